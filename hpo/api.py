@@ -1,0 +1,405 @@
+"""What the commands and Python users call. Wires the rooms; every function says what it raises."""
+
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from hpo import datasets, models, samplers, schedulers, tasks
+from hpo import spec as specs
+from hpo.errors import InputError, SpecError, StudyError
+from hpo.registry import did_you_mean
+from hpo.report.tables import count_states
+from hpo.spec import StudySpec
+from hpo.study import DataFacts, State, Study, TrialRecord, differences
+
+CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.check)
+"""Everything that can be known of a spec before its data are read."""
+
+Space = str | Path | Mapping[str, Any] | StudySpec
+
+
+def validate(space: Space, overrides: Mapping[str, Any] | None = None) -> StudySpec:
+    """Checks a search without running it: the YAML, the plug-ins that it names, and that its data can be read.
+
+    Args:
+        space: a YAML file, a dict of the same shape, or a spec.
+        overrides: dotted name -> value, as `--set` has it.
+
+    Raises:
+        SpecError: with every problem found, each with its file and line.
+    """
+    return specs.load(space, overrides, CHECKS)
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """What a search found."""
+
+    study: Study
+    seconds: float
+    interrupted: bool
+    tracking_problem: str | None = None
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The incumbent."""
+        return self.study.best()
+
+    def to_json(self) -> dict[str, Any]:
+        """As `hpo search --format json` prints it."""
+        counts = count_states(self.study.trials())
+        best = self.best
+        return {
+            "study": self.study.name,
+            "trials": {state.value: counts[state] for state in (State.COMPLETE, State.PRUNED, State.FAILED)},
+            "best": None if best is None else {"trial": best.number, "value": best.value, "config": best.config},
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def search(
+    space: Space,
+    *,
+    study: str | None = None,
+    trials: int | None = None,
+    time_limit: float | None = None,
+    concurrency: int | None = None,
+    storage: str | Path = "studies",
+    data_dir: str | Path = "data",
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    console: Console | None = None,
+) -> SearchResult:
+    """Searches: Ray Tune runs the trials, the study records them, MLflow is told.
+
+    A study of the same name and the same spec goes on: its trials count against the budget.
+
+    Args:
+        space: a YAML file, a dict of the same shape, or a spec.
+        study: its name, instead of the one in the spec.
+        trials: budget, instead of the one in the spec; of the whole study.
+        time_limit: seconds for this search.
+        concurrency: how many trials at once at most; by default as many as there is room for.
+        storage: the folder of all studies.
+        data_dir: the folder of downloaded data sets.
+        seed: instead of the one in the spec.
+        overrides: dotted name -> value, as `--set` has it.
+        console: where progress goes; None is silent.
+
+    Raises:
+        SpecError: the spec has problems, all of them in one message.
+        DataError: the data cannot be used.
+        StudyError: there is a study of this name with another spec.
+        ResourceError: no machine has what a trial asks for.
+    """
+    started = time.monotonic()
+    if concurrency is not None and concurrency < 1:
+        raise InputError(f"--concurrency must be at least 1, got {concurrency}")
+    arguments = {"study": study, "budget.trials": trials, "budget.time_limit": time_limit, "seed": seed}
+    given = {name: value for name, value in arguments.items() if value is not None}
+    spec = _with_absolute_paths(validate(space, {**(overrides or {}), **given}))
+    storage = Path(storage)
+
+    from hpo.engine import ray as engine
+    from hpo.report.progress import Progress
+    from hpo.tracking.writer import Tracker
+    from hpo.training import train
+
+    opened = _open_or_create(spec, storage, Path(data_dir))
+    opened.end_interrupted()
+    left = spec.budget.trials - opened.spent()
+    if left <= 0:
+        return SearchResult(opened, time.monotonic() - started, interrupted=False)
+    opened.use(samplers.build(spec, len(opened.trials())))
+    deadline = None if spec.budget.time_limit is None else started + spec.budget.time_limit
+    console = console or Console(quiet=True)
+    with Tracker(opened, storage) as tracker, Progress(opened, left, spec.budget.time_limit, console) as progress:
+        interrupted = engine.run(
+            opened,
+            train,
+            trials=left,
+            data_dir=Path(data_dir),
+            deadline=deadline,
+            concurrency=concurrency,
+            observers=(tracker, progress),
+        )
+    return SearchResult(opened, time.monotonic() - started, interrupted, tracker.problem)
+
+
+def open_study(name: str | None = None, storage: str | Path = "studies") -> Study:
+    """A study of the storage folder; without a name the one that was touched last.
+
+    Raises:
+        StudyError: there is none.
+    """
+    names = Study.names(Path(storage))
+    if name is None and not names:
+        raise StudyError(f"there are no studies in '{storage}'. Run `hpo search` first, or name the folder with --storage")
+    return Study.open(Path(storage), name or names[-1])
+
+
+def all_studies(storage: str | Path = "studies") -> list[Study]:
+    """Every study of the storage folder, the one touched last at the end."""
+    return [Study.open(Path(storage), name) for name in Study.names(Path(storage))]
+
+
+@dataclass(frozen=True, eq=False)
+class EnsembleResult:
+    """An ensemble that was built: its members, and its scores beside those of the best single trial.
+
+    `validation` and `test` map metric -> value; `compared` maps a method to its cross-validated value of the objective.
+    """
+
+    name: str
+    study: Study
+    folder: Path
+    method: str
+    members: Sequence[Mapping[str, Any]]
+    validation: Mapping[str, float]
+    test: Mapping[str, float]
+    best_single: int
+    best_single_test: Mapping[str, float]
+    compared: Mapping[str, float]
+    skipped: Sequence[str] = field(default=())
+    run_id: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As `hpo ensemble --format json` prints it."""
+        return {
+            "ensemble": self.name,
+            "study": self.study.name,
+            "method": self.method,
+            "members": list(self.members),
+            "validation": dict(self.validation),
+            "test": dict(self.test),
+            "best_single": {"trial": self.best_single, "test": dict(self.best_single_test)},
+            "compared": dict(self.compared),
+            "run_id": self.run_id,
+        }
+
+
+def build_ensemble(
+    study: str | None = None,
+    *,
+    top: int = 5,
+    pool: int = 50,
+    method: str = "auto",
+    name: str | None = None,
+    storage: str | Path = "studies",
+) -> EnsembleResult:
+    """Builds an ensemble of a study's trials from their stored predictions; nothing is retrained.
+
+    Members and weights are chosen on validation rows; test rows are scored once, afterwards.
+
+    Args:
+        study: its name; the one touched last where None.
+        top: members at most.
+        pool: how many of the best trials are candidates.
+        method: auto, voting, hard_voting, greedy or stacking.
+        name: of the ensemble; `<study>-<number>` where None.
+        storage: the folder of all studies.
+
+    Raises:
+        InputError: a number is out of range, or there is no such method.
+        StudyError: there is no such study, or it has fewer than two usable trials, or the ensemble's name is taken.
+    """
+    from hpo.ensemble import model
+    from hpo.ensemble.pool import Pool
+    from hpo.ensemble.score import scorer
+    from hpo.ensemble.selection import check_method, choose
+
+    if top < 1:
+        raise InputError(f"--top must be at least 1, got {top}")
+    if pool < 2:
+        raise InputError(f"--pool must be at least 2, got {pool}")
+    check_method(method)
+    opened = open_study(study, storage)
+    name = _ensemble_name(opened, name)
+    metric = opened.spec.objective.metric
+    candidates = Pool.load(opened, pool)
+    choice = choose(method, candidates.validation, candidates.labels, top, scorer(metric, opened.goal))
+    combiner = choice.combiner
+    places = list(combiner.members)
+
+    labels = opened.facts.labels
+    single = 0  # the pool is sorted
+    test = candidates.test_predictions([*places, single])
+    scores = {
+        "validation": _measure(combiner.combine(candidates.validation[places]), labels["validation"]),
+        "test": _measure(combiner.combine(test[:-1]), labels["test"]),
+        "single": _measure(test[-1], labels["test"]),
+    }
+    stored = {place: (candidates.trials[place], opened.artifacts.read(candidates.trials[place].number)) for place in places}
+    folder = opened.folder / "ensembles" / name
+    draft = folder.with_name(f".{name}.{uuid.uuid4().hex}")
+    try:
+        model.write(draft, opened.spec, opened.facts, {p: (t, s) for p, (t, s) in stored.items() if s}, combiner)
+        result = EnsembleResult(
+            name=name,
+            study=opened,
+            folder=folder,
+            method=choice.method,
+            members=[
+                {"trial": candidates.trials[place].number, "weight": weight}
+                for place, weight in zip(places, combiner.weights, strict=True)
+            ],
+            validation=scores["validation"],
+            test=scores["test"],
+            best_single=candidates.trials[single].number,
+            best_single_test=scores["single"],
+            compared={method: abs(score[0]) for method, score in choice.scores.items()},
+            skipped=candidates.skipped,
+        )
+        (draft / "result.json").write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return _tracked(result, Path(storage))
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Probabilities `(n, classes)` float32 for each input; `inputs` are file names or row numbers."""
+
+    inputs: Sequence[str]
+    classes: Sequence[str]
+    probabilities: NDArray[np.float32]
+
+    def write_csv(self, path: str | Path) -> None:
+        """One row an input: its name, the predicted class, each class's probability."""
+        import csv
+
+        with Path(path).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["input", "prediction", *(f"p_{name}" for name in self.classes)])
+            for name, row in zip(self.inputs, self.probabilities, strict=True):
+                writer.writerow([name, self.classes[int(row.argmax())], *(f"{value:.9g}" for value in row)])
+
+
+def predict(
+    ensemble: str, input: str | Path | NDArray[np.uint8], *, storage: str | Path = "studies"
+) -> Predictions:
+    """Predicts with an ensemble.
+
+    Args:
+        ensemble: its name.
+        input: an image file, a folder of image files, an .npy file or the `x_test` (else `x`) of an .npz file with uint8
+            images `(n, h, w)` or `(n, h, w, c)`, or such an array itself.
+        storage: the folder of all studies.
+
+    Raises:
+        StudyError: there is no such ensemble.
+        DataError: the input cannot be read, or does not fit the ensemble.
+    """
+    from hpo.datasets.inputs import read_inputs
+    from hpo.ensemble.model import EnsembleModel
+
+    folder = find_ensemble(ensemble, Path(storage))
+    model = EnsembleModel(folder)
+    names, images = read_inputs(input, model.input_shape)
+    return Predictions(names, model.classes, model.predict_proba(images))
+
+
+def find_ensemble(name: str, storage: Path) -> Path:
+    """The folder of an ensemble.
+
+    Raises:
+        StudyError: no study has one of this name, or several have.
+    """
+    folders = [path.parent for path in storage.glob("*/ensembles/*/ensemble.json") if not path.parent.name.startswith(".")]
+    found = [folder for folder in folders if folder.name == name]
+    if not found:
+        names = [folder.name for folder in folders]
+        hint = did_you_mean(name, names) if names else " There are none yet: run `hpo ensemble` first."
+        raise StudyError(f"no ensemble '{name}' in '{storage}'.{hint}")
+    if len(found) > 1:
+        owners = ", ".join(sorted(folder.parent.parent.name for folder in found))
+        raise StudyError(f"ensemble '{name}' exists in several studies ({owners}); build one with a --name of its own")
+    return found[0]
+
+
+def _open_or_create(spec: StudySpec, storage: Path, data_dir: Path) -> Study:
+    if spec.study in Study.names(storage):
+        study = Study.open(storage, spec.study)
+        changed = differences(study.spec, spec)
+        if changed:
+            raise StudyError(
+                f"study '{spec.study}' in '{storage}' was started with another spec; they differ in {', '.join(changed)}."
+                f" Give the new search a name of its own with --study"
+            )
+        return study
+    dataset = datasets.load(spec.data, data_dir, spec.seed)
+    problems = list(models.try_build(spec, dataset.input_shape, len(dataset.classes)))
+    if problems:
+        raise SpecError([f"{spec.study}: {'.'.join(problem.key)}: {problem.message}" for problem in problems])
+    facts = DataFacts(
+        classes=dataset.classes,
+        labels={"validation": dataset.validation.labels, "test": dataset.test.labels},
+        example=dataset.validation.images[:1],
+    )
+    return Study.create(storage, spec, facts)
+
+
+def _with_absolute_paths(spec: StudySpec) -> StudySpec:
+    if spec.data.path is None:
+        return spec
+    path = str(Path(spec.data.path).expanduser().resolve())
+    return spec.model_copy(update={"data": spec.data.model_copy(update={"path": path})})
+
+
+def _ensemble_name(study: Study, wanted: str | None) -> str:
+    folder = study.folder / "ensembles"
+    if wanted is None:
+        taken = {path.name for path in folder.glob("*")}
+        return next(name for number in range(1, len(taken) + 2) if (name := f"{study.name}-{number}") not in taken)
+    import pydantic
+
+    try:
+        pydantic.TypeAdapter(specs.StudyName).validate_python(wanted)
+    except pydantic.ValidationError:
+        raise InputError(f"--name must be letters, digits, '.', '_' and '-', beginning with a letter or digit, got {wanted!r}") from None
+    if (folder / wanted).exists():
+        raise StudyError(f"study '{study.name}' has an ensemble '{wanted}' already; choose another --name")
+    return wanted
+
+
+def _measure(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+    import torch
+
+    from hpo.tasks import classification
+
+    return classification.measure(torch.from_numpy(probabilities), torch.from_numpy(labels))
+
+
+def _tracked(result: EnsembleResult, storage: Path) -> EnsembleResult:
+    from dataclasses import replace
+
+    from hpo.ensemble.model import LOADER_MODULE
+    from hpo.tracking.ensembles import EnsembleRecord, log_ensemble
+
+    metrics = {
+        **{f"validation_{name}": value for name, value in result.validation.items()},
+        **{f"test_{name}": value for name, value in result.test.items()},
+        **{f"best_single_test_{name}": value for name, value in result.best_single_test.items()},
+    }
+    facts = result.study.facts
+    record = EnsembleRecord(
+        name=result.name,
+        method=result.method,
+        folder=result.folder,
+        loader=LOADER_MODULE,
+        members=result.members,
+        metrics=metrics,
+        example=facts.example,
+        classes=len(facts.classes),
+    )
+    return replace(result, run_id=log_ensemble(result.study, storage, record))

@@ -1,0 +1,82 @@
+"""What a trial leaves at its best epoch: a checkpoint and its predictions on validation and test rows.
+
+    <folder>/00012/epoch-0005/
+        checkpoint.safetensors    weights alone, float32
+        validation.npy, test.npy  float16 probabilities (rows, classes)
+
+An epoch's folder appears whole or not at all; the older one is removed after. Nothing here is ever unpickled.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+
+Split = Literal["validation", "test"]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A trial at its best epoch, on disk."""
+
+    epoch: int
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """The weights, as safetensors."""
+        return self.folder / "checkpoint.safetensors"
+
+    def predictions(self, split: Split) -> NDArray[np.float32]:
+        """Probabilities `(rows, classes)`.
+
+        Raises:
+            OSError, ValueError: the file is missing or corrupt.
+        """
+        array: NDArray[np.generic] = np.load(self.folder / f"{split}.npy", allow_pickle=False)
+        return array.astype(np.float32)
+
+
+class Artifacts:
+    """The artifact folders of a study's trials."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(
+        self,
+        number: int,
+        epoch: int,
+        weights: Mapping[str, NDArray[np.generic]],
+        predictions: Mapping[Split, NDArray[np.floating]],
+    ) -> None:
+        """Stores a trial's best epoch so far and removes the one before.
+
+        Args:
+            number: of the trial.
+            epoch: at which it stands.
+            weights: name -> array.
+            predictions: split -> probabilities `(rows, classes)`.
+        """
+        trial = self.folder / f"{number:05d}"
+        final, draft = trial / f"epoch-{epoch:04d}", trial / f".epoch-{epoch:04d}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        save_file(dict(weights), draft / "checkpoint.safetensors")
+        for split, probabilities in predictions.items():
+            np.save(draft / f"{split}.npy", probabilities.astype(np.float16))
+        before = list(trial.glob("epoch-*"))
+        draft.rename(final)
+        for folder in before:
+            shutil.rmtree(folder)
+
+    def read(self, number: int) -> Stored | None:
+        """What a trial left, or None where it left nothing."""
+        folders = sorted((self.folder / f"{number:05d}").glob("epoch-*"))
+        return Stored(int(folders[-1].name.removeprefix("epoch-")), folders[-1]) if folders else None

@@ -1,0 +1,319 @@
+"""The commands: parse, call, print. Nothing heavy is imported before a command needs it."""
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+from hpo import __version__
+from hpo.errors import HpoError
+
+_EXAMPLES = """\b
+Examples:
+  hpo search --space search_spaces/resnet_digits.yaml --trials 20
+  hpo ensemble --top 5
+  hpo predict --ensemble resnet-digits-1 --input images/ --output preds.csv
+  hpo ui
+"""
+
+_storage = click.option(
+    "--storage", default="studies", show_default=True, metavar="DIR", help="The folder of all studies."
+)
+_format = click.option(
+    "--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True,
+    help="json prints one document to stdout; everything else goes to stderr.",
+)
+_study = click.option("--study", metavar="NAME", help="The study; by default the one touched last.")
+_set = click.option(
+    "--set", "sets", multiple=True, metavar="NAME=VALUE",
+    help="Overrides a setting by its dotted name, for example --set training.epochs=5. "
+    "A parameter set this way is no longer searched. May be repeated.",
+)
+_space = click.option("--space", required=True, metavar="FILE", help="The YAML file that says what is searched.")
+
+
+def main() -> None:
+    """Runs the command line; errors of the user's input are one message and exit code 2, never a traceback."""
+    try:
+        commands(prog_name="hpo", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except HpoError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+@click.group(
+    epilog=_EXAMPLES, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(__version__, prog_name="hpo")
+def commands() -> None:
+    """Searches the hyperparameters of PyTorch models and turns the trials into an ensemble.
+
+    Ray Tune runs the trials, Optuna proposes the configs, MLflow records everything.
+    """
+
+
+def _quiet_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Sends everything that libraries print to stderr; a command's own output goes to the real stdout by `_say`."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        for name in ("mlflow", "alembic", "optuna"):  # their news is not the user's
+            logging.getLogger(name).setLevel(logging.WARNING)
+        with contextlib.redirect_stdout(sys.stderr):
+            return command(*args, **kwargs)
+
+    return run
+
+
+@commands.command(short_help="Run a search.")
+@_space
+@click.option("--study", metavar="NAME", help="Names the study, instead of `study:` in the file.")
+@click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Budget: how many trials the study has in all.")
+@click.option("--time-limit", metavar="TIME", help="Budget: for example 90s, 30m or 2h; trials then running are stopped and kept.")
+@click.option("--concurrency", type=click.IntRange(min=1), metavar="N", help="Trials at once; by default as many as fit.")
+@_storage
+@click.option("--data-dir", default="data", show_default=True, metavar="DIR", help="Where downloaded data sets are kept.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of the split, the sampler and every trial.")
+@_set
+@_format
+@_quiet_stdout
+def search(
+    space: str, study: str | None, trials: int | None, time_limit: str | None, concurrency: int | None, storage: str,
+    data_dir: str, seed: int | None, sets: tuple[str, ...], output: str,
+) -> None:
+    """Runs a search: proposes configs, trains them, stops the poor ones early, records everything.
+
+    The same command goes on where an earlier one of the same study stopped. Ctrl-C stops cleanly and keeps what
+    is done; a second Ctrl-C stops at once.
+    """
+    from rich.console import Console
+
+    from hpo import api
+    from hpo.report.tables import trials_table
+
+    console = Console(stderr=True)
+    result = api.search(
+        space, study=study, trials=trials, time_limit=_seconds(time_limit), concurrency=concurrency, storage=storage,
+        data_dir=data_dir, seed=seed, overrides=_overrides(sets), console=console,
+    )
+    if result.tracking_problem:
+        console.print(f"[yellow]Warning:[/] {result.tracking_problem}")
+    if output == "json":
+        _say_json(result.to_json())
+    else:
+        counts = result.to_json()["trials"]
+        title = f"{result.study.name}: " + ", ".join(f"{count} {state}" for state, count in counts.items())
+        _say(trials_table(result.study, result.study.leaderboard()[:10], title))
+        _say(f"Next: `hpo ensemble --study {result.study.name}{_where(storage)}` combines the best trials,"
+             f" `hpo ui{_where(storage)}` compares them.")
+    if result.interrupted:
+        sys.exit(130)
+    if result.best is None:
+        raise HpoError(f"no trial of study '{result.study.name}' has a value; `hpo trials --study {result.study.name}` says why")
+
+
+@commands.command(short_help="Check a search without running it.")
+@_space
+@_set
+@_format
+@_quiet_stdout
+def validate(space: str, sets: tuple[str, ...], output: str) -> None:
+    """Checks a search file: keys, values, conditions, and that what it names exists. Prints every problem at once."""
+    from hpo import api
+
+    spec = api.validate(space, _overrides(sets))
+    if output == "json":
+        _say_json(spec.model_dump(mode="json"))
+    else:
+        _say(f"{space} is valid: {len(spec.parameters)} parameters, {spec.budget.trials} trials of up to"
+             f" {spec.training.epochs} epochs.")
+
+
+@commands.command(short_help="Combine the best trials.")
+@_study
+@click.option("--top", type=int, default=5, show_default=True, metavar="K", help="Members at most.")
+@click.option("--pool", type=int, default=50, show_default=True, metavar="N", help="How many of the best trials are candidates.")
+@click.option(
+    "--method", default="auto", show_default=True, metavar="METHOD",
+    help="auto (by cross-validation on validation rows), voting, hard_voting, greedy or stacking.",
+)
+@click.option("--name", metavar="NAME", help="Of the ensemble; by default the study's and a number.")
+@_storage
+@_format
+@_quiet_stdout
+def ensemble(
+    study: str | None, top: int, pool: int, method: str, name: str | None, storage: str, output: str
+) -> None:
+    """Builds an ensemble from the predictions that trials have stored; nothing is trained again.
+
+    Members and weights are chosen on validation rows. The test rows are scored once, beside the best single trial.
+    """
+    from rich.console import Console
+
+    from hpo import api
+    from hpo.report.tables import members_table, scores_table
+
+    result = api.build_ensemble(study, top=top, pool=pool, method=method, name=name, storage=storage)
+    for line in result.skipped:
+        Console(stderr=True).print(f"[yellow]Skipped:[/] {line}")
+    if output == "json":
+        _say_json(result.to_json())
+        return
+    configs = {trial.number: trial.config for trial in result.study.trials()}
+    _say(members_table(result.members, configs))
+    rows = {f"best single (trial {result.best_single})": result.best_single_test, f"ensemble ({result.method})": result.test}
+    _say(scores_table(rows, "Test split"))
+    _say(f"Ensemble '{result.name}'. Use it: `hpo predict --ensemble {result.name} --input FILE_OR_FOLDER"
+         f"{_where(storage)}`, or mlflow.pyfunc.load_model('runs:/{result.run_id}/model').")
+
+
+@commands.command(short_help="Predict with an ensemble.")
+@click.option("--ensemble", "name", required=True, metavar="NAME", help="Its name, as `hpo ensemble` printed it.")
+@click.option("--input", "input_", required=True, metavar="PATH",
+              help="An image, a folder of images, or .npy or .npz (x_test, else x) with uint8 images.")
+@click.option("--output", default="preds.csv", show_default=True, metavar="FILE", help="CSV: input, prediction, probabilities.")
+@_storage
+@_quiet_stdout
+def predict(name: str, input_: str, output: str, storage: str) -> None:
+    """Writes an ensemble's predictions for images."""
+    from hpo import api
+
+    predictions = api.predict(name, input_, storage=storage)
+    predictions.write_csv(output)
+    _say(f"{len(predictions.inputs)} predictions in {output}")
+
+
+@commands.command(short_help="List the studies.")
+@_storage
+@_format
+@_quiet_stdout
+def studies(storage: str, output: str) -> None:
+    """Lists the studies of a storage folder."""
+    from hpo import api
+    from hpo.report.tables import count_states, studies_table
+
+    found = api.all_studies(storage)
+    if output == "json":
+        _say_json([{"study": s.name, "trials": {k.value: v for k, v in count_states(s.trials()).items()}} for s in found])
+    else:
+        _say(studies_table(found) if found else f"There are no studies in '{storage}'. Run `hpo search` first.")
+
+
+@commands.command(short_help="List the trials of a study.")
+@_study
+@_storage
+@_format
+@_quiet_stdout
+def trials(study: str | None, storage: str, output: str) -> None:
+    """Lists the trials of a study, with the reason where one failed."""
+    from hpo import api
+    from hpo.report.tables import trials_table
+
+    opened = api.open_study(study, storage)
+    records = opened.trials()
+    if output == "json":
+        _say_json([record.to_json() for record in records])
+        return
+    _say(trials_table(opened, records, opened.name))
+    for record in records:
+        if record.state.value == "failed" and record.reason:
+            _say(f"trial {record.number} failed: {record.reason.strip().splitlines()[-1]}")
+
+
+@commands.command(short_help="Show the best trial.")
+@_study
+@_storage
+@_format
+@_quiet_stdout
+def best(study: str | None, storage: str, output: str) -> None:
+    """Shows the best trial of a study: the best at full resource, or where there is none yet the best of all."""
+    from hpo import api
+    from hpo.report.tables import trials_table
+
+    opened = api.open_study(study, storage)
+    record = opened.best()
+    if record is None:
+        raise HpoError(f"study '{opened.name}' has no trial with a value yet")
+    if output == "json":
+        _say_json(record.to_json())
+    else:
+        _say(trials_table(opened, [record], f"{opened.name}: best trial"))
+
+
+@commands.command(short_help="Open MLflow on the studies.")
+@_storage
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Loopback unless told otherwise.")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, metavar="PORT", help="Where it listens.")
+def ui(storage: str, host: str, port: int) -> None:
+    """Opens MLflow's web pages on the studies of a storage folder; Ctrl-C ends them.
+
+    Where MLFLOW_TRACKING_URI names a server, its address is printed instead.
+    """
+    from pathlib import Path
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if uri.startswith(("http:", "https:")):
+        click.echo(f"MLflow runs already, at {uri}")
+        return
+    database = Path(storage).resolve() / "mlflow.db"
+    if not uri and not database.exists():
+        raise HpoError(f"there is nothing to show in '{storage}' yet. Run `hpo search` first, or name the folder with --storage")
+    click.echo(f"MLflow at http://{host}:{port} (Ctrl-C ends it)")
+    arguments = ["--backend-store-uri", uri or f"sqlite:///{database}", "--host", host, "--port", str(port), "--workers", "1"]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *arguments])
+
+
+def _overrides(sets: tuple[str, ...]) -> dict[str, Any]:
+    from hpo.spec import parse_override
+
+    return dict(parse_override(text) for text in sets)
+
+
+def _seconds(text: str | None) -> float | None:
+    from hpo.spec import seconds
+
+    if text is None:
+        return None
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--time-limit") from None
+
+
+def _where(storage: str) -> str:
+    return "" if storage == "studies" else f" --storage {storage}"
+
+
+def _say(what: Any) -> None:
+    """Prints to the real stdout, in plain text where it is not a terminal."""
+    from rich.console import Console
+
+    with _real_stdout():
+        console = Console(file=sys.__stdout__, width=None if sys.__stdout__ and sys.__stdout__.isatty() else 120)
+        console.print(what, highlight=False, soft_wrap=isinstance(what, str), markup=not isinstance(what, str))
+
+
+def _say_json(document: Any) -> None:
+    print(json.dumps(document, indent=2), file=sys.__stdout__)  # noqa: T201 -- this is the command's output
+
+
+@contextlib.contextmanager
+def _real_stdout() -> Iterator[None]:
+    with contextlib.redirect_stdout(sys.__stdout__):
+        yield

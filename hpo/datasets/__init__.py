@@ -1,0 +1,60 @@
+"""Where examples come from, and the one split that all trials of a study share."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+from hpo.datasets.dataset import Dataset, Examples
+from hpo.datasets.split import split_validation
+from hpo.errors import InputError, Problem
+from hpo.registry import Registry
+from hpo.spec import DataSettings, StudySpec
+
+__all__ = ["DATASETS", "Dataset", "Examples", "check", "load"]
+
+DATASETS = Registry(
+    "data set",
+    {
+        "digits": "hpo.datasets.digits:digits",
+        "cifar10": "hpo.datasets.downloads:cifar10",
+        "mnist": "hpo.datasets.downloads:mnist",
+        "fashion_mnist": "hpo.datasets.downloads:fashion_mnist",
+        "npz": "hpo.datasets.npz:npz",
+        "image_folder": "hpo.datasets.image_folder:image_folder",
+    },
+)
+"""A data set is a function `(settings: DataSettings, data_dir: Path) -> Source`, found by name."""
+
+_NEED_A_PATH = ("npz", "image_folder")
+
+
+def check(spec: StudySpec) -> Iterable[Problem]:
+    """Problems with the data set that the spec names, before anything is read."""
+    try:
+        DATASETS.load(spec.data.name)
+    except InputError as error:
+        yield Problem(("data", "name"), str(error))
+        return
+    if spec.data.name in _NEED_A_PATH:
+        if spec.data.path is None:
+            yield Problem(("data", "path"), f"is required for data set '{spec.data.name}'")
+        elif not Path(spec.data.path).expanduser().exists():
+            yield Problem(("data", "path"), f"no such file or folder: {spec.data.path}")
+
+
+@lru_cache(maxsize=2)  # a warm worker keeps the data set of its study
+def load(settings: DataSettings, data_dir: Path, seed: int) -> Dataset:
+    """Reads a data set and splits validation rows off its training rows.
+
+    Args:
+        settings: the `data` section; relative paths start where the process runs.
+        data_dir: where downloads are kept.
+        seed: of the split; the same seed gives the same split on every machine.
+
+    Raises:
+        DataError: it cannot be read or downloaded, or its contents break a rule.
+    """
+    source = DATASETS.load(settings.name)(settings, data_dir)
+    source.check()
+    train, validation = split_validation(source.train, settings.validation, seed)
+    return Dataset(train=train, validation=validation, test=source.test, classes=source.classes)

@@ -1,0 +1,74 @@
+"""A user's own arrays in one .npz file."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo.datasets.dataset import Examples, Source
+from hpo.errors import DataError
+from hpo.spec import DataSettings
+
+_KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def npz(settings: DataSettings, data_dir: Path) -> Source:
+    """Reads `x_train, y_train, x_test, y_test`: uint8 images `(n, h, w)` or `(n, h, w, c)` with integer labels.
+
+    An optional `class_names` names the classes; otherwise they are counted in `y_train`, or given by `data.classes`.
+
+    Raises:
+        DataError: the file is not such an archive, or an array breaks the rule.
+    """
+    path = Path(str(settings.path)).expanduser()
+    arrays = _read(path)
+    train = Examples(_images(arrays, "x_train", path), _labels(arrays, "y_train", path))
+    test = Examples(_images(arrays, "x_test", path), _labels(arrays, "y_test", path))
+    return Source(train, test, _classes(arrays, train.labels, settings.classes, path), str(path))
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(f"{path}: is a single array; data.name=npz wants an .npz archive with {', '.join(_KEYS)}")
+            missing = [key for key in _KEYS if key not in archive.files]
+            if missing:
+                raise DataError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(archive.files) or 'nothing'}")
+            return {key: archive[key] for key in archive.files if key in (*_KEYS, "class_names")}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: cannot be read as .npz: {error}") from error
+    except AttributeError as error:  # np.load gives a bare array for an .npy file, which is no context manager
+        raise DataError(f"{path}: is a single array; data.name=npz wants an .npz archive with {', '.join(_KEYS)}") from error
+
+
+def _images(arrays: dict[str, NDArray[Any]], key: str, path: Path) -> NDArray[np.uint8]:
+    images = arrays[key]
+    if images.dtype != np.uint8:
+        raise DataError(f"{path}: {key} must be uint8 (pixels of 0 to 255), got {images.dtype}")
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4:
+        raise DataError(f"{path}: {key} must be (n, h, w) or (n, h, w, c), got shape {arrays[key].shape}")
+    return images
+
+
+def _labels(arrays: dict[str, NDArray[Any]], key: str, path: Path) -> NDArray[np.int64]:
+    labels = arrays[key]
+    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
+        raise DataError(f"{path}: {key} must be integers of shape (n,), got {labels.dtype} {labels.shape}")
+    return labels.astype(np.int64)
+
+
+def _classes(
+    arrays: dict[str, NDArray[Any]], labels: NDArray[np.int64], wanted: int | None, path: Path
+) -> tuple[str, ...]:
+    names = [str(name) for name in arrays["class_names"]] if "class_names" in arrays else []
+    if wanted is not None and names and wanted != len(names):
+        raise DataError(f"{path}: data.classes is {wanted}, but class_names has {len(names)} names")
+    count = wanted or len(names) or int(labels.max(initial=0)) + 1
+    if count < 2:
+        raise DataError(f"{path}: y_train has one class only; classification needs two")
+    return tuple(names) or tuple(str(label) for label in range(count))

@@ -1,0 +1,27 @@
+"""Validation rows are split off once per study, by its seed."""
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from hpo.datasets.dataset import Examples
+from hpo.errors import DataError
+
+
+def split_validation(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:
+    """Splits training examples into (train, validation), with each class's share kept.
+
+    Args:
+        examples: all training examples.
+        fraction: the share of validation, between 0 and 1.
+        seed: the same seed gives the same rows.
+
+    Raises:
+        DataError: a class has fewer than two examples, or a side would have fewer rows than there are classes.
+    """
+    try:
+        train, validation = train_test_split(
+            np.arange(len(examples)), test_size=fraction, stratify=examples.labels, random_state=seed
+        )
+    except ValueError as error:
+        raise DataError(f"data.validation {fraction} of {len(examples)} training rows is not possible: {error}") from None
+    return examples.take(np.sort(train)), examples.take(np.sort(validation))

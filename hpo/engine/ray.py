@@ -1,0 +1,186 @@
+"""Ray Tune runs the trials of a study."""
+
+import logging
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import ray
+from ray import tune
+from ray.tune.stopper import Stopper
+
+from hpo import schedulers
+from hpo.engine.recorder import Live, Recorder, RecordingScheduler, StudySearcher
+from hpo.engine.worker import Job, Worker
+from hpo.errors import ResourceError
+from hpo.spec import Resources
+from hpo.study import Observer, Study
+from hpo.training import Objective
+
+_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files a trial: MLflow has it all
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial's last word has no metrics
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # `_interruptions` does it
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the study is the record, not Ray's
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the study keeps a failed trial's traceback
+    "RAY_AIR_NEW_OUTPUT": "0",  # progress is shown by our own observers
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the user's relative paths hold
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+_LOCAL_OBJECT_STORE = 256 * 1024**2
+"""Bytes; Ray would take a third of the memory, and trials pass only their metrics through it."""
+
+
+def run(
+    study: Study,
+    objective: Objective,
+    *,
+    trials: int,
+    data_dir: Path,
+    deadline: float | None = None,
+    concurrency: int | None = None,
+    observers: Sequence[Observer] = (),
+) -> bool:
+    """Runs trials of a study until there are `trials` more, or time is up.
+
+    Args:
+        study: has its sampler; everything that happens is recorded in it.
+        objective: what is trained.
+        trials: how many to start.
+        data_dir: where downloaded data sets are.
+        deadline: on the clock of `time.monotonic`; trials then running are stopped and kept.
+        concurrency: how many trials at once at most; by default as many as the cluster has room for.
+        observers: are told what has been recorded.
+
+    Returns:
+        Whether the search was interrupted (Ctrl-C).
+
+    Raises:
+        ResourceError: no node of the cluster has what one trial asks for.
+    """
+    recorder = Recorder(study, observers)
+    with _cluster(), tempfile.TemporaryDirectory(prefix="hpo-") as scratch, _interruptions() as interrupted:
+        resources = trial_resources(study.spec.resources)
+        job = Job(
+            objective=objective,
+            spec=study.spec,
+            folder=study.artifacts.folder.resolve(),
+            data_dir=data_dir.resolve(),
+            working_directory=Path.cwd(),
+            threads=max(1, int(resources["cpu"])),
+        )
+        slots = _slots(resources)
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(Worker, job=job), resources),
+            tune_config=tune.TuneConfig(
+                num_samples=trials,
+                search_alg=StudySearcher(recorder),
+                scheduler=RecordingScheduler(schedulers.build(study.spec, study.goal), recorder),
+                max_concurrent_trials=min(slots, concurrency or slots),
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name=study.name,
+                storage_path=scratch,
+                stop=_Stop(deadline, interrupted),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the worker stores what is kept
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        finally:
+            recorder.close(reason=None if interrupted.is_set() else "stopped by the time limit")
+    return interrupted.is_set()
+
+
+def trial_resources(wanted: Resources) -> dict[str, float]:
+    """What one trial asks of the running cluster; `auto` is one GPU where there is any.
+
+    Raises:
+        ResourceError: no node has so much.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    most = {kind: max((node.get(kind, 0.0) for node in nodes), default=0.0) for kind in ("CPU", "GPU")}
+    gpu = (1.0 if most["GPU"] >= 1 else 0.0) if wanted.gpu == "auto" else float(wanted.gpu)
+    for name, amount, kind in (("cpu", wanted.cpu, "CPU"), ("gpu", gpu, "GPU")):
+        if amount > most[kind]:
+            raise ResourceError(
+                f"resources.{name}: a trial asks for {amount:g}, but the largest machine has {most[kind]:g}; ask for less"
+            )
+    return {"cpu": wanted.cpu, "gpu": gpu}
+
+
+def _slots(resources: dict[str, float]) -> int:
+    """How many trials fit on the cluster at once."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    asked = {kind: amount for kind, amount in (("CPU", resources["cpu"]), ("GPU", resources["gpu"])) if amount > 0}
+    return sum(min(int(node.get(kind, 0) / amount + 1e-9) for kind, amount in asked.items()) for node in nodes)
+
+
+class _Stop(Live, Stopper):
+    """Stops the search at its deadline or on Ctrl-C."""
+
+    def __init__(self, deadline: float | None, interrupted: threading.Event) -> None:
+        self._deadline = deadline
+        self._interrupted = interrupted
+
+    def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
+        """Single trials are the scheduler's business."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the search is over."""
+        return self._interrupted.is_set() or (self._deadline is not None and time.monotonic() >= self._deadline)
+
+
+@contextmanager
+def _cluster() -> Iterator[None]:
+    """Ray, started here unless it is running; a Ray that was started here is stopped again."""
+    os.environ.update({key: value for key, value in _ENVIRONMENT.items() if key not in os.environ})
+    if ray.is_initialized():
+        yield
+        return
+    local = {} if "RAY_ADDRESS" in os.environ else {"object_store_memory": _LOCAL_OBJECT_STORE}
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", **local)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _interruptions() -> Iterator[threading.Event]:
+    """The first Ctrl-C sets the event and the search stops cleanly; the second raises KeyboardInterrupt."""
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _trial_name(trial: "tune.experiment.Trial") -> str:
+    return f"trial-{trial.config['number']:05d}"
+
+

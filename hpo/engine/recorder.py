@@ -1,0 +1,193 @@
+"""Ray's hooks: every proposal, report and outcome passes through here into the study, before anything acts on it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from hpo.engine.worker import DONE, ERROR, METRICS
+from hpo.schedulers import RESOURCE
+from hpo.study import INTERRUPTED, Metrics, Observer, Outcome, State, Study, TrialRecord
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial
+
+_METRIC_PREFIX = f"{METRICS}/"
+"""Ray flattens nested results with slashes."""
+
+
+class Live:
+    """An object that Ray's copies share: Tuner copies and pickles what it is given, for a restore that is never asked for.
+
+    A copy is the object itself; a pickle is empty, since the study on disk is the only state.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class Recorder(Live):
+    """Writes what happens into the study and tells the observers; holds each running trial's verdict until it ends."""
+
+    def __init__(self, study: Study, observers: Sequence[Observer]) -> None:
+        self.study = study
+        self._observers = observers
+        self._running: set[int] = set()
+        self._verdicts: dict[int, Outcome] = {}
+
+    def start(self) -> TrialRecord:
+        """Asks the study for a trial."""
+        trial = self.study.ask()
+        self._running.add(trial.number)
+        for observer in self._observers:
+            observer.trial_started(trial)
+        return trial
+
+    def report(self, number: int, epoch: int, metrics: Metrics) -> None:
+        """Records a report."""
+        self.study.report(number, epoch, metrics)
+        for observer in self._observers:
+            observer.trial_reported(number, epoch, metrics)
+
+    def decide(self, number: int, outcome: Outcome) -> None:
+        """Keeps why a trial is about to be stopped."""
+        self._verdicts[number] = outcome
+
+    def end(self, number: int, otherwise: Outcome) -> None:
+        """Records how a trial ended: as decided, or `otherwise`."""
+        self._running.discard(number)
+        record = self.study.end(number, self._verdicts.pop(number, otherwise))
+        for observer in self._observers:
+            observer.trial_ended(record)
+
+    def close(self, reason: str | None) -> None:
+        """Ends the trials that are still running when the search stops.
+
+        A time limit (`reason`) stops them as the scheduler would have; without a reason they were interrupted.
+        """
+        for number in sorted(self._running):
+            reported = bool(self.study.trial(number).reports)
+            self.end(number, Outcome(State.PRUNED, reason) if reason and reported else INTERRUPTED)
+
+
+class StudySearcher(Searcher):
+    """Ray asks here for configs, and says here that a trial has ended."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+        self._numbers: dict[str, int] = {}
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        """Nothing to set: the study knows its metric."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """The next trial's number and config."""
+        trial = self._recorder.start()
+        self._numbers[trial_id] = trial.number
+        return {"number": trial.number, "config": trial.config}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Records the outcome of a trial that was stopped, has ended, or whose worker died."""
+        self._recorder.end(self._numbers.pop(trial_id), _outcome(result or {}, error))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study on disk is the only state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+def _outcome(result: Mapping[str, Any], error: bool) -> Outcome:
+    """The outcome of a trial that no scheduler stopped."""
+    if error:
+        return Outcome(State.FAILED, "the worker process died; was it out of memory?")
+    if ERROR in result:
+        return Outcome(State.FAILED, str(result[ERROR]))
+    if result.get(DONE):
+        return Outcome(State.COMPLETE, "the objective ended by itself")
+    return INTERRUPTED
+
+
+class RecordingScheduler(TrialScheduler):
+    """A scheduler that sees a report only after the study has it; the decision is the wrapped scheduler's."""
+
+    def __init__(self, inner: TrialScheduler, recorder: Recorder) -> None:
+        super().__init__()
+        self._inner = inner
+        self._recorder = recorder
+        self._supports_buffered_results = False
+
+    @property
+    def metric(self) -> str:
+        """The study's objective."""
+        return self._recorder.study.spec.objective.metric
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Nothing to set: the wrapped scheduler was built with its metric."""
+        return True
+
+    def on_trial_add(self, tune_controller: "TuneController", trial: "Trial") -> None:
+        """Passed on."""
+        self._inner.on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> str:
+        """Records the report, then asks for the decision and keeps its reason."""
+        number, spec = int(trial.config["number"]), self._recorder.study.spec
+        epoch, metrics = int(result[RESOURCE]), _metrics(result)
+        self._recorder.report(number, epoch, metrics)
+        if not math.isfinite(metrics[self.metric]):
+            self._recorder.decide(number, Outcome(State.PRUNED, f"diverged: {self.metric} is {metrics[self.metric]}"))
+            return TrialScheduler.STOP
+        decision: str = self._inner.on_trial_result(tune_controller, trial, {**result, **metrics})
+        if epoch >= spec.training.epochs:
+            self._recorder.decide(number, Outcome(State.COMPLETE))
+            return TrialScheduler.STOP
+        if decision == TrialScheduler.STOP:
+            self._recorder.decide(number, Outcome(State.PRUNED, f"stopped by {spec.scheduler.name}"))
+        return decision
+
+    def on_trial_complete(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> None:
+        """Passed on with the last metrics; a trial that diverged is taken out instead of compared."""
+        metrics = _metrics(result)
+        if math.isfinite(metrics.get(self.metric, math.nan)):
+            self._inner.on_trial_complete(tune_controller, trial, {**result, **metrics})
+        else:
+            self._inner.on_trial_remove(tune_controller, trial)
+
+    def on_trial_error(self, tune_controller: "TuneController", trial: "Trial") -> None:
+        """Passed on."""
+        self._inner.on_trial_error(tune_controller, trial)
+
+    def on_trial_remove(self, tune_controller: "TuneController", trial: "Trial") -> None:
+        """Passed on."""
+        self._inner.on_trial_remove(tune_controller, trial)
+
+    def choose_trial_to_run(self, tune_controller: "TuneController") -> "Trial | None":
+        """Passed on."""
+        return self._inner.choose_trial_to_run(tune_controller)
+
+    def debug_string(self) -> str:
+        """The wrapped scheduler's."""
+        return str(self._inner.debug_string())
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study on disk is the only state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+def _metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        key.removeprefix(_METRIC_PREFIX): float(value)
+        for key, value in result.items()
+        if key.startswith(_METRIC_PREFIX)
+    }

@@ -1,0 +1,146 @@
+"""The final model: members and a combiner in one folder, loaded without the study, by `hpo predict` and by MLflow alike.
+
+    ensemble.json               task, classes, members with their models, combiner
+    trial-00012.safetensors     the weights of a member
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from hpo import models
+from hpo.artifacts import Stored
+from hpo.ensemble.combiner import Combiner, Probabilities, from_json
+from hpo.errors import DataError
+from hpo.spec import Named, StudySpec
+from hpo.study import DataFacts, TrialRecord
+from hpo.tasks import classification
+
+_BATCH = 512
+LOADER_MODULE = __name__
+"""What MLflow calls to load the folder: see `_load_pyfunc`."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trial of an ensemble."""
+
+    trial: int
+    weight: float
+    epoch: int
+    model: Named
+
+    @property
+    def checkpoint(self) -> str:
+        """Its file in the ensemble's folder."""
+        return f"trial-{self.trial:05d}.safetensors"
+
+
+class EnsembleModel:
+    """Predicts class probabilities for uint8 images; standardization is part of every member.
+
+    Args:
+        folder: written by `write`.
+        device: where members run.
+
+    Raises:
+        DataError: the folder holds no ensemble.
+    """
+
+    def __init__(self, folder: Path, device: torch.device | None = None) -> None:
+        try:
+            document = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{folder}: holds no ensemble: {error}") from error
+        self.classes: tuple[str, ...] = tuple(document["classes"])
+        channels, height, width = document["input_shape"]
+        self.input_shape: tuple[int, int, int] = (channels, height, width)
+        self._device = device or torch.device("cpu")
+        members = [_member(entry) for entry in document["members"]]
+        self._combiner: Combiner = from_json(document["combiner"], len(members))
+        self._networks = [self._network(folder, member) for member in members]
+
+    def predict_proba(self, images: NDArray[np.uint8]) -> Probabilities:
+        """Class probabilities `(n, classes)` of images `(n, h, w, c)` uint8.
+
+        Raises:
+            DataError: the images have another shape or type than those that the members were trained on.
+        """
+        channels, height, width = self.input_shape
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, channels):
+            raise DataError(
+                f"images must be uint8 (n, {height}, {width}, {channels}), got {images.dtype} {images.shape}"
+            )
+        pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+        predictions = [
+            classification.predict(network, pixels, batch_size=_BATCH).cpu().numpy() for network in self._networks
+        ]
+        return self._combiner.combine(np.stack(predictions))
+
+    def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> Probabilities:
+        """What MLflow calls; the same as `predict_proba`."""
+        return self.predict_proba(np.asarray(model_input))
+
+    def _network(self, folder: Path, member: Member) -> torch.nn.Module:
+        network = models.build(member.model, self.input_shape, len(self.classes))
+        network.load_state_dict(load_file(folder / member.checkpoint))
+        return network.eval().to(self._device, memory_format=torch.channels_last)
+
+
+def write(
+    folder: Path,
+    spec: StudySpec,
+    facts: DataFacts,
+    members: Mapping[int, tuple[TrialRecord, Stored]],
+    combiner: Combiner,
+) -> None:
+    """Writes an ensemble's folder.
+
+    Args:
+        folder: is made.
+        spec: of the study.
+        facts: of its data.
+        members: place in the pool -> the trial there and what it left, in the combiner's order.
+        combiner: joins them.
+    """
+    folder.mkdir(parents=True)
+    entries = []
+    for (trial, stored), weight in zip(members.values(), combiner.weights, strict=True):
+        member = Member(trial.number, weight, stored.epoch, spec.apply(trial.config).model)
+        shutil.copyfile(stored.checkpoint, folder / member.checkpoint)
+        entries.append(
+            {
+                "trial": member.trial,
+                "weight": member.weight,
+                "epoch": member.epoch,
+                "model": {"name": member.model.name, "settings": member.model.settings},
+                "config": trial.config,
+            }
+        )
+    document = {
+        "study": spec.study,
+        "task": spec.task,
+        "classes": list(facts.classes),
+        "input_shape": list(facts.input_shape),
+        "members": entries,
+        "combiner": combiner.to_json(),
+    }
+    (folder / "ensemble.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+def _member(entry: Mapping[str, Any]) -> Member:
+    model = Named(name=entry["model"]["name"], **entry["model"]["settings"])
+    return Member(entry["trial"], entry["weight"], entry["epoch"], model)
+
+
+def _load_pyfunc(path: str) -> EnsembleModel:
+    """MLflow's entry: the object whose `predict` it calls."""
+    return EnsembleModel(Path(path))

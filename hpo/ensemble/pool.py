@@ -1,0 +1,82 @@
+"""The pool: trials whose predictions are stored, as one array."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo.artifacts import Split
+from hpo.errors import StudyError
+from hpo.study import Study, TrialRecord
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Candidates for an ensemble, the best trial first.
+
+    `validation` is float32 `(trials, rows, classes)`, `labels` int64 `(rows,)`; `skipped` says which trials were left
+    out and why.
+    """
+
+    study: Study = field(repr=False)
+    trials: tuple[TrialRecord, ...]
+    validation: NDArray[np.float32] = field(repr=False)
+    labels: NDArray[np.int64] = field(repr=False)
+    skipped: tuple[str, ...]
+
+    @classmethod
+    def load(cls, study: Study, size: int) -> "Pool":
+        """The best `size` trials of a study that have stored predictions.
+
+        Raises:
+            StudyError: there are fewer than two.
+        """
+        trials, arrays, skipped = [], [], []
+        for trial in study.leaderboard():
+            if len(trials) == size:
+                break
+            array = _read(study, trial, "validation")
+            if isinstance(array, str):
+                skipped.append(array)
+            else:
+                trials.append(trial)
+                arrays.append(array)
+        if len(trials) < 2:
+            reasons = f" Skipped: {'; '.join(skipped)}." if skipped else ""
+            raise StudyError(
+                f"study '{study.name}' has {len(trials)} trials with stored predictions; an ensemble needs two.{reasons}"
+                f" Run `hpo search` for more trials"
+            )
+        return cls(study, tuple(trials), np.stack(arrays), study.facts.labels["validation"], tuple(skipped))
+
+    def test_predictions(self, members: Sequence[int]) -> NDArray[np.float32]:
+        """The members' probabilities of the test rows, `(members, rows, classes)`; read once, after everything is chosen.
+
+        Raises:
+            StudyError: a file is missing or corrupt.
+        """
+        arrays = []
+        for member in members:
+            array = _read(self.study, self.trials[member], "test")
+            if isinstance(array, str):
+                raise StudyError(array)
+            arrays.append(array)
+        return np.stack(arrays)
+
+
+def _read(study: Study, trial: TrialRecord, split: Split) -> NDArray[np.float32] | str:
+    """A trial's predictions, or why they cannot be used."""
+    stored = study.artifacts.read(trial.number)
+    if stored is None:
+        return f"trial {trial.number} has no stored predictions"
+    try:
+        array = stored.predictions(split)
+    except (OSError, ValueError, EOFError) as error:
+        return f"trial {trial.number}: its {split} predictions cannot be read: {error}"
+    expected = (len(study.facts.labels[split]), len(study.facts.classes))
+    if array.shape != expected:
+        return f"trial {trial.number}: its {split} predictions are {array.shape}, the study's are {expected}"
+    if not np.isfinite(array).all():
+        return f"trial {trial.number}: its {split} predictions are not all finite"
+    return array

@@ -1,0 +1,82 @@
+"""The methods by name, and the choice between them by cross-validation on validation rows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo.ensemble.combiner import Combiner, Probabilities
+from hpo.ensemble.folds import stratified_folds
+from hpo.ensemble.greedy import greedy
+from hpo.ensemble.score import Score, Scorer
+from hpo.ensemble.stacking import stacking
+from hpo.ensemble.voting import hard_voting, soft_voting
+from hpo.errors import InputError
+from hpo.registry import did_you_mean
+
+Method = Callable[[Probabilities, NDArray[np.int64], int, Scorer], Combiner]
+"""From candidates `(candidates, rows, classes)`, labels `(rows,)`, a number of members and a scorer to a combiner."""
+
+METHODS: Mapping[str, Method] = {
+    "voting": soft_voting,
+    "greedy": greedy,
+    "hard_voting": hard_voting,
+    "stacking": stacking,
+}
+"""In the order in which `auto` breaks ties."""
+
+_FOLDS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A method's name and its combiner; `scores` has each compared method's cross-validated score."""
+
+    method: str
+    combiner: Combiner
+    scores: Mapping[str, Score]
+
+
+def check_method(method: str) -> None:
+    """Holds a method's name to the known ones.
+
+    Raises:
+        InputError: it is not one of them.
+    """
+    if method == "bagging":
+        raise InputError("--method bagging is not built yet: it retrains members; use auto, voting, greedy or stacking")
+    if method != "auto" and method not in METHODS:
+        raise InputError(f"unknown method '{method}'.{did_you_mean(method, ['auto', *METHODS])}")
+
+
+def choose(method: str, predictions: Probabilities, labels: NDArray[np.int64], top: int, score: Scorer) -> Choice:
+    """Fits one method, or with `auto` the one whose cross-validated score is best.
+
+    Args:
+        method: `auto` or a key of METHODS.
+        predictions: of the candidates, `(candidates, rows, classes)`.
+        labels: `(rows,)`.
+        top: how many members at most.
+        score: smaller is better.
+
+    Raises:
+        InputError: there is no such method.
+    """
+    check_method(method)
+    names = list(METHODS) if method == "auto" else [method]
+    scores = {name: cross_validated(METHODS[name], predictions, labels, top, score) for name in names}
+    best = min(names, key=lambda name: scores[name])
+    return Choice(best, METHODS[best](predictions, labels, top, score), scores)
+
+
+def cross_validated(
+    method: Method, predictions: Probabilities, labels: NDArray[np.int64], top: int, score: Scorer
+) -> Score:
+    """The score of predictions for held-out rows, whose members and weights were chosen without these rows."""
+    combined = np.empty(predictions.shape[1:], np.float32)
+    for fitted, held_out in stratified_folds(labels, _FOLDS):
+        combiner = method(predictions[:, fitted], labels[fitted], top, score)
+        members = predictions[list(combiner.members)]
+        combined[held_out] = combiner.combine(members[:, held_out])
+    return score(combined, labels)

@@ -1,0 +1,55 @@
+"""What can go wrong, as one tree.
+
+    HpoError                 exit code 1: the work itself failed
+    └── InputError           exit code 2: something that the user wrote, named or pointed at
+        ├── SpecError        the YAML, or a --set; carries every problem at once
+        ├── DataError        a data set or an input file
+        ├── StudyError       a study or an ensemble that is not there, or is not what was asked for
+        └── ResourceError    the machine lacks what was asked for (a GPU, CPUs)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class HpoError(Exception):
+    """The work itself failed; the message says what and where."""
+
+    exit_code = 1
+
+
+class InputError(HpoError):
+    """The user's input cannot be used; nothing was started and nothing was left on disk."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a spec.
+
+    `key` is the dotted name (`optimizer.lr`), `message` the rule, the value and, where there is one, the way out.
+    """
+
+    key: tuple[str, ...]
+    message: str
+
+
+class SpecError(InputError):
+    """Everything that is wrong with a spec, each line with its place: `file:line: key: message`."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.lines = tuple(lines)
+        super().__init__("\n".join(self.lines))
+
+
+class DataError(InputError):
+    """A data set or an input file cannot be read, or does not hold what it should."""
+
+
+class StudyError(InputError):
+    """A study, a trial or an ensemble is missing, or is not the one that was asked for."""
+
+
+class ResourceError(InputError):
+    """The machine or the cluster does not have what every trial asks for."""

@@ -1,0 +1,98 @@
+"""The model families, found by name; a user's own by `module:function`.
+
+A model is a function `(input_shape, outputs, *, settings...) -> nn.Module`: `input_shape` is (channels, height, width),
+the module maps standardized float images `(n, c, h, w)` to `(n, outputs)`. Its keyword arguments are the settings that
+the `model` section may hold and that parameters may vary; it raises ValueError where a value breaks a rule.
+"""
+
+import inspect
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from hpo.errors import InputError, Problem
+from hpo.registry import Registry, did_you_mean
+from hpo.spec import Named, StudySpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MODELS = Registry(
+    "model",
+    {
+        "mlp": "hpo.models.mlp:mlp",
+        "convnet": "hpo.models.convnet:convnet",
+        "resnet": "hpo.models.resnet:resnet",
+    },
+)
+
+InputShape = tuple[int, int, int]
+_POSITIONAL = 2
+"""`input_shape` and `outputs` come first, whatever a user calls them."""
+
+
+def check(spec: StudySpec) -> Iterable[Problem]:
+    """Problems with the model's name and the names of its settings; values are tried by `try_build`."""
+    try:
+        arguments = list(inspect.signature(MODELS.load(spec.model.name)).parameters.values())
+    except InputError as error:
+        yield Problem(("model", "name"), str(error))
+        return
+    except (TypeError, ValueError):
+        yield Problem(("model", "name"), f"'{spec.model.name}' is not a function (input_shape, outputs, **settings)")
+        return
+    if any(argument.kind is argument.VAR_KEYWORD for argument in arguments):
+        return
+    known = [argument.name for argument in arguments[_POSITIONAL:]]
+    searched = {name.removeprefix("model.") for name in spec.parameters if name.startswith("model.")}
+    for setting in spec.model.settings:
+        if setting not in known:
+            yield Problem(("model", setting), f"model '{spec.model.name}' has no such setting.{did_you_mean(setting, known)}")
+    for setting in sorted(searched - set(known) - {"name"}):
+        message = f"model '{spec.model.name}' has no such setting.{did_you_mean(setting, known)}"
+        yield Problem(("parameters", f"model.{setting}"), message)
+
+
+def build(model: Named, input_shape: InputShape, outputs: int) -> "nn.Module":
+    """The model with a standardization of its input in front, so that a checkpoint holds its preprocessing.
+
+    Args:
+        model: name and settings.
+        input_shape: (channels, height, width).
+        outputs: how many numbers a row of the output has; the number of classes.
+
+    Raises:
+        ValueError: a setting breaks a rule of the model.
+    """
+    from torch import nn
+
+    from hpo.models.standardize import Standardize
+
+    network = MODELS.load(model.name)(input_shape, outputs, **model.settings)
+    return nn.Sequential(Standardize(channels=input_shape[0]), network)
+
+
+def try_build(spec: StudySpec, input_shape: InputShape, outputs: int) -> Iterable[Problem]:
+    """Builds the model, without memory for its weights, at each extreme of each of its parameters; yields what it refuses."""
+    yield from _refusals(spec, ("model",), input_shape, outputs)
+    for name, parameter in spec.parameters.items():
+        if name.startswith("model."):
+            for value in parameter.probes():
+                refusals = list(_refusals(spec.apply({name: value}), ("parameters", name), input_shape, outputs))
+                yield from refusals
+                if refusals:
+                    break
+
+
+def _refusals(spec: StudySpec, key: tuple[str, ...], input_shape: InputShape, outputs: int) -> Iterable[Problem]:
+    import torch
+
+    try:
+        with torch.device("meta"):
+            module = build(spec.model, input_shape, outputs)
+            result = module.eval()(torch.empty(2, *input_shape))
+    except Exception as error:  # a user's model may raise anything
+        yield Problem(key, f"model '{spec.model.name}' refuses {spec.model.settings}: {error}")
+        return
+    if tuple(result.shape) != (2, outputs):
+        shape = tuple(result.shape)
+        yield Problem(key, f"model '{spec.model.name}' must give (n, {outputs}) for n images, got {shape} for 2")

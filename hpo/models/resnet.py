@@ -1,0 +1,76 @@
+"""Residual networks for small images (He et al. 2016, "Deep Residual Learning for Image Recognition")."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_RESNET_18 = 18
+
+
+def resnet(
+    input_shape: tuple[int, int, int], outputs: int, *, depth: int = 20, width: int = 16, dropout: float = 0.0
+) -> nn.Module:
+    """A ResNet with a 3x3 stem and no initial pooling.
+
+    Args:
+        input_shape: (channels, height, width).
+        outputs: the number of classes.
+        depth: 6n+2 (8, 14, 20, 32, 44, 56, 110) for the CIFAR layout of He et al., section 4.2: three stages of n blocks;
+            18 for the ResNet-18 layout: four stages of two blocks.
+        width: channels of the first stage; each stage doubles them. He et al. have 16, ResNet-18 has 64.
+        dropout: before the last layer.
+
+    Raises:
+        ValueError: depth is neither 18 nor 6n+2, width is below 1, or dropout is outside [0, 1).
+    """
+    if depth != _RESNET_18 and (depth < 8 or (depth - 2) % 6):
+        raise ValueError(f"depth must be 6n+2 (8, 14, 20, 26, 32, ...) or 18, got {depth}")
+    if width < 1 or not 0 <= dropout < 1:
+        raise ValueError(f"width must be at least 1 and dropout in [0, 1), got {width} and {dropout}")
+    stages = [2, 2, 2, 2] if depth == _RESNET_18 else [(depth - 2) // 6] * 3
+    return ResNet(input_shape[0], outputs, stages, width, dropout)
+
+
+class ResNet(nn.Module):
+    """Stem, stages of basic blocks, global average pooling, one linear layer."""
+
+    def __init__(self, channels: int, outputs: int, stages: list[int], width: int, dropout: float) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        blocks: list[nn.Module] = []
+        fan_in = width
+        for stage, count in enumerate(stages):
+            fan_out = width * 2**stage
+            for block in range(count):
+                blocks.append(BasicBlock(fan_in, fan_out, stride=2 if stage and not block else 1))
+                fan_in = fan_out
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(fan_in, outputs))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `(n, outputs)` of images `(n, c, h, w)`."""
+        features: Tensor = self.blocks(self.stem(images))
+        logits: Tensor = self.head(features.mean(dim=(2, 3)))
+        return logits
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut; a wider block's shortcut is a 1x1 convolution (option B)."""
+
+    def __init__(self, fan_in: int, fan_out: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(fan_in, fan_out, 3, stride=stride, padding=1, bias=False)
+        self.first_norm = nn.BatchNorm2d(fan_out)
+        self.second = nn.Conv2d(fan_out, fan_out, 3, padding=1, bias=False)
+        self.second_norm = nn.BatchNorm2d(fan_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or fan_in != fan_out:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(fan_in, fan_out, 1, stride=stride, bias=False), nn.BatchNorm2d(fan_out)
+            )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features `(n, fan_out, h / stride, w / stride)`."""
+        features = functional.relu(self.first_norm(self.first(images)), inplace=True)
+        features = self.second_norm(self.second(features))
+        return functional.relu(torch.add(features, self.shortcut(images)), inplace=True)

@@ -1,0 +1,118 @@
+"""Progress of a search: a live display on a terminal, plain lines elsewhere. Always on stderr."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from hpo.report.tables import config_text, duration
+from hpo.study import Metrics, State, Study, TrialRecord
+
+_RECENT = 5
+
+
+class Progress:
+    """An observer that shows trials running, done, stopped and failed, the best so far and the time left.
+
+    Args:
+        study: the study that is searched.
+        trials: how many trials this search will run.
+        time_limit: seconds, or None.
+        console: where to write.
+    """
+
+    def __init__(self, study: Study, trials: int, time_limit: float | None, console: Console) -> None:
+        self._study, self._trials, self._time_limit, self._console = study, trials, time_limit, console
+        self._started = time.monotonic()
+        self._counts = dict.fromkeys(State, 0)
+        self._epochs: dict[int, tuple[int, float]] = {}
+        self._recent: list[str] = []
+        self._best = study.best()
+        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def trial_started(self, trial: TrialRecord) -> None:
+        """Counts it as running."""
+        self._counts[State.RUNNING] += 1
+        self._epochs[trial.number] = (0, float("nan"))
+
+    def trial_reported(self, number: int, epoch: int, metrics: Metrics) -> None:
+        """Shows where the trial stands."""
+        self._epochs[number] = (epoch, metrics[self._study.spec.objective.metric])
+
+    def trial_ended(self, trial: TrialRecord) -> None:
+        """Moves it to its outcome; prints a line where there is no live display."""
+        self._counts[State.RUNNING] -= 1
+        self._counts[trial.state] += 1
+        self._epochs.pop(trial.number, None)
+        self._best = self._study.best()
+        line = self._line(trial)
+        if self._console.is_terminal:
+            self._recent = [*self._recent, line][-_RECENT:]
+        else:
+            self._console.print(f"{line}; {self._summary()}", highlight=False, soft_wrap=True, markup=False)
+
+    @property
+    def _ended(self) -> int:
+        return sum(count for state, count in self._counts.items() if state is not State.RUNNING)
+
+    def _line(self, trial: TrialRecord) -> str:
+        metric = self._study.spec.objective.metric
+        value = "no value" if trial.value is None else f"{metric} {trial.value:.4f}"
+        line = f"trial {trial.number} {trial.state.value} at epoch {trial.epoch}: {value}"
+        if trial.state is State.FAILED and trial.reason:
+            line += f" ({trial.reason.strip().splitlines()[-1]})"
+        return line
+
+    def _summary(self) -> str:
+        counts = self._counts
+        text = (
+            f"{self._ended}/{self._trials} ended ({counts[State.COMPLETE]} complete, {counts[State.PRUNED]} pruned,"
+            f" {counts[State.FAILED]} failed), {counts[State.RUNNING]} running"
+        )
+        left = self._left()
+        return text if left is None else f"{text}, about {duration(left)} left"
+
+    def _left(self) -> float | None:
+        """Seconds left: by the pace so far, and never beyond the time limit; None before the first trial has ended."""
+        elapsed = time.monotonic() - self._started
+        limits = []
+        if self._ended:
+            limits.append(elapsed / self._ended * (self._trials - self._ended))
+        if self._time_limit is not None:
+            limits.append(self._time_limit - elapsed)
+        return max(0.0, min(limits)) if limits else None
+
+    def _render(self) -> Group:
+        metric = self._study.spec.objective.metric
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(
+            Text(self._study.name, style="bold"),
+            ProgressBar(total=self._trials, completed=self._ended, width=40),
+            self._summary(),
+        )
+        running = Table.grid(padding=(0, 2))
+        for number, (epoch, value) in sorted(self._epochs.items()):
+            reported = f"{metric} {value:.4f}" if epoch else "starting"
+            running.add_row(f"  trial {number}", f"epoch {epoch}/{self._study.spec.training.epochs}", reported)
+        lines = [Text(f"  {line}", style="dim") for line in self._recent]
+        best = Text("")
+        if self._best is not None and self._best.value is not None:
+            config = config_text(self._best.config)
+            best = Text(f"best: trial {self._best.number}, {metric} {self._best.value:.4f}  {config}", style="green")
+        return Group(bar, best, running, *lines)

@@ -1,0 +1,89 @@
+"""Tables for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from hpo.study import State, Study, TrialRecord
+
+_COLOURS = {State.COMPLETE: "green", State.PRUNED: "yellow", State.FAILED: "red", State.RUNNING: "cyan"}
+
+
+def trials_table(study: Study, trials: Sequence[TrialRecord], title: str) -> Table:
+    """One row a trial: state, epochs, the objective at the best epoch, config."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("trial", justify="right")
+    table.add_column("state")
+    table.add_column("epochs", justify="right")
+    table.add_column(study.spec.objective.metric, justify="right")
+    table.add_column("config", overflow="fold")
+    for trial in trials:
+        value = "-" if trial.value is None else f"{trial.value:.4f}"
+        state = f"[{_COLOURS[trial.state]}]{trial.state.value}[/]"
+        table.add_row(str(trial.number), state, str(trial.epoch), value, config_text(trial.config))
+    return table
+
+
+def studies_table(studies: Sequence[Study]) -> Table:
+    """One row a study: trials by state, and its best."""
+    table = Table()
+    for name in ("study", "complete", "pruned", "failed", "objective", "best"):
+        table.add_column(name, justify="left" if name in ("study", "objective") else "right")
+    for study in studies:
+        counts = count_states(study.trials())
+        best = study.best()
+        value = "-" if best is None or best.value is None else f"{best.value:.4f} (trial {best.number})"
+        row = (str(counts[state]) for state in (State.COMPLETE, State.PRUNED, State.FAILED))
+        table.add_row(study.name, *row, f"{study.goal} {study.spec.objective.metric}", value)
+    return table
+
+
+def scores_table(rows: Mapping[str, Mapping[str, float]], title: str) -> Table:
+    """One row a model, one column a metric."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    metrics = list(dict.fromkeys(metric for scores in rows.values() for metric in scores))
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    for name, scores in rows.items():
+        table.add_row(name, *(f"{scores[metric]:.4f}" if metric in scores else "-" for metric in metrics))
+    return table
+
+
+def members_table(members: Sequence[Mapping[str, Any]], configs: Mapping[int, Mapping[str, Any]]) -> Table:
+    """One row a member of an ensemble: its trial, weight and config."""
+    table = Table(title="Members", title_justify="left")
+    table.add_column("trial", justify="right")
+    table.add_column("weight", justify="right")
+    table.add_column("config", overflow="fold")
+    for member in members:
+        table.add_row(str(member["trial"]), f"{member['weight']:.3f}", config_text(configs[member["trial"]]))
+    return table
+
+
+def count_states(trials: Sequence[TrialRecord]) -> dict[State, int]:
+    """How many trials stand where."""
+    counts = dict.fromkeys(State, 0)
+    for trial in trials:
+        counts[trial.state] += 1
+    return counts
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """A config on one line."""
+    return " ".join(f"{name}={_short(value)}" for name, value in sorted(config.items()))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `45s`, `12m30s` or `3h05m`."""
+    total = round(seconds)
+    if total < 60:
+        return f"{total}s"
+    if total < 3600:
+        return f"{total // 60}m{total % 60:02d}s"
+    return f"{total // 3600}h{total % 3600 // 60:02d}m"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

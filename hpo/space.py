@@ -1,0 +1,84 @@
+"""The search space: parameters, conditions and defaults, asked of an Optuna trial one by one (define-by-run)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from hpo.spec import Config, Parameter, StudySpec
+
+
+def distribution(parameter: Parameter) -> BaseDistribution:
+    """The Optuna distribution of a parameter; bounds are inclusive in both."""
+    if parameter.values is not None:
+        return CategoricalDistribution(parameter.values)
+    assert parameter.min is not None and parameter.max is not None
+    if parameter.type == "int":
+        return IntDistribution(int(parameter.min), int(parameter.max), log=parameter.log, step=int(parameter.step or 1))
+    step = None if parameter.step is None else float(parameter.step)
+    return FloatDistribution(float(parameter.min), float(parameter.max), log=parameter.log, step=step)
+
+
+@dataclass(frozen=True)
+class Space:
+    """The parameters of a spec, parents before the parameters whose `when` names them."""
+
+    parameters: Mapping[str, Parameter]
+    fixed: Mapping[str, Any]
+    """Fixed settings that a `when` names and no parameter varies."""
+
+    @classmethod
+    def of(cls, spec: StudySpec) -> "Space":
+        """The space of a validated spec."""
+        graph = {name: [parent for parent in p.when if parent in spec.parameters] for name, p in spec.parameters.items()}
+        order = TopologicalSorter(graph).static_order()
+        parents = {parent for parameter in spec.parameters.values() for parent in parameter.when}
+        fixed = {parent: spec.setting(parent) for parent in parents if parent not in spec.parameters}
+        return cls({name: spec.parameters[name] for name in order}, fixed)
+
+    def active(self, name: str, config: Mapping[str, Any]) -> bool:
+        """Whether the parameter exists in a config that already holds its parents."""
+        known = {**self.fixed, **config}
+        return all(parent in known and known[parent] in wanted for parent, wanted in self.parameters[name].when.items())
+
+    def suggest(self, trial: optuna.Trial) -> Config:
+        """Asks the trial's sampler for a value of each active parameter."""
+        config: Config = {}
+        for name, parameter in self.parameters.items():
+            if self.active(name, config):
+                config[name] = _ask(trial, name, distribution(parameter))
+        return config
+
+    def default(self, spec: StudySpec) -> Config:
+        """The config that the user would have started from: `default:` or the setting written in its section.
+
+        Parameters with neither are missing; the sampler fills them in.
+        """
+        config: Config = {}
+        for name, parameter in self.parameters.items():
+            if not self.active(name, config):
+                continue
+            if "default" in parameter.model_fields_set:
+                config[name] = parameter.default
+            elif spec.written(name) and parameter.contains(spec.setting(name)):
+                config[name] = spec.setting(name)
+        return config
+
+
+def _ask(trial: optuna.Trial, name: str, wanted: BaseDistribution) -> Any:
+    match wanted:
+        case CategoricalDistribution():
+            return trial.suggest_categorical(name, wanted.choices)
+        case IntDistribution():
+            return trial.suggest_int(name, wanted.low, wanted.high, step=wanted.step, log=wanted.log)
+        case FloatDistribution():
+            return trial.suggest_float(name, wanted.low, wanted.high, step=wanted.step, log=wanted.log)
+    raise TypeError(f"no suggestion for {wanted}")

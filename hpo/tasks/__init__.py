@@ -1,0 +1,39 @@
+"""Kinds of problem: what a trial minimizes, which metrics it reports, the shape of its predictions.
+
+The metrics' names and goals stand here, so that a spec is checked without importing torch.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from hpo.errors import Problem
+from hpo.registry import did_you_mean
+from hpo.spec import StudySpec
+
+Goal = Literal["maximize", "minimize"]
+
+GOALS: Mapping[str, Mapping[str, Goal]] = {
+    "classification": {
+        "accuracy": "maximize",
+        "macro_f1": "maximize",
+        "precision": "maximize",
+        "recall": "maximize",
+        "nll": "minimize",
+        "ece": "minimize",
+    }
+}
+"""Task -> metric -> what is better."""
+
+
+def check(spec: StudySpec) -> Iterable[Problem]:
+    """Problems with the objective that the spec names."""
+    goals, metric, wanted = GOALS[spec.task], spec.objective.metric, spec.objective.goal
+    if metric not in goals:
+        yield Problem(("objective", "metric"), f"unknown metric '{metric}'.{did_you_mean(metric, goals)}")
+    elif wanted not in (None, goals[metric]):
+        yield Problem(("objective", "goal"), f"for {metric} it must be {goals[metric]}, got {wanted}; leave it out")
+
+
+def goal(spec: StudySpec) -> Goal:
+    """What is better for the spec's metric."""
+    return GOALS[spec.task][spec.objective.metric]

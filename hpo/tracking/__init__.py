@@ -1,0 +1,1 @@
+"""MLflow, the public record: study -> trials -> ensembles."""

@@ -1,0 +1,93 @@
+"""An ensemble as an MLflow run under its study, with a model that loads and serves anywhere."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.models import ModelSignature
+from mlflow.types.schema import Schema, TensorSpec
+from numpy.typing import NDArray
+
+import hpo
+from hpo.study import Study
+from hpo.tracking.store import TRIAL_TAG, connect, start_study_run, study_tags, tracking_uri
+
+
+@dataclass(frozen=True, eq=False)
+class EnsembleRecord:
+    """What MLflow is told of an ensemble.
+
+    `folder` holds the model and `loader` is the module that loads it; `members` have trial and weight; `metrics` maps a
+    name to a value.
+    """
+
+    name: str
+    method: str
+    folder: Path
+    loader: str
+    members: Sequence[Mapping[str, Any]]
+    metrics: Mapping[str, float]
+    example: NDArray[np.uint8]
+    classes: int
+
+
+def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
+    """Logs the ensemble's run and model.
+
+    Returns:
+        The id of the run; the model is `runs:/<id>/model`.
+
+    Raises:
+        mlflow.exceptions.MlflowException: MLflow could not be reached or refused.
+    """
+    client, experiment_id = connect(storage)
+    parent = start_study_run(client, experiment_id, study)
+    client.set_terminated(parent)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(tracking_uri(storage))
+    try:
+        tags = {**study_tags(study, "ensemble"), "mlflow.parentRunId": parent, "method": record.method}
+        tags |= _member_runs(client, experiment_id, study, record)
+        run = client.create_run(experiment_id, tags=tags, run_name=record.name)
+        with mlflow.start_run(run_id=run.info.run_id):
+            mlflow.log_params({f"weight.trial-{m['trial']}": m["weight"] for m in record.members})
+            mlflow.log_metrics(dict(record.metrics))
+            mlflow.pyfunc.log_model(
+                name="model",
+                loader_module=record.loader,
+                data_path=str(record.folder),
+                code_paths=[str(Path(hpo.__file__).parent)],
+                signature=_signature(record),
+                input_example=record.example,
+                pip_requirements=_requirements(),
+            )
+        return str(run.info.run_id)
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def _member_runs(
+    client: mlflow.MlflowClient, experiment_id: str, study: Study, record: EnsembleRecord
+) -> dict[str, str]:
+    """Tags that link each member to its trial's run."""
+    query = f"tags.`{'hpo.study_id'}` = '{study.id}' and tags.`hpo.kind` = 'trial'"
+    runs = {run.data.tags[TRIAL_TAG]: run.info.run_id for run in client.search_runs([experiment_id], query, max_results=5000)}
+    numbers = [str(member["trial"]) for member in record.members]
+    return {f"member.trial-{number}": runs[number] for number in numbers if number in runs}
+
+
+def _signature(record: EnsembleRecord) -> ModelSignature:
+    images = TensorSpec(np.dtype(np.uint8), (-1, *record.example.shape[1:]), "images")
+    probabilities = TensorSpec(np.dtype(np.float32), (-1, record.classes), "probabilities")
+    return ModelSignature(inputs=Schema([images]), outputs=Schema([probabilities]))
+
+
+def _requirements() -> list[str]:
+    """What a served model needs: the versions in use here."""
+    from importlib.metadata import version
+
+    names = ("mlflow", "numpy", "pydantic", "ruamel.yaml", "safetensors", "torch", "torchmetrics", "optuna", "scikit-learn")
+    return [f"{name}=={version(name).partition('+')[0]}" for name in names]

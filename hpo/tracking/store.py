@@ -1,0 +1,73 @@
+"""Where the runs go, and how they are found again."""
+
+import os
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from hpo.study import Study
+
+EXPERIMENT = "hpo"
+"""The MLflow experiment of all studies, unless MLFLOW_EXPERIMENT_NAME names another; a study is a run in it."""
+
+STUDY_TAG, STUDY_ID_TAG, KIND_TAG, TRIAL_TAG = "hpo.study", "hpo.study_id", "hpo.kind", "hpo.trial"
+
+
+def tracking_uri(storage: Path) -> str:
+    """`MLFLOW_TRACKING_URI`, or else a SQLite file in the storage folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+
+
+def connect(storage: Path) -> tuple[MlflowClient, str]:
+    """A client, and the id of the experiment, made where it does not exist."""
+    uri = tracking_uri(storage)
+    client = MlflowClient(tracking_uri=uri)
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        return client, str(experiment.experiment_id)
+    local = uri.startswith("sqlite:")
+    try:
+        # a server chooses the place of its artifacts itself
+        location = (storage.resolve() / "mlflow-artifacts").as_uri() if local else None
+        return client, str(client.create_experiment(name, artifact_location=location))
+    except MlflowException:  # another process was faster
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            raise
+        return client, str(experiment.experiment_id)
+
+
+def study_run(client: MlflowClient, experiment_id: str, study: Study) -> Run | None:
+    """The parent run of a study."""
+    query = f"tags.`{STUDY_ID_TAG}` = '{study.id}' and tags.`{KIND_TAG}` = 'study'"
+    return next(iter(client.search_runs([experiment_id], query, max_results=1)), None)
+
+
+def start_study_run(client: MlflowClient, experiment_id: str, study: Study) -> str:
+    """The id of the study's parent run, made with the spec as its artifact where there is none."""
+    existing = study_run(client, experiment_id, study)
+    if existing is not None:
+        client.update_run(existing.info.run_id, status="RUNNING")
+        return str(existing.info.run_id)
+    spec = study.spec
+    tags = {
+        **study_tags(study, "study"),
+        "task": spec.task,
+        "data": spec.data.name,
+        "model": spec.model.name,
+        "sampler": spec.sampler.name,
+        "scheduler": spec.scheduler.name,
+        "objective": f"{study.goal} {spec.objective.metric}",
+        "seed": str(spec.seed),
+    }
+    run = client.create_run(experiment_id, tags=tags, run_name=study.name)
+    client.log_artifact(run.info.run_id, str(study.folder / "spec.yaml"))
+    return str(run.info.run_id)
+
+
+def study_tags(study: Study, kind: str) -> dict[str, str]:
+    """The tags by which every run of a study is found."""
+    return {STUDY_TAG: study.name, STUDY_ID_TAG: study.id, KIND_TAG: kind}
