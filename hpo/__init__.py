@@ -1,10 +1,10 @@
 """Hyperparameter search and ensembles for PyTorch.
 
-    import hpo
+import hpo
 
-    result = hpo.search("search_spaces/resnet_digits.yaml", trials=20)
-    ensemble = hpo.build_ensemble(result.study.name, top=5)
-    probabilities = hpo.predict(ensemble.name, "images/").probabilities
+result = hpo.search("search_spaces/resnet_digits.yaml", trials=20)
+ensemble = hpo.build_ensemble(result.study.name, top=5)
+probabilities = hpo.predict(ensemble.name, "images/").probabilities
 """
 
 from typing import TYPE_CHECKING, Any

@@ -143,7 +143,9 @@ def open_study(name: str | None = None, storage: str | Path = "studies") -> Stud
     """
     names = Study.names(Path(storage))
     if name is None and not names:
-        raise StudyError(f"there are no studies in '{storage}'. Run `hpo search` first, or name the folder with --storage")
+        raise StudyError(
+            f"there are no studies in '{storage}'. Run `hpo search` first, or name the folder with --storage"
+        )
     return Study.open(Path(storage), name or names[-1])
 
 
@@ -238,7 +240,9 @@ def build_ensemble(
         "test": _measure(combiner.combine(test[:-1]), labels["test"]),
         "single": _measure(test[-1], labels["test"]),
     }
-    stored = {place: (candidates.trials[place], opened.artifacts.read(candidates.trials[place].number)) for place in places}
+    stored = {
+        place: (candidates.trials[place], opened.artifacts.read(candidates.trials[place].number)) for place in places
+    }
     folder = opened.folder / "ensembles" / name
     draft = folder.with_name(f".{name}.{uuid.uuid4().hex}")
     try:
@@ -285,15 +289,13 @@ class Predictions:
                 writer.writerow([name, self.classes[int(row.argmax())], *(f"{value:.9g}" for value in row)])
 
 
-def predict(
-    ensemble: str, input: str | Path | NDArray[np.uint8], *, storage: str | Path = "studies"
-) -> Predictions:
+def predict(ensemble: str, input: str | Path | NDArray[np.uint8], *, storage: str | Path = "studies") -> Predictions:
     """Predicts with an ensemble.
 
     Args:
         ensemble: its name.
-        input: an image file, a folder of image files, an .npy file or the `x_test` (else `x`) of an .npz file with uint8
-            images `(n, h, w)` or `(n, h, w, c)`, or such an array itself.
+        input: an image file, a folder of image files, an .npy file or the `x_test` (else `x`) of an .npz file with
+            uint8 images `(n, h, w)` or `(n, h, w, c)`, or such an array itself.
         storage: the folder of all studies.
 
     Raises:
@@ -315,7 +317,9 @@ def find_ensemble(name: str, storage: Path) -> Path:
     Raises:
         StudyError: no study has one of this name, or several have.
     """
-    folders = [path.parent for path in storage.glob("*/ensembles/*/ensemble.json") if not path.parent.name.startswith(".")]
+    folders = [
+        path.parent for path in storage.glob("*/ensembles/*/ensemble.json") if not path.parent.name.startswith(".")
+    ]
     found = [folder for folder in folders if folder.name == name]
     if not found:
         names = [folder.name for folder in folders]
@@ -333,8 +337,8 @@ def _open_or_create(spec: StudySpec, storage: Path, data_dir: Path) -> Study:
         changed = differences(study.spec, spec)
         if changed:
             raise StudyError(
-                f"study '{spec.study}' in '{storage}' was started with another spec; they differ in {', '.join(changed)}."
-                f" Give the new search a name of its own with --study"
+                f"study '{spec.study}' in '{storage}' was started with another spec; they differ in"
+                f" {', '.join(changed)}. Give the new search a name of its own with --study"
             )
         return study
     dataset = datasets.load(spec.data, data_dir, spec.seed)
@@ -366,7 +370,9 @@ def _ensemble_name(study: Study, wanted: str | None) -> str:
     try:
         pydantic.TypeAdapter(specs.StudyName).validate_python(wanted)
     except pydantic.ValidationError:
-        raise InputError(f"--name must be letters, digits, '.', '_' and '-', beginning with a letter or digit, got {wanted!r}") from None
+        raise InputError(
+            f"--name must be letters, digits, '.', '_' and '-', beginning with a letter or digit, got {wanted!r}"
+        ) from None
     if (folder / wanted).exists():
         raise StudyError(f"study '{study.name}' has an ensemble '{wanted}' already; choose another --name")
     return wanted

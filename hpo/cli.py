@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -26,12 +25,19 @@ _storage = click.option(
     "--storage", default="studies", show_default=True, metavar="DIR", help="The folder of all studies."
 )
 _format = click.option(
-    "--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True,
+    "--format",
+    "output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
     help="json prints one document to stdout; everything else goes to stderr.",
 )
 _study = click.option("--study", metavar="NAME", help="The study; by default the one touched last.")
 _set = click.option(
-    "--set", "sets", multiple=True, metavar="NAME=VALUE",
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="NAME=VALUE",
     help="Overrides a setting by its dotted name, for example --set training.epochs=5. "
     "A parameter set this way is no longer searched. May be repeated.",
 )
@@ -57,7 +63,9 @@ def main() -> None:
 
 
 @click.group(
-    epilog=_EXAMPLES, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    epilog=_EXAMPLES,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(__version__, prog_name="hpo")
 def commands() -> None:
@@ -72,8 +80,10 @@ def _quiet_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
-        for name in ("mlflow", "alembic", "optuna"):  # their news is not the user's
-            logging.getLogger(name).setLevel(logging.WARNING)
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # their news is not the user's
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         with contextlib.redirect_stdout(sys.stderr):
             return command(*args, **kwargs)
 
@@ -84,17 +94,31 @@ def _quiet_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
 @_space
 @click.option("--study", metavar="NAME", help="Names the study, instead of `study:` in the file.")
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Budget: how many trials the study has in all.")
-@click.option("--time-limit", metavar="TIME", help="Budget: for example 90s, 30m or 2h; trials then running are stopped and kept.")
-@click.option("--concurrency", type=click.IntRange(min=1), metavar="N", help="Trials at once; by default as many as fit.")
+@click.option(
+    "--time-limit", metavar="TIME", help="Budget: for example 90s, 30m or 2h; trials then running are stopped and kept."
+)
+@click.option(
+    "--concurrency", type=click.IntRange(min=1), metavar="N", help="Trials at once; by default as many as fit."
+)
 @_storage
-@click.option("--data-dir", default="data", show_default=True, metavar="DIR", help="Where downloaded data sets are kept.")
+@click.option(
+    "--data-dir", default="data", show_default=True, metavar="DIR", help="Where downloaded data sets are kept."
+)
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of the split, the sampler and every trial.")
 @_set
 @_format
 @_quiet_stdout
 def search(
-    space: str, study: str | None, trials: int | None, time_limit: str | None, concurrency: int | None, storage: str,
-    data_dir: str, seed: int | None, sets: tuple[str, ...], output: str,
+    space: str,
+    study: str | None,
+    trials: int | None,
+    time_limit: str | None,
+    concurrency: int | None,
+    storage: str,
+    data_dir: str,
+    seed: int | None,
+    sets: tuple[str, ...],
+    output: str,
 ) -> None:
     """Runs a search: proposes configs, trains them, stops the poor ones early, records everything.
 
@@ -108,8 +132,16 @@ def search(
 
     console = Console(stderr=True)
     result = api.search(
-        space, study=study, trials=trials, time_limit=_seconds(time_limit), concurrency=concurrency, storage=storage,
-        data_dir=data_dir, seed=seed, overrides=_overrides(sets), console=console,
+        space,
+        study=study,
+        trials=trials,
+        time_limit=_seconds(time_limit),
+        concurrency=concurrency,
+        storage=storage,
+        data_dir=data_dir,
+        seed=seed,
+        overrides=_overrides(sets),
+        console=console,
     )
     if result.tracking_problem:
         console.print(f"[yellow]Warning:[/] {result.tracking_problem}")
@@ -119,12 +151,16 @@ def search(
         counts = result.to_json()["trials"]
         title = f"{result.study.name}: " + ", ".join(f"{count} {state}" for state, count in counts.items())
         _say(trials_table(result.study, result.study.leaderboard()[:10], title))
-        _say(f"Next: `hpo ensemble --study {result.study.name}{_where(storage)}` combines the best trials,"
-             f" `hpo ui{_where(storage)}` compares them.")
+        _say(
+            f"Next: `hpo ensemble --study {result.study.name}{_where(storage)}` combines the best trials,"
+            f" `hpo ui{_where(storage)}` compares them."
+        )
     if result.interrupted:
         sys.exit(130)
     if result.best is None:
-        raise HpoError(f"no trial of study '{result.study.name}' has a value; `hpo trials --study {result.study.name}` says why")
+        raise HpoError(
+            f"no trial of study '{result.study.name}' has a value; `hpo trials --study {result.study.name}` says why"
+        )
 
 
 @commands.command(short_help="Check a search without running it.")
@@ -140,25 +176,30 @@ def validate(space: str, sets: tuple[str, ...], output: str) -> None:
     if output == "json":
         _say_json(spec.model_dump(mode="json"))
     else:
-        _say(f"{space} is valid: {len(spec.parameters)} parameters, {spec.budget.trials} trials of up to"
-             f" {spec.training.epochs} epochs.")
+        _say(
+            f"{space} is valid: {len(spec.parameters)} parameters, {spec.budget.trials} trials of up to"
+            f" {spec.training.epochs} epochs."
+        )
 
 
 @commands.command(short_help="Combine the best trials.")
 @_study
 @click.option("--top", type=int, default=5, show_default=True, metavar="K", help="Members at most.")
-@click.option("--pool", type=int, default=50, show_default=True, metavar="N", help="How many of the best trials are candidates.")
 @click.option(
-    "--method", default="auto", show_default=True, metavar="METHOD",
+    "--pool", type=int, default=50, show_default=True, metavar="N", help="How many of the best trials are candidates."
+)
+@click.option(
+    "--method",
+    default="auto",
+    show_default=True,
+    metavar="METHOD",
     help="auto (by cross-validation on validation rows), voting, hard_voting, greedy or stacking.",
 )
 @click.option("--name", metavar="NAME", help="Of the ensemble; by default the study's and a number.")
 @_storage
 @_format
 @_quiet_stdout
-def ensemble(
-    study: str | None, top: int, pool: int, method: str, name: str | None, storage: str, output: str
-) -> None:
+def ensemble(study: str | None, top: int, pool: int, method: str, name: str | None, storage: str, output: str) -> None:
     """Builds an ensemble from the predictions that trials have stored; nothing is trained again.
 
     Members and weights are chosen on validation rows. The test rows are scored once, beside the best single trial.
@@ -176,17 +217,29 @@ def ensemble(
         return
     configs = {trial.number: trial.config for trial in result.study.trials()}
     _say(members_table(result.members, configs))
-    rows = {f"best single (trial {result.best_single})": result.best_single_test, f"ensemble ({result.method})": result.test}
+    rows = {
+        f"best single (trial {result.best_single})": result.best_single_test,
+        f"ensemble ({result.method})": result.test,
+    }
     _say(scores_table(rows, "Test split"))
-    _say(f"Ensemble '{result.name}'. Use it: `hpo predict --ensemble {result.name} --input FILE_OR_FOLDER"
-         f"{_where(storage)}`, or mlflow.pyfunc.load_model('runs:/{result.run_id}/model').")
+    _say(
+        f"Ensemble '{result.name}'. Use it: `hpo predict --ensemble {result.name} --input FILE_OR_FOLDER"
+        f"{_where(storage)}`, or mlflow.pyfunc.load_model('runs:/{result.run_id}/model')."
+    )
 
 
 @commands.command(short_help="Predict with an ensemble.")
 @click.option("--ensemble", "name", required=True, metavar="NAME", help="Its name, as `hpo ensemble` printed it.")
-@click.option("--input", "input_", required=True, metavar="PATH",
-              help="An image, a folder of images, or .npy or .npz (x_test, else x) with uint8 images.")
-@click.option("--output", default="preds.csv", show_default=True, metavar="FILE", help="CSV: input, prediction, probabilities.")
+@click.option(
+    "--input",
+    "input_",
+    required=True,
+    metavar="PATH",
+    help="An image, a folder of images, or .npy or .npz (x_test, else x) with uint8 images.",
+)
+@click.option(
+    "--output", default="preds.csv", show_default=True, metavar="FILE", help="CSV: input, prediction, probabilities."
+)
 @_storage
 @_quiet_stdout
 def predict(name: str, input_: str, output: str, storage: str) -> None:
@@ -209,7 +262,9 @@ def studies(storage: str, output: str) -> None:
 
     found = api.all_studies(storage)
     if output == "json":
-        _say_json([{"study": s.name, "trials": {k.value: v for k, v in count_states(s.trials()).items()}} for s in found])
+        _say_json(
+            [{"study": s.name, "trials": {k.value: v for k, v in count_states(s.trials()).items()}} for s in found]
+        )
     else:
         _say(studies_table(found) if found else f"There are no studies in '{storage}'. Run `hpo search` first.")
 
@@ -258,7 +313,9 @@ def best(study: str | None, storage: str, output: str) -> None:
 @commands.command(short_help="Open MLflow on the studies.")
 @_storage
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Loopback unless told otherwise.")
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, metavar="PORT", help="Where it listens.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=5000, show_default=True, metavar="PORT", help="Where it listens."
+)
 def ui(storage: str, host: str, port: int) -> None:
     """Opens MLflow's web pages on the studies of a storage folder; Ctrl-C ends them.
 
@@ -272,9 +329,20 @@ def ui(storage: str, host: str, port: int) -> None:
         return
     database = Path(storage).resolve() / "mlflow.db"
     if not uri and not database.exists():
-        raise HpoError(f"there is nothing to show in '{storage}' yet. Run `hpo search` first, or name the folder with --storage")
+        raise HpoError(
+            f"there is nothing to show in '{storage}' yet. Run `hpo search` first, or name the folder with --storage"
+        )
     click.echo(f"MLflow at http://{host}:{port} (Ctrl-C ends it)")
-    arguments = ["--backend-store-uri", uri or f"sqlite:///{database}", "--host", host, "--port", str(port), "--workers", "1"]
+    arguments = [
+        "--backend-store-uri",
+        uri or f"sqlite:///{database}",
+        "--host",
+        host,
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *arguments])
 
@@ -310,7 +378,7 @@ def _say(what: Any) -> None:
 
 
 def _say_json(document: Any) -> None:
-    print(json.dumps(document, indent=2), file=sys.__stdout__)  # noqa: T201 -- this is the command's output
+    print(json.dumps(document, indent=2), file=sys.__stdout__)
 
 
 @contextlib.contextmanager

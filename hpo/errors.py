@@ -1,11 +1,11 @@
 """What can go wrong, as one tree.
 
-    HpoError                 exit code 1: the work itself failed
-    └── InputError           exit code 2: something that the user wrote, named or pointed at
-        ├── SpecError        the YAML, or a --set; carries every problem at once
-        ├── DataError        a data set or an input file
-        ├── StudyError       a study or an ensemble that is not there, or is not what was asked for
-        └── ResourceError    the machine lacks what was asked for (a GPU, CPUs)
+HpoError                 exit code 1: the work itself failed
+└── InputError           exit code 2: something that the user wrote, named or pointed at
+    ├── SpecError        the YAML, or a --set; carries every problem at once
+    ├── DataError        a data set or an input file
+    ├── StudyError       a study or an ensemble that is not there, or is not what was asked for
+    └── ResourceError    the machine lacks what was asked for (a GPU, CPUs)
 """
 
 from collections.abc import Sequence

@@ -36,7 +36,9 @@ def check(spec: StudySpec) -> Iterable[Problem]:
     known = [key for key in inspect.signature(factory).parameters if key not in ("metric", "goal", "epochs")]
     unknown = [key for key in settings if key not in known]
     for key in unknown:
-        yield Problem(("scheduler", key), f"scheduler '{name}' has no such setting.{did_you_mean(key, known or ['name'])}")
+        yield Problem(
+            ("scheduler", key), f"scheduler '{name}' has no such setting.{did_you_mean(key, known or ['name'])}"
+        )
     if not unknown and name == "asha":
         try:
             rungs(epochs=spec.training.epochs, **settings)

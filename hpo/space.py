@@ -38,7 +38,9 @@ class Space:
     @classmethod
     def of(cls, spec: StudySpec) -> "Space":
         """The space of a validated spec."""
-        graph = {name: [parent for parent in p.when if parent in spec.parameters] for name, p in spec.parameters.items()}
+        graph = {
+            name: [parent for parent in p.when if parent in spec.parameters] for name, p in spec.parameters.items()
+        }
         order = TopologicalSorter(graph).static_order()
         parents = {parent for parameter in spec.parameters.values() for parent in parameter.when}
         fixed = {parent: spec.setting(parent) for parent in parents if parent not in spec.parameters}

@@ -197,12 +197,14 @@ class Parameter(Section):
             self._check_step(self.step)
 
     def _check_step(self, step: float | int) -> None:
-        assert self.min is not None and self.max is not None  # noqa: S101 -- for the type checker; tested above
+        assert self.min is not None and self.max is not None
         if step <= 0:
             raise ValueError(f"step must be above 0, got {step}")
         steps = (self.max - self.min) / step
         if not math.isclose(steps, round(steps), abs_tol=1e-9):
-            raise ValueError(f"max must be min plus a multiple of step, got min {self.min}, max {self.max}, step {step}")
+            raise ValueError(
+                f"max must be min plus a multiple of step, got min {self.min}, max {self.max}, step {step}"
+            )
 
     def contains(self, value: Any) -> bool:
         """Whether `value` is one that this parameter can take."""
@@ -313,8 +315,10 @@ class Source:
     def line(self, problem: Problem) -> str:
         """One problem as one line."""
         name = ".".join(problem.key)
-        return f"{self.place(problem.key)}: {name}: {problem.message}" if name else (
-            f"{self.place(problem.key)}: {problem.message}"
+        return (
+            f"{self.place(problem.key)}: {name}: {problem.message}"
+            if name
+            else (f"{self.place(problem.key)}: {problem.message}")
         )
 
 
@@ -408,7 +412,9 @@ def _read(space: str | Path | Mapping[str, Any] | StudySpec) -> tuple[dict[str, 
     except (YAMLError, ValueError) as error:
         raise SpecError([f"{path}:1: not YAML: {_first_line(error)}"]) from None
     if not isinstance(document, CommentedMap):
-        raise SpecError([f"{path}:1: a search is a mapping of sections (study, data, model, ...), got {document!r:.60}"])
+        raise SpecError(
+            [f"{path}:1: a search is a mapping of sections (study, data, model, ...), got {document!r:.60}"]
+        )
     lines: dict[tuple[str, ...], int] = {}
     _collect_lines(document, (), lines)
     try:
@@ -458,7 +464,9 @@ def _override(document: dict[str, Any], name: str, value: Any) -> Iterable[Probl
     if holder is None:
         holder = {}
     if not isinstance(holder, dict) or "." in key:
-        yield Problem((name,), f"cannot be set: there is no setting of this name.{did_you_mean(section, StudySpec.model_fields)}")
+        yield Problem(
+            (name,), f"cannot be set: there is no setting of this name.{did_you_mean(section, StudySpec.model_fields)}"
+        )
         return
     document[section] = {**holder, key: value}
     if isinstance(document.get("parameters"), dict):  # a setting fixed by hand is no longer searched
@@ -491,7 +499,9 @@ def _problem(detail: Any) -> Problem:
     if kind == "value_error":
         return Problem(key, str(detail["ctx"]["error"]))
     if kind == "string_pattern_mismatch":
-        return Problem(key, f"must be letters, digits, '.', '_' and '-', beginning with a letter or digit, got {value!r}")
+        return Problem(
+            key, f"must be letters, digits, '.', '_' and '-', beginning with a letter or digit, got {value!r}"
+        )
     if kind == "literal_error":
         hint = did_you_mean(str(value), [word.strip("'") for word in re.findall(r"'[^']*'", detail["ctx"]["expected"])])
         return Problem(key, f"must be {detail['ctx']['expected']}, got {value!r}.{hint if 'Did' in hint else ''}")

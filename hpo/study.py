@@ -1,11 +1,11 @@
 """The study on disk, the only truth: an Optuna study in journal storage, and the artifacts of its trials beside it.
 
-    <storage>/<study>/
-        spec.yaml              what is searched; never changes
-        journal.log            Optuna's journal: every config, report and outcome, durable before it is acted on
-        data.npz               labels of validation and test rows, class names, one example
-        artifacts/00012/epoch-0005/   what trial 12 left at its best epoch
-        ensembles/<name>/      ensembles built from it
+<storage>/<study>/
+    spec.yaml              what is searched; never changes
+    journal.log            Optuna's journal: every config, report and outcome, durable before it is acted on
+    data.npz               labels of validation and test rows, class names, one example
+    artifacts/00012/epoch-0005/   what trial 12 left at its best epoch
+    ensembles/<name>/      ensembles built from it
 """
 
 import json
@@ -170,8 +170,13 @@ class Study:
             raise StudyError(f"storage '{storage}' cannot be written: {error}") from None
         try:
             (draft / "spec.yaml").write_text(specs.dump(spec), encoding="utf-8")
-            labels = {f"{split}_labels": rows for split, rows in facts.labels.items()}
-            np.savez(draft / "data.npz", classes=np.array(facts.classes), example=facts.example, **labels)
+            np.savez(
+                draft / "data.npz",
+                classes=np.array(facts.classes),
+                example=facts.example,
+                validation_labels=facts.labels["validation"],
+                test_labels=facts.labels["test"],
+            )
             study = cls(draft, spec)
             optuna_study = optuna.create_study(
                 storage=_journal(draft), study_name=spec.study, direction=study.goal, sampler=_NO_SAMPLER

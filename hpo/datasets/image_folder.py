@@ -59,8 +59,12 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 
 def _read_split(folder: Path, classes: tuple[str, ...], size: int) -> Examples:
-    files = [(path, label) for label, name in enumerate(classes) if (folder / name).is_dir()
-             for path in image_files(folder / name)]
+    files = [
+        (path, label)
+        for label, name in enumerate(classes)
+        if (folder / name).is_dir()
+        for path in image_files(folder / name)
+    ]
     if not files:
         raise DataError(f"{folder}: there are no images ({', '.join(SUFFIXES)})")
     images = np.stack([read_image(path, (size, size), channels=3) for path, _ in files])

@@ -13,7 +13,9 @@ from hpo.errors import DataError
 _KEYS = ("x_test", "x")
 
 
-def read_inputs(source: str | Path | NDArray[np.uint8], input_shape: tuple[int, int, int]) -> tuple[list[str], NDArray[np.uint8]]:
+def read_inputs(
+    source: str | Path | NDArray[np.uint8], input_shape: tuple[int, int, int]
+) -> tuple[list[str], NDArray[np.uint8]]:
     """The inputs' names and their images `(n, h, w, c)` uint8.
 
     Args:

@@ -33,7 +33,9 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: is a single array; data.name=npz wants an .npz archive with {', '.join(_KEYS)}")
+                raise DataError(
+                    f"{path}: is a single array; data.name=npz wants an .npz archive with {', '.join(_KEYS)}"
+                )
             missing = [key for key in _KEYS if key not in archive.files]
             if missing:
                 raise DataError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(archive.files) or 'nothing'}")
@@ -41,7 +43,9 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot be read as .npz: {error}") from error
     except AttributeError as error:  # np.load gives a bare array for an .npy file, which is no context manager
-        raise DataError(f"{path}: is a single array; data.name=npz wants an .npz archive with {', '.join(_KEYS)}") from error
+        raise DataError(
+            f"{path}: is a single array; data.name=npz wants an .npz archive with {', '.join(_KEYS)}"
+        ) from error
 
 
 def _images(arrays: dict[str, NDArray[Any]], key: str, path: Path) -> NDArray[np.uint8]:

@@ -1,7 +1,6 @@
 """Validation rows are split off once per study, by its seed."""
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from hpo.datasets.dataset import Examples
 from hpo.errors import DataError
@@ -18,10 +17,14 @@ def split_validation(examples: Examples, fraction: float, seed: int) -> tuple[Ex
     Raises:
         DataError: a class has fewer than two examples, or a side would have fewer rows than there are classes.
     """
+    from sklearn.model_selection import train_test_split  # slow to import, and most commands split nothing
+
     try:
         train, validation = train_test_split(
             np.arange(len(examples)), test_size=fraction, stratify=examples.labels, random_state=seed
         )
     except ValueError as error:
-        raise DataError(f"data.validation {fraction} of {len(examples)} training rows is not possible: {error}") from None
+        raise DataError(
+            f"data.validation {fraction} of {len(examples)} training rows is not possible: {error}"
+        ) from None
     return examples.take(np.sort(train)), examples.take(np.sort(validation))

@@ -116,7 +116,8 @@ def trial_resources(wanted: Resources) -> dict[str, float]:
     for name, amount, kind in (("cpu", wanted.cpu, "CPU"), ("gpu", gpu, "GPU")):
         if amount > most[kind]:
             raise ResourceError(
-                f"resources.{name}: a trial asks for {amount:g}, but the largest machine has {most[kind]:g}; ask for less"
+                f"resources.{name}: a trial asks for {amount:g}, but the largest machine has {most[kind]:g};"
+                " ask for less"
             )
     return {"cpu": wanted.cpu, "gpu": gpu}
 
@@ -151,9 +152,9 @@ def _cluster() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    local = {} if "RAY_ADDRESS" in os.environ else {"object_store_memory": _LOCAL_OBJECT_STORE}
+    store = None if "RAY_ADDRESS" in os.environ else _LOCAL_OBJECT_STORE
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", **local)
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, object_store_memory=store)
     try:
         yield
     finally:
@@ -182,5 +183,3 @@ def _interruptions() -> Iterator[threading.Event]:
 
 def _trial_name(trial: "tune.experiment.Trial") -> str:
     return f"trial-{trial.config['number']:05d}"
-
-

@@ -20,9 +20,10 @@ _METRIC_PREFIX = f"{METRICS}/"
 
 
 class Live:
-    """An object that Ray's copies share: Tuner copies and pickles what it is given, for a restore that is never asked for.
+    """An object that Ray's copies share.
 
-    A copy is the object itself; a pickle is empty, since the study on disk is the only state.
+    Tuner copies what it is given, and pickles it for a restore that is never asked for: here a copy is the object
+    itself and a pickle is empty, since the study on disk is the only state.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

@@ -21,7 +21,7 @@ from hpo.tasks import goal
 from hpo.training import Context, Objective, Report
 
 METRICS, ERROR, DONE = "metrics", "error", "done"
-"""Keys of what a worker returns to Ray, beside RESOURCE: a report has metrics; the last word is done, perhaps an error."""
+"""Keys of what a worker returns to Ray: a report has RESOURCE and metrics; its last word is done, perhaps an error."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Worker(tune.Trainable):
             sys.path.append(str(job.working_directory))
         torch.set_num_threads(job.threads)
         self._artifacts = Artifacts(job.folder)
+        self._reports: Iterator[Report] | None = None
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -84,7 +85,7 @@ class Worker(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self._number: int = config["number"]
         self._config: dict[str, Any] = config["config"]
-        self._reports: Iterator[Report] | None = None
+        self._reports = None
         self._best = math.inf
 
     def _start(self) -> Iterator[Report]:

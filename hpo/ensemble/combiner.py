@@ -11,13 +11,17 @@ Probabilities = NDArray[np.float32]
 
 
 class Combiner(Protocol):
-    """Joins members; `members` are places in the pool, `weights` their shares, which sum to one."""
+    """Joins members."""
 
     @property
-    def members(self) -> tuple[int, ...]: ...
+    def members(self) -> tuple[int, ...]:
+        """Places in the pool."""
+        ...
 
     @property
-    def weights(self) -> tuple[float, ...]: ...
+    def weights(self) -> tuple[float, ...]:
+        """Each member's share; they sum to one."""
+        ...
 
     def combine(self, predictions: Probabilities) -> Probabilities:
         """Probabilities `(members, rows, classes)`, in the order of `members` -> `(rows, classes)`."""

@@ -1,7 +1,7 @@
-"""The final model: members and a combiner in one folder, loaded without the study, by `hpo predict` and by MLflow alike.
+"""The final model: members and a combiner in one folder; `hpo predict` and MLflow load it without the study.
 
-    ensemble.json               task, classes, members with their models, combiner
-    trial-00012.safetensors     the weights of a member
+ensemble.json               task, classes, members with their models, combiner
+trial-00012.safetensors     the weights of a member
 """
 
 import json
@@ -92,7 +92,7 @@ class EnsembleModel:
     def _network(self, folder: Path, member: Member) -> torch.nn.Module:
         network = models.build(member.model, self.input_shape, len(self.classes))
         network.load_state_dict(load_file(folder / member.checkpoint))
-        return network.eval().to(self._device, memory_format=torch.channels_last)
+        return models.place(network.eval(), self._device)
 
 
 def write(

@@ -32,7 +32,9 @@ class Pool:
         Raises:
             StudyError: there are fewer than two.
         """
-        trials, arrays, skipped = [], [], []
+        trials: list[TrialRecord] = []
+        arrays: list[NDArray[np.float32]] = []
+        skipped: list[str] = []
         for trial in study.leaderboard():
             if len(trials) == size:
                 break
@@ -45,13 +47,13 @@ class Pool:
         if len(trials) < 2:
             reasons = f" Skipped: {'; '.join(skipped)}." if skipped else ""
             raise StudyError(
-                f"study '{study.name}' has {len(trials)} trials with stored predictions; an ensemble needs two.{reasons}"
-                f" Run `hpo search` for more trials"
+                f"study '{study.name}' has {len(trials)} trials with stored predictions;"
+                f" an ensemble needs two.{reasons} Run `hpo search` for more trials"
             )
         return cls(study, tuple(trials), np.stack(arrays), study.facts.labels["validation"], tuple(skipped))
 
     def test_predictions(self, members: Sequence[int]) -> NDArray[np.float32]:
-        """The members' probabilities of the test rows, `(members, rows, classes)`; read once, after everything is chosen.
+        """The members' probabilities of the test rows, `(members, rows, classes)`; read once, after all is chosen.
 
         Raises:
             StudyError: a file is missing or corrupt.

@@ -14,7 +14,10 @@ from hpo.registry import Registry, did_you_mean
 from hpo.spec import Named, StudySpec
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
+
+    from hpo.models.standardize import Standardized
 
 MODELS = Registry(
     "model",
@@ -46,13 +49,15 @@ def check(spec: StudySpec) -> Iterable[Problem]:
     searched = {name.removeprefix("model.") for name in spec.parameters if name.startswith("model.")}
     for setting in spec.model.settings:
         if setting not in known:
-            yield Problem(("model", setting), f"model '{spec.model.name}' has no such setting.{did_you_mean(setting, known)}")
+            yield Problem(
+                ("model", setting), f"model '{spec.model.name}' has no such setting.{did_you_mean(setting, known)}"
+            )
     for setting in sorted(searched - set(known) - {"name"}):
         message = f"model '{spec.model.name}' has no such setting.{did_you_mean(setting, known)}"
         yield Problem(("parameters", f"model.{setting}"), message)
 
 
-def build(model: Named, input_shape: InputShape, outputs: int) -> "nn.Module":
+def build(model: Named, input_shape: InputShape, outputs: int) -> "Standardized":
     """The model with a standardization of its input in front, so that a checkpoint holds its preprocessing.
 
     Args:
@@ -63,16 +68,21 @@ def build(model: Named, input_shape: InputShape, outputs: int) -> "nn.Module":
     Raises:
         ValueError: a setting breaks a rule of the model.
     """
-    from torch import nn
-
-    from hpo.models.standardize import Standardize
+    from hpo.models.standardize import Standardize, Standardized
 
     network = MODELS.load(model.name)(input_shape, outputs, **model.settings)
-    return nn.Sequential(Standardize(channels=input_shape[0]), network)
+    return Standardized(Standardize(channels=input_shape[0]), network)
+
+
+def place(module: "nn.Module", device: "torch.device") -> "nn.Module":
+    """Moves a model to a device, in place, with the memory layout in which convolutions are fast."""
+    import torch
+
+    return module.to(device).to(memory_format=torch.channels_last)
 
 
 def try_build(spec: StudySpec, input_shape: InputShape, outputs: int) -> Iterable[Problem]:
-    """Builds the model, without memory for its weights, at each extreme of each of its parameters; yields what it refuses."""
+    """Builds the model at each extreme of its parameters, without memory for its weights; yields what it refuses."""
     yield from _refusals(spec, ("model",), input_shape, outputs)
     for name, parameter in spec.parameters.items():
         if name.startswith("model."):

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+
 def convnet(
     input_shape: tuple[int, int, int],
     outputs: int,

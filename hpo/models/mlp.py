@@ -1,5 +1,7 @@
 """A multilayer perceptron over the flattened image."""
 
+from itertools import pairwise
+
 from torch import nn
 
 
@@ -16,6 +18,6 @@ def mlp(
     channels, height, side = input_shape
     sizes = [channels * height * side] + [width] * layers
     hidden: list[nn.Module] = []
-    for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+    for fan_in, fan_out in pairwise(sizes):
         hidden += [nn.Linear(fan_in, fan_out, bias=False), nn.BatchNorm1d(fan_out), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(sizes[-1], outputs))

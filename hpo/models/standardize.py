@@ -28,6 +28,20 @@ class Standardize(nn.Module):
         return (images - self.mean) / self.std
 
 
+class Standardized(nn.Module):
+    """A network behind its standardization."""
+
+    def __init__(self, standardize: Standardize, network: nn.Module) -> None:
+        super().__init__()
+        self.standardize = standardize
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The network's output for images `(n, c, h, w)` in 0..255."""
+        output: Tensor = self.network(self.standardize(images))
+        return output
+
+
 def moments(images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation per channel of images `(n, h, w, c)`; a constant channel gets 1.
 

@@ -75,7 +75,9 @@ def _accuracy(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 def _ece(probabilities: Tensor, labels: Tensor) -> Tensor:
     classes = probabilities.shape[1]
-    return metrics.multiclass_calibration_error(probabilities, labels, num_classes=classes, n_bins=15, validate_args=False)
+    return metrics.multiclass_calibration_error(
+        probabilities, labels, num_classes=classes, n_bins=15, validate_args=False
+    )
 
 
 METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -74,14 +74,17 @@ def _member_runs(
 ) -> dict[str, str]:
     """Tags that link each member to its trial's run."""
     query = f"tags.`{'hpo.study_id'}` = '{study.id}' and tags.`hpo.kind` = 'trial'"
-    runs = {run.data.tags[TRIAL_TAG]: run.info.run_id for run in client.search_runs([experiment_id], query, max_results=5000)}
+    runs = {
+        run.data.tags[TRIAL_TAG]: run.info.run_id
+        for run in client.search_runs([experiment_id], query, max_results=5000)
+    }
     numbers = [str(member["trial"]) for member in record.members]
     return {f"member.trial-{number}": runs[number] for number in numbers if number in runs}
 
 
 def _signature(record: EnsembleRecord) -> ModelSignature:
-    images = TensorSpec(np.dtype(np.uint8), (-1, *record.example.shape[1:]), "images")
-    probabilities = TensorSpec(np.dtype(np.float32), (-1, record.classes), "probabilities")
+    images = TensorSpec(np.dtype(np.uint8), (-1, *record.example.shape[1:]))
+    probabilities = TensorSpec(np.dtype(np.float32), (-1, record.classes))
     return ModelSignature(inputs=Schema([images]), outputs=Schema([probabilities]))
 
 
@@ -89,5 +92,15 @@ def _requirements() -> list[str]:
     """What a served model needs: the versions in use here."""
     from importlib.metadata import version
 
-    names = ("mlflow", "numpy", "pydantic", "ruamel.yaml", "safetensors", "torch", "torchmetrics", "optuna", "scikit-learn")
+    names = (
+        "mlflow",
+        "numpy",
+        "pydantic",
+        "ruamel.yaml",
+        "safetensors",
+        "torch",
+        "torchmetrics",
+        "optuna",
+        "scikit-learn",
+    )
     return [f"{name}=={version(name).partition('+')[0]}" for name in names]

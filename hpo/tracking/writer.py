@@ -1,4 +1,4 @@
-"""A batching writer: a thread of its own tells MLflow what happens, so that no trial ever waits for MLflow or fails with it."""
+"""A batching writer: a thread of its own tells MLflow what happens; no trial ever waits for MLflow or fails with it."""
 
 import queue
 import threading

@@ -51,7 +51,7 @@ def horizontal_flip(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def cutout(images: Tensor, size: int, fill: Tensor, generator: torch.Generator) -> Tensor:
-    """Paints a square of `size` pixels at a random place of each image, cut off at the edges (DeVries and Taylor 2017)."""
+    """Paints a square of `size` pixels at a random place, cut off at the edges (DeVries and Taylor 2017)."""
     n, height, width, _ = images.shape
     device = images.device
     centre = torch.rand(2, n, 1, generator=generator, device=device)

@@ -30,7 +30,7 @@ def autocast(device: torch.device, precision: Literal["auto", "float32", "bfloat
 def computes_bfloat16(device: torch.device) -> bool:
     """Whether the device has bfloat16 arithmetic; where it is emulated it is slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         capabilities = torch.cpu.get_capabilities()
         return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -46,11 +46,10 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     precision = autocast(device, training.precision)
 
     model = models.build(spec.model, dataset.input_shape, len(dataset.classes))
-    standardize = model[0]
-    standardize.fit(dataset.train.images)
-    model = model.to(device, memory_format=torch.channels_last)
+    model.standardize.fit(dataset.train.images)
+    models.place(model, device)
 
-    batches = Batches(dataset, spec.data, training.batch_size, device, standardize.mean, context.seed)
+    batches = Batches(dataset, spec.data, training.batch_size, device, model.standardize.mean, context.seed)
     optimizer = build_optimizer(spec.optimizer, model.parameters())
     schedule = build_schedule(spec.optimizer, optimizer, len(batches), training.epochs)
 
@@ -131,9 +130,7 @@ def _resident(dataset: Dataset, device: torch.device) -> tuple[Tensor, Tensor]:
     return images.to(device), labels.to(device)
 
 
-def _predict(
-    model: nn.Module, examples: Examples, device: torch.device, precision: torch.autocast | None
-) -> Tensor:
+def _predict(model: nn.Module, examples: Examples, device: torch.device, precision: torch.autocast | None) -> Tensor:
     model.eval()
     images = torch.from_numpy(examples.images).permute(0, 3, 1, 2)
     return classification.predict(model, images, batch_size=_PREDICTION_BATCH, autocast=precision)
