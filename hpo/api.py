@@ -114,24 +114,26 @@ def search(
     from hpo.tracking.writer import Tracker
     from hpo.training import train
 
-    opened = _open_or_create(spec, storage, Path(data_dir))
-    opened.end_interrupted()
-    left = spec.budget.trials - opened.spent()
-    if left <= 0:
-        return SearchResult(opened, time.monotonic() - started, interrupted=False)
-    opened.use(samplers.build(spec, len(opened.trials())))
-    deadline = None if spec.budget.time_limit is None else started + spec.budget.time_limit
-    console = console or Console(quiet=True)
-    with Tracker(opened, storage) as tracker, Progress(opened, left, spec.budget.time_limit, console) as progress:
-        interrupted = engine.run(
-            opened,
-            train,
-            trials=left,
-            data_dir=Path(data_dir),
-            deadline=deadline,
-            concurrency=concurrency,
-            observers=(tracker, progress),
-        )
+    with engine.cluster():
+        engine.trial_resources(spec.resources)  # nothing is made on disk for a search that could never start
+        opened = _open_or_create(spec, storage, Path(data_dir))
+        opened.end_interrupted()
+        left = spec.budget.trials - opened.spent()
+        if left <= 0:
+            return SearchResult(opened, time.monotonic() - started, interrupted=False)
+        opened.use(samplers.build(spec, len(opened.trials())))
+        limit = spec.budget.time_limit
+        console = console or Console(quiet=True)
+        with Tracker(opened, storage) as tracker, Progress(opened, left, limit, console) as progress:
+            interrupted = engine.run(
+                opened,
+                train,
+                trials=left,
+                data_dir=Path(data_dir),
+                deadline=None if limit is None else started + limit,
+                concurrency=concurrency,
+                observers=(tracker, progress),
+            )
     return SearchResult(opened, time.monotonic() - started, interrupted, tracker.problem)
 
 
@@ -158,7 +160,7 @@ def all_studies(storage: str | Path = "studies") -> list[Study]:
 class EnsembleResult:
     """An ensemble that was built: its members, and its scores beside those of the best single trial.
 
-    `validation` and `test` map metric -> value; `compared` maps a method to its cross-validated value of the objective.
+    `validation` and `test` map metric -> value; `compared` maps a method to its cross-validated NLL on validation rows.
     """
 
     name: str
@@ -216,7 +218,6 @@ def build_ensemble(
     """
     from hpo.ensemble import model
     from hpo.ensemble.pool import Pool
-    from hpo.ensemble.score import scorer
     from hpo.ensemble.selection import check_method, choose
 
     if top < 1:
@@ -226,9 +227,8 @@ def build_ensemble(
     check_method(method)
     opened = open_study(study, storage)
     name = _ensemble_name(opened, name)
-    metric = opened.spec.objective.metric
     candidates = Pool.load(opened, pool)
-    choice = choose(method, candidates.validation, candidates.labels, top, scorer(metric, opened.goal))
+    choice = choose(method, candidates.validation, candidates.labels, top)
     combiner = choice.combiner
     places = list(combiner.members)
 
@@ -247,6 +247,7 @@ def build_ensemble(
     draft = folder.with_name(f".{name}.{uuid.uuid4().hex}")
     try:
         model.write(draft, opened.spec, opened.facts, {p: (t, s) for p, (t, s) in stored.items() if s}, combiner)
+        model.EnsembleModel(draft)  # what cannot be loaded again is not an ensemble
         result = EnsembleResult(
             name=name,
             study=opened,
@@ -260,7 +261,7 @@ def build_ensemble(
             test=scores["test"],
             best_single=candidates.trials[single].number,
             best_single_test=scores["single"],
-            compared={method: abs(score[0]) for method, score in choice.scores.items()},
+            compared=dict(choice.costs),
             skipped=candidates.skipped,
         )
         (draft / "result.json").write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from hpo import __version__
-from hpo.errors import HpoError
+from hpo.errors import HpoError, InputError
 
 _EXAMPLES = """\b
 Examples:
@@ -329,7 +329,7 @@ def ui(storage: str, host: str, port: int) -> None:
         return
     database = Path(storage).resolve() / "mlflow.db"
     if not uri and not database.exists():
-        raise HpoError(
+        raise InputError(
             f"there is nothing to show in '{storage}' yet. Run `hpo search` first, or name the folder with --storage"
         )
     click.echo(f"MLflow at http://{host}:{port} (Ctrl-C ends it)")

@@ -13,7 +13,7 @@ from hpo.errors import InputError
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of an error message: ` Did you mean 'x'?`, or the known words where none is close."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     if close:
         return f" Did you mean '{close[0]}'?"
     return f" Known: {', '.join(names)}."

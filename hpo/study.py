@@ -141,6 +141,16 @@ class DataFacts:
         return channels, height, width
 
 
+class OptunaStudy(optuna.Study):
+    """An Optuna study whose sampler may end a search that is not Optuna's own loop, as grid samplers do."""
+
+    exhausted = False
+
+    def stop(self) -> None:
+        """Called by the sampler."""
+        self.exhausted = True
+
+
 class Study:
     """One search on disk. Create it with `Study.create`, open it with `Study.open`."""
 
@@ -210,9 +220,14 @@ class Study:
         return [path.parent.name for path in sorted(journals, key=lambda path: (path.stat().st_mtime, path))]
 
     @cached_property
-    def record(self) -> optuna.Study:
+    def record(self) -> "OptunaStudy":
         """The Optuna study; `use` gives it a sampler that proposes."""
-        return optuna.load_study(study_name=self.name, storage=_journal(self.folder), sampler=_NO_SAMPLER)
+        return OptunaStudy(study_name=self.name, storage=_journal(self.folder), sampler=_NO_SAMPLER)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the sampler has nothing more to propose."""
+        return self.record.exhausted
 
     @property
     def id(self) -> str:

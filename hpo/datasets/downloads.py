@@ -31,8 +31,9 @@ def _download(name: str, data_dir: Path) -> Source:
     try:
         train, test = (getattr(datasets, name)(str(data_dir), train=train, download=True) for train in (True, False))
     except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
         raise DataError(
-            f"data set {name} is not in '{data_dir}' and cannot be downloaded: {error}."
+            f"data set {name} is not in '{data_dir}' and cannot be downloaded: {reason}."
             f" Run once with a network, copy torchvision's files into '{data_dir}' (--data-dir),"
             " or use your own file with data.name=npz"
         ) from error

@@ -1,6 +1,5 @@
 """Images that a user wants predicted: files, folders, arrays."""
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.datasets.image_folder import SUFFIXES, image_files, read_image
+from hpo.datasets.npz import read_arrays
 from hpo.errors import DataError
 
-_KEYS = ("x_test", "x")
+_KEYS = ("", "x_test", "x")
 
 
 def read_inputs(
@@ -40,18 +40,11 @@ def read_inputs(
 
 
 def _array(path: Path) -> NDArray[Any]:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            key = next((key for key in _KEYS if key in loaded.files), None)
-            if key is None:
-                raise DataError(f"{path}: has neither {' nor '.join(_KEYS)}; it holds {', '.join(loaded.files)}")
-            array: NDArray[Any] = loaded[key]
-            return array
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+    arrays = read_arrays(path)
+    for key in _KEYS:
+        if key in arrays:
+            return arrays[key]
+    raise DataError(f"{path}: has neither x_test nor x; it holds {', '.join(arrays)}")
 
 
 def _rows(images: NDArray[Any], name: str) -> tuple[list[str], NDArray[np.uint8]]:

@@ -1,6 +1,7 @@
 """A user's own arrays in one .npz file."""
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +24,28 @@ def npz(settings: DataSettings, data_dir: Path) -> Source:
         DataError: the file is not such an archive, or an array breaks the rule.
     """
     path = Path(str(settings.path)).expanduser()
-    arrays = _read(path)
+    arrays = read_arrays(path)
+    missing = [key for key in _KEYS if key not in arrays]
+    if missing:
+        held = "a single array" if "" in arrays else ", ".join(arrays)
+        raise DataError(f"{path}: lacks {', '.join(missing)}; it holds {held}")
     train = Examples(_images(arrays, "x_train", path), _labels(arrays, "y_train", path))
     test = Examples(_images(arrays, "x_test", path), _labels(arrays, "y_test", path))
     return Source(train, test, _classes(arrays, train.labels, settings.classes, path), str(path))
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz file by their keys; the one array of an .npy file under the key "".
+
+    Raises:
+        DataError: the file cannot be read as either; nothing is ever unpickled.
+    """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(
-                    f"{path}: is a single array; data.name=npz wants an .npz archive with {', '.join(_KEYS)}"
-                )
-            missing = [key for key in _KEYS if key not in archive.files]
-            if missing:
-                raise DataError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(archive.files) or 'nothing'}")
-            return {key: archive[key] for key in archive.files if key in (*_KEYS, "class_names")}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: cannot be read as .npz: {error}") from error
-    except AttributeError as error:  # np.load gives a bare array for an .npy file, which is no context manager
-        raise DataError(
-            f"{path}: is a single array; data.name=npz wants an .npz archive with {', '.join(_KEYS)}"
-        ) from error
 
 
 def _images(arrays: dict[str, NDArray[Any]], key: str, path: Path) -> NDArray[np.uint8]:

@@ -67,7 +67,7 @@ def run(
         ResourceError: no node of the cluster has what one trial asks for.
     """
     recorder = Recorder(study, observers)
-    with _cluster(), tempfile.TemporaryDirectory(prefix="hpo-") as scratch, _interruptions() as interrupted:
+    with cluster(), tempfile.TemporaryDirectory(prefix="hpo-") as scratch, _interruptions() as interrupted:
         resources = trial_resources(study.spec.resources)
         job = Job(
             objective=objective,
@@ -146,19 +146,31 @@ class _Stop(Live, Stopper):
 
 
 @contextmanager
-def _cluster() -> Iterator[None]:
+def cluster() -> Iterator[None]:
     """Ray, started here unless it is running; a Ray that was started here is stopped again."""
-    os.environ.update({key: value for key, value in _ENVIRONMENT.items() if key not in os.environ})
-    if ray.is_initialized():
-        yield
-        return
-    store = None if "RAY_ADDRESS" in os.environ else _LOCAL_OBJECT_STORE
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, object_store_memory=store)
+    with environment():
+        if ray.is_initialized():
+            yield
+            return
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the study keeps what Tune would complain of
+        store = None if "RAY_ADDRESS" in os.environ else _LOCAL_OBJECT_STORE
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, object_store_memory=store)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def environment() -> Iterator[None]:
+    """What Ray reads from the environment, set for a while; what the user has set stays."""
+    added = {key: value for key, value in _ENVIRONMENT.items() if key not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        ray.shutdown()
+        for key in added:
+            os.environ.pop(key, None)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ray.tune.schedulers import TrialScheduler
@@ -89,15 +90,17 @@ class StudySearcher(Searcher):
         """Nothing to set: the study knows its metric."""
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        """The next trial's number and config."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """The next trial's number and config, or that the sampler has no more."""
+        if self._recorder.study.exhausted:
+            return str(Searcher.FINISHED)
         trial = self._recorder.start()
         self._numbers[trial_id] = trial.number
         return {"number": trial.number, "config": trial.config}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Records the outcome of a trial that was stopped, has ended, or whose worker died."""
-        self._recorder.end(self._numbers.pop(trial_id), _outcome(result or {}, error))
+        """Records the outcome of a trial that was stopped, has ended, or whose worker was lost."""
+        self._recorder.end(self._numbers.pop(trial_id), _outcome(result or {}))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study on disk is the only state."""
@@ -106,10 +109,8 @@ class StudySearcher(Searcher):
         """Nothing to restore."""
 
 
-def _outcome(result: Mapping[str, Any], error: bool) -> Outcome:
+def _outcome(result: Mapping[str, Any]) -> Outcome:
     """The outcome of a trial that no scheduler stopped."""
-    if error:
-        return Outcome(State.FAILED, "the worker process died; was it out of memory?")
     if ERROR in result:
         return Outcome(State.FAILED, str(result[ERROR]))
     if result.get(DONE):
@@ -164,7 +165,8 @@ class RecordingScheduler(TrialScheduler):
             self._inner.on_trial_remove(tune_controller, trial)
 
     def on_trial_error(self, tune_controller: "TuneController", trial: "Trial") -> None:
-        """Passed on."""
+        """Keeps why the worker was lost, and passes it on."""
+        self._recorder.decide(int(trial.config["number"]), Outcome(State.FAILED, _loss(trial)))
         self._inner.on_trial_error(tune_controller, trial)
 
     def on_trial_remove(self, tune_controller: "TuneController", trial: "Trial") -> None:
@@ -184,6 +186,13 @@ class RecordingScheduler(TrialScheduler):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore."""
+
+
+def _loss(trial: "Trial") -> str:
+    """What Ray says of a lost worker, and the usual causes."""
+    file = Path(trial.error_file) if trial.error_file else None
+    told = file.read_text(encoding="utf-8") if file is not None and file.exists() else ""
+    return f"{told}the worker process died: out of memory, a crash in native code, or a module that it cannot import"
 
 
 def _metrics(result: Mapping[str, Any]) -> dict[str, float]:

@@ -6,37 +6,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.ensemble.combiner import Average, Probabilities
-from hpo.ensemble.score import WORST, Scorer
+from hpo.ensemble.score import nll, true_class
 
 ROUNDS = 50
 
 
-def greedy(
-    predictions: Probabilities, labels: NDArray[np.int64], top: int, score: Scorer, rounds: int = ROUNDS
-) -> Average:
-    """Adds, `rounds` times, the candidate with which the mean scores best, and returns the best bag met on the way.
+def greedy(predictions: Probabilities, labels: NDArray[np.int64], top: int, rounds: int = ROUNDS) -> Average:
+    """Adds, `rounds` times, the candidate with which the mean is likeliest, and returns the best bag met on the way.
 
     A candidate may be added again, which is its weight. Ties go to a candidate that is in the bag already, then to the
-    earlier one. Once the bag has `top` different members, only these may be added.
+    earlier one. Once the bag has `top` different members, only these may be added. The likelihood of a mean needs no
+    more of each candidate than the probabilities of the rows' own classes, so that a round is one array operation.
 
     Args:
         predictions: `(candidates, rows, classes)`.
         labels: `(rows,)`.
         top: how many different members at most.
-        score: of a mean; smaller is better.
         rounds: the size of the largest bag.
     """
+    own = true_class(predictions, labels)
+    counts = np.zeros(len(own), dtype=int)
+    total = np.zeros(len(labels))
     bag: list[int] = []
-    total = np.zeros_like(predictions[0])
-    best_size, best_score = 1, WORST
+    best_size, best_cost = 1, np.inf
     for size in range(1, rounds + 1):
-        present = set(bag)
-        allowed = sorted(present) if len(present) == top else range(len(predictions))
-        ranked = [(score((total + predictions[p]) / size, labels), p not in present, p) for p in allowed]
-        chosen_score, _, chosen = min(ranked)
+        costs = nll((total + own) / size)
+        if np.count_nonzero(counts) == top:
+            costs[counts == 0] = np.inf
+        chosen = int(np.lexsort((counts == 0, costs))[0])
         bag.append(chosen)
-        total = total + predictions[chosen]
-        if chosen_score < best_score:
-            best_size, best_score = size, chosen_score
-    counts = Counter(bag[:best_size])
-    return Average(tuple(counts), tuple(count / best_size for count in counts.values()))
+        counts[chosen] += 1
+        total += own[chosen]
+        if costs[chosen] < best_cost:
+            best_size, best_cost = size, costs[chosen]
+    weights = Counter(bag[:best_size])
+    return Average(tuple(weights), tuple(count / best_size for count in weights.values()))

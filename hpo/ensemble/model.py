@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from hpo import models
@@ -52,7 +53,7 @@ class EnsembleModel:
         device: where members run.
 
     Raises:
-        DataError: the folder holds no ensemble.
+        DataError: the folder holds no ensemble, or a checkpoint does not fit.
     """
 
     def __init__(self, folder: Path, device: torch.device | None = None) -> None:
@@ -85,13 +86,16 @@ class EnsembleModel:
         ]
         return self._combiner.combine(np.stack(predictions))
 
-    def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> Probabilities:
+    def predict(self, model_input: NDArray[np.uint8], params: Mapping[str, str] | None = None) -> Probabilities:
         """What MLflow calls; the same as `predict_proba`."""
         return self.predict_proba(np.asarray(model_input))
 
     def _network(self, folder: Path, member: Member) -> torch.nn.Module:
         network = models.build(member.model, self.input_shape, len(self.classes))
-        network.load_state_dict(load_file(folder / member.checkpoint))
+        try:
+            network.load_state_dict(load_file(folder / member.checkpoint))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise DataError(f"trial {member.trial}: its checkpoint does not fit its model: {error}") from error
         return models.place(network.eval(), self._device)
 
 

@@ -1,48 +1,25 @@
-"""What methods compare: the study's metric as a number to minimize, ties broken by the negative log-likelihood."""
+"""What every method minimizes on validation rows, whatever the study's objective.
 
-from collections.abc import Callable
+The negative log-likelihood is a proper score: it reads the whole distribution of every row. Choosing by accuracy
+instead fits the few rows that happen to flip, and lets in members that know nothing and so do no harm to it.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpo.ensemble.combiner import Probabilities
-from hpo.tasks import Goal
-
-Score = tuple[float, float]
-"""(cost in the study's metric, NLL); smaller is better, tuples compare in this order."""
-
-Scorer = Callable[[Probabilities, NDArray[np.int64]], Score]
 
 _SMALLEST_PROBABILITY = 1e-7
-WORST: Score = (np.inf, np.inf)
+"""As in `hpo.tasks.classification`: float16 has zeros."""
 
 
-def scorer(metric: str, goal: Goal) -> Scorer:
-    """How good probabilities `(rows, classes)` are for labels `(rows,)`; what is not finite never wins."""
-    sign = 1.0 if goal == "minimize" else -1.0
-
-    def score(probabilities: Probabilities, labels: NDArray[np.int64]) -> Score:
-        cost = sign * _measure(metric, probabilities, labels)
-        second = nll(probabilities, labels)
-        return (cost, second) if np.isfinite(cost) and np.isfinite(second) else WORST
-
-    return score
+def true_class(predictions: Probabilities, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The probability of each row's own class, `(..., rows)` of probabilities `(..., rows, classes)`."""
+    chosen: NDArray[np.float64] = predictions[..., np.arange(len(labels)), labels].astype(np.float64)
+    return chosen
 
 
-def nll(probabilities: Probabilities, labels: NDArray[np.int64]) -> float:
-    """Mean negative log-likelihood in nats."""
-    chosen = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(chosen, _SMALLEST_PROBABILITY)).mean())
-
-
-def _measure(metric: str, probabilities: Probabilities, labels: NDArray[np.int64]) -> float:
-    # Greedy selection scores thousands of candidates: these two, the usual ones, need no tensors.
-    if metric == "accuracy":
-        return float((probabilities.argmax(axis=1) == labels).mean())
-    if metric == "nll":
-        return nll(probabilities, labels)
-    import torch
-
-    from hpo.tasks import classification
-
-    return float(classification.METRICS[metric](torch.from_numpy(probabilities), torch.from_numpy(labels)))
+def nll(own: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean negative log-likelihood in nats, over the last axis of what `true_class` gives; inf where not finite."""
+    costs = -np.log(np.maximum(own, _SMALLEST_PROBABILITY)).mean(axis=-1)
+    return np.where(np.isfinite(costs), costs, np.inf)

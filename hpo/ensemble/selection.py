@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from hpo.ensemble.combiner import Combiner, Probabilities
 from hpo.ensemble.folds import stratified_folds
 from hpo.ensemble.greedy import greedy
-from hpo.ensemble.score import Score, Scorer
+from hpo.ensemble.score import nll, true_class
 from hpo.ensemble.stacking import stacking
 from hpo.ensemble.voting import hard_voting, soft_voting
 from hpo.errors import InputError
 from hpo.registry import did_you_mean
 
-Method = Callable[[Probabilities, NDArray[np.int64], int, Scorer], Combiner]
-"""From candidates `(candidates, rows, classes)`, labels `(rows,)`, a number of members and a scorer to a combiner."""
+Method = Callable[[Probabilities, NDArray[np.int64], int], Combiner]
+"""From candidates `(candidates, rows, classes)`, labels `(rows,)` and a number of members to a combiner."""
 
 METHODS: Mapping[str, Method] = {
     "voting": soft_voting,
@@ -31,11 +31,11 @@ _FOLDS = 5
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """A method's name and its combiner; `scores` has each compared method's cross-validated score."""
+    """A method's name and its combiner; `costs` has each compared method's cross-validated NLL."""
 
     method: str
     combiner: Combiner
-    scores: Mapping[str, Score]
+    costs: Mapping[str, float]
 
 
 def check_method(method: str) -> None:
@@ -50,33 +50,30 @@ def check_method(method: str) -> None:
         raise InputError(f"unknown method '{method}'.{did_you_mean(method, ['auto', *METHODS])}")
 
 
-def choose(method: str, predictions: Probabilities, labels: NDArray[np.int64], top: int, score: Scorer) -> Choice:
-    """Fits one method, or with `auto` the one whose cross-validated score is best.
+def choose(method: str, predictions: Probabilities, labels: NDArray[np.int64], top: int) -> Choice:
+    """Fits one method, or with `auto` the one whose cross-validated likelihood is best.
 
     Args:
         method: `auto` or a key of METHODS.
         predictions: of the candidates, `(candidates, rows, classes)`.
         labels: `(rows,)`.
         top: how many members at most.
-        score: smaller is better.
 
     Raises:
         InputError: there is no such method.
     """
     check_method(method)
     names = list(METHODS) if method == "auto" else [method]
-    scores = {name: cross_validated(METHODS[name], predictions, labels, top, score) for name in names}
-    best = min(names, key=lambda name: scores[name])
-    return Choice(best, METHODS[best](predictions, labels, top, score), scores)
+    costs = {name: cross_validated(METHODS[name], predictions, labels, top) for name in names}
+    best = min(names, key=lambda name: costs[name])
+    return Choice(best, METHODS[best](predictions, labels, top), costs)
 
 
-def cross_validated(
-    method: Method, predictions: Probabilities, labels: NDArray[np.int64], top: int, score: Scorer
-) -> Score:
-    """The score of predictions for held-out rows, whose members and weights were chosen without these rows."""
+def cross_validated(method: Method, predictions: Probabilities, labels: NDArray[np.int64], top: int) -> float:
+    """The NLL of predictions for held-out rows, whose members and weights were chosen without these rows."""
     combined = np.empty(predictions.shape[1:], np.float32)
     for fitted, held_out in stratified_folds(labels, _FOLDS):
-        combiner = method(predictions[:, fitted], labels[fitted], top, score)
+        combiner = method(predictions[:, fitted], labels[fitted], top)
         members = predictions[list(combiner.members)]
         combined[held_out] = combiner.combine(members[:, held_out])
-    return score(combined, labels)
+    return float(nll(true_class(combined, labels)))

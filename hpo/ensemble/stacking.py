@@ -7,26 +7,24 @@ from sklearn.model_selection import cross_val_predict
 
 from hpo.ensemble.combiner import Probabilities, Stack, stack_features
 from hpo.ensemble.folds import stratified_folds
-from hpo.ensemble.score import Scorer
 from hpo.ensemble.voting import best_members
 
-_STRENGTHS = (0.003, 0.03, 0.3)
+_STRENGTHS = (0.001, 0.01, 0.1)
 """Inverse regularization; the one with the best cross-fitted likelihood is taken."""
 _FOLDS = 3
 _ABSENT = -30.0
 """The logit of a class that no validation row has."""
 
 
-def stacking(predictions: Probabilities, labels: NDArray[np.int64], top: int, score: Scorer) -> Stack:
+def stacking(predictions: Probabilities, labels: NDArray[np.int64], top: int) -> Stack:
     """Joins the `top` best members by a regularized multinomial logistic regression on their log-probabilities.
 
     Args:
         predictions: `(candidates, rows, classes)`.
         labels: `(rows,)`.
         top: how many members.
-        score: ranks the candidates.
     """
-    members = best_members(predictions, labels, top, score)
+    members = best_members(predictions, labels, top)
     features = stack_features(predictions[list(members)])
     strength = _best_strength(features, labels)
     model = _regression(strength).fit(features, labels)
@@ -46,7 +44,7 @@ def _best_strength(features: NDArray[np.float64], labels: NDArray[np.int64]) -> 
 
 
 def _regression(strength: float) -> LogisticRegression:
-    return LogisticRegression(C=strength, max_iter=1000)
+    return LogisticRegression(C=strength, tol=1e-3, max_iter=2000)
 
 
 def _all_classes(model: LogisticRegression, classes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -11,9 +11,11 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 from numpy.typing import NDArray
 
-import hpo
 from hpo.study import Study
-from hpo.tracking.store import TRIAL_TAG, connect, start_study_run, study_tags, tracking_uri
+from hpo.tracking.store import KIND_TAG, STUDY_ID_TAG, TRIAL_TAG, connect, start_study_run, study_tags, tracking_uri
+
+_PACKAGE = Path(__file__).parents[1]
+"""Goes with the model, so that it loads where `hpo` is not installed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,7 @@ def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
                 name="model",
                 loader_module=record.loader,
                 data_path=str(record.folder),
-                code_paths=[str(Path(hpo.__file__).parent)],
+                code_paths=[str(_PACKAGE)],
                 signature=_signature(record),
                 input_example=record.example,
                 pip_requirements=_requirements(),
@@ -73,7 +75,7 @@ def _member_runs(
     client: mlflow.MlflowClient, experiment_id: str, study: Study, record: EnsembleRecord
 ) -> dict[str, str]:
     """Tags that link each member to its trial's run."""
-    query = f"tags.`{'hpo.study_id'}` = '{study.id}' and tags.`hpo.kind` = 'trial'"
+    query = f"tags.`{STUDY_ID_TAG}` = '{study.id}' and tags.`{KIND_TAG}` = 'trial'"
     runs = {
         run.data.tags[TRIAL_TAG]: run.info.run_id
         for run in client.search_runs([experiment_id], query, max_results=5000)

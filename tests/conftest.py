@@ -1,0 +1,133 @@
+"""Shared by all tests: small data, small specs, one Ray cluster."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hpo import models, spec
+from hpo.study import DataFacts, Outcome, State, Study
+
+CLASSES, SIDE = 3, 8
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test stands in an empty folder and sees no tracking server of the user's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One Ray for the whole test session, with a GPU that is only pretended."""
+    import ray
+
+    from hpo.engine import ray as engine
+
+    with engine.environment():
+        ray.init(
+            num_cpus=2,
+            num_gpus=1,
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=128 * 1024**2,
+            runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parents[1])}},  # objectives of the tests
+        )
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture
+def npz_file(tmp_path: Path) -> Path:
+    """Bright squares in one of three corners: 240 training and 60 test images that a small model learns at once."""
+    arrays: dict[str, np.ndarray] = {}
+    for split, rows in (("train", 240), ("test", 60)):
+        arrays[f"x_{split}"], arrays[f"y_{split}"] = squares(rows, seed=rows)
+    path = tmp_path / "squares.npz"
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return path
+
+
+def squares(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images `(rows, 8, 8)` uint8 and labels."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(rows) % CLASSES
+    images = generator.integers(0, 120, (rows, SIDE, SIDE), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        top, left = divmod(int(label), 2)
+        image[top * 4 : top * 4 + 4, left * 4 : left * 4 + 4] += 90
+    return images, labels.astype(np.int64)
+
+
+@pytest.fixture
+def document(npz_file: Path) -> dict[str, Any]:
+    """A search over a small MLP on the squares."""
+    return {
+        "study": "squares",
+        "data": {"name": "npz", "path": str(npz_file), "validation": 0.25},
+        "model": {"name": "mlp", "layers": 1, "width": 16},
+        "training": {"epochs": 3, "batch_size": 32},
+        "optimizer": {"name": "adam", "lr": 0.01},
+        "parameters": {
+            "optimizer.lr": {"min": 1e-4, "max": 0.1, "log": True},
+            "model.width": {"type": "int", "min": 8, "max": 32, "log": True},
+        },
+        "objective": {"metric": "accuracy"},
+        "scheduler": {"name": "asha", "grace": 1, "eta": 3},
+        "budget": {"trials": 4},
+    }
+
+
+@pytest.fixture
+def study(document: dict[str, Any], tmp_path: Path) -> Study:
+    """A study with three complete trials, one pruned and one failed, and the artifacts that such trials leave."""
+    made = Study.create(tmp_path / "studies", spec.load(document), facts())
+    for skill in (2.0, 1.5, 1.0):
+        finish(made, skill, epochs=3)
+    finish(made, 0.5, epochs=1)
+    made.end(made.ask().number, Outcome(State.FAILED, "Traceback\nValueError: no"))
+    return made
+
+
+def facts(rows: int = 60) -> DataFacts:
+    """Facts of the squares."""
+    images, labels = squares(rows, seed=1)
+    return DataFacts(
+        classes=("a", "b", "c"),
+        labels={"validation": labels, "test": labels[::-1].copy()},
+        example=images[:1, :, :, None],
+    )
+
+
+def finish(study: Study, skill: float, epochs: int) -> int:
+    """A trial whose predictions are right more often the larger `skill` is; its weights are those of a fresh model."""
+    trial = study.ask()
+    generator = np.random.default_rng(trial.number)
+    predictions = {
+        split: probabilities(study.facts.labels[split], skill, generator) for split in ("validation", "test")
+    }
+    accuracy = float((predictions["validation"].argmax(axis=1) == study.facts.labels["validation"]).mean())
+    for epoch in range(1, epochs + 1):
+        value = accuracy * epoch / epochs
+        study.report(trial.number, epoch, {"accuracy": value, "nll": 1.0 - value})
+    torch.manual_seed(trial.number)
+    model = models.build(study.spec.apply(trial.config).model, study.facts.input_shape, CLASSES)
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    study.artifacts.write(trial.number, epochs, weights, predictions)  # type: ignore[arg-type]
+    complete = epochs == study.spec.training.epochs
+    study.end(trial.number, Outcome(State.COMPLETE) if complete else Outcome(State.PRUNED, "stopped by asha"))
+    return trial.number
+
+
+def probabilities(labels: np.ndarray, skill: float, generator: np.random.Generator) -> np.ndarray:
+    """Probabilities `(rows, classes)` that favour the labels by `skill`."""
+    logits = generator.normal(size=(len(labels), CLASSES))
+    logits[np.arange(len(labels)), labels] += skill
+    exponents = np.exp(logits)
+    result: np.ndarray = exponents / exponents.sum(axis=1, keepdims=True)
+    return result.astype(np.float32)

@@ -1,0 +1,92 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpo import datasets
+from hpo.errors import DataError
+from hpo.spec import DataSettings
+from tests.conftest import squares
+
+
+def arrays() -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for split, rows in (("train", 60), ("test", 30)):
+        made[f"x_{split}"], made[f"y_{split}"] = squares(rows, seed=rows)
+    return made
+
+
+def load(path: Path, **settings: Any) -> datasets.Dataset:
+    return datasets.load(DataSettings(name="npz", path=str(path), validation=0.25, **settings), Path("data"), 0)
+
+
+def save(folder: Path, made: dict[str, Any]) -> Path:
+    path = folder / "mine.npz"
+    np.savez(path, **made)
+    return path
+
+
+def test_grey_and_colour_images_are_read(tmp_path: Path) -> None:
+    dataset = load(save(tmp_path, arrays()))
+    assert dataset.input_shape == (1, 8, 8)
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (45, 15, 30)
+    made = arrays()
+    for split in ("x_train", "x_test"):
+        made[split] = np.stack([made[split]] * 3, axis=-1)
+    (tmp_path / "colour").mkdir()
+    assert load(save(tmp_path / "colour", made)).input_shape == (3, 8, 8)
+
+
+def test_classes_have_their_names(tmp_path: Path) -> None:
+    made = {**arrays(), "class_names": np.array(["cat", "dog", "eel"])}
+    assert load(save(tmp_path, made)).classes == ("cat", "dog", "eel")
+
+
+def broken(change: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in {**arrays(), **change}.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y_test": None}, "lacks y_test; it holds x_train, y_train, x_test"),
+        ({"x_train": np.zeros((60, 8, 8))}, "x_train must be uint8"),
+        ({"x_train": np.zeros((60, 64), np.uint8)}, r"x_train must be \(n, h, w\)"),
+        ({"y_train": np.zeros(60)}, "y_train must be integers"),
+        ({"y_train": np.zeros(60, int)}, "one class only"),
+        ({"y_train": np.arange(59) % 3}, "60 images but 59 labels"),
+        ({"y_test": np.full(30, 3)}, r"test: labels out of range: must be 0 to 2, got 3 \(30 of 30 rows\)"),
+        ({"y_train": np.arange(60) % 3 - 1}, "train: labels out of range"),
+        ({"x_test": np.zeros((30, 9, 8), np.uint8)}, "they must have one shape"),
+        ({"x_train": np.array([{}] * 60, dtype=object)}, "cannot be read as .npz"),
+        ({"x_train": np.zeros((0, 8, 8), np.uint8), "y_train": np.zeros(0, int)}, "one class only"),
+        ({"class_names": np.array(["cat", "dog"])}, "must be 0 to 1, got 2"),
+    ],
+)
+def test_broken_arrays_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load(save(tmp_path, broken(change)))
+
+
+def test_the_number_of_classes_may_be_given(tmp_path: Path) -> None:
+    assert len(load(save(tmp_path, arrays()), classes=4).classes) == 4
+    with pytest.raises(DataError, match="must be 0 to 1, got 2"):
+        load(save(tmp_path, arrays()), classes=2)
+
+
+def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "noise.npz"
+    path.write_bytes(b"PK\x03\x04 not an archive")
+    with pytest.raises(DataError, match=r"noise\.npz: cannot be read as \.npz"):
+        load(path)
+    np.save(tmp_path / "single.npy", np.zeros(3))
+    with pytest.raises(DataError, match="it holds a single array"):
+        load(tmp_path / "single.npy")
+
+
+def test_a_torn_archive_is_named(tmp_path: Path) -> None:
+    path = save(tmp_path, arrays())
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(DataError, match="cannot be read"):
+        load(path)

@@ -1,0 +1,200 @@
+"""The engine with real Ray: every outcome that a trial can have, as the study records it."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from optuna.trial import TrialState
+
+import hpo
+from hpo import samplers, spec
+from hpo.engine import ray as engine
+from hpo.errors import ResourceError
+from hpo.spec import Config, Resources
+from hpo.study import INTERRUPTED, Metrics, State, Study, TrialRecord
+from hpo.training import Context, Report
+from hpo.training.objective import Snapshot
+from tests.conftest import facts
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def snapshot() -> Snapshot:
+    rows = np.full((60, 3), 1 / 3, np.float32)
+    return Snapshot({"w": np.zeros(1, np.float32)}, {"validation": rows, "test": rows})
+
+
+def curve(config: Config, context: Context) -> Iterator[Report]:
+    """As good as its learning rate is high."""
+    for epoch in range(1, context.spec.training.epochs + 1):
+        yield Report(epoch, {"accuracy": config["optimizer.lr"] * epoch, "seed": context.seed}, snapshot)
+
+
+def troubled(config: Config, context: Context) -> Iterator[Report]:
+    """Raises, diverges, ends early or goes on, by its width."""
+    width = config["model.width"]
+    if width < 12:
+        raise RuntimeError(f"width {width} is cursed")
+    yield Report(1, {"accuracy": float("nan") if width < 16 else 0.5}, snapshot)
+    if width < 22:
+        return
+    yield Report(2, {"accuracy": 0.6}, snapshot)
+    yield Report(3, {"accuracy": 0.55}, snapshot)
+
+
+def slow(config: Config, context: Context) -> Iterator[Report]:
+    """Half a second an epoch."""
+    for epoch in range(1, context.spec.training.epochs + 1):
+        time.sleep(0.5)
+        yield Report(epoch, {"accuracy": 0.5}, snapshot)
+
+
+def dying(config: Config, context: Context) -> Iterator[Report]:
+    """Its second epoch kills the process."""
+    import os
+
+    yield Report(1, {"accuracy": 0.5}, snapshot)
+    os._exit(1)
+
+
+class Witness:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, int]] = []
+
+    def trial_started(self, trial: TrialRecord) -> None:
+        self.events.append(("started", trial.number))
+
+    def trial_reported(self, number: int, epoch: int, metrics: Metrics) -> None:
+        self.events.append((f"epoch {epoch}", number))
+
+    def trial_ended(self, trial: TrialRecord) -> None:
+        self.events.append((trial.state.value, trial.number))
+
+
+def search(document: dict[str, Any], objective: Any, trials: int, **arguments: Any) -> Study:
+    study = Study.create(Path("studies"), spec.load(document), facts())
+    study.use(samplers.build(study.spec, 0))
+    engine.run(study, objective, trials=trials, data_dir=Path("data"), **arguments)
+    return study
+
+
+def test_what_asha_stopped_is_pruned_with_its_steps_and_the_rest_is_complete(document: dict[str, Any]) -> None:
+    document["training"]["epochs"] = 9
+    witness = Witness()
+    study = search(document, curve, trials=12, observers=[witness])
+    states = [trial.state for trial in study.trials()]
+    assert states.count(State.PRUNED) >= 4 and states.count(State.COMPLETE) >= 2
+    for trial, frozen in zip(study.trials(), study.record.get_trials(), strict=True):
+        assert list(trial.reports) == list(range(1, trial.epoch + 1))
+        assert frozen.intermediate_values == {epoch: report["accuracy"] for epoch, report in trial.reports.items()}
+        if trial.state is State.COMPLETE:
+            assert trial.epoch == 9 and frozen.state is TrialState.COMPLETE
+        else:
+            assert trial.epoch in (1, 3) and frozen.state is TrialState.PRUNED
+            assert trial.reason == "stopped by asha"
+        stored = study.artifacts.read(trial.number)
+        assert stored is not None and stored.epoch == trial.best_epoch
+    assert len({next(iter(trial.reports.values()))["seed"] for trial in study.trials()}) == 12
+    for number in range(12):
+        own = [event for event, trial in witness.events if trial == number]
+        epochs = study.trial(number).epoch
+        assert own == [
+            "started",
+            *(f"epoch {epoch}" for epoch in range(1, epochs + 1)),
+            study.trial(number).state.value,
+        ]
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_errors_divergence_and_early_ends_are_recorded_as_such(document: dict[str, Any]) -> None:
+    document["parameters"]["model.width"] = {"values": [8, 14, 20, 30]}
+    document["sampler"] = {"name": "optuna.samplers:BruteForceSampler"}
+    del document["parameters"]["optimizer.lr"]
+    document["scheduler"] = "none"
+    study = search(document, troubled, trials=9)  # the sampler ends the search after four
+    assert len(study.trials()) == 4
+    by_width = {trial.config["model.width"]: trial for trial in study.trials()}
+    assert by_width[8].state is State.FAILED and "RuntimeError: width 8 is cursed" in (by_width[8].reason or "")
+    assert by_width[14].state is State.PRUNED and (by_width[14].reason or "").startswith("diverged")
+    assert by_width[14].value is None and study.artifacts.read(by_width[14].number) is None
+    assert by_width[20].state is State.COMPLETE and by_width[20].epoch == 1
+    assert by_width[30].state is State.COMPLETE and by_width[30].epoch == 3
+    stored = study.artifacts.read(by_width[30].number)
+    assert stored is not None and stored.epoch == 2
+
+
+def test_a_dead_worker_is_a_failed_trial_and_the_search_goes_on(document: dict[str, Any]) -> None:
+    document["scheduler"] = "none"
+    study = search(document, dying, trials=2)
+    assert [trial.state for trial in study.trials()] == [State.FAILED, State.FAILED]
+    assert "worker process died" in (study.trial(0).reason or "")
+    assert study.trial(0).epoch == 1
+
+
+def test_the_time_limit_stops_trials_and_keeps_them(document: dict[str, Any]) -> None:
+    document["training"]["epochs"] = 100
+    document["scheduler"] = "none"
+    started = time.monotonic()
+    study = search(document, slow, trials=50, deadline=started + 12)
+    assert time.monotonic() - started < 24
+    assert {trial.state for trial in study.trials()} <= {State.PRUNED, State.FAILED}
+    kept = [trial for trial in study.trials() if trial.state is State.PRUNED]
+    assert kept and all(trial.reason == "stopped by the time limit" and trial.epoch < 100 for trial in kept)
+    assert all(trial.reason == INTERRUPTED.reason for trial in study.trials() if trial.state is State.FAILED)
+
+
+def test_one_at_a_time_is_one_at_a_time(document: dict[str, Any]) -> None:
+    witness = Witness()
+    search(document, curve, trials=4, concurrency=1, observers=[witness])
+    running = 0
+    for event, _ in witness.events:
+        running += (event == "started") - (event in ("complete", "pruned", "failed"))
+        assert running <= 1
+
+
+def test_trials_are_placed_on_fractions_of_a_gpu(document: dict[str, Any]) -> None:
+    assert engine.trial_resources(Resources(gpu="auto")) == {"cpu": 1, "gpu": 1}
+    document["resources"] = {"cpu": 0.5, "gpu": 0.5}
+    study = search(document, curve, trials=3)
+    assert len(study.trials()) == 3 and all(trial.state is not State.FAILED for trial in study.trials())
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"), [({"gpu": 2}, "resources.gpu: a trial asks for 2"), ({"cpu": 64}, "64")]
+)
+def test_more_than_the_machine_has_is_refused(resources: dict[str, float], message: str) -> None:
+    with pytest.raises(ResourceError, match=message):
+        engine.trial_resources(Resources.model_validate(resources))
+
+
+def test_the_same_seed_gives_the_same_trials_twice(document: dict[str, Any]) -> None:
+    document["budget"]["trials"] = 6
+    document["training"]["epochs"] = 9
+    trials = []
+    for storage in ("first", "second"):
+        result = hpo.search(document, storage=storage, concurrency=1, seed=3)
+        trials.append([(t.config, t.state, _without_seconds(t.reports)) for t in result.study.trials()])
+    assert trials[0] == trials[1]
+    assert len(trials[0]) == 6
+
+
+def test_the_same_command_goes_on_and_does_nothing_twice(document: dict[str, Any]) -> None:
+    first = hpo.search(document, trials=2)
+    before = [trial.to_json() for trial in first.study.trials()]
+    second = hpo.search(document, trials=4)
+    after = [trial.to_json() for trial in second.study.trials()]
+    assert after[:2] == before and len(after) == 4
+    assert len({str(trial["config"]) for trial in after}) == 4
+    assert len(hpo.search(document, trials=4).study.trials()) == 4
+
+
+def _without_seconds(reports: Any) -> dict[int, dict[str, float]]:
+    return {
+        epoch: {name: value for name, value in metrics.items() if "seconds" not in name}
+        for epoch, metrics in reports.items()
+    }

@@ -1,0 +1,95 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpo import models, spec
+from hpo.models.standardize import moments
+from hpo.spec import Named
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("mlp", {"layers": 3, "dropout": 0.5}),
+        ("convnet", {"stages": 2, "convolutions": 2, "width": 8}),
+        ("resnet", {"depth": 8, "width": 4}),
+        ("resnet", {"depth": 14, "width": 8, "dropout": 0.1}),
+        ("resnet", {"depth": 18, "width": 8}),
+    ],
+)
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 11, 9)])
+def test_models_give_one_row_of_logits_an_image_and_learn(
+    name: str, settings: dict[str, Any], shape: tuple[int, int, int]
+) -> None:
+    torch.manual_seed(0)
+    model = models.build(Named(name=name, **settings), shape, 5)
+    logits = model(torch.rand(4, *shape) * 255)
+    assert logits.shape == (4, 5)
+    logits.square().mean().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_a_resnet_has_the_depth_that_it_says() -> None:
+    convolutions = [
+        module
+        for name, module in models.build(Named(name="resnet", depth=20), (3, 32, 32), 10).named_modules()
+        if isinstance(module, torch.nn.Conv2d) and "shortcut" not in name
+    ]
+    assert len(convolutions) + 1 == 20
+    assert sum(p.numel() for p in models.build(Named(name="resnet", depth=20), (3, 32, 32), 10).parameters()) == (
+        pytest.approx(0.27e6, rel=0.03)  # He et al. 2016, table 6
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("resnet", {"depth": 21}, "depth must be 6n\\+2"),
+        ("resnet", {"depth": 2}, "depth must be 6n\\+2"),
+        ("resnet", {"width": 0}, "width must be at least 1"),
+        ("mlp", {"dropout": 1.0}, "dropout in"),
+        ("convnet", {"stages": 9}, "halve the image 8 times"),
+    ],
+)
+def test_impossible_settings_are_refused(name: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        models.build(Named(name=name, **settings), (1, 8, 8), 3)
+
+
+def test_extremes_of_parameters_are_tried_before_a_search(document: dict[str, Any]) -> None:
+    document["model"] = {"name": "resnet", "depth": 8}
+    document["parameters"] = {"model.depth": {"values": [8, 14, 15]}, "model.width": {"min": 4, "max": 8}}
+    problems = list(models.try_build(spec.load(document), (1, 8, 8), 3))
+    assert [problem.key for problem in problems] == [("parameters", "model.depth"), ("parameters", "model.width")]
+    assert "got 15" in problems[0].message
+
+
+def test_a_model_with_the_wrong_output_is_refused(
+    document: dict[str, Any], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wrong_net.py").write_text(
+        "from torch import nn\n\n\ndef net(input_shape, outputs, *, width=3):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.LazyLinear(width))\n"
+    )
+    document["model"], document["parameters"] = {"name": "wrong_net:net", "width": 7}, {}
+    read = spec.load(document)
+    assert list(models.check(read)) == []
+    (problem,) = models.try_build(read, (1, 8, 8), 3)
+    assert "must give (n, 3) for n images, got (2, 7)" in problem.message
+
+
+@given(st.integers(0, 100), st.integers(1, 3))
+def test_moments_are_those_of_the_pixels(seed: int, channels: int) -> None:
+    images = np.random.default_rng(seed).integers(0, 256, (5, 4, 3, channels), dtype=np.uint8)
+    mean, std = moments(images)
+    np.testing.assert_allclose(mean, images.reshape(-1, channels).mean(axis=0))
+    np.testing.assert_allclose(std, images.reshape(-1, channels).astype(float).std(axis=0), rtol=1e-6)
+
+
+def test_a_constant_channel_is_left_alone() -> None:
+    _, std = moments(np.full((2, 3, 3, 1), 7, np.uint8))
+    assert std == [1.0]

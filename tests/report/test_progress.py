@@ -1,0 +1,61 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from hpo.report.progress import Progress
+from hpo.report.tables import duration, studies_table, trials_table
+from hpo.study import Outcome, State, Study
+
+
+def text(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def run_one(study: Study, console: Console) -> int:
+    with Progress(study, trials=4, time_limit=60, console=console) as progress:
+        trial = study.ask()
+        progress.trial_started(trial)
+        study.report(trial.number, 1, {"accuracy": 0.25})
+        progress.trial_reported(trial.number, 1, {"accuracy": 0.25})
+        if console.is_terminal:
+            console.print(progress._render())
+        progress.trial_ended(study.end(trial.number, Outcome(State.PRUNED)))
+    return trial.number
+
+
+def test_plain_lines_where_the_output_is_no_terminal(study: Study) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    number = run_one(study, console)
+    (line,) = text(console).splitlines()
+    assert line.startswith(
+        f"trial {number} pruned at epoch 1: accuracy 0.2500;"
+        " 1/4 ended (0 complete, 1 pruned, 0 failed), 0 running, about"
+    )
+    assert line.endswith("left")
+
+
+def test_a_terminal_shows_running_trials_and_the_best(study: Study) -> None:
+    console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
+    number = run_one(study, console)
+    shown = text(console)
+    assert f"trial {number}" in shown and "epoch 1/3" in shown and "best: trial" in shown
+
+
+def test_tables_show_every_trial_and_study(study: Study) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(trials_table(study, study.trials(), "squares"))
+    console.print(studies_table([study]))
+    shown = text(console)
+    for state in ("complete", "pruned", "failed"):
+        assert state in shown
+    assert "maximize accuracy" in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.4, "0s"), (59.4, "59s"), (60, "1m00s"), (3599, "59m59s"), (3600, "1h00m"), (11100, "3h05m")],
+)
+def test_durations_read_well(seconds: float, expected: str) -> None:
+    assert duration(seconds) == expected

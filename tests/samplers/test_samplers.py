@@ -1,0 +1,37 @@
+from typing import Any
+
+import optuna
+import pytest
+
+from hpo import samplers, spec
+from hpo.space import Space
+
+
+def proposals(document: dict[str, Any], finished: int = 0) -> list[dict[str, Any]]:
+    read = spec.load(document)
+    study = optuna.create_study(sampler=samplers.build(read, finished))
+    return [Space.of(read).suggest(study.ask()) for _ in range(3)]
+
+
+@pytest.mark.parametrize("name", ["tpe", "random", "optuna.samplers:QMCSampler"])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_the_seed_decides(document: dict[str, Any], name: str) -> None:
+    document["sampler"] = name
+    first = proposals({**document, "seed": 1})
+    assert first == proposals({**document, "seed": 1})
+    assert first != proposals({**document, "seed": 2})
+
+
+def test_a_study_that_goes_on_draws_anew(document: dict[str, Any]) -> None:
+    assert proposals(document, finished=0) != proposals(document, finished=5)
+
+
+def test_settings_reach_the_sampler(document: dict[str, Any]) -> None:
+    document["sampler"] = {"name": "tpe", "n_startup_trials": 3}
+    assert samplers.build(spec.load(document), 0)._n_startup_trials == 3  # type: ignore[attr-defined]
+
+
+def test_what_is_no_sampler_is_refused(document: dict[str, Any]) -> None:
+    document["sampler"] = {"name": "builtins:dict"}
+    (problem,) = samplers.check(spec.load(document))
+    assert "not an optuna.samplers.BaseSampler" in problem.message

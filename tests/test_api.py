@@ -1,0 +1,94 @@
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+
+import hpo
+from hpo import api
+from hpo.errors import DataError, InputError, StudyError
+from hpo.study import Study
+from tests.conftest import squares
+
+
+def test_an_ensemble_is_built_predicts_and_is_logged(study: Study, tmp_path: Path) -> None:
+    result = hpo.build_ensemble("squares", top=3, storage=tmp_path / "studies")
+    document = result.to_json()
+    assert {"ensemble", "method", "members", "validation", "test", "best_single"} <= document.keys()
+    assert json.loads((result.folder / "result.json").read_text())["ensemble"] == "squares-1"
+    assert 1 <= len(result.members) <= 3
+    assert sum(member["weight"] for member in result.members) == pytest.approx(1)
+
+    images, _ = squares(9, seed=5)
+    predictions = hpo.predict("squares-1", images, storage=tmp_path / "studies")
+    assert predictions.probabilities.shape == (9, 3)
+    loaded = mlflow.pyfunc.load_model(str(_model(study, tmp_path, result.run_id)))
+    np.testing.assert_array_equal(loaded.predict(images[..., None]), predictions.probabilities)
+
+
+def _model(study: Study, tmp_path: Path, run_id: str | None) -> Path:
+    (model,) = (tmp_path / "studies" / "mlflow-artifacts").glob("models/*/artifacts/MLmodel")
+    return model.parent
+
+
+def test_the_test_split_is_scored_beside_the_best_single_trial(study: Study, tmp_path: Path) -> None:
+    result = hpo.build_ensemble("squares", method="voting", storage=tmp_path / "studies")
+    best = study.leaderboard()[0]
+    stored = study.artifacts.read(best.number)
+    assert stored is not None and result.best_single == best.number
+    expected = (stored.predictions("test").argmax(axis=1) == study.facts.labels["test"]).mean()
+    assert result.best_single_test["accuracy"] == pytest.approx(expected)
+    # labels of test and validation differ in order: a score read off the wrong split would be at chance
+    assert result.test["accuracy"] > 0.7
+
+
+def test_predictions_are_written_as_csv(study: Study, tmp_path: Path) -> None:
+    hpo.build_ensemble("squares", method="voting", storage=tmp_path / "studies", name="mine")
+    images, _ = squares(4, seed=5)
+    predictions = hpo.predict("mine", images, storage=tmp_path / "studies")
+    predictions.write_csv(tmp_path / "preds.csv")
+    with (tmp_path / "preds.csv").open() as file:
+        header, *rows = csv.reader(file)
+    assert header == ["input", "prediction", "p_a", "p_b", "p_c"] and len(rows) == 4
+    read = np.array([row[2:] for row in rows], np.float32)
+    np.testing.assert_array_equal(read, predictions.probabilities)
+    assert [row[1] for row in rows] == ["abc"[place] for place in read.argmax(axis=1)]
+
+
+def test_what_cannot_be_built_is_refused_and_leaves_nothing(study: Study, tmp_path: Path) -> None:
+    storage = tmp_path / "studies"
+    for arguments, message in (
+        ({"top": 0}, "--top must be at least 1"),
+        ({"pool": 1}, "--pool must be at least 2"),
+        ({"method": "bagging"}, "bagging is not built yet"),
+        ({"name": "../mine"}, "--name must be letters"),
+    ):
+        with pytest.raises(InputError, match=message):
+            hpo.build_ensemble("squares", storage=storage, **arguments)  # type: ignore[arg-type]
+    assert not (study.folder / "ensembles").exists()
+    with pytest.raises(StudyError, match="no study 'circles'"):
+        hpo.build_ensemble("circles", storage=storage)
+    with pytest.raises(StudyError, match="there are no studies in"):
+        hpo.build_ensemble(storage=tmp_path / "nothing")
+
+
+def test_ensembles_have_names_of_their_own(study: Study, tmp_path: Path) -> None:
+    storage = tmp_path / "studies"
+    assert hpo.build_ensemble(method="voting", storage=storage).name == "squares-1"
+    assert hpo.build_ensemble(method="voting", storage=storage).name == "squares-2"
+    with pytest.raises(StudyError, match="has an ensemble 'squares-2' already"):
+        hpo.build_ensemble(method="voting", storage=storage, name="squares-2")
+    with pytest.raises(StudyError, match="no ensemble 'squares-3' .* Did you mean"):
+        api.find_ensemble("squares-3", storage)
+    shutil.copytree(study.folder, storage / "copy")
+    with pytest.raises(StudyError, match="exists in several studies \\(copy, squares\\)"):
+        api.find_ensemble("squares-1", storage)
+
+
+def test_images_of_another_shape_are_refused(study: Study, tmp_path: Path) -> None:
+    hpo.build_ensemble(method="voting", storage=tmp_path / "studies")
+    with pytest.raises(DataError, match=r"images must be uint8 \(n, 8, 8, 1\), got uint8 \(2, 9, 8, 1\)"):
+        hpo.predict("squares-1", np.zeros((2, 9, 8), np.uint8), storage=tmp_path / "studies")

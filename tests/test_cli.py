@@ -1,0 +1,181 @@
+"""The command line: what goes to stdout, exit codes, and one run of everything in processes of their own."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from hpo import cli
+from hpo.study import Study
+from tests.conftest import squares
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def hpo(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process; returns exit code, stdout, stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hpo", *arguments])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def space(document: dict[str, Any], tmp_path: Path) -> Path:
+    path = tmp_path / "space.yaml"
+    with path.open("w") as file:
+        YAML(typ="safe").dump(document, file)
+    return path
+
+
+def test_help_is_quick_and_teaches() -> None:
+    quickest = min(_seconds([sys.executable, "-m", "hpo", "--help"]) for _ in range(3))
+    empty = min(_seconds([sys.executable, "-c", "pass"]) for _ in range(3))
+    assert quickest - empty < 0.5
+    told = subprocess.run([sys.executable, "-m", "hpo", "--help"], capture_output=True, text=True, check=True).stdout
+    assert "hpo ensemble --top 5" in told
+
+
+def _seconds(command: list[str]) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, capture_output=True, check=True)
+    return time.perf_counter() - started
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "optimizer.rl=0.1"], "optimizer.rl: unknown key. Did you mean 'lr'?"),
+        (["--set", "parameters.optimizer.lr.min=3"], "min must not be above max"),
+        (["--set", "model.name=rensnet"], "Did you mean 'resnet'?"),
+        (["--set", "data.path=none.npz"], "no such file or folder: none.npz"),
+        (["--set", "data.path=torn.npz"], "torn.npz: cannot be read as .npz"),
+        (["--set", "data.path=labels.npz"], "test: labels out of range: must be 0 to 2, got 5"),
+        (["--set", "model.width=0"], "layers and width must be at least 1"),
+        (["--set", "parameters.model.width={min: 8, max: 9}"], "refuses {'layers': 1, 'width': 8.0}"),
+        (["--set", "resources.gpu=3"], "resources.gpu: a trial asks for 3"),
+        (["--set", "epochs"], "write it as dotted.name=value"),
+        (["--time-limit", "soon"], "must be a duration such as 90s"),
+        (["--trials", "0"], "0 is not in the range x>=1"),
+        (["--concurrency", "two"], "is not a valid integer"),
+        (["--trails", "3"], "No such option"),
+    ],
+)
+def test_bad_input_is_one_message_exit_code_2_and_no_study(
+    hpo: Run, space: Path, tmp_path: Path, arguments: list[str], message: str, ray_cluster: None
+) -> None:
+    (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 torn")
+    images, labels = squares(60, seed=0)
+    np.savez(tmp_path / "labels.npz", x_train=images, y_train=labels, x_test=images, y_test=labels + 5)
+    code, out, err = hpo("search", "--space", str(space), *arguments)
+    assert (code, out) == (2, "")
+    assert message in err and "Traceback" not in err
+    assert not list((tmp_path / "studies").glob("*/*")), "a study was left behind"
+
+
+def test_a_missing_space_is_named(hpo: Run) -> None:
+    code, out, err = hpo("search", "--space", "none.yaml")
+    assert (code, out, err) == (2, "", "Error: none.yaml: no such file; --space wants the path of a YAML file\n")
+
+
+def test_an_unknown_command_and_a_missing_option_exit_with_2(hpo: Run) -> None:
+    assert hpo("serch")[0] == 2
+    assert hpo("search")[0] == 2
+    assert hpo("predict", "--ensemble", "x", "--input", "y")[0] == 2
+
+
+def test_validate_says_what_is_searched(hpo: Run, space: Path) -> None:
+    assert hpo("validate", "--space", str(space)) == (
+        0,
+        f"{space} is valid: 2 parameters, 4 trials of up to 3 epochs.\n",
+        "",
+    )
+    code, out, _ = hpo("validate", "--space", str(space), "--format", "json", "--set", "training.epochs=7")
+    assert code == 0 and json.loads(out)["training"]["epochs"] == 7
+
+
+def test_studies_trials_and_best_are_listed(hpo: Run, study: Study) -> None:
+    assert "squares" in hpo("studies")[1]
+    assert json.loads(hpo("studies", "--format", "json")[1]) == [
+        {"study": "squares", "trials": {"running": 0, "complete": 3, "pruned": 1, "failed": 1}}
+    ]
+    assert "trial 4 failed: ValueError: no" in hpo("trials")[1]
+    trials = json.loads(hpo("trials", "--study", "squares", "--format", "json")[1])
+    assert [trial["state"] for trial in trials] == ["complete"] * 3 + ["pruned", "failed"]
+    best = study.best()
+    assert best is not None
+    assert json.loads(hpo("best", "--format", "json")[1])["trial"] == best.number
+    assert f"{best.value:.4f}" in hpo("best")[1]
+
+
+def test_an_empty_storage_says_what_to_do(hpo: Run) -> None:
+    assert "Run `hpo search` first" in hpo("studies")[1]
+    for command in ("trials", "best", "ensemble"):
+        code, out, err = hpo(command)
+        assert (code, out) == (2, "") and "Run `hpo search` first" in err
+    code, _, err = hpo("ui")
+    assert code == 2 and "Run `hpo search` first" in err
+
+
+def test_a_changed_spec_is_refused_with_what_changed(hpo: Run, study: Study, space: Path) -> None:
+    code, out, err = hpo("search", "--space", str(space), "--set", "training.batch_size=64")
+    assert (code, out) == (2, "")
+    assert "they differ in training.batch_size. Give the new search a name of its own with --study" in err
+
+
+def test_everything_end_to_end(space: Path, tmp_path: Path) -> None:
+    """Search, ensemble and predict as a user runs them, and the logged model in a process of its own."""
+
+    def command(*arguments: str) -> str:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=240, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    hpo = [sys.executable, "-m", "hpo"]
+    found = json.loads(command(*hpo, "search", "--space", str(space), "--trials", "6", "--format", "json"))
+    assert found.keys() == {"study", "trials", "best", "seconds"}
+    assert sum(found["trials"].values()) == 6 and found["trials"]["failed"] == 0
+    assert found["best"].keys() == {"trial", "value", "config"}
+
+    built = json.loads(command(*hpo, "ensemble", "--top", "3", "--format", "json"))
+    assert {"ensemble", "method", "members", "validation", "test", "best_single"} <= built.keys()
+    assert built["members"][0].keys() == {"trial", "weight"}
+    assert built["best_single"].keys() == {"trial", "test"}
+
+    images, _ = squares(30, seed=9)
+    np.save(tmp_path / "new.npy", images)
+    command(*hpo, "predict", "--ensemble", built["ensemble"], "--input", "new.npy", "--output", "preds.csv")
+    with (tmp_path / "preds.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    predicted = np.array([[row[f"p_{label}"] for label in range(3)] for row in rows], np.float32)
+
+    script = (
+        "import mlflow, numpy, sys\n"
+        f"mlflow.set_tracking_uri('sqlite:///{tmp_path}/studies/mlflow.db')\n"
+        f"model = mlflow.pyfunc.load_model('runs:/{built['run_id']}/model')\n"
+        "numpy.save('served.npy', model.predict(numpy.load('new.npy')[..., None]))\n"
+    )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    np.save(elsewhere / "new.npy", images)
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=elsewhere, capture_output=True, timeout=120)
+    np.testing.assert_array_equal(np.load(elsewhere / "served.npy"), predicted)

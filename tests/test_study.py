@@ -1,0 +1,93 @@
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from hpo import spec
+from hpo.errors import StudyError
+from hpo.study import INTERRUPTED, Outcome, State, Study, differences
+from tests.conftest import facts, finish
+
+
+def test_a_study_is_read_back_from_disk(study: Study, tmp_path: Path) -> None:
+    opened = Study.open(tmp_path / "studies", "squares")
+    assert opened.spec == study.spec
+    assert [trial.to_json() for trial in opened.trials()] == [trial.to_json() for trial in study.trials()]
+    assert opened.facts.classes == ("a", "b", "c")
+    assert opened.facts.input_shape == (1, 8, 8)
+    assert opened.id == study.id
+
+
+def test_any_optuna_reads_the_journal(study: Study) -> None:
+    storage = JournalStorage(JournalFileBackend(str(study.folder / "journal.log")))
+    trials = optuna.load_study(study_name="squares", storage=storage).get_trials()
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3 + [TrialState.PRUNED, TrialState.FAIL]
+    assert set(trials[0].intermediate_values) == {1, 2, 3}
+    assert set(trials[3].intermediate_values) == {1}
+    assert trials[0].value == study.trial(0).value
+
+
+def test_trial_zero_is_the_default_config(study: Study) -> None:
+    assert study.trial(0).config == {"optimizer.lr": 0.01, "model.width": 16}
+
+
+def test_the_leaderboard_is_sorted_and_the_incumbent_is_at_full_resource(study: Study) -> None:
+    values = [trial.value for trial in study.leaderboard()]
+    assert values == sorted((v for v in values if v is not None), reverse=True)
+    best = study.best()
+    assert best is not None and best.state is State.COMPLETE
+    assert study.trial(4).state is State.FAILED and study.trial(4).reason == "Traceback\nValueError: no"
+
+
+def test_the_best_epoch_is_the_earliest_of_the_best_and_never_nan(document: dict[str, Any], tmp_path: Path) -> None:
+    study = Study.create(tmp_path / "studies", spec.load(document), facts())
+    number = study.ask().number
+    for epoch, value in enumerate([float("nan"), 0.5, 0.7, 0.7], start=1):
+        study.report(number, epoch, {"accuracy": value})
+    trial = study.trial(number)
+    assert (trial.best_epoch, trial.value, trial.epoch) == (3, 0.7, 4)
+
+
+def test_a_diverged_trial_is_pruned_without_a_value(document: dict[str, Any], tmp_path: Path) -> None:
+    study = Study.create(tmp_path / "studies", spec.load(document), facts())
+    number = study.ask().number
+    study.report(number, 1, {"accuracy": float("nan")})
+    trial = study.end(number, Outcome(State.PRUNED, "diverged"))
+    assert (trial.state, trial.value, trial.reason) == (State.PRUNED, None, "diverged")
+    assert study.leaderboard() == []
+
+
+def test_a_second_study_of_the_name_is_refused(study: Study, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="exists already"):
+        Study.create(tmp_path / "studies", study.spec, facts())
+    assert [path.name for path in (tmp_path / "studies").iterdir()] == ["squares"]
+
+
+def test_an_unknown_study_is_named(study: Study, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="no study 'square' .* Did you mean 'squares'"):
+        Study.open(tmp_path / "studies", "square")
+    with pytest.raises(StudyError, match="no studies yet"):
+        Study.open(tmp_path / "nothing", "square")
+
+
+def test_interrupted_trials_do_not_count(study: Study, tmp_path: Path) -> None:
+    study.ask()
+    again = Study.open(tmp_path / "studies", "squares")
+    again.end_interrupted()
+    assert again.trial(5).reason == INTERRUPTED.reason
+    assert again.spent() == 5
+    assert finish(again, 1.0, epochs=3) == 6
+
+
+def test_differences_leave_out_budget_and_resources(document: dict[str, Any]) -> None:
+    before = spec.load(document)
+    document["budget"] = {"trials": 99}
+    document["resources"] = {"cpu": 2}
+    assert differences(before, spec.load(document)) == []
+    document["optimizer"]["lr"] = 0.02
+    del document["parameters"]["model.width"]
+    assert set(differences(before, spec.load(document))) >= {"optimizer.lr"}

@@ -1,0 +1,122 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hpo import datasets, spec
+from hpo.training import Context, Report, train
+
+
+def context(document: dict[str, Any], seed: int = 0) -> Context:
+    read = spec.load(document)
+    return Context(read, datasets.load(read.data, Path("data"), read.seed), seed)
+
+
+def reports(document: dict[str, Any], config: dict[str, Any] | None = None, seed: int = 0) -> list[Report]:
+    return list(train(config or {}, context(document, seed)))
+
+
+def measured(made: list[Report]) -> list[dict[str, float]]:
+    return [{key: value for key, value in report.metrics.items() if "seconds" not in key} for report in made]
+
+
+def test_a_small_model_learns_the_squares(document: dict[str, Any]) -> None:
+    document["training"]["epochs"] = 8
+    made = reports(document)
+    assert [report.epoch for report in made] == list(range(1, 9))
+    assert made[-1].metrics["accuracy"] > 0.95
+    assert made[-1].metrics["train_loss"] < made[0].metrics["train_loss"]
+
+
+def test_the_seed_decides_everything(document: dict[str, Any]) -> None:
+    document["data"]["augment"] = ["random_crop", "horizontal_flip", "cutout", "mixup"]
+    document["data"]["crop_padding"] = 1
+    document["model"]["dropout"] = 0.2
+    first = measured(reports(document))
+    assert first == measured(reports(document))
+    assert first != measured(reports(document, seed=1))
+
+
+def test_the_config_wins_over_fixed_settings(document: dict[str, Any]) -> None:
+    (report, *_) = train({"model.width": 9}, context(document))
+    weights = report.snapshot().weights
+    assert weights["network.1.weight"].shape[0] == 9
+
+
+def test_a_snapshot_holds_weights_preprocessing_and_both_predictions(document: dict[str, Any]) -> None:
+    made = context(document)
+    report = next(train({}, made))
+    snapshot = report.snapshot()
+    assert snapshot.weights["standardize.mean"].ravel() == pytest.approx(made.dataset.train.images.mean(), rel=1e-6)
+    for split, rows in (("validation", 60), ("test", 60)):
+        probabilities = snapshot.predictions[split]  # type: ignore[index]
+        assert probabilities.shape == (rows, 3)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    right = snapshot.predictions["validation"].argmax(axis=1) == made.dataset.validation.labels
+    assert report.metrics["accuracy"] == pytest.approx(right.mean())
+
+
+def test_snapshots_do_not_change_the_training(document: dict[str, Any]) -> None:
+    plain = measured(reports(document))
+    taken = []
+    for report in train({}, context(document)):
+        report.snapshot()
+        taken.append(report)
+    assert measured(taken) == plain
+
+
+def test_closing_it_stops_it(document: dict[str, Any]) -> None:
+    running = train({}, context(document))
+    next(running)
+    running.close()  # type: ignore[attr-defined]
+    assert list(running) == []
+
+
+def test_a_loss_that_is_not_finite_ends_with_nan(document: dict[str, Any]) -> None:
+    made = reports(document, {"optimizer.lr": 1e38})
+    assert len(made) < 3
+    assert np.isnan(made[-1].metrics["accuracy"])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop", "adagrad"])
+@pytest.mark.parametrize("schedule", ["none", "cosine", "step", "one_cycle"])
+def test_every_optimizer_and_schedule_trains(document: dict[str, Any], optimizer: str, schedule: str) -> None:
+    document["training"] |= {"epochs": 2, "clip_norm": 1.0, "label_smoothing": 0.1}
+    document["optimizer"] = {
+        "name": optimizer,
+        "schedule": schedule,
+        "step_epochs": 1,
+        "weight_decay": 1e-4,
+        "lr": 0.003,
+    }
+    first, second = reports(document)
+    assert second.metrics["train_loss"] < first.metrics["train_loss"]
+
+
+def test_bfloat16_trains_too(document: dict[str, Any]) -> None:
+    document["training"] |= {"epochs": 6, "precision": "bfloat16"}
+    made = reports(document)
+    assert made[-1].metrics["accuracy"] > 0.9
+    assert made[-1].snapshot().weights["network.1.weight"].dtype == np.float32
+
+
+def test_a_batch_may_be_larger_than_the_data(document: dict[str, Any]) -> None:
+    document["training"] |= {"epochs": 1, "batch_size": 100_000}
+    assert len(reports(document)) == 1
+
+
+def test_cuda_without_a_gpu_is_an_error(document: dict[str, Any]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    document["training"]["device"] = "cuda"
+    with pytest.raises(Exception, match="torch sees no GPU here"):
+        reports(document)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_learns_the_squares(document: dict[str, Any]) -> None:
+    document["training"] |= {"epochs": 8, "device": "cuda"}
+    assert reports(document)[-1].metrics["accuracy"] > 0.95
