@@ -4,8 +4,9 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rich.console import Console
 
 from hpo import datasets, models, samplers, schedulers, tasks
 from hpo import spec as specs
-from hpo.errors import InputError, SpecError, StudyError
+from hpo.errors import InputError, Problem, StudyError
 from hpo.registry import did_you_mean
 from hpo.report.tables import count_states
 from hpo.spec import StudySpec
@@ -28,7 +29,9 @@ Space = str | Path | Mapping[str, Any] | StudySpec
 
 
 def validate(space: Space, overrides: Mapping[str, Any] | None = None) -> StudySpec:
-    """Checks a search without running it: the YAML, the plug-ins that it names, and that its data can be read.
+    """Checks a search without running it: the YAML, the plug-ins that it names, its data, its model on these data.
+
+    Data that would have to be downloaded are left alone.
 
     Args:
         space: a YAML file, a dict of the same shape, or a spec.
@@ -36,8 +39,13 @@ def validate(space: Space, overrides: Mapping[str, Any] | None = None) -> StudyS
 
     Raises:
         SpecError: with every problem found, each with its file and line.
+        DataError: the data cannot be used.
     """
-    return specs.load(space, overrides, CHECKS)
+
+    def on_data(spec: StudySpec) -> Iterable[Problem]:
+        return () if spec.data.name in datasets.DOWNLOADED else _model_problems(spec, Path("data"))
+
+    return specs.load(space, overrides, CHECKS, on_data)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +114,8 @@ def search(
         raise InputError(f"--concurrency must be at least 1, got {concurrency}")
     arguments = {"study": study, "budget.trials": trials, "budget.time_limit": time_limit, "seed": seed}
     given = {name: value for name, value in arguments.items() if value is not None}
-    spec = _with_absolute_paths(validate(space, {**(overrides or {}), **given}))
-    storage = Path(storage)
+    storage, data_dir = Path(storage), Path(data_dir)
+    spec = specs.load(space, {**(overrides or {}), **given}, CHECKS, partial(_model_problems, data_dir=data_dir))
 
     from hpo.engine import ray as engine
     from hpo.report.progress import Progress
@@ -116,7 +124,7 @@ def search(
 
     with engine.cluster():
         engine.trial_resources(spec.resources)  # nothing is made on disk for a search that could never start
-        opened = _open_or_create(spec, storage, Path(data_dir))
+        opened = _open_or_create(spec, storage, data_dir)
         opened.end_interrupted()
         left = spec.budget.trials - opened.spent()
         if left <= 0:
@@ -129,7 +137,7 @@ def search(
                 opened,
                 train,
                 trials=left,
-                data_dir=Path(data_dir),
+                data_dir=data_dir,
                 deadline=None if limit is None else started + limit,
                 concurrency=concurrency,
                 observers=(tracker, progress),
@@ -343,9 +351,6 @@ def _open_or_create(spec: StudySpec, storage: Path, data_dir: Path) -> Study:
             )
         return study
     dataset = datasets.load(spec.data, data_dir, spec.seed)
-    problems = list(models.try_build(spec, dataset.input_shape, len(dataset.classes)))
-    if problems:
-        raise SpecError([f"{spec.study}: {'.'.join(problem.key)}: {problem.message}" for problem in problems])
     facts = DataFacts(
         classes=dataset.classes,
         labels={"validation": dataset.validation.labels, "test": dataset.test.labels},
@@ -354,11 +359,10 @@ def _open_or_create(spec: StudySpec, storage: Path, data_dir: Path) -> Study:
     return Study.create(storage, spec, facts)
 
 
-def _with_absolute_paths(spec: StudySpec) -> StudySpec:
-    if spec.data.path is None:
-        return spec
-    path = str(Path(spec.data.path).expanduser().resolve())
-    return spec.model_copy(update={"data": spec.data.model_copy(update={"path": path})})
+def _model_problems(spec: StudySpec, data_dir: Path) -> Iterable[Problem]:
+    """What the model refuses on the search's data."""
+    dataset = datasets.load(spec.data, data_dir, spec.seed)
+    return models.try_build(spec, dataset.input_shape, len(dataset.classes))
 
 
 def _ensemble_name(study: Study, wanted: str | None) -> str:

@@ -75,6 +75,11 @@ class DataSettings(Section):
     cutout_size: Annotated[int, Field(ge=1, le=512)] = 8
     mixup_alpha: Annotated[float, Field(gt=0)] = 0.2
 
+    @field_validator("path")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        return None if value is None else str(Path(value).expanduser().resolve())
+
 
 class TrainingSettings(Section):
     """How long and how a trial is trained; `epochs` is the full resource."""
@@ -326,6 +331,7 @@ def load(
     space: str | Path | Mapping[str, Any] | StudySpec,
     overrides: Mapping[str, Any] | None = None,
     checks: Sequence[SectionCheck] = (),
+    last_check: SectionCheck | None = None,
 ) -> StudySpec:
     """Reads and validates a search.
 
@@ -333,6 +339,7 @@ def load(
         space: a YAML file's path, a dict of the same shape, or a spec.
         overrides: dotted name -> value, laid over what the file says.
         checks: further rules, asked only where the spec is sound in itself.
+        last_check: an expensive rule, asked only where there is no problem yet.
 
     Raises:
         SpecError: with every problem found, each with its place.
@@ -349,6 +356,8 @@ def load(
     if spec is not None:
         problems += _parameter_problems(spec)
         problems += [problem for check in checks for problem in check(spec)]
+        if last_check is not None and not problems:
+            problems += last_check(spec)
     if problems or spec is None:
         raise SpecError([source.line(problem) for problem in dict.fromkeys(problems)])
     return spec

@@ -67,7 +67,7 @@ def test_what_cannot_be_built_is_refused_and_leaves_nothing(study: Study, tmp_pa
         ({"name": "../mine"}, "--name must be letters"),
     ):
         with pytest.raises(InputError, match=message):
-            hpo.build_ensemble("squares", storage=storage, **arguments)  # type: ignore[arg-type]
+            hpo.build_ensemble("squares", storage=storage, **arguments)
     assert not (study.folder / "ensembles").exists()
     with pytest.raises(StudyError, match="no study 'circles'"):
         hpo.build_ensemble("circles", storage=storage)

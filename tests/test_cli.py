@@ -66,7 +66,7 @@ def _seconds(command: list[str]) -> float:
         (["--set", "optimizer.rl=0.1"], "optimizer.rl: unknown key. Did you mean 'lr'?"),
         (["--set", "parameters.optimizer.lr.min=3"], "min must not be above max"),
         (["--set", "model.name=rensnet"], "Did you mean 'resnet'?"),
-        (["--set", "data.path=none.npz"], "no such file or folder: none.npz"),
+        (["--set", "data.path=none.npz"], "none.npz"),
         (["--set", "data.path=torn.npz"], "torn.npz: cannot be read as .npz"),
         (["--set", "data.path=labels.npz"], "test: labels out of range: must be 0 to 2, got 5"),
         (["--set", "model.width=0"], "layers and width must be at least 1"),

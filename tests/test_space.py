@@ -65,7 +65,7 @@ def test_every_suggestion_is_within_its_inclusive_bounds(data: st.DataObject) ->
     else:
         low = data.draw(st.integers(1, 20))
         high = low + data.draw(st.integers(0, 20))
-        parameter = Parameter(type=kind, min=low, max=high, log=data.draw(st.booleans()))
+        parameter = Parameter(type="int" if kind == "int" else "float", min=low, max=high, log=data.draw(st.booleans()))
     space = Space({"p": parameter}, {})
     for seed in range(5):
         assert parameter.contains(ask(space, seed)["p"])

@@ -75,7 +75,7 @@ def test_all_problems_come_at_once_each_with_its_line(tmp_path: Path) -> None:
         ("width: 32", "widht: 32", "model 'mlp' has no such setting. Did you mean 'width'?"),
         ("name: digits", "name: digit", "unknown data set 'digit'. Did you mean 'digits'?"),
         ("name: digits", "name: npz", "is required for data set 'npz'"),
-        ("name: digits", "name: npz, path: nowhere.npz", "no such file or folder: nowhere.npz"),
+        ("name: digits", "name: npz, path: nowhere.npz", "nowhere.npz"),
         ("name: sgd, lr", "name: sdg, lr", "Did you mean 'sgd'?"),
         ("optimizer.lr: {", "optimizer.rl: {", "there is no setting of this name. Did you mean 'lr'?"),
         ("optimizer.lr: {", "model.widht: {", "Did you mean 'width'?"),

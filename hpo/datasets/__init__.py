@@ -25,6 +25,7 @@ DATASETS = Registry(
 )
 """A data set is a function `(settings: DataSettings, data_dir: Path) -> Source`, found by name."""
 
+DOWNLOADED = ("cifar10", "mnist", "fashion_mnist")
 _NEED_A_PATH = ("npz", "image_folder")
 
 
@@ -38,7 +39,7 @@ def check(spec: StudySpec) -> Iterable[Problem]:
     if spec.data.name in _NEED_A_PATH:
         if spec.data.path is None:
             yield Problem(("data", "path"), f"is required for data set '{spec.data.name}'")
-        elif not Path(spec.data.path).expanduser().exists():
+        elif not Path(spec.data.path).exists():
             yield Problem(("data", "path"), f"no such file or folder: {spec.data.path}")
 
 
@@ -47,7 +48,7 @@ def load(settings: DataSettings, data_dir: Path, seed: int) -> Dataset:
     """Reads a data set and splits validation rows off its training rows.
 
     Args:
-        settings: the `data` section; relative paths start where the process runs.
+        settings: the `data` section.
         data_dir: where downloads are kept.
         seed: of the split; the same seed gives the same split on every machine.
 

@@ -19,7 +19,7 @@ def image_folder(settings: DataSettings, data_dir: Path) -> Source:
     Raises:
         DataError: a folder is missing or empty, the classes of train and test differ, or a file is no image.
     """
-    root = Path(str(settings.path)).expanduser()
+    root = Path(str(settings.path))
     for split in ("train", "test"):
         if not (root / split).is_dir():
             raise DataError(f"{root}: has no folder '{split}'; image_folder wants train/<class>/ and test/<class>/")

@@ -23,7 +23,7 @@ def npz(settings: DataSettings, data_dir: Path) -> Source:
     Raises:
         DataError: the file is not such an archive, or an array breaks the rule.
     """
-    path = Path(str(settings.path)).expanduser()
+    path = Path(str(settings.path))
     arrays = read_arrays(path)
     missing = [key for key in _KEYS if key not in arrays]
     if missing:

@@ -90,10 +90,10 @@ class StudySearcher(Searcher):
         """Nothing to set: the study knows its metric."""
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next trial's number and config, or that the sampler has no more."""
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial's number and config as a dict, or FINISHED when the sampler has no more."""
         if self._recorder.study.exhausted:
-            return str(Searcher.FINISHED)
+            return Searcher.FINISHED
         trial = self._recorder.start()
         self._numbers[trial_id] = trial.number
         return {"number": trial.number, "config": trial.config}

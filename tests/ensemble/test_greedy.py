@@ -28,7 +28,7 @@ def reference(predictions: np.ndarray, labels: np.ndarray, top: int, rounds: int
         options = []
         for place in range(len(predictions)):
             if len(set(bag) | {place}) <= top:
-                mean = predictions[[*bag, place]].mean(axis=0)
+                mean = predictions[[*bag, place]].astype(np.float64).mean(axis=0)
                 options.append((cost(mean, labels), place not in bag, place))
         value, _, place = min(options)
         bag = [*bag, place]
@@ -41,7 +41,8 @@ def reference(predictions: np.ndarray, labels: np.ndarray, top: int, rounds: int
 @given(st.integers(0, 10_000), st.integers(1, 7), st.integers(1, 4))
 def test_it_is_the_papers_procedure(seed: int, candidates: int, top: int) -> None:
     predictions, labels = pool(seed, candidates)
-    predictions = np.round(predictions * 64) / 64  # sums of these are exact: ties are ties, however they are added up
+    # sums of sixty-fourths are exact: ties are ties, however they are added up
+    predictions = (np.round(predictions * 64) / 64).astype(np.float32)
     chosen = greedy(predictions, labels, top, rounds=12)
     expected = reference(predictions, labels, top, rounds=12)
     assert dict(zip(chosen.members, chosen.weights, strict=True)) == {

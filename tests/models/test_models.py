@@ -34,15 +34,15 @@ def test_models_give_one_row_of_logits_an_image_and_learn(
 
 
 def test_a_resnet_has_the_depth_that_it_says() -> None:
+    model = models.build(Named.model_validate({"name": "resnet", "depth": 20}), (3, 32, 32), 10)
     convolutions = [
         module
-        for name, module in models.build(Named(name="resnet", depth=20), (3, 32, 32), 10).named_modules()
+        for name, module in model.named_modules()
         if isinstance(module, torch.nn.Conv2d) and "shortcut" not in name
     ]
     assert len(convolutions) + 1 == 20
-    assert sum(p.numel() for p in models.build(Named(name="resnet", depth=20), (3, 32, 32), 10).parameters()) == (
-        pytest.approx(0.27e6, rel=0.03)  # He et al. 2016, table 6
-    )
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    assert parameters == pytest.approx(0.27e6, rel=0.03)  # He et al. 2016, table 6
 
 
 @pytest.mark.parametrize(
