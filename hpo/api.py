@@ -4,8 +4,8 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from hpo import datasets, models, samplers, schedulers, tasks
 from hpo import spec as specs
 from hpo.errors import InputError, Problem, StudyError
 from hpo.registry import did_you_mean
-from hpo.report.tables import count_states
+from hpo.results import EnsembleResult, Predictions, SearchResult
 from hpo.spec import StudySpec
-from hpo.study import DataFacts, State, Study, TrialRecord, differences
+from hpo.study import DataFacts, Study, differences
 
 CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.check)
 """Everything that can be known of a spec before its data are read."""
@@ -46,32 +46,6 @@ def validate(space: Space, overrides: Mapping[str, Any] | None = None) -> StudyS
         return () if spec.data.name in datasets.DOWNLOADED else _model_problems(spec, Path("data"))
 
     return specs.load(space, overrides, CHECKS, on_data)
-
-
-@dataclass(frozen=True, eq=False)
-class SearchResult:
-    """What a search found."""
-
-    study: Study
-    seconds: float
-    interrupted: bool
-    tracking_problem: str | None = None
-
-    @property
-    def best(self) -> TrialRecord | None:
-        """The incumbent."""
-        return self.study.best()
-
-    def to_json(self) -> dict[str, Any]:
-        """As `hpo search --format json` prints it."""
-        counts = count_states(self.study.trials())
-        best = self.best
-        return {
-            "study": self.study.name,
-            "trials": {state.value: counts[state] for state in (State.COMPLETE, State.PRUNED, State.FAILED)},
-            "best": None if best is None else {"trial": best.number, "value": best.value, "config": best.config},
-            "seconds": round(self.seconds, 1),
-        }
 
 
 def search(
@@ -164,41 +138,6 @@ def all_studies(storage: str | Path = "studies") -> list[Study]:
     return [Study.open(Path(storage), name) for name in Study.names(Path(storage))]
 
 
-@dataclass(frozen=True, eq=False)
-class EnsembleResult:
-    """An ensemble that was built: its members, and its scores beside those of the best single trial.
-
-    `validation` and `test` map metric -> value; `compared` maps a method to its cross-validated NLL on validation rows.
-    """
-
-    name: str
-    study: Study
-    folder: Path
-    method: str
-    members: Sequence[Mapping[str, Any]]
-    validation: Mapping[str, float]
-    test: Mapping[str, float]
-    best_single: int
-    best_single_test: Mapping[str, float]
-    compared: Mapping[str, float]
-    skipped: Sequence[str] = field(default=())
-    run_id: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """As `hpo ensemble --format json` prints it."""
-        return {
-            "ensemble": self.name,
-            "study": self.study.name,
-            "method": self.method,
-            "members": list(self.members),
-            "validation": dict(self.validation),
-            "test": dict(self.test),
-            "best_single": {"trial": self.best_single, "test": dict(self.best_single_test)},
-            "compared": dict(self.compared),
-            "run_id": self.run_id,
-        }
-
-
 def build_ensemble(
     study: str | None = None,
     *,
@@ -277,25 +216,6 @@ def build_ensemble(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return _tracked(result, Path(storage))
-
-
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """Probabilities `(n, classes)` float32 for each input; `inputs` are file names or row numbers."""
-
-    inputs: Sequence[str]
-    classes: Sequence[str]
-    probabilities: NDArray[np.float32]
-
-    def write_csv(self, path: str | Path) -> None:
-        """One row an input: its name, the predicted class, each class's probability."""
-        import csv
-
-        with Path(path).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["input", "prediction", *(f"p_{name}" for name in self.classes)])
-            for name, row in zip(self.inputs, self.probabilities, strict=True):
-                writer.writerow([name, self.classes[int(row.argmax())], *(f"{value:.9g}" for value in row)])
 
 
 def predict(ensemble: str, input: str | Path | NDArray[np.uint8], *, storage: str | Path = "studies") -> Predictions:
@@ -392,8 +312,6 @@ def _measure(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> d
 
 
 def _tracked(result: EnsembleResult, storage: Path) -> EnsembleResult:
-    from dataclasses import replace
-
     from hpo.ensemble.model import LOADER_MODULE
     from hpo.tracking.ensembles import EnsembleRecord, log_ensemble
 

@@ -258,7 +258,8 @@ def predict(name: str, input_: str, output: str, storage: str) -> None:
 def studies(storage: str, output: str) -> None:
     """Lists the studies of a storage folder."""
     from hpo import api
-    from hpo.report.tables import count_states, studies_table
+    from hpo.report.tables import studies_table
+    from hpo.study import count_states
 
     found = api.all_studies(storage)
     if output == "json":

@@ -13,7 +13,7 @@ import math
 import shutil
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -339,6 +339,14 @@ class Study:
 def trial_seed(spec: StudySpec, number: int) -> int:
     """The seed of one trial, from the study's seed and the trial's number."""
     return int(np.random.SeedSequence([spec.seed, number]).generate_state(1)[0])
+
+
+def count_states(trials: Sequence[TrialRecord]) -> dict[State, int]:
+    """How many trials stand where."""
+    counts = dict.fromkeys(State, 0)
+    for trial in trials:
+        counts[trial.state] += 1
+    return counts
 
 
 def differences(mine: StudySpec, other: StudySpec) -> list[str]:

@@ -12,6 +12,7 @@ FLOORS = (
     {"__main__"},
     {"cli"},
     {"api"},
+    {"results"},
     {"engine"},
     {"training", "ensemble", "tracking", "report"},
     {"study", "samplers"},

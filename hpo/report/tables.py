@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from hpo.study import State, Study, TrialRecord
+from hpo.study import State, Study, TrialRecord, count_states
 
 _COLOURS = {State.COMPLETE: "green", State.PRUNED: "yellow", State.FAILED: "red", State.RUNNING: "cyan"}
 
@@ -60,14 +60,6 @@ def members_table(members: Sequence[Mapping[str, Any]], configs: Mapping[int, Ma
     for member in members:
         table.add_row(str(member["trial"]), f"{member['weight']:.3f}", config_text(configs[member["trial"]]))
     return table
-
-
-def count_states(trials: Sequence[TrialRecord]) -> dict[State, int]:
-    """How many trials stand where."""
-    counts = dict.fromkeys(State, 0)
-    for trial in trials:
-        counts[trial.state] += 1
-    return counts
 
 
 def config_text(config: Mapping[str, Any]) -> str:

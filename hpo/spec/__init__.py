@@ -1,0 +1,26 @@
+"""The YAML of a search, read into a validated `StudySpec`.
+
+Reading collects every problem before it fails, each with its place: `space.yaml:12: optimizer.lr: ...`.
+What only a plug-in knows (is there such a model, does it take this setting) comes in as `checks`, so that this room
+stays at the bottom of the house.
+"""
+
+from hpo.spec.parameter import Parameter
+from hpo.spec.reading import dump, load, parse_override
+from hpo.spec.section import DataSettings, Named, OptimizerSettings, Resources, seconds
+from hpo.spec.study_spec import Config, StudyName, StudySpec
+
+__all__ = [
+    "Config",
+    "DataSettings",
+    "Named",
+    "OptimizerSettings",
+    "Parameter",
+    "Resources",
+    "StudyName",
+    "StudySpec",
+    "dump",
+    "load",
+    "parse_override",
+    "seconds",
+]

@@ -1,0 +1,211 @@
+"""From YAML, dict and `--set` to a spec, with the place of everything that is wrong."""
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from hpo.errors import Problem, SpecError
+from hpo.registry import did_you_mean
+from hpo.spec.parameter import Parameter
+from hpo.spec.rules import in_our_words, parameter_problems
+from hpo.spec.study_spec import StudySpec
+
+SectionCheck = Callable[[StudySpec], Iterable[Problem]]
+"""What a plug-in knows about a spec that is sound in itself; yields problems."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where each key was written, so that a message can point at it.
+
+    `lines` maps a key path to its line; `overridden` holds the dotted names given by --set.
+    """
+
+    name: str
+    lines: Mapping[tuple[str, ...], int]
+    overridden: frozenset[str] = frozenset()
+
+    def place(self, key: tuple[str, ...]) -> str:
+        """`file:line` of the key, or of the closest key above it that was written."""
+        for length in range(len(key), 0, -1):
+            if ".".join(key[:length]) in self.overridden:
+                return f"--set {'.'.join(key[:length])}"
+            if key[:length] in self.lines:
+                return f"{self.name}:{self.lines[key[:length]]}"
+        return f"{self.name}:1" if self.lines else self.name
+
+    def line(self, problem: Problem) -> str:
+        """One problem as one line."""
+        name = ".".join(problem.key)
+        return (
+            f"{self.place(problem.key)}: {name}: {problem.message}"
+            if name
+            else (f"{self.place(problem.key)}: {problem.message}")
+        )
+
+
+def load(
+    space: str | Path | Mapping[str, Any] | StudySpec,
+    overrides: Mapping[str, Any] | None = None,
+    checks: Sequence[SectionCheck] = (),
+    last_check: SectionCheck | None = None,
+) -> StudySpec:
+    """Reads and validates a search.
+
+    Args:
+        space: a YAML file's path, a dict of the same shape, or a spec.
+        overrides: dotted name -> value, laid over what the file says.
+        checks: further rules, asked only where the spec is sound in itself.
+        last_check: an expensive rule, asked only where there is no problem yet.
+
+    Raises:
+        SpecError: with every problem found, each with its place.
+    """
+    document, source = _read(space)
+    overrides = dict(overrides or {})
+    problems = [problem for name, value in overrides.items() for problem in _override(document, name, value)]
+    source = Source(source.name, source.lines, frozenset(overrides))
+    spec = None
+    try:
+        spec = StudySpec.model_validate(document)
+    except pydantic.ValidationError as error:
+        problems += [in_our_words(detail) for detail in error.errors()]
+    if spec is not None:
+        problems += parameter_problems(spec)
+        problems += [problem for check in checks for problem in check(spec)]
+        if last_check is not None and not problems:
+            problems += last_check(spec)
+    if problems or spec is None:
+        raise SpecError([source.line(problem) for problem in dict.fromkeys(problems)])
+    return spec
+
+
+def dump(spec: StudySpec) -> str:
+    """The spec as YAML that `load` reads back into an equal spec."""
+    text = io.StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.dump(spec.model_dump(mode="json", exclude_unset=True), text)
+    return text.getvalue()
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """`optimizer.lr=0.1` -> ("optimizer.lr", 0.1); the value is read as YAML.
+
+    Raises:
+        SpecError: there is no `=`, no name, or the value is not YAML.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise SpecError([f"--set {text}: write it as dotted.name=value, for example --set training.epochs=5"])
+    try:
+        return name.strip(), _plain(YAML(typ="rt").load(value))
+    except (YAMLError, ValueError) as error:
+        raise SpecError([f"--set {text}: the value is not YAML: {_first_line(error)}"]) from None
+
+
+def _read(space: str | Path | Mapping[str, Any] | StudySpec) -> tuple[dict[str, Any], Source]:
+    if isinstance(space, StudySpec):
+        return space.model_dump(exclude_unset=True), Source("spec", {})
+    if isinstance(space, Mapping):
+        return _plain(space), Source("spec", {})
+    path = Path(space)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpecError([f"{path}: no such file; --space wants the path of a YAML file"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError([f"{path}: cannot be read: {error}"]) from None
+    try:
+        document = YAML(typ="rt").load(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SpecError([f"{path}:{line}: not YAML: {_first_line(error.problem or error)}"]) from None
+    except (YAMLError, ValueError) as error:
+        raise SpecError([f"{path}:1: not YAML: {_first_line(error)}"]) from None
+    if not isinstance(document, CommentedMap):
+        raise SpecError(
+            [f"{path}:1: a search is a mapping of sections (study, data, model, ...), got {document!r:.60}"]
+        )
+    lines: dict[tuple[str, ...], int] = {}
+    _collect_lines(document, (), lines)
+    try:
+        return _plain(document), Source(str(path), lines)
+    except ValueError as error:
+        raise SpecError([f"{path}:1: {error}"]) from None
+
+
+def _collect_lines(node: Any, path: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> None:
+    if isinstance(node, CommentedMap):
+        for key, value in node.items():
+            lines[(*path, str(key))] = node.lc.key(key)[0] + 1
+            _collect_lines(value, (*path, str(key)), lines)
+    elif isinstance(node, CommentedSeq):
+        for index, value in enumerate(node):
+            lines[(*path, str(index))] = node.lc.item(index)[0] + 1
+            _collect_lines(value, (*path, str(index)), lines)
+
+
+def _plain(node: Any) -> Any:
+    """The YAML library's own containers and numbers as Python's; refuses tags."""
+    if isinstance(node, TaggedScalar) or (getattr(node, "tag", None) and getattr(node.tag, "value", None)):
+        raise ValueError(f"YAML tags are not allowed, got {node.tag.value}")
+    if isinstance(node, Mapping):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_plain(value) for value in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    if node is None:
+        return None
+    raise ValueError(f"only numbers, texts, lists and mappings are allowed, got {node!r}")
+
+
+def _override(document: dict[str, Any], name: str, value: Any) -> Iterable[Problem]:
+    section, _, key = name.partition(".")
+    if not key:
+        document[section] = value
+        return
+    if section == "parameters":  # their names are dotted themselves; a sub-key comes last
+        yield from _override_parameter(document, key, value)
+        return
+    holder = document.get(section)
+    if isinstance(holder, str):  # the short form `sampler: tpe`
+        holder = {"name": holder}
+    if holder is None:
+        holder = {}
+    if not isinstance(holder, dict) or "." in key:
+        yield Problem(
+            (name,), f"cannot be set: there is no setting of this name.{did_you_mean(section, StudySpec.model_fields)}"
+        )
+        return
+    document[section] = {**holder, key: value}
+    if isinstance(document.get("parameters"), dict):  # a setting fixed by hand is no longer searched
+        document["parameters"] = {other: item for other, item in document["parameters"].items() if other != name}
+
+
+def _override_parameter(document: dict[str, Any], key: str, value: Any) -> Iterable[Problem]:
+    parameters = document.setdefault("parameters", {})
+    if not isinstance(parameters, dict):
+        return
+    parent, _, leaf = key.rpartition(".")
+    if parent in parameters and leaf in Parameter.model_fields and isinstance(parameters[parent], dict):
+        parameters[parent] = {**parameters[parent], leaf: value}
+    elif value is None:
+        parameters.pop(key, None)
+    elif isinstance(value, dict):
+        parameters[key] = value
+    else:
+        yield Problem(("parameters", key), f"a parameter is a mapping such as {{min: 0, max: 1}}, got {value!r}")
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,107 @@
+"""What must hold between the parts of a spec, and pydantic's findings in our words."""
+
+import re
+from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+import pydantic
+
+from hpo.errors import Problem
+from hpo.registry import did_you_mean
+from hpo.spec.parameter import Parameter
+from hpo.spec.study_spec import StudySpec, section_class
+
+SEARCHABLE = ("data", "model", "training", "optimizer")
+"""The sections whose settings a parameter may vary."""
+
+
+_NOT_SEARCHABLE = {
+    "model.name": "a study compares configs of one model; search each model in a study of its own",
+    "data.name": "all trials of a study see the same data",
+    "data.path": "all trials of a study see the same data",
+    "data.validation": "all trials of a study share one split",
+    "data.size": "all trials of a study see the same data",
+    "data.classes": "all trials of a study see the same data",
+    "training.epochs": "it is the full resource, which the scheduler divides",
+    "training.device": "trials are placed by `resources`",
+}
+
+
+def in_our_words(detail: Any) -> Problem:
+    """One of pydantic's errors as a problem."""
+    key = tuple(str(part) for part in detail["loc"])
+    kind, value = detail["type"], detail["input"]
+    if kind == "extra_forbidden":
+        return Problem(key, f"unknown key.{did_you_mean(key[-1], _known_keys(key[:-1]))}")
+    if kind == "missing":
+        return Problem(key, "is required")
+    if kind == "value_error":
+        return Problem(key, str(detail["ctx"]["error"]))
+    if kind == "string_pattern_mismatch":
+        return Problem(
+            key, f"must be letters, digits, '.', '_' and '-', beginning with a letter or digit, got {value!r}"
+        )
+    if kind == "literal_error":
+        hint = did_you_mean(str(value), [word.strip("'") for word in re.findall(r"'[^']*'", detail["ctx"]["expected"])])
+        return Problem(key, f"must be {detail['ctx']['expected']}, got {value!r}.{hint if 'Did' in hint else ''}")
+    rule = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    return Problem(key, f"must be {rule[0].lower() + rule[1:]}, got {value!r:.80}")
+
+
+def _known_keys(path: tuple[str, ...]) -> Iterable[str]:
+    if not path:
+        return StudySpec.model_fields
+    if path[0] == "parameters":
+        return Parameter.model_fields
+    return section_class(StudySpec.model_fields[path[0]]).model_fields
+
+
+def parameter_problems(spec: StudySpec) -> Iterable[Problem]:
+    """What is wrong with the names, values and conditions of the parameters."""
+    for name, parameter in spec.parameters.items():
+        key = ("parameters", name)
+        section, _, setting = name.partition(".")
+        if section not in SEARCHABLE or not setting or "." in setting:
+            yield Problem(key, f"a parameter is named section.setting, with a section of {', '.join(SEARCHABLE)}")
+        elif name in _NOT_SEARCHABLE:
+            yield Problem(key, f"cannot be searched: {_NOT_SEARCHABLE[name]}")
+        elif section != "model" and setting not in _known_keys((section,)):
+            yield Problem(key, f"there is no setting of this name.{did_you_mean(setting, _known_keys((section,)))}")
+        else:
+            yield from _value_problems(spec, name, parameter)
+        yield from _condition_problems(spec, name, parameter)
+    yield from _cycles(spec)
+
+
+def _value_problems(spec: StudySpec, name: str, parameter: Parameter) -> Iterable[Problem]:
+    for value in parameter.probes():
+        try:
+            spec.apply({name: value})
+        except pydantic.ValidationError as error:
+            message = in_our_words(error.errors()[0]).message
+            hint = " Write `type: int`." if "integer" in message and parameter.values is None else ""
+            yield Problem(("parameters", name), f"{message}{hint}")
+            return
+
+
+def _condition_problems(spec: StudySpec, name: str, parameter: Parameter) -> Iterable[Problem]:
+    for parent, wanted in parameter.when.items():
+        key = ("parameters", name, "when", parent)
+        other = spec.parameters.get(parent)
+        if other is None and spec.setting(parent) is None:
+            known = [other for other in spec.parameters if other != name]
+            yield Problem(key, f"there is no parameter or setting '{parent}'.{did_you_mean(parent, known)}")
+        elif other is not None:
+            yield from (
+                Problem(key, f"is never {value!r}: '{parent}' is in {other.describe()}")
+                for value in wanted
+                if not other.contains(value)
+            )
+
+
+def _cycles(spec: StudySpec) -> Iterable[Problem]:
+    try:
+        TopologicalSorter({name: parameter.when for name, parameter in spec.parameters.items()}).prepare()
+    except CycleError as error:
+        yield Problem(("parameters", error.args[1][0]), f"conditions go in a circle: {' -> '.join(error.args[1])}")

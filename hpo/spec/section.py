@@ -1,0 +1,126 @@
+"""The parts of the YAML that hold fixed settings."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Scalar = bool | int | float | str | None
+
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+Augmentation = Literal["random_crop", "horizontal_flip", "cutout", "mixup"]
+
+
+class Section(BaseModel):
+    """A mapping of the YAML in which unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Named(Section):
+    """A plug-in by its name; the other keys are its keyword arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The keyword arguments."""
+        return dict(self.model_extra or {})
+
+
+class DataSettings(Section):
+    """Where examples come from, how they are split, and how training images are varied."""
+
+    name: str
+    path: str | None = None
+    validation: Fraction = 0.1
+    size: Annotated[int, Field(ge=4, le=1024)] = 64
+    classes: Annotated[int, Field(ge=2)] | None = None
+    augment: tuple[Augmentation, ...] = ()
+    crop_padding: Annotated[int, Field(ge=1, le=64)] = 4
+    cutout_size: Annotated[int, Field(ge=1, le=512)] = 8
+    mixup_alpha: Annotated[float, Field(gt=0)] = 0.2
+
+    @field_validator("path")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        return None if value is None else str(Path(value).expanduser().resolve())
+
+
+class TrainingSettings(Section):
+    """How long and how a trial is trained; `epochs` is the full resource."""
+
+    epochs: Annotated[int, Field(ge=1)] = 10
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+
+
+class OptimizerSettings(Section):
+    """The optimizer and its learning-rate schedule; settings that an optimizer does not have are left unused."""
+
+    name: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] = "sgd"
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = True
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    schedule: Literal["none", "cosine", "step", "one_cycle"] = "cosine"
+    step_epochs: Annotated[int, Field(ge=1)] = 10
+    step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+class ObjectiveSettings(Section):
+    """The metric that ranks trials; its goal follows from the metric where it is left out."""
+
+    metric: str = "accuracy"
+    goal: Literal["maximize", "minimize"] | None = None
+
+
+class Budget(Section):
+    """The limit of the whole study."""
+
+    trials: Annotated[int, Field(ge=1)] = 32
+    time_limit: Annotated[float, Field(gt=0)] | None = None
+
+    @field_validator("time_limit", mode="before")
+    @classmethod
+    def _duration(cls, value: Any) -> Any:
+        return seconds(value) if isinstance(value, str) else value
+
+
+class Resources(Section):
+    """What one trial gets; `gpu: auto` is one GPU where the machine or cluster has any."""
+
+    cpu: Annotated[float, Field(gt=0)] = 1
+    gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+
+    @field_validator("gpu", mode="wrap")
+    @classmethod
+    def _gpu(cls, value: Any, handler: Callable[[Any], Any]) -> Any:
+        try:
+            return handler(value)
+        except pydantic.ValidationError:
+            raise ValueError("must be 'auto', 0, a fraction of one GPU such as 0.5, or a number of GPUs") from None
+
+
+def seconds(text: str) -> float:
+    """`90s`, `30m`, `1.5h`, `2d` or a plain number -> seconds.
+
+    Raises:
+        ValueError: the text is none of these.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
+    if not match:
+        raise ValueError(f"must be a duration such as 90s, 30m or 2h, got '{text}'")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]

@@ -1,0 +1,81 @@
+"""A whole search."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, field_validator
+
+from hpo.spec.parameter import Parameter
+from hpo.spec.section import (
+    Budget,
+    DataSettings,
+    Named,
+    ObjectiveSettings,
+    OptimizerSettings,
+    Resources,
+    Section,
+    TrainingSettings,
+)
+
+Config = dict[str, Any]
+"""Parameter name -> value, for the parameters that are active in a trial."""
+
+
+StudyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+
+
+class StudySpec(Section):
+    """A whole search: fixed settings in their sections, what is searched in `parameters`, by dotted name."""
+
+    study: StudyName
+    task: Literal["classification"] = "classification"
+    data: DataSettings
+    model: Named
+    training: TrainingSettings = TrainingSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    parameters: dict[str, Parameter] = Field(default_factory=dict)
+    objective: ObjectiveSettings = ObjectiveSettings()
+    sampler: Named = Named(name="tpe")
+    scheduler: Named = Named(name="asha")
+    budget: Budget = Budget()
+    resources: Resources = Resources()
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @field_validator("sampler", "scheduler", "model", mode="before")
+    @classmethod
+    def _a_name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    def apply(self, config: Mapping[str, Any]) -> Self:
+        """This spec with the parameters of `config` set to their values.
+
+        Raises:
+            pydantic.ValidationError: a value breaks the rule of its setting.
+        """
+        sections: dict[str, dict[str, Any]] = {}
+        for name, value in config.items():
+            section, _, key = name.partition(".")
+            fixed = sections.setdefault(section, getattr(self, section).model_dump())
+            fixed[key] = value
+        fields = type(self).model_fields
+        validated = {name: section_class(fields[name]).model_validate(values) for name, values in sections.items()}
+        return self.model_copy(update=validated)
+
+    def setting(self, name: str) -> Any:
+        """The fixed setting with this dotted name; None where it is not set."""
+        section, _, key = name.partition(".")
+        return getattr(getattr(self, section, None), key, None)
+
+    def written(self, name: str) -> bool:
+        """Whether the user wrote the setting with this dotted name (rather than leaving it at its default)."""
+        section, _, key = name.partition(".")
+        holder = getattr(self, section, None)
+        return isinstance(holder, BaseModel) and key in holder.model_fields_set
+
+
+def section_class(field: Any) -> type[BaseModel]:
+    """The class of a section, from the field of `StudySpec` that holds it."""
+    annotation = field.annotation
+    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        raise TypeError(f"{annotation} is not a section")
+    return annotation
