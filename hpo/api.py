@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,11 @@ from hpo.registry import did_you_mean
 from hpo.results import EnsembleResult, Predictions, SearchResult
 from hpo.spec import StudySpec
 from hpo.study import DataFacts, Study, differences
+
+if TYPE_CHECKING:
+    from hpo.ensemble.combiner import Combiner
+    from hpo.ensemble.pool import Pool
+    from hpo.ensemble.selection import Choice
 
 CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.check)
 """Everything that can be known of a spec before its data are read."""
@@ -80,7 +85,7 @@ def search(
     Raises:
         SpecError: the spec has problems, all of them in one message.
         DataError: the data cannot be used.
-        StudyError: there is a study of this name with another spec.
+        StudyError: there is a study of this name with another spec, or another process is searching it.
         ResourceError: no machine has what a trial asks for.
     """
     started = time.monotonic()
@@ -99,23 +104,23 @@ def search(
     with engine.cluster():
         engine.trial_resources(spec.resources)  # nothing is made on disk for a search that could never start
         opened = _open_or_create(spec, storage, data_dir)
-        opened.end_interrupted()
-        left = spec.budget.trials - opened.spent()
-        if left <= 0:
-            return SearchResult(opened, time.monotonic() - started, interrupted=False)
-        opened.use(samplers.build(spec, len(opened.trials())))
-        limit = spec.budget.time_limit
-        console = console or Console(quiet=True)
-        with Tracker(opened, storage) as tracker, Progress(opened, left, limit, console) as progress:
-            interrupted = engine.run(
-                opened,
-                train,
-                trials=left,
-                data_dir=data_dir,
-                deadline=None if limit is None else started + limit,
-                concurrency=concurrency,
-                observers=(tracker, progress),
-            )
+        with opened.searching():
+            left = spec.budget.trials - opened.spent()
+            if left <= 0:
+                return SearchResult(opened, time.monotonic() - started, interrupted=False)
+            opened.use(samplers.build(spec, len(opened.trials())))
+            limit = spec.budget.time_limit
+            console = console or Console(quiet=True)
+            with Tracker(opened, storage) as tracker, Progress(opened, left, limit, console) as progress:
+                interrupted = engine.run(
+                    opened,
+                    train,
+                    trials=left,
+                    data_dir=data_dir,
+                    deadline=None if limit is None else started + limit,
+                    concurrency=concurrency,
+                    observers=(tracker, progress),
+                )
     return SearchResult(opened, time.monotonic() - started, interrupted, tracker.problem)
 
 
@@ -163,7 +168,6 @@ def build_ensemble(
         InputError: a number is out of range, or there is no such method.
         StudyError: there is no such study, or it has fewer than two usable trials, or the ensemble's name is taken.
     """
-    from hpo.ensemble import model
     from hpo.ensemble.pool import Pool
     from hpo.ensemble.selection import check_method, choose
 
@@ -176,45 +180,8 @@ def build_ensemble(
     name = _ensemble_name(opened, name)
     candidates = Pool.load(opened, pool)
     choice = choose(method, candidates.validation, candidates.labels, top)
-    combiner = choice.combiner
-    places = list(combiner.members)
-
-    labels = opened.facts.labels
-    single = 0  # the pool is sorted
-    test = candidates.test_predictions([*places, single])
-    scores = {
-        "validation": _measure(combiner.combine(candidates.validation[places]), labels["validation"]),
-        "test": _measure(combiner.combine(test[:-1]), labels["test"]),
-        "single": _measure(test[-1], labels["test"]),
-    }
-    stored = {
-        place: (candidates.trials[place], opened.artifacts.read(candidates.trials[place].number)) for place in places
-    }
-    folder = opened.folder / "ensembles" / name
-    draft = folder.with_name(f".{name}.{uuid.uuid4().hex}")
-    try:
-        model.write(draft, opened.spec, opened.facts, {p: (t, s) for p, (t, s) in stored.items() if s}, combiner)
-        model.EnsembleModel(draft)  # what cannot be loaded again is not an ensemble
-        result = EnsembleResult(
-            name=name,
-            study=opened,
-            folder=folder,
-            method=choice.method,
-            members=[
-                {"trial": candidates.trials[place].number, "weight": weight}
-                for place, weight in zip(places, combiner.weights, strict=True)
-            ],
-            validation=scores["validation"],
-            test=scores["test"],
-            best_single=candidates.trials[single].number,
-            best_single_test=scores["single"],
-            compared=dict(choice.costs),
-            skipped=candidates.skipped,
-        )
-        (draft / "result.json").write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    result = _scored(opened, name, candidates, choice)
+    _write_ensemble(result, candidates, choice.combiner)
     return _tracked(result, Path(storage))
 
 
@@ -303,6 +270,52 @@ def _ensemble_name(study: Study, wanted: str | None) -> str:
     return wanted
 
 
+def _scored(study: Study, name: str, pool: "Pool", choice: "Choice") -> EnsembleResult:
+    """Scores what was chosen, beside the best single trial: here, and nowhere before, test rows are read."""
+    labels, combiner = study.facts.labels, choice.combiner
+    places = list(combiner.members)
+    single = 0  # the pool is sorted
+    test = pool.test_predictions([*places, single])
+    return EnsembleResult(
+        name=name,
+        study=study,
+        folder=study.folder / "ensembles" / name,
+        method=choice.method,
+        members=[
+            {"trial": pool.trials[place].number, "weight": weight}
+            for place, weight in zip(places, combiner.weights, strict=True)
+        ],
+        validation=_measure(combiner.combine(pool.validation[places]), labels["validation"]),
+        test=_measure(combiner.combine(test[:-1]), labels["test"]),
+        best_single=pool.trials[single].number,
+        best_single_test=_measure(test[-1], labels["test"]),
+        compared=dict(choice.costs),
+        skipped=pool.skipped,
+    )
+
+
+def _write_ensemble(result: EnsembleResult, pool: "Pool", combiner: "Combiner") -> None:
+    """Writes the ensemble's folder, whole or not at all."""
+    from hpo.ensemble import model
+
+    study = result.study
+    draft = result.folder.with_name(f".{result.name}.{uuid.uuid4().hex}")
+    try:
+        model.write(
+            draft,
+            study.spec,
+            study.facts,
+            [pool.trials[place] for place in combiner.members],
+            study.artifacts,
+            combiner,
+        )
+        model.EnsembleModel(draft)  # what cannot be loaded again is not an ensemble
+        (draft / "result.json").write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
+        draft.rename(result.folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
 def _measure(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
     import torch
 
@@ -331,4 +344,8 @@ def _tracked(result: EnsembleResult, storage: Path) -> EnsembleResult:
         example=facts.example,
         classes=len(facts.classes),
     )
-    return replace(result, run_id=log_ensemble(result.study, storage, record))
+    try:
+        return replace(result, run_id=log_ensemble(result.study, storage, record))
+    except Exception as error:  # the ensemble is on disk, whatever MLflow's client or its transport raises
+        problem = f"MLflow lacks ensemble '{result.name}', which is in '{result.folder}': {error}"
+        return replace(result, tracking_problem=problem)

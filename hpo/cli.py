@@ -210,8 +210,11 @@ def ensemble(study: str | None, top: int, pool: int, method: str, name: str | No
     from hpo.report.tables import members_table, scores_table
 
     result = api.build_ensemble(study, top=top, pool=pool, method=method, name=name, storage=storage)
+    console = Console(stderr=True)
     for line in result.skipped:
-        Console(stderr=True).print(f"[yellow]Skipped:[/] {line}")
+        console.print(f"[yellow]Skipped:[/] {line}", highlight=False)
+    if result.tracking_problem:
+        console.print(f"[yellow]Warning:[/] {result.tracking_problem}", highlight=False)
     if output == "json":
         _say_json(result.to_json())
         return

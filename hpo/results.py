@@ -57,6 +57,7 @@ class EnsembleResult:
     compared: Mapping[str, float]
     skipped: Sequence[str] = field(default=())
     run_id: str | None = None
+    tracking_problem: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As `hpo ensemble --format json` prints it."""

@@ -8,12 +8,14 @@
     ensembles/<name>/      ensembles built from it
 """
 
+import fcntl
 import json
 import math
 import shutil
 import uuid
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -311,8 +313,24 @@ class Study:
             self.record.tell(trial, state=_TO_OPTUNA[outcome.state], skip_if_finished=False)
         return self.trial(number)
 
-    def end_interrupted(self) -> None:
-        """Ends trials that a search which is no more left running."""
+    @contextmanager
+    def searching(self) -> Iterator[None]:
+        """Holds the study for one search, and ends what an earlier one that died has left running.
+
+        Raises:
+            StudyError: another process is searching it; the lock goes with its process, however that ends.
+        """
+        with (self.folder / "search.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StudyError(
+                    f"study '{self.name}' is being searched by another process; wait, or stop it"
+                ) from None
+            self._end_interrupted()
+            yield
+
+    def _end_interrupted(self) -> None:
         for frozen in self.record.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._running[frozen.number] = optuna.Trial(self.record, frozen._trial_id)
             self.end(frozen.number, INTERRUPTED)

@@ -88,6 +88,23 @@ def test_ensembles_have_names_of_their_own(study: Study, tmp_path: Path) -> None
         api.find_ensemble("squares-1", storage)
 
 
+def test_an_ensemble_outlives_a_broken_tracking_store(study: Study, tmp_path: Path) -> None:
+    (tmp_path / "studies" / "mlflow.db").write_text("this is no database")
+    result = hpo.build_ensemble(method="voting", storage=tmp_path / "studies")
+    assert result.run_id is None and result.tracking_problem is not None
+    assert result.tracking_problem.startswith("MLflow lacks ensemble 'squares-1', which is in")
+    assert len(hpo.predict("squares-1", squares(2, seed=0)[0], storage=tmp_path / "studies").inputs) == 2
+
+
+def test_a_checkpoint_that_does_not_fit_is_named(study: Study, tmp_path: Path) -> None:
+    best, other = (study.artifacts.read(trial.number) for trial in study.leaderboard()[:2])
+    assert best is not None and other is not None
+    best.checkpoint.write_bytes(other.checkpoint.read_bytes()[:100])
+    with pytest.raises(DataError, match=f"trial {study.leaderboard()[0].number}: its checkpoint does not fit"):
+        hpo.build_ensemble(method="voting", storage=tmp_path / "studies")
+    assert not list(study.folder.glob("ensembles/*"))
+
+
 def test_images_of_another_shape_are_refused(study: Study, tmp_path: Path) -> None:
     hpo.build_ensemble(method="voting", storage=tmp_path / "studies")
     with pytest.raises(DataError, match=r"images must be uint8 \(n, 8, 8, 1\), got uint8 \(2, 9, 8, 1\)"):

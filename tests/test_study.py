@@ -77,10 +77,19 @@ def test_an_unknown_study_is_named(study: Study, tmp_path: Path) -> None:
 def test_interrupted_trials_do_not_count(study: Study, tmp_path: Path) -> None:
     study.ask()
     again = Study.open(tmp_path / "studies", "squares")
-    again.end_interrupted()
+    with again.searching():
+        pass
     assert again.trial(5).reason == INTERRUPTED.reason
     assert again.spent() == 5
     assert finish(again, 1.0, epochs=3) == 6
+
+
+def test_one_search_at_a_time(study: Study, tmp_path: Path) -> None:
+    again = Study.open(tmp_path / "studies", "squares")
+    with study.searching(), pytest.raises(StudyError, match="is being searched by another process"), again.searching():
+        pass
+    with again.searching():
+        pass
 
 
 def test_differences_leave_out_budget_and_resources(document: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ trial-00012.safetensors     the weights of a member
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from hpo import models
-from hpo.artifacts import Stored
+from hpo.artifacts import Artifacts
 from hpo.ensemble.combiner import Combiner, Probabilities, from_json
 from hpo.errors import DataError
 from hpo.spec import Named, StudySpec
@@ -103,7 +103,8 @@ def write(
     folder: Path,
     spec: StudySpec,
     facts: DataFacts,
-    members: Mapping[int, tuple[TrialRecord, Stored]],
+    members: Sequence[TrialRecord],
+    artifacts: Artifacts,
     combiner: Combiner,
 ) -> None:
     """Writes an ensemble's folder.
@@ -112,12 +113,19 @@ def write(
         folder: is made.
         spec: of the study.
         facts: of its data.
-        members: place in the pool -> the trial there and what it left, in the combiner's order.
+        members: in the combiner's order.
+        artifacts: where they left their checkpoints.
         combiner: joins them.
+
+    Raises:
+        DataError: a member has left no checkpoint.
     """
     folder.mkdir(parents=True)
     entries = []
-    for (trial, stored), weight in zip(members.values(), combiner.weights, strict=True):
+    for trial, weight in zip(members, combiner.weights, strict=True):
+        stored = artifacts.read(trial.number)
+        if stored is None:
+            raise DataError(f"trial {trial.number} has no stored checkpoint")
         member = Member(trial.number, weight, stored.epoch, spec.apply(trial.config).model)
         shutil.copyfile(stored.checkpoint, folder / member.checkpoint)
         entries.append(
