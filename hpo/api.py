@@ -101,6 +101,8 @@ def search(
     from hpo.tracking.writer import Tracker
     from hpo.training import train
 
+    console = console or Console(quiet=True)
+    console.print(f"Study '{spec.study}': starting Ray ...", style="dim", highlight=False)
     with engine.cluster():
         engine.trial_resources(spec.resources)  # nothing is made on disk for a search that could never start
         opened = _open_or_create(spec, storage, data_dir)
@@ -110,7 +112,6 @@ def search(
                 return SearchResult(opened, time.monotonic() - started, interrupted=False)
             opened.use(samplers.build(spec, len(opened.trials())))
             limit = spec.budget.time_limit
-            console = console or Console(quiet=True)
             with Tracker(opened, storage) as tracker, Progress(opened, left, limit, console) as progress:
                 interrupted = engine.run(
                     opened,
@@ -343,6 +344,7 @@ def _tracked(result: EnsembleResult, storage: Path) -> EnsembleResult:
         metrics=metrics,
         example=facts.example,
         classes=len(facts.classes),
+        code=[path for path in [models.source(result.study.spec.model.name)] if path],
     )
     try:
         return replace(result, run_id=log_ensemble(result.study, storage, record))

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -208,6 +209,7 @@ def ensemble(study: str | None, top: int, pool: int, method: str, name: str | No
 
     from hpo import api
     from hpo.report.tables import members_table, scores_table
+    from hpo.tracking.store import tracking_uri
 
     result = api.build_ensemble(study, top=top, pool=pool, method=method, name=name, storage=storage)
     console = Console(stderr=True)
@@ -226,9 +228,12 @@ def ensemble(study: str | None, top: int, pool: int, method: str, name: str | No
     }
     _say(scores_table(rows, "Test split"))
     _say(
-        f"Ensemble '{result.name}'. Use it: `hpo predict --ensemble {result.name} --input FILE_OR_FOLDER"
-        f"{_where(storage)}`, or mlflow.pyfunc.load_model('runs:/{result.run_id}/model')."
+        f"Ensemble '{result.name}' is in {result.folder}.\n"
+        f"Use it: `hpo predict --ensemble {result.name} --input FILE_OR_FOLDER{_where(storage)}`"
     )
+    if result.run_id:
+        uri = tracking_uri(Path(storage))
+        _say(f"In MLflow ({uri}): mlflow.pyfunc.load_model('runs:/{result.run_id}/model')")
 
 
 @commands.command(short_help="Predict with an ensemble.")
@@ -325,8 +330,6 @@ def ui(storage: str, host: str, port: int) -> None:
 
     Where MLFLOW_TRACKING_URI names a server, its address is printed instead.
     """
-    from pathlib import Path
-
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if uri.startswith(("http:", "https:")):
         click.echo(f"MLflow runs already, at {uri}")

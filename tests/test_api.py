@@ -2,16 +2,17 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
 
 import hpo
-from hpo import api
+from hpo import api, spec
 from hpo.errors import DataError, InputError, StudyError
 from hpo.study import Study
-from tests.conftest import squares
+from tests.conftest import facts, finish, squares
 
 
 def test_an_ensemble_is_built_predicts_and_is_logged(study: Study, tmp_path: Path) -> None:
@@ -103,6 +104,21 @@ def test_a_checkpoint_that_does_not_fit_is_named(study: Study, tmp_path: Path) -
     with pytest.raises(DataError, match=f"trial {study.leaderboard()[0].number}: its checkpoint does not fit"):
         hpo.build_ensemble(method="voting", storage=tmp_path / "studies")
     assert not list(study.folder.glob("ensembles/*"))
+
+
+def test_a_users_model_travels_with_the_ensemble(document: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "travelling_net.py").write_text(
+        "from torch import nn\n\n\ndef net(input_shape, outputs, *, width=3):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.Linear(width, outputs))\n"
+    )
+    document["model"] = {"name": "travelling_net:net"}
+    made = Study.create(tmp_path / "studies", spec.load(document), facts())
+    for skill in (1.0, 2.0):
+        finish(made, skill, epochs=3)
+    result = hpo.build_ensemble(storage=tmp_path / "studies")
+    assert result.tracking_problem is None
+    (code,) = (tmp_path / "studies" / "mlflow-artifacts").glob("models/*/artifacts/code")
+    assert sorted(path.name for path in code.iterdir() if path.name != "__pycache__") == ["hpo", "travelling_net.py"]
 
 
 def test_images_of_another_shape_are_refused(study: Study, tmp_path: Path) -> None:

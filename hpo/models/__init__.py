@@ -6,7 +6,9 @@ the `model` section may hold and that parameters may vary; it raises ValueError 
 """
 
 import inspect
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo.errors import InputError, Problem
@@ -72,6 +74,16 @@ def build(model: Named, input_shape: InputShape, outputs: int) -> "Standardized"
 
     network = MODELS.load(model.name)(input_shape, outputs, **model.settings)
     return Standardized(Standardize(channels=input_shape[0]), network)
+
+
+def source(name: str) -> Path | None:
+    """The file or package folder of a user's own model, which must travel with an ensemble; None for ours."""
+    if ":" not in name:
+        return None
+    MODELS.load(name)
+    top = sys.modules[name.partition(":")[0].partition(".")[0]]
+    file = Path(str(top.__file__))
+    return file.parent if file.name == "__init__.py" else file
 
 
 def place(module: "nn.Module", device: "torch.device") -> "nn.Module":

@@ -85,6 +85,8 @@ class Progress:
             f"{self._ended}/{self._trials} ended ({counts[State.COMPLETE]} complete, {counts[State.PRUNED]} pruned,"
             f" {counts[State.FAILED]} failed), {counts[State.RUNNING]} running"
         )
+        if self._best is not None and self._best.value is not None:
+            text += f", best {self._best.value:.4f} (trial {self._best.number})"
         left = self._left()
         return text if left is None else f"{text}, about {duration(left)} left"
 
@@ -111,8 +113,5 @@ class Progress:
             reported = f"{metric} {value:.4f}" if epoch else "starting"
             running.add_row(f"  trial {number}", f"epoch {epoch}/{self._study.spec.training.epochs}", reported)
         lines = [Text(f"  {line}", style="dim") for line in self._recent]
-        best = Text("")
-        if self._best is not None and self._best.value is not None:
-            config = config_text(self._best.config)
-            best = Text(f"best: trial {self._best.number}, {metric} {self._best.value:.4f}  {config}", style="green")
+        best = Text("" if self._best is None else f"  best config: {config_text(self._best.config)}", style="green")
         return Group(bar, best, running, *lines)

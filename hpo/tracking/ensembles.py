@@ -34,6 +34,8 @@ class EnsembleRecord:
     metrics: Mapping[str, float]
     example: NDArray[np.uint8]
     classes: int
+    code: Sequence[Path] = ()
+    """The user's own modules that the model needs."""
 
 
 def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
@@ -61,7 +63,7 @@ def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
                 name="model",
                 loader_module=record.loader,
                 data_path=str(record.folder),
-                code_paths=[str(_PACKAGE)],
+                code_paths=[str(path) for path in (_PACKAGE, *record.code)],
                 signature=_signature(record),
                 input_example=record.example,
                 pip_requirements=_requirements(),

@@ -31,7 +31,7 @@ def test_plain_lines_where_the_output_is_no_terminal(study: Study) -> None:
     (line,) = text(console).splitlines()
     assert line.startswith(
         f"trial {number} pruned at epoch 1: accuracy 0.2500;"
-        " 1/4 ended (0 complete, 1 pruned, 0 failed), 0 running, about"
+        " 1/4 ended (0 complete, 1 pruned, 0 failed), 0 running, best"
     )
     assert line.endswith("left")
 
@@ -40,7 +40,7 @@ def test_a_terminal_shows_running_trials_and_the_best(study: Study) -> None:
     console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
     number = run_one(study, console)
     shown = text(console)
-    assert f"trial {number}" in shown and "epoch 1/3" in shown and "best: trial" in shown
+    assert f"trial {number}" in shown and "epoch 1/3" in shown and "best config: model.width=" in shown
 
 
 def test_tables_show_every_trial_and_study(study: Study) -> None:
