@@ -273,10 +273,13 @@ def _ensemble_name(study: Study, wanted: str | None) -> str:
 
 def _scored(study: Study, name: str, pool: "Pool", choice: "Choice") -> EnsembleResult:
     """Scores what was chosen, beside the best single trial: here, and nowhere before, test rows are read."""
+    from hpo.ensemble.calibration import temper
+
     labels, combiner = study.facts.labels, choice.combiner
     places = list(combiner.members)
     single = 0  # the pool is sorted
     test = pool.test_predictions([*places, single])
+    calibrated = np.stack([temper(test[row], pool.temperatures[place]) for row, place in enumerate(places)])
     return EnsembleResult(
         name=name,
         study=study,
@@ -287,7 +290,7 @@ def _scored(study: Study, name: str, pool: "Pool", choice: "Choice") -> Ensemble
             for place, weight in zip(places, combiner.weights, strict=True)
         ],
         validation=_measure(combiner.combine(pool.validation[places]), labels["validation"]),
-        test=_measure(combiner.combine(test[:-1]), labels["test"]),
+        test=_measure(combiner.combine(calibrated), labels["test"]),
         best_single=pool.trials[single].number,
         best_single_test=_measure(test[-1], labels["test"]),
         compared=dict(choice.costs),
@@ -306,7 +309,7 @@ def _write_ensemble(result: EnsembleResult, pool: "Pool", combiner: "Combiner") 
             draft,
             study.spec,
             study.facts,
-            [pool.trials[place] for place in combiner.members],
+            [(pool.trials[place], pool.temperatures[place]) for place in combiner.members],
             study.artifacts,
             combiner,
         )

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from hpo import models
 from hpo.artifacts import Artifacts
+from hpo.ensemble.calibration import temper
 from hpo.ensemble.combiner import Combiner, Probabilities, from_json
 from hpo.errors import DataError
 from hpo.spec import Named, StudySpec
@@ -36,7 +37,7 @@ class Member:
 
     trial: int
     weight: float
-    epoch: int
+    temperature: float
     model: Named
 
     @property
@@ -65,9 +66,9 @@ class EnsembleModel:
         channels, height, width = document["input_shape"]
         self.input_shape: tuple[int, int, int] = (channels, height, width)
         self._device = device or torch.device("cpu")
-        members = [_member(entry) for entry in document["members"]]
-        self._combiner: Combiner = from_json(document["combiner"], len(members))
-        self._networks = [self._network(folder, member) for member in members]
+        self._members = [_member(entry) for entry in document["members"]]
+        self._combiner: Combiner = from_json(document["combiner"], len(self._members))
+        self._networks = [self._network(folder, member) for member in self._members]
 
     def predict_proba(self, images: NDArray[np.uint8]) -> Probabilities:
         """Class probabilities `(n, classes)` of images `(n, h, w, c)` uint8.
@@ -82,7 +83,8 @@ class EnsembleModel:
             )
         pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
         predictions = [
-            classification.predict(network, pixels, batch_size=_BATCH).cpu().numpy() for network in self._networks
+            temper(classification.predict(network, pixels, batch_size=_BATCH).cpu().numpy(), member.temperature)
+            for network, member in zip(self._networks, self._members, strict=True)
         ]
         return self._combiner.combine(np.stack(predictions))
 
@@ -103,7 +105,7 @@ def write(
     folder: Path,
     spec: StudySpec,
     facts: DataFacts,
-    members: Sequence[TrialRecord],
+    members: Sequence[tuple[TrialRecord, float]],
     artifacts: Artifacts,
     combiner: Combiner,
 ) -> None:
@@ -113,7 +115,7 @@ def write(
         folder: is made.
         spec: of the study.
         facts: of its data.
-        members: in the combiner's order.
+        members: trials and their temperatures, in the combiner's order.
         artifacts: where they left their checkpoints.
         combiner: joins them.
 
@@ -122,17 +124,18 @@ def write(
     """
     folder.mkdir(parents=True)
     entries = []
-    for trial, weight in zip(members, combiner.weights, strict=True):
+    for (trial, temperature), weight in zip(members, combiner.weights, strict=True):
         stored = artifacts.read(trial.number)
         if stored is None:
             raise DataError(f"trial {trial.number} has no stored checkpoint")
-        member = Member(trial.number, weight, stored.epoch, spec.apply(trial.config).model)
+        member = Member(trial.number, weight, temperature, spec.apply(trial.config).model)
         shutil.copyfile(stored.checkpoint, folder / member.checkpoint)
         entries.append(
             {
                 "trial": member.trial,
                 "weight": member.weight,
-                "epoch": member.epoch,
+                "temperature": member.temperature,
+                "epoch": stored.epoch,
                 "model": {"name": member.model.name, "settings": member.model.settings},
                 "config": trial.config,
             }
@@ -150,7 +153,7 @@ def write(
 
 def _member(entry: Mapping[str, Any]) -> Member:
     model = Named(name=entry["model"]["name"], **entry["model"]["settings"])
-    return Member(entry["trial"], entry["weight"], entry["epoch"], model)
+    return Member(entry["trial"], entry["weight"], entry["temperature"], model)
 
 
 def _load_pyfunc(path: str) -> EnsembleModel:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.artifacts import Split
+from hpo.ensemble.calibration import fit_temperature, temper
 from hpo.errors import StudyError
 from hpo.study import Study, TrialRecord
 
@@ -15,14 +16,15 @@ from hpo.study import Study, TrialRecord
 class Pool:
     """Candidates for an ensemble, the best trial first.
 
-    `validation` is float32 `(trials, rows, classes)`, `labels` int64 `(rows,)`; `skipped` says which trials were left
-    out and why.
+    `validation` is float32 `(trials, rows, classes)`, calibrated by each trial's own of the `temperatures`; `labels` is
+    int64 `(rows,)`; `skipped` says which trials were left out and why.
     """
 
     study: Study = field(repr=False)
     trials: tuple[TrialRecord, ...]
     validation: NDArray[np.float32] = field(repr=False)
     labels: NDArray[np.int64] = field(repr=False)
+    temperatures: tuple[float, ...]
     skipped: tuple[str, ...]
 
     @classmethod
@@ -50,10 +52,13 @@ class Pool:
                 f"study '{study.name}' has {len(trials)} trials with stored predictions;"
                 f" an ensemble needs two.{reasons} Run `hpo search` for more trials"
             )
-        return cls(study, tuple(trials), np.stack(arrays), study.facts.labels["validation"], tuple(skipped))
+        labels = study.facts.labels["validation"]
+        temperatures = tuple(fit_temperature(array, labels) for array in arrays)
+        calibrated = np.stack([temper(*pair) for pair in zip(arrays, temperatures, strict=True)])
+        return cls(study, tuple(trials), calibrated, labels, temperatures, tuple(skipped))
 
     def test_predictions(self, members: Sequence[int]) -> NDArray[np.float32]:
-        """The members' probabilities of the test rows, `(members, rows, classes)`; read once, after all is chosen.
+        """The trials' own probabilities of the test rows, `(members, rows, classes)`; read once, after all is chosen.
 
         Raises:
             StudyError: a file is missing or corrupt.

@@ -106,5 +106,6 @@ def _requirements() -> list[str]:
         "torchmetrics",
         "optuna",
         "scikit-learn",
+        "scipy",
     )
     return [f"{name}=={version(name).partition('+')[0]}" for name in names]
