@@ -97,7 +97,9 @@ def _quiet_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--study", metavar="NAME", help="Names the study, instead of `study:` in the file.")
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Budget: how many trials the study has in all.")
 @click.option(
-    "--time-limit", metavar="TIME", help="Budget: for example 90s, 30m or 2h; trials then running are stopped and kept."
+    "--time-limit",
+    metavar="TIME",
+    help="Budget: for example 90s, 30m or 2h; trials then running end their epoch and are kept.",
 )
 @click.option(
     "--concurrency", type=click.IntRange(min=1), metavar="N", help="Trials at once; by default as many as fit."

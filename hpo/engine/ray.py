@@ -56,7 +56,7 @@ def run(
         objective: what is trained.
         trials: how many to start.
         data_dir: where downloaded data sets are.
-        deadline: on the clock of `time.monotonic`; trials then running are stopped and kept.
+        deadline: on the clock of `time.monotonic`; trials then running end their epoch and are kept.
         concurrency: how many trials at once at most; by default as many as the cluster has room for.
         observers: are told what has been recorded.
 
@@ -100,7 +100,8 @@ def run(
         try:
             tuner.fit()
         finally:
-            recorder.close(reason=None if interrupted.is_set() else "stopped by the time limit")
+            timed_out = deadline is not None and time.monotonic() >= deadline and not interrupted.is_set()
+            recorder.close(reason="stopped by the time limit" if timed_out else None)
     return interrupted.is_set()
 
 
