@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pydantic
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -48,7 +49,9 @@ def validate(space: Space, overrides: Mapping[str, Any] | None = None) -> StudyS
     """
 
     def on_data(spec: StudySpec) -> Iterable[Problem]:
-        return () if spec.data.name in datasets.DOWNLOADED else _model_problems(spec, Path("data"))
+        yield from samplers.try_proposal(spec)
+        if spec.data.name not in datasets.DOWNLOADED:
+            yield from _model_problems(spec, Path("data"))
 
     return specs.load(space, overrides, CHECKS, on_data)
 
@@ -94,7 +97,7 @@ def search(
     arguments = {"study": study, "budget.trials": trials, "budget.time_limit": time_limit, "seed": seed}
     given = {name: value for name, value in arguments.items() if value is not None}
     storage, data_dir = Path(storage), Path(data_dir)
-    spec = specs.load(space, {**(overrides or {}), **given}, CHECKS, partial(_model_problems, data_dir=data_dir))
+    spec = specs.load(space, {**(overrides or {}), **given}, CHECKS, partial(_last_problems, data_dir=data_dir))
 
     from hpo.engine import ray as engine
     from hpo.report.progress import Progress
@@ -102,20 +105,23 @@ def search(
     from hpo.training import train
 
     console = console or Console(quiet=True)
+    spent = _already_spent(spec, storage, data_dir)
+    if spent is not None:
+        console.print(f"Study '{spec.study}' has spent its budget of {spec.budget.trials} trials; --trials raises it.")
+        return SearchResult(spent, time.monotonic() - started, interrupted=False)
     console.print(f"Study '{spec.study}': starting Ray ...", style="dim", highlight=False)
     with engine.cluster():
         engine.trial_resources(spec.resources)  # nothing is made on disk for a search that could never start
         opened = _open_or_create(spec, storage, data_dir)
         with opened.searching():
-            left = spec.budget.trials - opened.spent()
-            if left <= 0:
-                return SearchResult(opened, time.monotonic() - started, interrupted=False)
+            left = max(1, spec.budget.trials - opened.spent())
             opened.use(samplers.build(spec, len(opened.trials())))
             limit = spec.budget.time_limit
             with Tracker(opened, storage) as tracker, Progress(opened, left, limit, console) as progress:
                 interrupted = engine.run(
                     opened,
                     train,
+                    resources=spec.resources,
                     trials=left,
                     data_dir=data_dir,
                     deadline=None if limit is None else started + limit,
@@ -183,7 +189,9 @@ def build_ensemble(
     choice = choose(method, candidates.validation, candidates.labels, top)
     result = _scored(opened, name, candidates, choice)
     _write_ensemble(result, candidates, choice.combiner)
-    return _tracked(result, Path(storage))
+    result = _tracked(result, Path(storage))
+    (result.folder / "result.json").write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
+    return result
 
 
 def predict(ensemble: str, input: str | Path | NDArray[np.uint8], *, storage: str | Path = "studies") -> Predictions:
@@ -214,9 +222,7 @@ def find_ensemble(name: str, storage: Path) -> Path:
     Raises:
         StudyError: no study has one of this name, or several have.
     """
-    folders = [
-        path.parent for path in storage.glob("*/ensembles/*/ensemble.json") if not path.parent.name.startswith(".")
-    ]
+    folders = _ensembles(storage)
     found = [folder for folder in folders if folder.name == name]
     if not found:
         names = [folder.name for folder in folders]
@@ -228,23 +234,52 @@ def find_ensemble(name: str, storage: Path) -> Path:
     return found[0]
 
 
+def _ensembles(storage: Path) -> list[Path]:
+    folders = [path.parent for path in storage.glob("*/ensembles/*/ensemble.json")]
+    return [folder for folder in folders if not folder.name.startswith(".")]
+
+
 def _open_or_create(spec: StudySpec, storage: Path, data_dir: Path) -> Study:
-    if spec.study in Study.names(storage):
-        study = Study.open(storage, spec.study)
-        changed = differences(study.spec, spec)
-        if changed:
-            raise StudyError(
-                f"study '{spec.study}' in '{storage}' was started with another spec; they differ in"
-                f" {', '.join(changed)}. Give the new search a name of its own with --study"
-            )
-        return study
     dataset = datasets.load(spec.data, data_dir, spec.seed)
+    if spec.study in Study.names(storage):
+        return _reopen(spec, storage, dataset)
     facts = DataFacts(
         classes=dataset.classes,
         labels={"validation": dataset.validation.labels, "test": dataset.test.labels},
         example=dataset.validation.images[:1],
+        fingerprint=dataset.fingerprint,
     )
     return Study.create(storage, spec, facts)
+
+
+def _reopen(spec: StudySpec, storage: Path, dataset: datasets.Dataset) -> Study:
+    study = Study.open(storage, spec.study)
+    changed = differences(study.spec, spec)
+    if changed:
+        raise StudyError(
+            f"study '{spec.study}' in '{storage}' was started with another spec; they differ in"
+            f" {', '.join(changed)}. Give the new search a name of its own with --study"
+        )
+    if study.facts.fingerprint != dataset.fingerprint:
+        raise StudyError(
+            f"study '{spec.study}' in '{storage}' was started with other data: '{spec.data.path or spec.data.name}'"
+            " has changed since. Give the new search a name of its own with --study"
+        )
+    return study
+
+
+def _already_spent(spec: StudySpec, storage: Path, data_dir: Path) -> Study | None:
+    """The study, where it has no trial left to run."""
+    if spec.study not in Study.names(storage):
+        return None
+    study = _reopen(spec, storage, datasets.load(spec.data, data_dir, spec.seed))
+    return study if study.spent() >= spec.budget.trials else None
+
+
+def _last_problems(spec: StudySpec, data_dir: Path) -> Iterable[Problem]:
+    """What shows only when the sampler proposes and the model meets the data."""
+    yield from samplers.try_proposal(spec)
+    yield from _model_problems(spec, data_dir)
 
 
 def _model_problems(spec: StudySpec, data_dir: Path) -> Iterable[Problem]:
@@ -254,32 +289,25 @@ def _model_problems(spec: StudySpec, data_dir: Path) -> Iterable[Problem]:
 
 
 def _ensemble_name(study: Study, wanted: str | None) -> str:
-    folder = study.folder / "ensembles"
+    """A name that no ensemble of the storage has, since `hpo predict` finds an ensemble by its name alone."""
+    taken = {folder.name for folder in _ensembles(study.folder.parent)}
     if wanted is None:
-        taken = {path.name for path in folder.glob("*")}
         return next(name for number in range(1, len(taken) + 2) if (name := f"{study.name}-{number}") not in taken)
-    import pydantic
-
     try:
         pydantic.TypeAdapter(specs.StudyName).validate_python(wanted)
     except pydantic.ValidationError:
-        raise InputError(
-            f"--name must be letters, digits, '.', '_' and '-', beginning with a letter or digit, got {wanted!r}"
-        ) from None
-    if (folder / wanted).exists():
-        raise StudyError(f"study '{study.name}' has an ensemble '{wanted}' already; choose another --name")
+        rule = "letters, digits, '.', '_' and '-', beginning with a letter or digit, 80 at most"
+        raise InputError(f"--name must be {rule}, got {wanted!r}") from None
+    if wanted in taken:
+        raise StudyError(f"there is an ensemble '{wanted}' already; choose another --name")
     return wanted
 
 
 def _scored(study: Study, name: str, pool: "Pool", choice: "Choice") -> EnsembleResult:
     """Scores what was chosen, beside the best single trial: here, and nowhere before, test rows are read."""
-    from hpo.ensemble.calibration import temper
-
     labels, combiner = study.facts.labels, choice.combiner
     places = list(combiner.members)
-    single = 0  # the pool is sorted
-    test = pool.test_predictions([*places, single])
-    calibrated = np.stack([temper(test[row], pool.temperatures[place]) for row, place in enumerate(places)])
+    test = pool.test_predictions([*places, pool.best])  # all calibrated alike, the best single trial too
     return EnsembleResult(
         name=name,
         study=study,
@@ -290,8 +318,8 @@ def _scored(study: Study, name: str, pool: "Pool", choice: "Choice") -> Ensemble
             for place, weight in zip(places, combiner.weights, strict=True)
         ],
         validation=_measure(combiner.combine(pool.validation[places]), labels["validation"]),
-        test=_measure(combiner.combine(calibrated), labels["test"]),
-        best_single=pool.trials[single].number,
+        test=_measure(combiner.combine(test[:-1]), labels["test"]),
+        best_single=pool.trials[pool.best].number,
         best_single_test=_measure(test[-1], labels["test"]),
         compared=dict(choice.costs),
         skipped=pool.skipped,
@@ -314,7 +342,6 @@ def _write_ensemble(result: EnsembleResult, pool: "Pool", combiner: "Combiner") 
             combiner,
         )
         model.EnsembleModel(draft)  # what cannot be loaded again is not an ensemble
-        (draft / "result.json").write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
         draft.rename(result.folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -5,7 +5,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,7 @@ def _quiet_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # their news is not the user's
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a server that is down must not hold the end up
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         import optuna
 
@@ -257,6 +258,8 @@ def predict(name: str, input_: str, output: str, storage: str) -> None:
     """Writes an ensemble's predictions for images."""
     from hpo import api
 
+    if Path(output).is_dir() or not Path(output).absolute().parent.is_dir():
+        raise InputError(f"--output {output}: is a folder, or its folder does not exist; name a file")
     predictions = api.predict(name, input_, storage=storage)
     predictions.write_csv(output)
     _say(f"{len(predictions.inputs)} predictions in {output}")
@@ -382,16 +385,9 @@ def _say(what: Any) -> None:
     """Prints to the real stdout, in plain text where it is not a terminal."""
     from rich.console import Console
 
-    with _real_stdout():
-        console = Console(file=sys.__stdout__, width=None if sys.__stdout__ and sys.__stdout__.isatty() else 120)
-        console.print(what, highlight=False, soft_wrap=isinstance(what, str), markup=not isinstance(what, str))
+    console = Console(file=sys.__stdout__, width=None if sys.__stdout__ and sys.__stdout__.isatty() else 120)
+    console.print(what, highlight=False, soft_wrap=isinstance(what, str), markup=not isinstance(what, str))
 
 
 def _say_json(document: Any) -> None:
     print(json.dumps(document, indent=2), file=sys.__stdout__)
-
-
-@contextlib.contextmanager
-def _real_stdout() -> Iterator[None]:
-    with contextlib.redirect_stdout(sys.__stdout__):
-        yield

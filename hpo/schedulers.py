@@ -32,6 +32,7 @@ def check(spec: StudySpec) -> Iterable[Problem]:
         yield Problem(("scheduler", "name"), str(error))
         return
     if name not in SCHEDULERS.names:
+        yield from _check_foreign(spec)
         return
     known = [key for key in inspect.signature(factory).parameters if key not in ("metric", "goal", "epochs")]
     unknown = [key for key in settings if key not in known]
@@ -46,6 +47,29 @@ def check(spec: StudySpec) -> Iterable[Problem]:
             yield Problem(("scheduler",), str(error))
 
 
+def _check_foreign(spec: StudySpec) -> Iterable[Problem]:
+    """Builds a user's scheduler once, to see; one that pauses or exploits trials needs checkpoints of running ones."""
+    from ray.tune.schedulers import (
+        HyperBandForBOHB,
+        HyperBandScheduler,
+        PopulationBasedTraining,
+        ResourceChangingScheduler,
+        TrialScheduler,
+    )
+
+    name, settings = spec.scheduler.name, spec.scheduler.settings
+    try:
+        scheduler = build(spec, "maximize")
+    except Exception as error:  # whatever a user's scheduler raises
+        yield Problem(("scheduler",), f"scheduler '{name}' refuses {settings}: {error}")
+        return
+    pausing = (HyperBandScheduler, HyperBandForBOHB, PopulationBasedTraining, ResourceChangingScheduler)
+    if not isinstance(scheduler, TrialScheduler):
+        yield Problem(("scheduler", "name"), f"'{name}' is not a ray.tune.schedulers.TrialScheduler")
+    elif isinstance(scheduler, pausing):
+        yield Problem(("scheduler", "name"), f"'{name}' pauses trials, which cannot be resumed yet; use one that stops")
+
+
 def build(spec: StudySpec, goal: str) -> "TrialScheduler":
     """The scheduler of a spec; `goal` is maximize or minimize."""
     factory = SCHEDULERS.load(spec.scheduler.name)
@@ -54,7 +78,9 @@ def build(spec: StudySpec, goal: str) -> "TrialScheduler":
     if spec.scheduler.name in SCHEDULERS.names:
         scheduler = factory(metric=metric, goal=goal, epochs=spec.training.epochs, **settings)
     else:
-        scheduler = factory(**{"metric": metric, "mode": _mode(goal), "time_attr": RESOURCE, **settings})
+        own = {"metric": metric, "mode": _mode(goal), "time_attr": RESOURCE}
+        takes = inspect.signature(factory).parameters
+        scheduler = factory(**{key: value for key, value in own.items() if key in takes} | settings)
     return scheduler
 
 

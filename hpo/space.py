@@ -69,10 +69,15 @@ class Space:
             if not self.active(name, config):
                 continue
             if "default" in parameter.model_fields_set:
-                config[name] = parameter.default
+                config[name] = _as_listed(parameter, parameter.default)
             elif spec.written(name) and parameter.contains(spec.setting(name)):
-                config[name] = spec.setting(name)
+                config[name] = _as_listed(parameter, spec.setting(name))
         return config
+
+
+def _as_listed(parameter: Parameter, value: Any) -> Any:
+    """The value as `values` has it: 0 and 0.0 are one value to a user and two to a sampler."""
+    return next((item for item in parameter.values or () if parameter.contains(value) and item == value), value)
 
 
 def _ask(trial: optuna.Trial, name: str, wanted: BaseDistribution) -> Any:

@@ -88,7 +88,7 @@ class TrialRecord:
         return None if self.best_epoch is None else self._value_at(self.best_epoch)
 
     def to_json(self) -> dict[str, Any]:
-        """As `hpo trials --format json` prints it."""
+        """As `hpo trials --format json` prints it; JSON has no NaN, so that is None."""
         return {
             "trial": self.number,
             "state": self.state.value,
@@ -96,7 +96,10 @@ class TrialRecord:
             "epochs": self.epoch,
             "best_epoch": self.best_epoch,
             "config": self.config,
-            "reports": {str(epoch): dict(metrics) for epoch, metrics in self.reports.items()},
+            "reports": {
+                str(epoch): {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+                for epoch, metrics in self.reports.items()
+            },
             "reason": self.reason,
         }
 
@@ -135,6 +138,8 @@ class DataFacts:
     classes: tuple[str, ...]
     labels: Mapping[Split, NDArray[np.int64]] = field(repr=False)
     example: NDArray[np.uint8] = field(repr=False)
+    fingerprint: str
+    """Of all rows: a study that goes on must find the data that it began with."""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -188,6 +193,7 @@ class Study:
                 example=facts.example,
                 validation_labels=facts.labels["validation"],
                 test_labels=facts.labels["test"],
+                fingerprint=facts.fingerprint,
             )
             study = cls(draft, spec)
             optuna_study = optuna.create_study(
@@ -197,7 +203,7 @@ class Study:
             default = study._space.default(spec)
             if default:
                 optuna_study.enqueue_trial(default)
-            draft.rename(folder)
+            _rename(draft, folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         return cls.open(storage, spec.study)
@@ -244,7 +250,8 @@ class Study:
                 "validation": archive["validation_labels"],
                 "test": archive["test_labels"],
             }
-            return DataFacts(tuple(str(name) for name in archive["classes"]), labels, archive["example"])
+            classes = tuple(str(name) for name in archive["classes"])
+            return DataFacts(classes, labels, archive["example"], str(archive["fingerprint"]))
 
     # ---- what happened -------------------------------------------------------------------------------------------
 
@@ -311,6 +318,8 @@ class Study:
             self.record.tell(trial, record.value, state=TrialState.COMPLETE)
         else:
             self.record.tell(trial, state=_TO_OPTUNA[outcome.state], skip_if_finished=False)
+        if outcome == INTERRUPTED:
+            self.record.enqueue_trial(record.config)  # the next search begins with it
         return self.trial(number)
 
     @contextmanager
@@ -327,6 +336,7 @@ class Study:
                 raise StudyError(
                     f"study '{self.name}' is being searched by another process; wait, or stop it"
                 ) from None
+            _mend(self.folder / "journal.log")
             self._end_interrupted()
             yield
 
@@ -354,6 +364,13 @@ class Study:
         )
 
 
+def _rename(draft: Path, folder: Path) -> None:
+    try:
+        draft.rename(folder)
+    except OSError:
+        raise StudyError(f"'{folder}' exists already: another process was faster, or it is no study") from None
+
+
 def trial_seed(spec: StudySpec, number: int) -> int:
     """The seed of one trial, from the study's seed and the trial's number."""
     return int(np.random.SeedSequence([spec.seed, number]).generate_state(1)[0])
@@ -370,6 +387,8 @@ def count_states(trials: Sequence[TrialRecord]) -> dict[State, int]:
 def differences(mine: StudySpec, other: StudySpec) -> list[str]:
     """The dotted names in which two specs ask for different trials; budgets and resources may differ."""
     ours, theirs = (_flat(spec.model_dump(exclude={"budget", "resources"})) for spec in (mine, other))
+    for flat, spec in ((ours, mine), (theirs, other)):
+        flat["objective.goal"] = tasks.goal(spec)  # written or not
     return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key, ...) != theirs.get(key, ...))
 
 
@@ -381,6 +400,15 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def _mend(journal: Path) -> None:
+    """Cuts off a last line that a crash left half-written: what is appended to it would be lost, and all after it."""
+    with journal.open("rb+") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            file.truncate(whole)
 
 
 def _journal(folder: Path) -> JournalStorage:

@@ -101,6 +101,7 @@ def facts(rows: int = 60) -> DataFacts:
         classes=("a", "b", "c"),
         labels={"validation": labels, "test": labels[::-1].copy()},
         example=images[:1, :, :, None],
+        fingerprint="of the squares",
     )
 
 

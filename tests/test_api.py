@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import hpo
 from hpo import api, spec
 from hpo.errors import DataError, InputError, StudyError
 from hpo.study import Study
+from hpo.tracking.store import connect
 from tests.conftest import facts, finish, squares
 
 
@@ -80,7 +82,7 @@ def test_ensembles_have_names_of_their_own(study: Study, tmp_path: Path) -> None
     storage = tmp_path / "studies"
     assert hpo.build_ensemble(method="voting", storage=storage).name == "squares-1"
     assert hpo.build_ensemble(method="voting", storage=storage).name == "squares-2"
-    with pytest.raises(StudyError, match="has an ensemble 'squares-2' already"):
+    with pytest.raises(StudyError, match="there is an ensemble 'squares-2' already"):
         hpo.build_ensemble(method="voting", storage=storage, name="squares-2")
     with pytest.raises(StudyError, match="no ensemble 'squares-3' .* Did you mean"):
         api.find_ensemble("squares-3", storage)
@@ -119,6 +121,24 @@ def test_a_users_model_travels_with_the_ensemble(document: dict[str, Any], tmp_p
     assert result.tracking_problem is None
     (code,) = (tmp_path / "studies" / "mlflow-artifacts").glob("models/*/artifacts/code")
     assert sorted(path.name for path in code.iterdir() if path.name != "__pycache__") == ["hpo", "travelling_net.py"]
+
+
+def test_building_leaves_mlflows_globals_alone(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = tmp_path / "studies"
+    for _ in range(2):
+        hpo.build_ensemble(method="voting", storage=storage)
+        assert "MLFLOW_TRACKING_URI" not in os.environ
+    client, experiment = connect(storage)
+    runs = client.search_runs([experiment])
+    assert sorted(str(run.info.run_name) for run in runs) == ["squares", "squares-1", "squares-2"]
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_study_whose_data_have_changed_is_not_continued(
+    study: Study, document: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(StudyError, match="was started with other data: .*squares.npz' has changed since"):
+        hpo.search(document, storage=tmp_path / "studies", trials=9)
 
 
 def test_images_of_another_shape_are_refused(study: Study, tmp_path: Path) -> None:

@@ -102,6 +102,12 @@ def test_an_unknown_command_and_a_missing_option_exit_with_2(hpo: Run) -> None:
     assert hpo("predict", "--ensemble", "x", "--input", "y")[0] == 2
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(hpo: Run, tmp_path: Path) -> None:
+    for output in (str(tmp_path), "nowhere/preds.csv"):
+        code, _, err = hpo("predict", "--ensemble", "x", "--input", "y", "--output", output)
+        assert code == 2 and f"--output {output}: is a folder, or its folder does not exist" in err
+
+
 def test_validate_says_what_is_searched(hpo: Run, space: Path) -> None:
     assert hpo("validate", "--space", str(space)) == (
         0,

@@ -1,10 +1,33 @@
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.schedulers import rungs
+from hpo import spec
+from hpo.schedulers import check, rungs
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        ("os:getcwd", "is not a ray.tune.schedulers.TrialScheduler"),
+        ("builtins:dict", "refuses {}"),
+        ({"name": "ray.tune.schedulers:ASHAScheduler", "foo": 1}, "refuses {'foo': 1}"),
+        ("ray.tune.schedulers:HyperBandScheduler", "pauses trials, which cannot be resumed yet"),
+    ],
+)
+def test_a_users_scheduler_is_tried_before_a_search(document: dict[str, Any], scheduler: Any, message: str) -> None:
+    document["scheduler"] = scheduler
+    (problem,) = check(spec.load(document))
+    assert message in problem.message
+
+
+@pytest.mark.parametrize("name", ["MedianStoppingRule", "FIFOScheduler", "ASHAScheduler"])
+def test_rays_schedulers_that_stop_are_taken(document: dict[str, Any], name: str) -> None:
+    document["scheduler"] = f"ray.tune.schedulers:{name}"
+    assert list(check(spec.load(document))) == []
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(2, 5))

@@ -56,6 +56,14 @@ def test_the_default_config_is_what_was_written(document: dict[str, Any]) -> Non
     }
 
 
+def test_a_default_is_found_among_values_of_another_type(document: dict[str, Any]) -> None:
+    document["optimizer"]["weight_decay"] = 0
+    document["parameters"] = {"optimizer.weight_decay": {"values": [0.001, 0]}}
+    read = spec.load(document)
+    default = Space.of(read).default(read)
+    assert default == {"optimizer.weight_decay": 0} and isinstance(default["optimizer.weight_decay"], int)
+
+
 @given(st.data())
 def test_every_suggestion_is_within_its_inclusive_bounds(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["float", "int", "values"]))

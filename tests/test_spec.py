@@ -88,7 +88,13 @@ def test_all_problems_come_at_once_each_with_its_line(tmp_path: Path) -> None:
         ("min: 1e-4, max: 1.0, log: true", "max: 1", "give 'min' and 'max'"),
         ("min: 1e-4, max: 1.0, log: true", "min: 0.1, max: 1, step: 0.4", "min plus a multiple of step"),
         ("min: 1e-4, max: 1.0, log: true", "min: 0.1, max: 1, default: 2", "default 2 is not in [0.1, 1"),
-        ("min: 1e-4, max: 1.0, log: true", "min: 0.1, max: .inf", "bounds must be finite"),
+        ("min: 1e-4, max: 1.0, log: true", "min: 0.1, max: 1e300", "bounds must be within 1e+15 of zero"),
+        ("min: 1e-4, max: 1.0, log: true", "values: [0.1, [1]]", "must be a number, a text, true, false or null"),
+        ("min: 1e-4, max: 1.0, log: true", "min: 0.1, max: 1, step: 1e-320", "step is too small"),
+        ("sampler: tpe", "sampler: {name: tpe, n_startup_trials: abc}", "cannot propose with"),
+        ("sampler: tpe", "training: 3", "not YAML"),
+        ("sampler: tpe", "budget: 3", "must be a mapping such as {name: value}, got 3"),
+        ("min: 1e-4, max: 1.0, log: true", "min: 0.1, max: .inf", "must be a finite number"),
         ("when: {optimizer.name: sgd}", "when: {optimizer.nam: sgd}", "no parameter or setting 'optimizer.nam'"),
         ("when: {optimizer.name: sgd}", "when: {optimizer.momentum: 0.9}", "conditions go in a circle"),
         ("when: {optimizer.name: sgd}", "when: {optimizer.lr: 7}", "is never 7"),
@@ -115,6 +121,23 @@ def test_a_users_module_that_fails_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken_module.py").write_text("raise RuntimeError('by design')\n")
     problems = lines(tmp_path, GOOD.replace("name: mlp", "name: 'broken_module:net'"))
     assert "module 'broken_module' cannot be imported: by design" in problems[0]
+
+
+def test_merge_keys_and_short_forms_are_read(tmp_path: Path) -> None:
+    text = GOOD.replace("data: {name: digits}", "data: digits") + "objective: nll\n"
+    assert api.validate(write(tmp_path, text)).objective.metric == "nll"
+    merged = GOOD.replace("  optimizer.momentum:\n", "  optimizer.momentum:\n    <<: {default: 0.9}\n")
+    assert api.validate(write(tmp_path, merged)).parameters["optimizer.momentum"].default == 0.9
+
+
+def test_a_setting_alone_keeps_the_default_scheduler(tmp_path: Path) -> None:
+    read = api.validate(write(tmp_path, GOOD), {"scheduler.grace": 2})
+    assert (read.scheduler.name, read.scheduler.settings) == ("asha", {"grace": 2})
+
+
+def test_a_misspelt_override_is_blamed_and_not_the_file(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"^--set traning\.epochs: traning: unknown key\. Did you mean 'training'"):
+        api.validate(write(tmp_path, GOOD), {"traning.epochs": 3})
 
 
 def test_overrides_win_and_fix_what_was_searched(tmp_path: Path) -> None:

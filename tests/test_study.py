@@ -84,6 +84,32 @@ def test_interrupted_trials_do_not_count(study: Study, tmp_path: Path) -> None:
     assert finish(again, 1.0, epochs=3) == 6
 
 
+def test_an_interrupted_config_comes_first_in_the_next_search(study: Study, tmp_path: Path) -> None:
+    config = study.ask().config
+    again = Study.open(tmp_path / "studies", "squares")
+    with again.searching():
+        assert again.ask().config == config
+
+
+def test_a_torn_last_line_is_cut_off_before_anything_is_appended(study: Study, tmp_path: Path) -> None:
+    before = [trial.to_json() for trial in study.trials()]
+    journal = study.folder / "journal.log"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + whole.splitlines()[-1][:20])
+    again = Study.open(tmp_path / "studies", "squares")
+    with again.searching():
+        finish(again, 1.0, epochs=3)
+    trials = Study.open(tmp_path / "studies", "squares").trials()
+    assert [trial.to_json() for trial in trials[:5]] == before and len(trials) == 6
+
+
+def test_json_has_no_nan(document: dict[str, Any], tmp_path: Path) -> None:
+    made = Study.create(tmp_path / "studies", spec.load(document), facts())
+    number = made.ask().number
+    made.report(number, 1, {"accuracy": float("nan"), "nll": 1.0})
+    assert made.trial(number).to_json()["reports"] == {"1": {"accuracy": None, "nll": 1.0}}
+
+
 def test_one_search_at_a_time(study: Study, tmp_path: Path) -> None:
     again = Study.open(tmp_path / "studies", "squares")
     with study.searching(), pytest.raises(StudyError, match="is being searched by another process"), again.searching():

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from hpo.datasets.dataset import Dataset, Examples
+from hpo.datasets.dataset import Dataset, Examples, Source
 from hpo.datasets.split import split_validation
-from hpo.errors import InputError, Problem
+from hpo.errors import DataError, InputError, Problem
 from hpo.registry import Registry
 from hpo.spec import DataSettings, StudySpec
 
-__all__ = ["DATASETS", "Dataset", "Examples", "check", "load"]
+__all__ = ["DATASETS", "Dataset", "Examples", "Source", "check", "load"]
 
 DATASETS = Registry(
     "data set",
@@ -39,8 +39,15 @@ def check(spec: StudySpec) -> Iterable[Problem]:
     if spec.data.name in _NEED_A_PATH:
         if spec.data.path is None:
             yield Problem(("data", "path"), f"is required for data set '{spec.data.name}'")
-        elif not Path(spec.data.path).exists():
-            yield Problem(("data", "path"), f"no such file or folder: {spec.data.path}")
+        elif not _exists(spec.data.path):
+            yield Problem(("data", "path"), f"no such file or folder: {spec.data.path:.200}")
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # a name that no file system takes
+        return False
 
 
 @lru_cache(maxsize=2)  # a warm worker keeps the data set of its study
@@ -55,7 +62,12 @@ def load(settings: DataSettings, data_dir: Path, seed: int) -> Dataset:
     Raises:
         DataError: it cannot be read or downloaded, or its contents break a rule.
     """
-    source = DATASETS.load(settings.name)(settings, data_dir)
+    try:
+        source = DATASETS.load(settings.name)(settings, data_dir)
+    except TypeError as error:
+        raise DataError(f"data set '{settings.name}' is not a function (settings, data_dir): {error}") from error
+    if not isinstance(source, Source):
+        raise DataError(f"data set '{settings.name}' must return a hpo.datasets.Source, got {type(source).__name__}")
     source.check()
     train, validation = split_validation(source.train, settings.validation, seed)
     return Dataset(train=train, validation=validation, test=source.test, classes=source.classes)

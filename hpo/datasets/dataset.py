@@ -1,6 +1,8 @@
 """Examples in memory: uint8 images with integer labels."""
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -45,6 +47,8 @@ class Source:
             where = f"{self.name}: {split}"
             if len(examples) == 0:
                 raise DataError(f"{where}: there are no examples")
+            if examples.images.size == 0:
+                raise DataError(f"{where}: images are empty, of shape {examples.images.shape}")
             if len(examples.images) != len(examples.labels):
                 raise DataError(f"{where}: {len(examples.images)} images but {len(examples.labels)} labels")
             wrong = examples.labels[(examples.labels < 0) | (examples.labels >= len(self.classes))]
@@ -68,6 +72,16 @@ class Dataset:
     validation: Examples
     test: Examples
     classes: tuple[str, ...]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all rows and labels in their splits."""
+        digest = hashlib.blake2b(digest_size=16)
+        for examples in (self.train, self.validation, self.test):
+            digest.update(repr(examples.images.shape).encode())
+            digest.update(np.ascontiguousarray(examples.images).data)
+            digest.update(np.ascontiguousarray(examples.labels).data)
+        return digest.hexdigest()
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

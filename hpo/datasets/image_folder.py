@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from hpo.datasets.dataset import Examples, Source
 from hpo.errors import DataError
@@ -43,7 +43,7 @@ def read_image(path: Path, size: tuple[int, int], channels: int) -> NDArray[np.u
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
             fitted = ImageOps.fit(upright, (size[1], size[0]), Image.Resampling.BILINEAR)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Exception as error:  # a broken file makes Pillow's plug-ins raise almost anything
         raise DataError(f"{path}: cannot be read as an image: {error}") from error
     pixels = np.asarray(fitted, dtype=np.uint8)
     return pixels[..., None] if pixels.ndim == 2 else pixels

@@ -1,7 +1,5 @@
 """A user's own arrays in one .npz file."""
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +42,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             return {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # a broken archive makes zipfile, zlib and numpy raise almost anything
         raise DataError(f"{path}: cannot be read as .npz: {error}") from error
 
 
@@ -69,10 +67,19 @@ def _labels(arrays: dict[str, NDArray[Any]], key: str, path: Path) -> NDArray[np
 def _classes(
     arrays: dict[str, NDArray[Any]], labels: NDArray[np.int64], wanted: int | None, path: Path
 ) -> tuple[str, ...]:
-    names = [str(name) for name in arrays["class_names"]] if "class_names" in arrays else []
+    names = [str(name) for name in arrays["class_names"].ravel()] if "class_names" in arrays else []
+    if len(set(names)) < len(names):
+        raise DataError(f"{path}: class_names has a name twice")
+    if len(labels) == 0:
+        raise DataError(f"{path}: y_train is empty")
     if wanted is not None and names and wanted != len(names):
         raise DataError(f"{path}: data.classes is {wanted}, but class_names has {len(names)} names")
     count = wanted or len(names) or int(labels.max(initial=0)) + 1
-    if count < 2:
+    if count > len(labels):
+        raise DataError(
+            f"{path}: y_train has labels up to {count - 1} in {len(labels)} rows, which cannot be classes;"
+            " data.classes sets the number of classes, labels must be 0 to that number less one"
+        )
+    if int(labels.max()) == int(labels.min()):
         raise DataError(f"{path}: y_train has one class only; classification needs two")
     return tuple(names) or tuple(str(label) for label in range(count))

@@ -17,7 +17,7 @@ from ray.tune.stopper import Stopper
 
 from hpo import schedulers
 from hpo.engine.recorder import Live, Recorder, RecordingScheduler, StudySearcher
-from hpo.engine.worker import Job, Worker
+from hpo.engine.worker import Shared, Worker
 from hpo.errors import ResourceError
 from hpo.spec import Resources
 from hpo.study import Observer, Study
@@ -43,6 +43,7 @@ def run(
     study: Study,
     objective: Objective,
     *,
+    resources: Resources,
     trials: int,
     data_dir: Path,
     deadline: float | None = None,
@@ -54,6 +55,7 @@ def run(
     Args:
         study: has its sampler; everything that happens is recorded in it.
         objective: what is trained.
+        resources: what one trial gets; a study that goes on elsewhere may ask for other ones.
         trials: how many to start.
         data_dir: where downloaded data sets are.
         deadline: on the clock of `time.monotonic`; trials then running end their epoch and are kept.
@@ -68,18 +70,18 @@ def run(
     """
     recorder = Recorder(study, observers)
     with cluster(), tempfile.TemporaryDirectory(prefix="hpo-") as scratch, _interruptions() as interrupted:
-        resources = trial_resources(study.spec.resources)
-        job = Job(
+        each = trial_resources(resources)
+        shared = Shared(
             objective=objective,
             spec=study.spec,
             folder=study.artifacts.folder.resolve(),
             data_dir=data_dir.resolve(),
             working_directory=Path.cwd(),
-            threads=max(1, int(resources["cpu"])),
+            threads=max(1, int(each["cpu"])),
         )
-        slots = _slots(resources)
+        slots = _slots(each)
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(Worker, job=job), resources),
+            tune.with_resources(tune.with_parameters(Worker, shared=shared), each),
             tune_config=tune.TuneConfig(
                 num_samples=trials,
                 search_alg=StudySearcher(recorder),
@@ -111,8 +113,7 @@ def trial_resources(wanted: Resources) -> dict[str, float]:
     Raises:
         ResourceError: no node has so much.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    most = {kind: max((node.get(kind, 0.0) for node in nodes), default=0.0) for kind in ("CPU", "GPU")}
+    most = {kind: max((node.get(kind, 0.0) for node in _nodes()), default=0.0) for kind in ("CPU", "GPU")}
     gpu = (1.0 if most["GPU"] >= 1 else 0.0) if wanted.gpu == "auto" else float(wanted.gpu)
     for name, amount, kind in (("cpu", wanted.cpu, "CPU"), ("gpu", gpu, "GPU")):
         if amount > most[kind]:
@@ -120,14 +121,22 @@ def trial_resources(wanted: Resources) -> dict[str, float]:
                 f"resources.{name}: a trial asks for {amount:g}, but the largest machine has {most[kind]:g};"
                 " ask for less"
             )
-    return {"cpu": wanted.cpu, "gpu": gpu}
+    each = {"cpu": wanted.cpu, "gpu": gpu}
+    if _slots(each) == 0:
+        raise ResourceError(
+            f"resources: no single machine has {wanted.cpu:g} CPUs and {gpu:g} GPUs together; ask for less"
+        )
+    return each
 
 
 def _slots(resources: dict[str, float]) -> int:
     """How many trials fit on the cluster at once."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     asked = {kind: amount for kind, amount in (("CPU", resources["cpu"]), ("GPU", resources["gpu"])) if amount > 0}
-    return sum(min(int(node.get(kind, 0) / amount + 1e-9) for kind, amount in asked.items()) for node in nodes)
+    return sum(min(int(node.get(kind, 0) / amount + 1e-9) for kind, amount in asked.items()) for node in _nodes())
+
+
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 class _Stop(Live, Stopper):
@@ -154,8 +163,14 @@ def cluster() -> Iterator[None]:
             yield
             return
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the study keeps what Tune would complain of
-        store = None if "RAY_ADDRESS" in os.environ else _LOCAL_OBJECT_STORE
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, object_store_memory=store)
+        joins = "RAY_ADDRESS" in os.environ  # a cluster is joined only where that is said
+        ray.init(
+            address=None if joins else "local",
+            object_store_memory=None if joins else _LOCAL_OBJECT_STORE,
+            include_dashboard=None if joins else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
         try:
             yield
         finally:

@@ -25,7 +25,7 @@ METRICS, ERROR, DONE = "metrics", "error", "done"
 
 
 @dataclass(frozen=True)
-class Job:
+class Shared:
     """What all trials of a search have in common; sent once to each worker.
 
     `folder` is where the artifacts go, `data_dir` where downloads are, `working_directory` where the user's own modules
@@ -46,15 +46,15 @@ class Worker(tune.Trainable):
     An error of the objective is a result, not a crash: the worker lives on for the next trial.
     """
 
-    def setup(self, config: dict[str, Any], job: Job | None = None) -> None:
+    def setup(self, config: dict[str, Any], shared: Shared | None = None) -> None:
         """Prepares the process once, then the first trial."""
-        assert job is not None, "tune.with_parameters gives the job"
-        self._job = job
-        os.chdir(job.working_directory)
-        if str(job.working_directory) not in sys.path:
-            sys.path.append(str(job.working_directory))
-        torch.set_num_threads(job.threads)
-        self._artifacts = Artifacts(job.folder)
+        assert shared is not None, "tune.with_parameters gives it"
+        self._shared = shared
+        os.chdir(shared.working_directory)
+        if str(shared.working_directory) not in sys.path:
+            sys.path.append(str(shared.working_directory))
+        torch.set_num_threads(shared.threads)
+        self._artifacts = Artifacts(shared.folder)
         self._reports: Iterator[Report] | None = None
         self._begin(config)
 
@@ -89,13 +89,13 @@ class Worker(tune.Trainable):
         self._best = math.inf
 
     def _start(self) -> Iterator[Report]:
-        spec = self._job.spec
-        dataset = datasets.load(spec.data, self._job.data_dir, spec.seed)
-        return self._job.objective(self._config, Context(spec, dataset, trial_seed(spec, self._number)))
+        spec = self._shared.spec
+        dataset = datasets.load(spec.data, self._shared.data_dir, spec.seed)
+        return self._shared.objective(self._config, Context(spec, dataset, trial_seed(spec, self._number)))
 
     def _store_if_best(self, report: Report) -> None:
-        sign = 1 if goal(self._job.spec) == "minimize" else -1
-        cost = sign * report.metrics[self._job.spec.objective.metric]
+        sign = 1 if goal(self._shared.spec) == "minimize" else -1
+        cost = sign * report.metrics[self._shared.spec.objective.metric]
         if cost < self._best:  # never true of NaN
             self._best = cost
             snapshot = report.snapshot()

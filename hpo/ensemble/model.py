@@ -51,7 +51,7 @@ class EnsembleModel:
 
     Args:
         folder: written by `write`.
-        device: where members run.
+        device: where members run; CUDA where this process sees a GPU, if None.
 
     Raises:
         DataError: the folder holds no ensemble, or a checkpoint does not fit.
@@ -65,7 +65,7 @@ class EnsembleModel:
         self.classes: tuple[str, ...] = tuple(document["classes"])
         channels, height, width = document["input_shape"]
         self.input_shape: tuple[int, int, int] = (channels, height, width)
-        self._device = device or torch.device("cpu")
+        self._device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._members = [_member(entry) for entry in document["members"]]
         self._combiner: Combiner = from_json(document["combiner"], len(self._members))
         self._networks = [self._network(folder, member) for member in self._members]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from hpo.artifacts import Split
 from hpo.ensemble.calibration import fit_temperature, temper
 from hpo.errors import StudyError
-from hpo.study import Study, TrialRecord
+from hpo.study import State, Study, TrialRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,8 @@ class Pool:
         for trial in study.leaderboard():
             if len(trials) == size:
                 break
+            if trial.state is State.RUNNING:  # its artifacts may change under our hands
+                continue
             array = _read(study, trial, "validation")
             if isinstance(array, str):
                 skipped.append(array)
@@ -57,8 +59,17 @@ class Pool:
         calibrated = np.stack([temper(*pair) for pair in zip(arrays, temperatures, strict=True)])
         return cls(study, tuple(trials), calibrated, labels, temperatures, tuple(skipped))
 
+    @property
+    def best(self) -> int:
+        """The place of the study's incumbent, or of the best candidate where its predictions are not stored."""
+        incumbent = self.study.best()
+        numbers = [trial.number for trial in self.trials]
+        return numbers.index(incumbent.number) if incumbent is not None and incumbent.number in numbers else 0
+
     def test_predictions(self, members: Sequence[int]) -> NDArray[np.float32]:
-        """The trials' own probabilities of the test rows, `(members, rows, classes)`; read once, after all is chosen.
+        """The members' calibrated probabilities of the test rows, `(members, rows, classes)`.
+
+        Read once, after everything is chosen.
 
         Raises:
             StudyError: a file is missing or corrupt.
@@ -68,7 +79,7 @@ class Pool:
             array = _read(self.study, self.trials[member], "test")
             if isinstance(array, str):
                 raise StudyError(array)
-            arrays.append(array)
+            arrays.append(temper(array, self.temperatures[member]))
         return np.stack(arrays)
 
 

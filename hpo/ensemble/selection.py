@@ -64,13 +64,22 @@ def choose(method: str, predictions: Probabilities, labels: NDArray[np.int64], t
     """
     check_method(method)
     names = list(METHODS) if method == "auto" else [method]
-    costs = {name: cross_validated(METHODS[name], predictions, labels, top) for name in names}
-    best = min(names, key=lambda name: costs[name])
+    costs = {}
+    for name in names:
+        try:
+            costs[name] = cross_validated(METHODS[name], predictions, labels, top)
+        except InputError:  # these rows are too few for this method
+            if method != "auto":
+                raise
+    best = min(costs, key=lambda name: costs[name])
     return Choice(best, METHODS[best](predictions, labels, top), costs)
 
 
 def cross_validated(method: Method, predictions: Probabilities, labels: NDArray[np.int64], top: int) -> float:
-    """The NLL of predictions for held-out rows, whose members and weights were chosen without these rows."""
+    """The NLL of predictions for held-out rows, whose members and weights were chosen without these rows.
+
+    (The candidates' temperatures, one number each, have seen all rows.)
+    """
     combined = np.empty(predictions.shape[1:], np.float32)
     for fitted, held_out in stratified_folds(labels, _FOLDS):
         combiner = method(predictions[:, fitted], labels[fitted], top)

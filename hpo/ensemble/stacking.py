@@ -8,6 +8,7 @@ from sklearn.model_selection import cross_val_predict
 from hpo.ensemble.combiner import Probabilities, Stack, stack_features
 from hpo.ensemble.folds import stratified_folds
 from hpo.ensemble.voting import best_members
+from hpo.errors import InputError
 
 _STRENGTHS = (0.001, 0.01, 0.1)
 """Inverse regularization; the one with the best cross-fitted likelihood is taken."""
@@ -23,7 +24,12 @@ def stacking(predictions: Probabilities, labels: NDArray[np.int64], top: int) ->
         predictions: `(candidates, rows, classes)`.
         labels: `(rows,)`.
         top: how many members.
+
+    Raises:
+        InputError: there are too few rows of a class.
     """
+    if len(np.unique(labels)) < 2 or min(np.unique(labels, return_counts=True)[1]) < 2:
+        raise InputError("stacking needs validation rows of two classes, and two of each; use greedy or voting")
     members = best_members(predictions, labels, top)
     features = stack_features(predictions[list(members)])
     strength = _best_strength(features, labels)

@@ -70,20 +70,29 @@ def build(model: Named, input_shape: InputShape, outputs: int) -> "Standardized"
     Raises:
         ValueError: a setting breaks a rule of the model.
     """
+    import torch
+    from torch.nn.parameter import is_lazy
+
     from hpo.models.standardize import Standardize, Standardized
 
     network = MODELS.load(model.name)(input_shape, outputs, **model.settings)
+    if any(is_lazy(parameter) for parameter in network.parameters()):
+        network.eval()(torch.zeros(2, *input_shape))  # lazy layers take their shape from the first images
+        network.train()
     return Standardized(Standardize(channels=input_shape[0]), network)
 
 
 def source(name: str) -> Path | None:
-    """The file or package folder of a user's own model, which must travel with an ensemble; None for ours."""
+    """The file or folder of a user's own model, which must travel with an ensemble; None for what is installed."""
     if ":" not in name:
         return None
     MODELS.load(name)
     top = sys.modules[name.partition(":")[0].partition(".")[0]]
-    file = Path(str(top.__file__))
-    return file.parent if file.name == "__init__.py" else file
+    if top.__file__ is None:  # a folder without an __init__.py
+        return Path(next(iter(top.__path__)))
+    file = Path(top.__file__)
+    path = file.parent if file.name == "__init__.py" else file
+    return None if "site-packages" in path.parts else path
 
 
 def place(module: "nn.Module", device: "torch.device") -> "nn.Module":
@@ -108,13 +117,29 @@ def try_build(spec: StudySpec, input_shape: InputShape, outputs: int) -> Iterabl
 def _refusals(spec: StudySpec, key: tuple[str, ...], input_shape: InputShape, outputs: int) -> Iterable[Problem]:
     import torch
 
+    name = spec.model.name
     try:
-        with torch.device("meta"):
-            module = build(spec.model, input_shape, outputs)
-            result = module.eval()(torch.empty(2, *input_shape))
+        try:
+            module, result = _forward(spec.model, input_shape, outputs, "meta")
+        except Exception:  # some models look at values while they are built, which "meta" does not have
+            module, result = _forward(spec.model, input_shape, outputs, "cpu")
     except Exception as error:  # a user's model may raise anything
-        yield Problem(key, f"model '{spec.model.name}' refuses {spec.model.settings}: {error}")
+        yield Problem(key, f"model '{name}' refuses {spec.model.settings}: {str(error).splitlines()[0]:.300}")
         return
-    if tuple(result.shape) != (2, outputs):
+    if not isinstance(result, torch.Tensor):
+        yield Problem(
+            key, f"model '{name}' must give a tensor (n, {outputs}) for n images, got {type(result).__name__}"
+        )
+    elif tuple(result.shape) != (2, outputs):
         shape = tuple(result.shape)
-        yield Problem(key, f"model '{spec.model.name}' must give (n, {outputs}) for n images, got {shape} for 2")
+        yield Problem(key, f"model '{name}' must give (n, {outputs}) for n images, got {shape} for 2")
+    elif not any(parameter.dtype == torch.float32 for parameter in module.parameters()):
+        yield Problem(key, f"model '{name}' must have parameters of float32; precision is `training.precision`")
+
+
+def _forward(model: Named, input_shape: InputShape, outputs: int, device: str) -> tuple["nn.Module", object]:
+    import torch
+
+    with torch.device(device), torch.random.fork_rng(), torch.no_grad():
+        module = build(model, input_shape, outputs).eval()
+        return module, module(torch.zeros(2, *input_shape))

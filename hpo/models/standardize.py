@@ -5,6 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+_IMAGES_AT_ONCE = 1000
+
 
 class Standardize(nn.Module):
     """Images `(n, c, h, w)` in 0..255 to zero mean and unit variance per channel of the training images."""
@@ -17,9 +19,8 @@ class Standardize(nn.Module):
         self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
         self.register_buffer("std", torch.ones(1, channels, 1, 1))
 
-    def fit(self, images: NDArray[np.uint8]) -> None:
-        """Takes mean and standard deviation from training images `(n, h, w, c)`."""
-        mean, std = moments(images)
+    def fit(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> None:
+        """Takes the mean and the standard deviation of each channel, as `moments` gives them."""
         self.mean.copy_(torch.as_tensor(mean, dtype=torch.float32).view_as(self.mean))
         self.std.copy_(torch.as_tensor(std, dtype=torch.float32).view_as(self.std))
 
@@ -45,10 +46,13 @@ class Standardized(nn.Module):
 def moments(images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation per channel of images `(n, h, w, c)`; a constant channel gets 1.
 
-    Counts the 256 values of each channel: exact, and no float copy of the images is made.
+    Counts the 256 values of each channel, image by image: exact, and no wider copy of all images is made.
     """
     values = np.arange(256, dtype=np.float64)
-    counts = np.stack([np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[-1])])
+    counts = np.zeros((images.shape[-1], 256), dtype=np.int64)
+    for part in np.array_split(images, max(1, len(images) // _IMAGES_AT_ONCE)):
+        for channel in range(images.shape[-1]):
+            counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
     shares = counts / counts.sum(axis=1, keepdims=True)
     mean = shares @ values
     std = np.sqrt(np.maximum(shares @ values**2 - mean**2, 0))

@@ -10,6 +10,7 @@ import optuna
 
 from hpo.errors import InputError, Problem
 from hpo.registry import Registry
+from hpo.space import Space
 from hpo.spec import StudySpec
 
 SAMPLERS = Registry(
@@ -22,14 +23,26 @@ def check(spec: StudySpec) -> Iterable[Problem]:
     """Problems with the sampler that the spec names and with its settings: it is built once, to see."""
     try:
         sampler = build(spec, finished=0)
+        if not isinstance(sampler, optuna.samplers.BaseSampler):
+            yield Problem(("sampler", "name"), f"'{spec.sampler.name}' is not an optuna.samplers.BaseSampler")
     except InputError as error:
         yield Problem(("sampler", "name"), str(error))
-        return
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # whatever a user's sampler raises
         yield Problem(("sampler",), f"sampler '{spec.sampler.name}' refuses {spec.sampler.settings}: {error}")
-        return
-    if not isinstance(sampler, optuna.samplers.BaseSampler):
-        yield Problem(("sampler", "name"), f"'{spec.sampler.name}' is not an optuna.samplers.BaseSampler")
+
+
+def try_proposal(spec: StudySpec) -> Iterable[Problem]:
+    """Lets the sampler propose one config, into no study: some settings fail only when they are used."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        Space.of(spec).suggest(optuna.create_study(sampler=build(spec, finished=0)).ask())
+    except Exception as error:  # whatever a user's sampler raises
+        yield Problem(
+            ("sampler",), f"sampler '{spec.sampler.name}' cannot propose with {spec.sampler.settings}: {error}"
+        )
+    finally:
+        optuna.logging.set_verbosity(verbosity)
 
 
 def build(spec: StudySpec, finished: int) -> optuna.samplers.BaseSampler:

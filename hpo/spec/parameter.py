@@ -8,6 +8,9 @@ from pydantic import Field, field_validator, model_validator
 
 from hpo.spec.section import Scalar, Section
 
+_LARGEST = 1e15
+"""Beyond it neighbouring whole numbers are the same float."""
+
 
 class Parameter(Section):
     """One thing that is searched: a range with inclusive bounds, or a list of values.
@@ -53,8 +56,10 @@ class Parameter(Section):
     def _check_range(self) -> None:
         if self.min is None or self.max is None:
             raise ValueError("give 'min' and 'max' for a range, or 'values' for a list")
-        if not (math.isfinite(self.min) and math.isfinite(self.max)):
-            raise ValueError(f"bounds must be finite, got min {self.min} and max {self.max}")
+        if max(abs(self.min), abs(self.max)) > _LARGEST:
+            raise ValueError(
+                f"bounds must be within {_LARGEST:g} of zero, got min {self.min:.6g} and max {self.max:.6g}"
+            )
         if self.min > self.max:
             raise ValueError(f"min must not be above max, got min {self.min} and max {self.max}")
         if self.log and self.min <= 0:
@@ -74,6 +79,8 @@ class Parameter(Section):
         if step <= 0:
             raise ValueError(f"step must be above 0, got {step}")
         steps = (self.max - self.min) / step
+        if steps > _LARGEST:
+            raise ValueError(f"step is too small for its range, got {step}")
         if not math.isclose(steps, round(steps), abs_tol=1e-9):
             raise ValueError(
                 f"max must be min plus a multiple of step, got min {self.min}, max {self.max}, step {step}"
@@ -82,7 +89,7 @@ class Parameter(Section):
     def contains(self, value: Any) -> bool:
         """Whether `value` is one that this parameter can take."""
         if self.values is not None:
-            return any(type(value) is type(item) and value == item for item in self.values)
+            return any(isinstance(value, bool) == isinstance(item, bool) and value == item for item in self.values)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         assert self.min is not None and self.max is not None

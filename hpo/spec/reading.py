@@ -34,6 +34,9 @@ class Source:
 
     def place(self, key: tuple[str, ...]) -> str:
         """`file:line` of the key, or of the closest key above it that was written."""
+        for name in self.overridden:
+            if name == ".".join(key) or name.startswith(".".join(key) + "."):
+                return f"--set {name}"
         for length in range(len(key), 0, -1):
             if ".".join(key[:length]) in self.overridden:
                 return f"--set {'.'.join(key[:length])}"
@@ -145,7 +148,8 @@ def _read(space: str | Path | Mapping[str, Any] | StudySpec) -> tuple[dict[str, 
 def _collect_lines(node: Any, path: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> None:
     if isinstance(node, CommentedMap):
         for key, value in node.items():
-            lines[(*path, str(key))] = node.lc.key(key)[0] + 1
+            if key in (node.lc.data or {}):  # what a merge key brings in has no place of its own
+                lines[(*path, str(key))] = node.lc.key(key)[0] + 1
             _collect_lines(value, (*path, str(key)), lines)
     elif isinstance(node, CommentedSeq):
         for index, value in enumerate(node):

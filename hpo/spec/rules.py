@@ -28,16 +28,24 @@ _NOT_SEARCHABLE = {
 }
 
 
+_UNION_MEMBERS = ("bool", "int", "float", "str")
+
+
 def in_our_words(detail: Any) -> Problem:
     """One of pydantic's errors as a problem."""
     key = tuple(str(part) for part in detail["loc"])
     kind, value = detail["type"], detail["input"]
+    if key[-1] in _UNION_MEMBERS and key[0] == "parameters":  # one error a member of the union; all become the same one
+        one_of = "a finite number" if key[2] in ("min", "max", "step") else "a number, a text, true, false or null"
+        return Problem(key[:-1], f"must be {one_of}, got {value!r:.80}")
     if kind == "extra_forbidden":
         return Problem(key, f"unknown key.{did_you_mean(key[-1], _known_keys(key[:-1]))}")
     if kind == "missing":
         return Problem(key, "is required")
     if kind == "value_error":
         return Problem(key, str(detail["ctx"]["error"]))
+    if kind in ("dict_type", "model_type", "mapping_type"):
+        return Problem(key, f"must be a mapping such as {{name: value}}, got {value!r:.80}")
     if kind == "string_pattern_mismatch":
         return Problem(
             key, f"must be letters, digits, '.', '_' and '-', beginning with a letter or digit, got {value!r}"

@@ -20,7 +20,7 @@ Augmentation = Literal["random_crop", "horizontal_flip", "cutout", "mixup"]
 class Section(BaseModel):
     """A mapping of the YAML in which unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class Named(Section):
@@ -51,7 +51,10 @@ class DataSettings(Section):
     @field_validator("path")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
-        return None if value is None else str(Path(value).expanduser().resolve())
+        try:
+            return None if value is None else str(Path(value).expanduser().resolve())
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ValueError(f"is not a path: {error}") from None
 
 
 class TrainingSettings(Section):
@@ -88,7 +91,7 @@ class ObjectiveSettings(Section):
 
 
 class Budget(Section):
-    """The limit of the whole study."""
+    """The limits: trials of the whole study, seconds of one search."""
 
     trials: Annotated[int, Field(ge=1)] = 32
     time_limit: Annotated[float, Field(gt=0)] | None = None
@@ -102,7 +105,7 @@ class Budget(Section):
 class Resources(Section):
     """What one trial gets; `gpu: auto` is one GPU where the machine or cluster has any."""
 
-    cpu: Annotated[float, Field(gt=0)] = 1
+    cpu: Annotated[float, Field(ge=0.01)] = 1
     gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
 
     @field_validator("gpu", mode="wrap")

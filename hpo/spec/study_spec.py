@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
 from hpo.spec.parameter import Parameter
 from hpo.spec.section import (
@@ -41,10 +41,27 @@ class StudySpec(Section):
     resources: Resources = Resources()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
-    @field_validator("sampler", "scheduler", "model", mode="before")
+    @field_validator("sampler", "scheduler", "model", "data", mode="before")
     @classmethod
     def _a_name_alone(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _a_metric_alone(cls, value: Any) -> Any:
+        return {"metric": value} if isinstance(value, str) else value
+
+    @field_validator("sampler", "scheduler", mode="before")
+    @classmethod
+    def _settings_alone(cls, value: Any, info: ValidationInfo) -> Any:
+        default = {"sampler": "tpe", "scheduler": "asha"}[str(info.field_name)]
+        return {"name": default, **value} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _a_gpu_for_cuda(self) -> Self:
+        if self.training.device == "cuda" and self.resources.gpu == 0:
+            raise ValueError("training.device is cuda, but resources.gpu is 0; give a trial a share of a GPU")
+        return self
 
     def apply(self, config: Mapping[str, Any]) -> Self:
         """This spec with the parameters of `config` set to their values.

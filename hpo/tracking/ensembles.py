@@ -1,6 +1,8 @@
 """An ensemble as an MLflow run under its study, with a model that loads and serves anywhere."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,18 @@ from mlflow.types.schema import Schema, TensorSpec
 from numpy.typing import NDArray
 
 from hpo.study import Study
-from hpo.tracking.store import KIND_TAG, STUDY_ID_TAG, TRIAL_TAG, connect, start_study_run, study_tags, tracking_uri
+from hpo.tracking.store import (
+    KIND_TAG,
+    STUDY_ID_TAG,
+    TRIAL_TAG,
+    connect,
+    start_study_run,
+    study_run,
+    study_tags,
+    tracking_uri,
+)
 
+_URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _PACKAGE = Path(__file__).parents[1]
 """Goes with the model, so that it loads where `hpo` is not installed."""
 
@@ -48,15 +60,13 @@ def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
         mlflow.exceptions.MlflowException: MLflow could not be reached or refused.
     """
     client, experiment_id = connect(storage)
-    parent = start_study_run(client, experiment_id, study)
-    client.set_terminated(parent)
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(tracking_uri(storage))
-    try:
+    known = study_run(client, experiment_id, study)
+    parent = known.info.run_id if known else start_study_run(client, experiment_id, study)
+    with _tracking_to(tracking_uri(storage)):
         tags = {**study_tags(study, "ensemble"), "mlflow.parentRunId": parent, "method": record.method}
         tags |= _member_runs(client, experiment_id, study, record)
         run = client.create_run(experiment_id, tags=tags, run_name=record.name)
-        with mlflow.start_run(run_id=run.info.run_id):
+        with mlflow.start_run(run_id=run.info.run_id, nested=True):
             mlflow.log_params({f"weight.trial-{m['trial']}": m["weight"] for m in record.members})
             mlflow.log_metrics(dict(record.metrics))
             mlflow.pyfunc.log_model(
@@ -69,8 +79,17 @@ def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
                 pip_requirements=_requirements(),
             )
         return str(run.info.run_id)
+
+
+@contextmanager
+def _tracking_to(uri: str) -> Iterator[None]:
+    """Points MLflow's global functions at a store for a while; they keep it in the environment, which is put back."""
+    before = os.environ.get(_URI_VARIABLE)
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
     finally:
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None, undeclared, unsets it
 
 
 def _member_runs(

@@ -8,11 +8,13 @@ from functools import lru_cache, partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hpo import models
 from hpo.datasets import Dataset, Examples
+from hpo.models.standardize import moments
 from hpo.spec import Config, DataSettings
 from hpo.tasks import GOALS, classification
 from hpo.training.augmentation import Augmentation, mixup
@@ -46,7 +48,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     precision = autocast(device, training.precision)
 
     model = models.build(spec.model, dataset.input_shape, len(dataset.classes))
-    model.standardize.fit(dataset.train.images)
+    model.standardize.fit(*_moments(dataset))
     models.place(model, device)
 
     batches = Batches(dataset, spec.data, training.batch_size, device, model.standardize.mean, context.seed)
@@ -117,6 +119,11 @@ class Batches:
                 targets = functional.one_hot(targets, self._classes).float()
                 images, targets = mixup(images, targets, share, self._generator)
             yield images, targets
+
+
+@lru_cache(maxsize=1)  # the same for every trial of a study
+def _moments(dataset: Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return moments(dataset.train.images)
 
 
 @lru_cache(maxsize=1)  # a warm worker keeps its study's images on the device

@@ -60,7 +60,13 @@ def broken(change: dict[str, Any]) -> dict[str, Any]:
         ({"y_train": np.arange(60) % 3 - 1}, "train: labels out of range"),
         ({"x_test": np.zeros((30, 9, 8), np.uint8)}, "they must have one shape"),
         ({"x_train": np.array([{}] * 60, dtype=object)}, "cannot be read as .npz"),
-        ({"x_train": np.zeros((0, 8, 8), np.uint8), "y_train": np.zeros(0, int)}, "one class only"),
+        ({"x_train": np.zeros((0, 8, 8), np.uint8), "y_train": np.zeros(0, int)}, "y_train is empty"),
+        (
+            {"y_train": np.append(np.arange(59) % 3, 10**9)},
+            "labels up to 1000000000 in 60 rows, which",
+        ),
+        ({"x_train": np.zeros((60, 0, 8), np.uint8)}, "images are empty"),
+        ({"class_names": np.array(["cat", "cat", "dog"])}, "class_names has a name twice"),
         ({"class_names": np.array(["cat", "dog"])}, "must be 0 to 1, got 2"),
     ],
 )

@@ -79,7 +79,7 @@ class Witness:
 def search(document: dict[str, Any], objective: Any, trials: int, **arguments: Any) -> Study:
     study = Study.create(Path("studies"), spec.load(document), facts())
     study.use(samplers.build(study.spec, 0))
-    engine.run(study, objective, trials=trials, data_dir=Path("data"), **arguments)
+    engine.run(study, objective, resources=study.spec.resources, trials=trials, data_dir=Path("data"), **arguments)
     return study
 
 

@@ -82,6 +82,43 @@ def test_a_model_with_the_wrong_output_is_refused(
     assert "must give (n, 3) for n images, got (2, 7)" in problem.message
 
 
+ODD_MODELS = """
+import torch
+from torch import nn
+
+def looks(input_shape, outputs, *, width=3):
+    [x.item() for x in torch.linspace(0, 0.1, width)]
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(outputs))
+
+class Pair(nn.Module):
+    def forward(self, images):
+        return images, images
+
+def pair(input_shape, outputs):
+    return Pair()
+
+def half(input_shape, outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, outputs)).bfloat16()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("looks", None), ("pair", "must give a tensor (n, 3) for n images, got tuple"), ("half", "float32")],
+)
+def test_odd_models_are_taken_or_refused_with_a_reason(
+    document: dict[str, Any], tmp_path: Any, name: str, message: str | None
+) -> None:
+    (tmp_path / "odd_models.py").write_text(ODD_MODELS)
+    document["model"], document["parameters"] = {"name": f"odd_models:{name}"}, {}
+    problems = list(models.try_build(spec.load(document), (1, 8, 8), 3))
+    if message is None:
+        assert problems == []
+        assert models.build(Named(name=f"odd_models:{name}"), (1, 8, 8), 3)(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
+    else:
+        assert message in problems[0].message
+
+
 @given(st.integers(0, 100), st.integers(1, 3))
 def test_moments_are_those_of_the_pixels(seed: int, channels: int) -> None:
     images = np.random.default_rng(seed).integers(0, 256, (5, 4, 3, channels), dtype=np.uint8)
