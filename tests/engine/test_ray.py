@@ -114,6 +114,7 @@ def test_what_asha_stopped_is_pruned_with_its_steps_and_the_rest_is_complete(doc
 def test_errors_divergence_and_early_ends_are_recorded_as_such(document: dict[str, Any]) -> None:
     document["parameters"]["model.width"] = {"values": [8, 14, 20, 30]}
     document["sampler"] = {"name": "optuna.samplers:BruteForceSampler"}
+    document["resources"] = {"cpu": 0.5, "gpu": 0.5}
     del document["parameters"]["optimizer.lr"]
     document["scheduler"] = "none"
     study = search(document, troubled, trials=9)  # the sampler ends the search after four
@@ -130,7 +131,9 @@ def test_errors_divergence_and_early_ends_are_recorded_as_such(document: dict[st
 
 def test_a_dead_worker_is_a_failed_trial_and_the_search_goes_on(document: dict[str, Any]) -> None:
     document["scheduler"] = "none"
-    study = search(document, dying, trials=2)
+    witness = Witness()
+    study = search(document, dying, trials=2, concurrency=1, observers=[witness])
+    assert [event for event, _ in witness.events] == ["started", "epoch 1", "failed"] * 2  # one at a time
     assert [trial.state for trial in study.trials()] == [State.FAILED, State.FAILED]
     assert "worker process died" in (study.trial(0).reason or "")
     assert study.trial(0).epoch == 1
@@ -140,28 +143,16 @@ def test_the_time_limit_stops_trials_and_keeps_them(document: dict[str, Any]) ->
     document["training"]["epochs"] = 100
     document["scheduler"] = "none"
     started = time.monotonic()
-    study = search(document, slow, trials=50, deadline=started + 12)
-    assert time.monotonic() - started < 24
+    study = search(document, slow, trials=50, deadline=started + 25)
+    assert time.monotonic() - started < 45
     assert {trial.state for trial in study.trials()} <= {State.PRUNED, State.FAILED}
     kept = [trial for trial in study.trials() if trial.state is State.PRUNED]
     assert kept and all(trial.reason == "stopped by the time limit" and trial.epoch < 100 for trial in kept)
     assert all(trial.reason == INTERRUPTED.reason for trial in study.trials() if trial.state is State.FAILED)
 
 
-def test_one_at_a_time_is_one_at_a_time(document: dict[str, Any]) -> None:
-    witness = Witness()
-    search(document, curve, trials=4, concurrency=1, observers=[witness])
-    running = 0
-    for event, _ in witness.events:
-        running += (event == "started") - (event in ("complete", "pruned", "failed"))
-        assert running <= 1
-
-
-def test_trials_are_placed_on_fractions_of_a_gpu(document: dict[str, Any]) -> None:
+def test_auto_is_one_gpu_where_there_is_any() -> None:
     assert engine.trial_resources(Resources(gpu="auto")) == {"cpu": 1, "gpu": 1}
-    document["resources"] = {"cpu": 0.5, "gpu": 0.5}
-    study = search(document, curve, trials=3)
-    assert len(study.trials()) == 3 and all(trial.state is not State.FAILED for trial in study.trials())
 
 
 @pytest.mark.parametrize(
