@@ -13,6 +13,8 @@ from hpo.errors import InputError
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of an error message: ` Did you mean 'x'?`, or the known words where none is close."""
     names = sorted(known)
+    if not names:
+        return ""
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     if close:
         return f" Did you mean '{close[0]}'?"

@@ -18,7 +18,7 @@ from ray.tune.stopper import Stopper
 from hpo import schedulers
 from hpo.engine.recorder import Live, Recorder, RecordingScheduler, StudySearcher
 from hpo.engine.worker import Shared, Worker
-from hpo.errors import ResourceError
+from hpo.errors import HpoError, ResourceError
 from hpo.spec import Resources
 from hpo.study import Observer, Study
 from hpo.training import Objective
@@ -67,6 +67,7 @@ def run(
 
     Raises:
         ResourceError: no node of the cluster has what one trial asks for.
+        HpoError: Ray Tune failed, or a sampler or scheduler raised.
     """
     recorder = Recorder(study, observers)
     with cluster(), tempfile.TemporaryDirectory(prefix="hpo-") as scratch, _interruptions() as interrupted:
@@ -101,6 +102,9 @@ def run(
         )
         try:
             tuner.fit()
+        except Exception as error:  # Tune, or a user's sampler or scheduler in it, may raise anything
+            reason = (str(error) or type(error).__name__).strip().splitlines()[-1]
+            raise HpoError(f"the search ended early, what is done is kept: {type(error).__name__}: {reason}") from error
         finally:
             timed_out = deadline is not None and time.monotonic() >= deadline and not interrupted.is_set()
             recorder.close(reason="stopped by the time limit" if timed_out else None)

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from optuna.trial import TrialState
 
 import hpo
 from hpo import samplers, spec
 from hpo.engine import ray as engine
-from hpo.errors import ResourceError
+from hpo.errors import HpoError, ResourceError
 from hpo.spec import Config, Resources
 from hpo.study import INTERRUPTED, Metrics, State, Study, TrialRecord
 from hpo.training import Context, Report
@@ -149,6 +150,18 @@ def test_the_time_limit_stops_trials_and_keeps_them(document: dict[str, Any]) ->
     kept = [trial for trial in study.trials() if trial.state is State.PRUNED]
     assert kept and all(trial.reason == "stopped by the time limit" and trial.epoch < 100 for trial in kept)
     assert all(trial.reason == INTERRUPTED.reason for trial in study.trials() if trial.state is State.FAILED)
+
+
+def test_a_sampler_that_fails_ends_the_search_with_its_reason(document: dict[str, Any]) -> None:
+    class Failing(optuna.samplers.RandomSampler):
+        def sample_independent(self, *arguments: Any) -> Any:
+            raise ValueError("out of ideas")
+
+    document["optimizer"].pop("lr")  # trial 0 has no default for it
+    study = Study.create(Path("studies"), spec.load(document), facts())
+    study.use(Failing())
+    with pytest.raises(HpoError, match="the search ended early, what is done is kept: ValueError: out of ideas"):
+        engine.run(study, curve, resources=study.spec.resources, trials=3, data_dir=Path("data"))
 
 
 def test_auto_is_one_gpu_where_there_is_any() -> None:
