@@ -124,7 +124,8 @@ def _refusals(spec: StudySpec, key: tuple[str, ...], input_shape: InputShape, ou
         except Exception:  # some models look at values while they are built, which "meta" does not have
             module, result = _forward(spec.model, input_shape, outputs, "cpu")
     except Exception as error:  # a user's model may raise anything
-        yield Problem(key, f"model '{name}' refuses {spec.model.settings}: {str(error).splitlines()[0]:.300}")
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        yield Problem(key, f"model '{name}' refuses {spec.model.settings}: {reason:.300}")
         return
     if not isinstance(result, torch.Tensor):
         yield Problem(
