@@ -47,13 +47,7 @@ def validate(space: Space, overrides: Mapping[str, Any] | None = None) -> StudyS
         SpecError: with every problem found, each with its file and line.
         DataError: the data cannot be used.
     """
-
-    def on_data(spec: StudySpec) -> Iterable[Problem]:
-        yield from samplers.try_proposal(spec)
-        if spec.data.name not in datasets.DOWNLOADED:
-            yield from _model_problems(spec, Path("data"))
-
-    return specs.load(space, overrides, CHECKS, on_data)
+    return specs.load(space, overrides, CHECKS, partial(_last_problems, data_dir=Path("data"), download=False))
 
 
 def search(
@@ -97,7 +91,9 @@ def search(
     arguments = {"study": study, "budget.trials": trials, "budget.time_limit": time_limit, "seed": seed}
     given = {name: value for name, value in arguments.items() if value is not None}
     storage, data_dir = Path(storage), Path(data_dir)
-    spec = specs.load(space, {**(overrides or {}), **given}, CHECKS, partial(_last_problems, data_dir=data_dir))
+    spec = specs.load(
+        space, {**(overrides or {}), **given}, CHECKS, partial(_last_problems, data_dir=data_dir, download=True)
+    )
 
     from hpo.engine import ray as engine
     from hpo.report.progress import Progress
@@ -114,7 +110,9 @@ def search(
         engine.trial_resources(spec.resources)  # nothing is made on disk for a search that could never start
         opened = _open_or_create(spec, storage, data_dir)
         with opened.searching():
-            left = max(1, spec.budget.trials - opened.spent())
+            left = spec.budget.trials - opened.spent()
+            if left <= 0:  # another search ran them while this one was starting
+                return SearchResult(opened, time.monotonic() - started, interrupted=False)
             opened.use(samplers.build(spec, len(opened.trials())))
             limit = spec.budget.time_limit
             with Tracker(opened, storage) as tracker, Progress(opened, left, limit, console) as progress:
@@ -276,16 +274,12 @@ def _already_spent(spec: StudySpec, storage: Path, data_dir: Path) -> Study | No
     return study if study.spent() >= spec.budget.trials else None
 
 
-def _last_problems(spec: StudySpec, data_dir: Path) -> Iterable[Problem]:
-    """What shows only when the sampler proposes and the model meets the data."""
+def _last_problems(spec: StudySpec, data_dir: Path, download: bool) -> Iterable[Problem]:
+    """What shows only when the sampler proposes and the model meets the data, where they may be fetched for that."""
     yield from samplers.try_proposal(spec)
-    yield from _model_problems(spec, data_dir)
-
-
-def _model_problems(spec: StudySpec, data_dir: Path) -> Iterable[Problem]:
-    """What the model refuses on the search's data."""
-    dataset = datasets.load(spec.data, data_dir, spec.seed)
-    return models.try_build(spec, dataset.input_shape, len(dataset.classes))
+    if download or spec.data.name not in datasets.DOWNLOADED:
+        dataset = datasets.load(spec.data, data_dir, spec.seed)
+        yield from models.try_build(spec, dataset.input_shape, len(dataset.classes))
 
 
 def _ensemble_name(study: Study, wanted: str | None) -> str:

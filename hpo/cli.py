@@ -301,8 +301,8 @@ def trials(study: str | None, storage: str, output: str) -> None:
         return
     _say(trials_table(opened, records, opened.name))
     for record in records:
-        if record.state.value == "failed" and record.reason:
-            _say(f"trial {record.number} failed: {record.reason.strip().splitlines()[-1]}")
+        if record.state.value == "failed" and record.cause:
+            _say(f"trial {record.number} failed: {record.cause}")
 
 
 @commands.command(short_help="Show the best trial.")

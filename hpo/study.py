@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
@@ -67,8 +66,6 @@ class TrialRecord:
     metric: str
     goal: tasks.Goal
     reason: str | None = None
-    started: datetime | None = None
-    ended: datetime | None = None
 
     @property
     def epoch(self) -> int:
@@ -78,14 +75,22 @@ class TrialRecord:
     @property
     def best_epoch(self) -> int | None:
         """The earliest epoch with the best finite value of the objective; what the trial's artifacts come from."""
-        sign = 1 if self.goal == "minimize" else -1
-        finite = [(sign * value, epoch) for epoch in self.reports if math.isfinite(value := self._value_at(epoch))]
+        finite = [
+            (tasks.cost(self.goal, value), epoch)
+            for epoch in self.reports
+            if math.isfinite(value := self._value_at(epoch))
+        ]
         return min(finite)[1] if finite else None
 
     @property
     def value(self) -> float | None:
         """The objective at the best epoch; None without a finite report."""
         return None if self.best_epoch is None else self._value_at(self.best_epoch)
+
+    @property
+    def cause(self) -> str | None:
+        """The last line of the reason, which is where a traceback names its error."""
+        return self.reason.strip().splitlines()[-1] if self.reason else None
 
     def to_json(self) -> dict[str, Any]:
         """As `hpo trials --format json` prints it; JSON has no NaN, so that is None."""
@@ -273,8 +278,7 @@ class Study:
 
     def leaderboard(self) -> list[TrialRecord]:
         """Trials with a finite value, the best first; ties go to the older one."""
-        sign = 1 if self.goal == "minimize" else -1
-        ranked = [(sign * trial.value, trial.number, trial) for trial in self.trials() if trial.value is not None]
+        ranked = [(tasks.cost(self.goal, t.value), t.number, t) for t in self.trials() if t.value is not None]
         return [trial for *_, trial in sorted(ranked, key=lambda row: row[:2])]
 
     def best(self) -> TrialRecord | None:
@@ -359,8 +363,6 @@ class Study:
             metric=self.spec.objective.metric,
             goal=self.goal,
             reason=trial.user_attrs.get("reason"),
-            started=trial.datetime_start,
-            ended=trial.datetime_complete,
         )
 
 

@@ -2,7 +2,6 @@
 
 import math
 import os
-import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from hpo.artifacts import Artifacts
 from hpo.schedulers import RESOURCE
 from hpo.spec import StudySpec
 from hpo.study import trial_seed
-from hpo.tasks import goal
+from hpo.tasks import cost, goal
 from hpo.training import Context, Objective, Report
 
 METRICS, ERROR, DONE = "metrics", "error", "done"
@@ -50,9 +49,7 @@ class Worker(tune.Trainable):
         """Prepares the process once, then the first trial."""
         assert shared is not None, "tune.with_parameters gives it"
         self._shared = shared
-        os.chdir(shared.working_directory)
-        if str(shared.working_directory) not in sys.path:
-            sys.path.append(str(shared.working_directory))
+        os.chdir(shared.working_directory)  # where plug-ins by `module:attribute` are looked for
         torch.set_num_threads(shared.threads)
         self._artifacts = Artifacts(shared.folder)
         self._reports: Iterator[Report] | None = None
@@ -94,10 +91,10 @@ class Worker(tune.Trainable):
         return self._shared.objective(self._config, Context(spec, dataset, trial_seed(spec, self._number)))
 
     def _store_if_best(self, report: Report) -> None:
-        sign = 1 if goal(self._shared.spec) == "minimize" else -1
-        cost = sign * report.metrics[self._shared.spec.objective.metric]
-        if cost < self._best:  # never true of NaN
-            self._best = cost
+        spec = self._shared.spec
+        value = cost(goal(spec), report.metrics[spec.objective.metric])
+        if value < self._best:  # never true of NaN
+            self._best = value
             snapshot = report.snapshot()
             self._artifacts.write(self._number, report.epoch, snapshot.weights, snapshot.predictions)
 

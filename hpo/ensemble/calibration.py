@@ -10,8 +10,8 @@ from scipy.optimize import minimize_scalar
 
 from hpo.ensemble.combiner import Probabilities
 from hpo.ensemble.score import nll, true_class
+from hpo.tasks import SMALLEST_PROBABILITY
 
-_SMALLEST_PROBABILITY = 1e-7
 _LOG_RANGE = (-3.0, 3.0)
 """Natural logarithms of the temperatures that are tried."""
 
@@ -33,7 +33,7 @@ def fit_temperature(probabilities: Probabilities, labels: NDArray[np.int64]) -> 
 
 def temper(probabilities: Probabilities, temperature: float) -> Probabilities:
     """Softmax of the logarithms of probabilities `(rows, classes)` over a temperature; above 1 they are less sure."""
-    logs = np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY)) / temperature
+    logs = np.log(np.maximum(probabilities, SMALLEST_PROBABILITY)) / temperature
     exponents = np.exp(logs - logs.max(axis=1, keepdims=True))
     result: Probabilities = (exponents / exponents.sum(axis=1, keepdims=True)).astype(np.float32)
     return result

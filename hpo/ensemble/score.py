@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.ensemble.combiner import Probabilities
-
-_SMALLEST_PROBABILITY = 1e-7
-"""As in `hpo.tasks.classification`: float16 has zeros."""
+from hpo.tasks import SMALLEST_PROBABILITY
 
 
 def true_class(predictions: Probabilities, labels: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -21,5 +19,5 @@ def true_class(predictions: Probabilities, labels: NDArray[np.int64]) -> NDArray
 
 def nll(own: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean negative log-likelihood in nats, over the last axis of what `true_class` gives; inf where not finite."""
-    costs = -np.log(np.maximum(own, _SMALLEST_PROBABILITY)).mean(axis=-1)
+    costs = -np.log(np.maximum(own, SMALLEST_PROBABILITY)).mean(axis=-1)
     return np.where(np.isfinite(costs), costs, np.inf)

@@ -7,6 +7,7 @@ from sklearn.model_selection import cross_val_predict
 
 from hpo.ensemble.combiner import Probabilities, Stack, stack_features
 from hpo.ensemble.folds import stratified_folds
+from hpo.ensemble.score import nll, true_class
 from hpo.ensemble.voting import best_members
 from hpo.errors import InputError
 
@@ -44,7 +45,7 @@ def _best_strength(features: NDArray[np.float64], labels: NDArray[np.int64]) -> 
 
     def cost(strength: float) -> float:
         fitted = cross_val_predict(_regression(strength), features, labels, cv=folds, method="predict_proba")
-        return float(-np.log(np.maximum(fitted[np.arange(len(labels)), places], 1e-7)).mean())
+        return float(nll(true_class(fitted, places)))
 
     return min(_STRENGTHS, key=cost)
 

@@ -75,8 +75,8 @@ class Progress:
         metric = self._study.spec.objective.metric
         value = "no value" if trial.value is None else f"{metric} {trial.value:.4f}"
         line = f"trial {trial.number} {trial.state.value} at epoch {trial.epoch}: {value}"
-        if trial.state is State.FAILED and trial.reason:
-            line += f" ({trial.reason.strip().splitlines()[-1]})"
+        if trial.state is State.FAILED and trial.cause:
+            line += f" ({trial.cause})"
         return line
 
     def _summary(self) -> str:

@@ -46,12 +46,8 @@ class Source:
 
     def line(self, problem: Problem) -> str:
         """One problem as one line."""
-        name = ".".join(problem.key)
-        return (
-            f"{self.place(problem.key)}: {name}: {problem.message}"
-            if name
-            else (f"{self.place(problem.key)}: {problem.message}")
-        )
+        parts = [self.place(problem.key), ".".join(problem.key), problem.message]
+        return ": ".join(part for part in parts if part)
 
 
 def load(

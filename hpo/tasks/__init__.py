@@ -24,6 +24,9 @@ GOALS: Mapping[str, Mapping[str, Goal]] = {
 }
 """Task -> metric -> what is better."""
 
+SMALLEST_PROBABILITY = 1e-7
+"""Probabilities are clipped here before a logarithm: below it float16 cannot tell them from zero."""
+
 
 def check(spec: StudySpec) -> Iterable[Problem]:
     """Problems with the objective that the spec names."""
@@ -32,6 +35,11 @@ def check(spec: StudySpec) -> Iterable[Problem]:
         yield Problem(("objective", "metric"), f"unknown metric '{metric}'.{did_you_mean(metric, goals)}")
     elif wanted not in (None, goals[metric]):
         yield Problem(("objective", "goal"), f"for {metric} it must be {goals[metric]}, got {wanted}; leave it out")
+
+
+def cost(goal: Goal, value: float) -> float:
+    """A metric's value as something to minimize."""
+    return value if goal == "minimize" else -value
 
 
 def goal(spec: StudySpec) -> Goal:

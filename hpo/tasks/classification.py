@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional import classification as metrics
 
-_SMALLEST_PROBABILITY = 1e-7
-"""Probabilities are clipped here before a logarithm: below it float16 cannot tell them from zero."""
+from hpo.tasks import SMALLEST_PROBABILITY
 
 
 def loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -44,7 +43,7 @@ def predict(model: nn.Module, images: Tensor, *, batch_size: int, autocast: torc
 
 def nll(probabilities: Tensor, labels: Tensor) -> Tensor:
     """Mean negative log-likelihood in nats, of probabilities `(n, c)` and labels `(n,)`."""
-    return functional.nll_loss(probabilities.clamp_min(_SMALLEST_PROBABILITY).log(), labels)
+    return functional.nll_loss(probabilities.clamp_min(SMALLEST_PROBABILITY).log(), labels)
 
 
 def measure(probabilities: Tensor, labels: Tensor) -> dict[str, float]:

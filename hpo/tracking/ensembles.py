@@ -19,7 +19,6 @@ from hpo.tracking.store import (
     STUDY_ID_TAG,
     TRIAL_TAG,
     connect,
-    start_study_run,
     study_run,
     study_tags,
     tracking_uri,
@@ -60,8 +59,7 @@ def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
         mlflow.exceptions.MlflowException: MLflow could not be reached or refused.
     """
     client, experiment_id = connect(storage)
-    known = study_run(client, experiment_id, study)
-    parent = known.info.run_id if known else start_study_run(client, experiment_id, study)
+    parent = study_run(client, experiment_id, study)
     with _tracking_to(tracking_uri(storage)):
         tags = {**study_tags(study, "ensemble"), "mlflow.parentRunId": parent, "method": record.method}
         tags |= _member_runs(client, experiment_id, study, record)

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from hpo.study import Study
@@ -40,17 +39,13 @@ def connect(storage: Path) -> tuple[MlflowClient, str]:
         return client, str(experiment.experiment_id)
 
 
-def study_run(client: MlflowClient, experiment_id: str, study: Study) -> Run | None:
-    """The parent run of a study."""
+def study_run(client: MlflowClient, experiment_id: str, study: Study) -> str:
+    """The id of the study's parent run, made with the spec as its artifact where there is none.
+
+    Who makes it leaves it finished: only a search says that it is running.
+    """
     query = f"tags.`{STUDY_ID_TAG}` = '{study.id}' and tags.`{KIND_TAG}` = 'study'"
-    return next(iter(client.search_runs([experiment_id], query, max_results=1)), None)
-
-
-def start_study_run(client: MlflowClient, experiment_id: str, study: Study) -> str:
-    """The id of the study's parent run, made with the spec as its artifact where there is none."""
-    existing = study_run(client, experiment_id, study)
-    if existing is not None:
-        client.update_run(existing.info.run_id, status="RUNNING")
+    for existing in client.search_runs([experiment_id], query, max_results=1):
         return str(existing.info.run_id)
     spec = study.spec
     tags = {
@@ -65,6 +60,7 @@ def start_study_run(client: MlflowClient, experiment_id: str, study: Study) -> s
     }
     run = client.create_run(experiment_id, tags=tags, run_name=study.name)
     client.log_artifact(run.info.run_id, str(study.folder / "spec.yaml"))
+    client.set_terminated(run.info.run_id)
     return str(run.info.run_id)
 
 

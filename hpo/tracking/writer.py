@@ -16,7 +16,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from hpo import schedulers
 from hpo.study import INTERRUPTED, Metrics, State, Study, TrialRecord, trial_seed
-from hpo.tracking.store import TRIAL_TAG, connect, start_study_run, study_tags
+from hpo.tracking.store import TRIAL_TAG, connect, study_run, study_tags
 
 _GATHER_SECONDS = 1.0
 """How long records gather before they are written together."""
@@ -101,7 +101,8 @@ class Tracker:
     def _work(self) -> None:
         try:
             client, experiment_id = self._retry(lambda: connect(self._storage))
-            parent = self._retry(lambda: start_study_run(client, experiment_id, self._study))
+            parent = self._retry(lambda: study_run(client, experiment_id, self._study))
+            self._retry(lambda: client.update_run(parent, status="RUNNING"))
         except Exception as error:  # a tracker that cannot connect must not end the search
             self._failures.append(error)
             while self._events.get() is not None:
@@ -171,8 +172,8 @@ class Tracker:
             "epochs": str(trial.epoch),
         }
         metrics = []
-        if trial.reason:
-            tags["reason"] = trial.reason.strip().splitlines()[-1]
+        if trial.cause:
+            tags["reason"] = trial.cause
         if trial.value is not None and trial.best_epoch is not None:
             tags["best_epoch"] = str(trial.best_epoch)
             metrics = [Metric(f"best_{trial.metric}", trial.value, event.at, trial.best_epoch)]
