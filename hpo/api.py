@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,19 +19,18 @@ from hpo import datasets, models, samplers, schedulers, tasks
 from hpo import spec as specs
 from hpo.errors import InputError, Problem, StudyError
 from hpo.registry import did_you_mean
-from hpo.results import EnsembleResult, Predictions, SearchResult
-from hpo.spec import StudySpec
-from hpo.study import DataFacts, Study, differences
+from hpo.results import EnsembleResult, Predictions, SearchResult, SimulationResult
+from hpo.spec import SearchSpec, Space, StudySpec
+from hpo.study import DataFacts, Observer, Study, differences
 
 if TYPE_CHECKING:
+    from hpo.engine.simulated import Curve
     from hpo.ensemble.combiner import Combiner
     from hpo.ensemble.pool import Pool
     from hpo.ensemble.selection import Choice
 
 CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.check)
 """Everything that can be known of a spec before its data are read."""
-
-Space = str | Path | Mapping[str, Any] | StudySpec
 
 
 def validate(space: Space, overrides: Mapping[str, Any] | None = None) -> StudySpec:
@@ -55,6 +54,7 @@ def search(
     *,
     study: str | None = None,
     trials: int | None = None,
+    epochs: int | None = None,
     time_limit: float | None = None,
     concurrency: int | None = None,
     storage: str | Path = "studies",
@@ -71,6 +71,7 @@ def search(
         space: a YAML file, a dict of the same shape, or a spec.
         study: its name, instead of the one in the spec.
         trials: budget, instead of the one in the spec; of the whole study.
+        epochs: budget of all trials together, instead of the one in the spec.
         time_limit: seconds for this search.
         concurrency: how many trials at once at most; by default as many as there is room for.
         storage: the folder of all studies.
@@ -88,7 +89,13 @@ def search(
     started = time.monotonic()
     if concurrency is not None and concurrency < 1:
         raise InputError(f"--concurrency must be at least 1, got {concurrency}")
-    arguments = {"study": study, "budget.trials": trials, "budget.time_limit": time_limit, "seed": seed}
+    arguments = {
+        "study": study,
+        "budget.trials": trials,
+        "budget.epochs": epochs,
+        "budget.time_limit": time_limit,
+        "seed": seed,
+    }
     given = {name: value for name, value in arguments.items() if value is not None}
     storage, data_dir = Path(storage), Path(data_dir)
     spec = specs.load(
@@ -101,32 +108,99 @@ def search(
     from hpo.training import train
 
     console = console or Console(quiet=True)
+    budget = spec.budget
     spent = _already_spent(spec, storage, data_dir)
     if spent is not None:
-        console.print(f"Study '{spec.study}' has spent its budget of {spec.budget.trials} trials; --trials raises it.")
+        spent_on = f"{budget.trials} trials" if budget.trials else f"{budget.epochs} epochs"
+        console.print(f"Study '{spec.study}' has spent its budget of {spent_on}; --trials or --epochs raises it.")
         return SearchResult(spent, time.monotonic() - started, interrupted=False)
     console.print(f"Study '{spec.study}': starting Ray ...", style="dim", highlight=False)
     with engine.cluster():
         engine.trial_resources(spec.resources)  # nothing is made on disk for a search that could never start
         opened = _open_or_create(spec, storage, data_dir)
         with opened.searching():
-            left = spec.budget.trials - opened.spent()
-            if left <= 0:  # another search ran them while this one was starting
+            left = opened.spent().left(budget)
+            if left.nothing:  # another search ran them while this one was starting
                 return SearchResult(opened, time.monotonic() - started, interrupted=False)
             opened.use(samplers.build(spec, len(opened.trials())))
-            limit = spec.budget.time_limit
+            limit = budget.time_limit
             with Tracker(opened, storage) as tracker, Progress(opened, left, limit, console) as progress:
                 interrupted = engine.run(
                     opened,
                     train,
                     resources=spec.resources,
-                    trials=left,
+                    left=left,
                     data_dir=data_dir,
                     deadline=None if limit is None else started + limit,
                     concurrency=concurrency,
                     observers=(tracker, progress),
                 )
     return SearchResult(opened, time.monotonic() - started, interrupted, tracker.problem)
+
+
+def simulate(
+    space: Space,
+    curve: "Curve",
+    *,
+    workers: int = 4,
+    trials: int | None = None,
+    epochs: int | None = None,
+    time_limit: float | None = None,
+    storage: str | Path | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    observers: Sequence[Observer] = (),
+) -> SimulationResult:
+    """Searches in virtual time: the sampler, scheduler, study and budget of a real search, over given learning curves.
+
+    Args:
+        space: a YAML file, a dict of the same shape, or a spec. Without `data` and `model` its parameters may have any
+            names, and `objective` says what is better.
+        curve: (config, epoch) -> (metrics after that epoch, seconds that it takes); called once an epoch, when it
+            begins, in the order of virtual time. What it raises fails its trial.
+        workers: how many trials run at once.
+        trials: budget, instead of the one in the spec.
+        epochs: budget of all trials together, instead of the one in the spec.
+        time_limit: budget in virtual seconds, instead of the one in the spec.
+        storage: the folder of all studies; in memory where None.
+        seed: instead of the one in the spec.
+        overrides: dotted name -> value, as `--set` has it.
+        observers: are told what has been recorded.
+
+    Raises:
+        SpecError: the spec has problems, all of them in one message.
+        InputError: there is no worker, or the curve returned something else.
+        StudyError: there is a study of this name with another spec, or another process is searching it.
+    """
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, got {workers}")
+    arguments = {"budget.trials": trials, "budget.epochs": epochs, "budget.time_limit": time_limit, "seed": seed}
+    given = {name: value for name, value in arguments.items() if value is not None}
+    checks = (tasks.check_goal, samplers.check, schedulers.check)
+    spec = specs.load_search(space, {**(overrides or {}), **given}, checks)
+
+    from hpo.engine import simulated as engine
+
+    study = _simulated_study(spec, storage)
+    with study.searching():
+        study.use(samplers.build(spec, len(study.trials())))
+        elapsed = engine.run(
+            study,
+            curve,
+            workers=workers,
+            left=study.spent().left(spec.budget),
+            time_limit=spec.budget.time_limit,
+            observers=observers,
+        )
+    return SimulationResult(study, workers, elapsed.seconds, elapsed.worked)
+
+
+def _simulated_study(spec: SearchSpec, storage: str | Path | None) -> Study:
+    if storage is None:
+        return Study.in_memory(spec)
+    if spec.study not in Study.names(Path(storage)):
+        return Study.create(Path(storage), spec)
+    return _same_spec(Study.open(Path(storage), spec.study), spec, Path(storage))
 
 
 def open_study(name: str | None = None, storage: str | Path = "studies") -> Study:
@@ -251,17 +325,21 @@ def _open_or_create(spec: StudySpec, storage: Path, data_dir: Path) -> Study:
 
 
 def _reopen(spec: StudySpec, storage: Path, dataset: datasets.Dataset) -> Study:
-    study = Study.open(storage, spec.study)
+    study = _same_spec(Study.open(storage, spec.study), spec, storage)
+    if study.facts.fingerprint != dataset.fingerprint:
+        raise StudyError(
+            f"study '{spec.study}' in '{storage}' was started with other data: '{spec.data.path or spec.data.name}'"
+            " has changed since. Give the new search a name of its own with --study"
+        )
+    return study
+
+
+def _same_spec(study: Study, spec: SearchSpec, storage: Path) -> Study:
     changed = differences(study.spec, spec)
     if changed:
         raise StudyError(
             f"study '{spec.study}' in '{storage}' was started with another spec; they differ in"
             f" {', '.join(changed)}. Give the new search a name of its own with --study"
-        )
-    if study.facts.fingerprint != dataset.fingerprint:
-        raise StudyError(
-            f"study '{spec.study}' in '{storage}' was started with other data: '{spec.data.path or spec.data.name}'"
-            " has changed since. Give the new search a name of its own with --study"
         )
     return study
 
@@ -271,7 +349,7 @@ def _already_spent(spec: StudySpec, storage: Path, data_dir: Path) -> Study | No
     if spec.study not in Study.names(storage):
         return None
     study = _reopen(spec, storage, datasets.load(spec.data, data_dir, spec.seed))
-    return study if study.spent() >= spec.budget.trials else None
+    return study if study.spent().left(spec.budget).nothing else None
 
 
 def _last_problems(spec: StudySpec, data_dir: Path, download: bool) -> Iterable[Problem]:
@@ -329,7 +407,7 @@ def _write_ensemble(result: EnsembleResult, pool: "Pool", combiner: "Combiner") 
     try:
         model.write(
             draft,
-            study.spec,
+            study.study_spec,
             study.facts,
             [(pool.trials[place], pool.temperatures[place]) for place in combiner.members],
             study.artifacts,
@@ -368,7 +446,7 @@ def _tracked(result: EnsembleResult, storage: Path) -> EnsembleResult:
         metrics=metrics,
         example=facts.example,
         classes=len(facts.classes),
-        code=[path for path in [models.source(result.study.spec.model.name)] if path],
+        code=[path for path in [models.source(result.study.study_spec.model.name)] if path],
     )
     try:
         return replace(result, run_id=log_ensemble(result.study, storage, record))

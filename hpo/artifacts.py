@@ -4,7 +4,10 @@
         checkpoint.safetensors    weights alone, float32
         validation.npy, test.npy  float16 probabilities (rows, classes)
 
-An epoch's folder appears whole or not at all; the older one is removed after. Nothing here is ever unpickled.
+    <folder>/00012/state.pt       what a paused trial goes on from, until it has ended
+
+An epoch's folder appears whole or not at all; the older one is removed after. Nothing here is unpickled: a state
+is read by torch's loader of weights alone.
 """
 
 import shutil
@@ -74,6 +77,10 @@ class Artifacts:
         draft.rename(final)
         for folder in before:
             shutil.rmtree(folder)
+
+    def state_file(self, number: int) -> Path:
+        """Where a paused trial keeps what it needs to go on."""
+        return self.folder / f"{number:05d}" / "state.pt"
 
     def read(self, number: int) -> Stored | None:
         """What a trial left, or None where it left nothing."""

@@ -7,12 +7,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpo import __version__
 from hpo.errors import HpoError, InputError
+
+if TYPE_CHECKING:
+    from hpo.spec import Budget
 
 _EXAMPLES = """\b
 Examples:
@@ -103,6 +106,9 @@ def _quiet_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Budget: for example 90s, 30m or 2h; trials then running end their epoch and are kept.",
 )
 @click.option(
+    "--epochs", type=click.IntRange(min=1), metavar="N", help="Budget: how many epochs all trials together may take."
+)
+@click.option(
     "--concurrency", type=click.IntRange(min=1), metavar="N", help="Trials at once; by default as many as fit."
 )
 @_storage
@@ -117,6 +123,7 @@ def search(
     space: str,
     study: str | None,
     trials: int | None,
+    epochs: int | None,
     time_limit: str | None,
     concurrency: int | None,
     storage: str,
@@ -140,6 +147,7 @@ def search(
         space,
         study=study,
         trials=trials,
+        epochs=epochs,
         time_limit=_seconds(time_limit),
         concurrency=concurrency,
         storage=storage,
@@ -182,7 +190,7 @@ def validate(space: str, sets: tuple[str, ...], output: str) -> None:
         _say_json(spec.model_dump(mode="json"))
     else:
         _say(
-            f"{space} is valid: {len(spec.parameters)} parameters, {spec.budget.trials} trials of up to"
+            f"{space} is valid: {len(spec.parameters)} parameters, {_limits(spec.budget)}, trials of up to"
             f" {spec.training.epochs} epochs."
         )
 
@@ -358,6 +366,14 @@ def ui(storage: str, host: str, port: int) -> None:
     ]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *arguments])
+
+
+def _limits(budget: "Budget") -> str:
+    """The limits of a budget in words."""
+    limits = [f"{count} {name}" for name, count in (("trials", budget.trials), ("epochs", budget.epochs)) if count]
+    if budget.time_limit is not None:
+        limits.append(f"{budget.time_limit:g} s")
+    return "at most " + " or ".join(limits)
 
 
 def _overrides(sets: tuple[str, ...]) -> dict[str, Any]:

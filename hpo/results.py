@@ -39,6 +39,29 @@ class SearchResult:
 
 
 @dataclass(frozen=True, eq=False)
+class SimulationResult:
+    """What a simulated search found, and how long it would have taken.
+
+    `seconds` are virtual, by the clock; `worked` is the time of all workers' epochs together.
+    """
+
+    study: Study
+    workers: int
+    seconds: float
+    worked: float
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The incumbent."""
+        return self.study.best()
+
+    @property
+    def busy(self) -> float:
+        """The share of the workers' time in which they trained, 0 to 1."""
+        return self.worked / (self.seconds * self.workers) if self.seconds else 0.0
+
+
+@dataclass(frozen=True, eq=False)
 class EnsembleResult:
     """An ensemble that was built: its members, and its scores beside those of the best single trial.
 

@@ -13,7 +13,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from hpo.spec import Config, Parameter, StudySpec
+from hpo.spec import Config, Parameter, SearchSpec
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
@@ -36,7 +36,7 @@ class Space:
     """Fixed settings that a `when` names and no parameter varies."""
 
     @classmethod
-    def of(cls, spec: StudySpec) -> "Space":
+    def of(cls, spec: SearchSpec) -> "Space":
         """The space of a validated spec."""
         graph = {
             name: [parent for parent in p.when if parent in spec.parameters] for name, p in spec.parameters.items()
@@ -59,7 +59,7 @@ class Space:
                 config[name] = _ask(trial, name, distribution(parameter))
         return config
 
-    def default(self, spec: StudySpec) -> Config:
+    def default(self, spec: SearchSpec) -> Config:
         """The config that the user would have started from: `default:` or the setting written in its section.
 
         Parameters with neither are missing; the sampler fills them in.

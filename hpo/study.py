@@ -35,10 +35,12 @@ from hpo.artifacts import Artifacts, Split
 from hpo.errors import StudyError
 from hpo.registry import did_you_mean
 from hpo.space import Space
-from hpo.spec import Config, StudySpec
+from hpo.spec import Budget, Config, SearchSpec, StudySpec
 
 Metrics = Mapping[str, float]
 
+_PAUSED = "paused"
+"""The trial attribute that is true while a trial waits; Optuna knows only that it has not ended."""
 _REPORT = "report:"
 """Prefix of the trial attribute that holds all metrics of one report; Optuna's own record has the objective alone."""
 
@@ -47,6 +49,8 @@ class State(Enum):
     """Where a trial stands."""
 
     RUNNING = "running"
+    PAUSED = "paused"
+    """Waits at a rung, to go on from its checkpoint if the scheduler promotes it."""
     COMPLETE = "complete"
     """Trained to the full resource."""
     PRUNED = "pruned"
@@ -120,6 +124,34 @@ class Outcome:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class Spent:
+    """How much of its budget a study has used: trials that ended, and epochs of all trials."""
+
+    trials: int
+    epochs: int
+
+    def left(self, budget: Budget) -> "Left":
+        """What a budget leaves."""
+        return Left(
+            None if budget.trials is None else max(0, budget.trials - self.trials),
+            None if budget.epochs is None else max(0, budget.epochs - self.epochs),
+        )
+
+
+@dataclass(frozen=True)
+class Left:
+    """How many trials and epochs a search may still start; None is no limit."""
+
+    trials: int | None = None
+    epochs: int | None = None
+
+    @property
+    def nothing(self) -> bool:
+        """Whether one of them is used up."""
+        return self.trials == 0 or self.epochs == 0
+
+
 class Observer(Protocol):
     """Somebody who is told what has been recorded: the tracker, the progress display."""
 
@@ -128,6 +160,12 @@ class Observer(Protocol):
 
     def trial_reported(self, number: int, epoch: int, metrics: Metrics) -> None:
         """A report is in the study."""
+
+    def trial_paused(self, number: int) -> None:
+        """The trial waits at its rung."""
+
+    def trial_resumed(self, number: int) -> None:
+        """The trial goes on."""
 
     def trial_ended(self, trial: TrialRecord) -> None:
         """The trial's outcome is in the study."""
@@ -166,18 +204,32 @@ class OptunaStudy(optuna.Study):
 class Study:
     """One search on disk. Create it with `Study.create`, open it with `Study.open`."""
 
-    def __init__(self, folder: Path, spec: StudySpec) -> None:
+    def __init__(self, folder: Path, spec: SearchSpec, storage: optuna.storages.BaseStorage | None = None) -> None:
         self.folder = folder
         self.spec = spec
         self.name = spec.study
+        self._storage = storage
         self.goal = tasks.goal(spec)
         self.artifacts = Artifacts(folder / "artifacts")
         self._space = Space.of(spec)
         self._running: dict[int, optuna.Trial] = {}
 
     @classmethod
-    def create(cls, storage: Path, spec: StudySpec, facts: DataFacts) -> Self:
+    def in_memory(cls, spec: SearchSpec) -> Self:
+        """A study without a folder, for a simulated search; it is gone with its process."""
+        storage = optuna.storages.InMemoryStorage()
+        study = cls(Path(spec.study), spec, storage)
+        study._begin(storage)
+        return study
+
+    @classmethod
+    def create(cls, storage: Path, spec: SearchSpec, facts: DataFacts | None = None) -> Self:
         """Makes the study's folder, whole or not at all, and enqueues the default config as trial 0.
+
+        Args:
+            storage: the folder of all studies.
+            spec: what is searched.
+            facts: of its data; None for a simulated search, which has none.
 
         Raises:
             StudyError: there is one of this name already, or the storage cannot be written.
@@ -192,22 +244,9 @@ class Study:
             raise StudyError(f"storage '{storage}' cannot be written: {error}") from None
         try:
             (draft / "spec.yaml").write_text(specs.dump(spec), encoding="utf-8")
-            np.savez(
-                draft / "data.npz",
-                classes=np.array(facts.classes),
-                example=facts.example,
-                validation_labels=facts.labels["validation"],
-                test_labels=facts.labels["test"],
-                fingerprint=facts.fingerprint,
-            )
-            study = cls(draft, spec)
-            optuna_study = optuna.create_study(
-                storage=_journal(draft), study_name=spec.study, direction=study.goal, sampler=_NO_SAMPLER
-            )
-            optuna_study.set_user_attr("id", uuid.uuid4().hex)
-            default = study._space.default(spec)
-            if default:
-                optuna_study.enqueue_trial(default)
+            if facts is not None:
+                _write_facts(draft / "data.npz", facts)
+            cls(draft, spec)._begin(_journal(draft))
             _rename(draft, folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -224,7 +263,7 @@ class Study:
         if name not in names:
             hint = did_you_mean(name, names) if names else " There are no studies yet: run `hpo search` first."
             raise StudyError(f"no study '{name}' in '{storage}'.{hint}")
-        return cls(storage / name, specs.load(storage / name / "spec.yaml"))
+        return cls(storage / name, specs.load_search(storage / name / "spec.yaml"))
 
     @staticmethod
     def names(storage: Path) -> list[str]:
@@ -232,10 +271,29 @@ class Study:
         journals = [path for path in storage.glob("*/journal.log") if not path.parent.name.startswith(".")]
         return [path.parent.name for path in sorted(journals, key=lambda path: (path.stat().st_mtime, path))]
 
+    def _begin(self, storage: optuna.storages.BaseStorage) -> None:
+        record = optuna.create_study(storage=storage, study_name=self.name, direction=self.goal, sampler=_NO_SAMPLER)
+        record.set_user_attr("id", uuid.uuid4().hex)
+        default = self._space.default(self.spec)
+        if default:
+            record.enqueue_trial(default)
+
+    @property
+    def study_spec(self) -> StudySpec:
+        """The spec of a search over models.
+
+        Raises:
+            StudyError: the study was simulated.
+        """
+        if not isinstance(self.spec, StudySpec):
+            raise StudyError(f"study '{self.name}' was simulated: it has no models")
+        return self.spec
+
     @cached_property
     def record(self) -> "OptunaStudy":
         """The Optuna study; `use` gives it a sampler that proposes."""
-        return OptunaStudy(study_name=self.name, storage=_journal(self.folder), sampler=_NO_SAMPLER)
+        storage = self._storage or _journal(self.folder)
+        return OptunaStudy(study_name=self.name, storage=storage, sampler=_NO_SAMPLER)
 
     @property
     def exhausted(self) -> bool:
@@ -287,9 +345,17 @@ class Study:
         complete = [trial for trial in ranked if trial.state is State.COMPLETE]
         return next(iter(complete or ranked), None)
 
-    def spent(self) -> int:
-        """How many trials count against the budget: all that ended, but for those that an interruption cut off."""
-        return sum(t.state is not State.RUNNING and t.reason != INTERRUPTED.reason for t in self.trials())
+    def spent(self) -> Spent:
+        """What counts against the budget; trials that an interruption cut off do not, but their epochs do."""
+        trials = self.trials()
+        running = (State.RUNNING, State.PAUSED)
+        ended = sum(trial.state not in running and trial.reason != INTERRUPTED.reason for trial in trials)
+        return Spent(ended, sum(len(trial.reports) for trial in trials))
+
+    def history(self) -> dict[int, dict[int, float]]:
+        """What the ended trials reported of the objective: number -> epoch -> value."""
+        frozen = self.record.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        return {trial.number: dict(trial.intermediate_values) for trial in frozen}
 
     # ---- what happens --------------------------------------------------------------------------------------------
 
@@ -312,6 +378,14 @@ class Study:
         trial.set_user_attr(f"{_REPORT}{epoch}", json.dumps(dict(metrics)))
         trial.report(metrics[self.spec.objective.metric], epoch)
 
+    def pause(self, number: int) -> None:
+        """Records that a running trial waits."""
+        self._running[number].set_user_attr(_PAUSED, True)
+
+    def resume(self, number: int) -> None:
+        """Records that a paused trial goes on."""
+        self._running[number].set_user_attr(_PAUSED, False)
+
     def end(self, number: int, outcome: Outcome) -> TrialRecord:
         """Records a trial's outcome: Optuna is told COMPLETE, PRUNED at its last step, or FAIL."""
         trial = self._running.pop(number)
@@ -324,6 +398,7 @@ class Study:
             self.record.tell(trial, state=_TO_OPTUNA[outcome.state], skip_if_finished=False)
         if outcome == INTERRUPTED:
             self.record.enqueue_trial(record.config)  # the next search begins with it
+        self.artifacts.state_file(number).unlink(missing_ok=True)
         return self.trial(number)
 
     @contextmanager
@@ -333,6 +408,9 @@ class Study:
         Raises:
             StudyError: another process is searching it; the lock goes with its process, however that ends.
         """
+        if self._storage is not None:  # in memory, nobody else can
+            yield
+            return
         with (self.folder / "search.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -347,7 +425,10 @@ class Study:
     def _end_interrupted(self) -> None:
         for frozen in self.record.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._running[frozen.number] = optuna.Trial(self.record, frozen._trial_id)
-            self.end(frozen.number, INTERRUPTED)
+            paused = frozen.user_attrs.get(_PAUSED)
+            self.end(
+                frozen.number, Outcome(State.PRUNED, "its search ended while it was paused") if paused else INTERRUPTED
+            )
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
         reports = {
@@ -357,13 +438,30 @@ class Study:
         }
         return TrialRecord(
             number=trial.number,
-            state=_FROM_OPTUNA[trial.state],
+            state=_state(trial),
             config=dict(trial.params),
             reports=dict(sorted(reports.items())),
             metric=self.spec.objective.metric,
             goal=self.goal,
             reason=trial.user_attrs.get("reason"),
         )
+
+
+def _state(trial: FrozenTrial) -> State:
+    if trial.state is TrialState.RUNNING and trial.user_attrs.get(_PAUSED):
+        return State.PAUSED
+    return _FROM_OPTUNA[trial.state]
+
+
+def _write_facts(path: Path, facts: DataFacts) -> None:
+    np.savez(
+        path,
+        classes=np.array(facts.classes),
+        example=facts.example,
+        validation_labels=facts.labels["validation"],
+        test_labels=facts.labels["test"],
+        fingerprint=facts.fingerprint,
+    )
 
 
 def _rename(draft: Path, folder: Path) -> None:
@@ -373,7 +471,7 @@ def _rename(draft: Path, folder: Path) -> None:
         raise StudyError(f"'{folder}' exists already: another process was faster, or it is no study") from None
 
 
-def trial_seed(spec: StudySpec, number: int) -> int:
+def trial_seed(spec: SearchSpec, number: int) -> int:
     """The seed of one trial, from the study's seed and the trial's number."""
     return int(np.random.SeedSequence([spec.seed, number]).generate_state(1)[0])
 
@@ -386,7 +484,7 @@ def count_states(trials: Sequence[TrialRecord]) -> dict[State, int]:
     return counts
 
 
-def differences(mine: StudySpec, other: StudySpec) -> list[str]:
+def differences(mine: SearchSpec, other: SearchSpec) -> list[str]:
     """The dotted names in which two specs ask for different trials; budgets and resources may differ."""
     ours, theirs = (_flat(spec.model_dump(exclude={"budget", "resources"})) for spec in (mine, other))
     for flat, spec in ((ours, mine), (theirs, other)):

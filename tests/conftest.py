@@ -117,7 +117,7 @@ def finish(study: Study, skill: float, epochs: int) -> int:
         value = accuracy * epoch / epochs
         study.report(trial.number, epoch, {"accuracy": value, "nll": 1.0 - value})
     torch.manual_seed(trial.number)
-    model = models.build(study.spec.apply(trial.config).model, study.facts.input_shape, CLASSES)
+    model = models.build(study.study_spec.apply(trial.config).model, study.facts.input_shape, CLASSES)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     study.artifacts.write(trial.number, epochs, weights, predictions)  # type: ignore[arg-type]
     complete = epochs == study.spec.training.epochs

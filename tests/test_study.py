@@ -80,7 +80,7 @@ def test_interrupted_trials_do_not_count(study: Study, tmp_path: Path) -> None:
     with again.searching():
         pass
     assert again.trial(5).reason == INTERRUPTED.reason
-    assert again.spent() == 5
+    assert again.spent().trials == 5
     assert finish(again, 1.0, epochs=3) == 6
 
 

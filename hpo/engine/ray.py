@@ -1,12 +1,14 @@
 """Ray Tune runs the trials of a study."""
 
 import logging
+import math
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,11 +18,11 @@ from ray import tune
 from ray.tune.stopper import Stopper
 
 from hpo import schedulers
-from hpo.engine.recorder import Live, Recorder, RecordingScheduler, StudySearcher
+from hpo.engine.recorder import SPENT_EPOCHS, SPENT_TIME, Live, Recorder, RecordingScheduler, StudySearcher
 from hpo.engine.worker import Shared, Worker
 from hpo.errors import HpoError, ResourceError
 from hpo.spec import Resources
-from hpo.study import Observer, Study
+from hpo.study import Left, Observer, Study
 from hpo.training import Objective
 
 _ENVIRONMENT = {
@@ -44,19 +46,19 @@ def run(
     objective: Objective,
     *,
     resources: Resources,
-    trials: int,
+    left: Left,
     data_dir: Path,
     deadline: float | None = None,
     concurrency: int | None = None,
     observers: Sequence[Observer] = (),
 ) -> bool:
-    """Runs trials of a study until there are `trials` more, or time is up.
+    """Runs trials of a study until its budget is spent, or time is up.
 
     Args:
         study: has its sampler; everything that happens is recorded in it.
         objective: what is trained.
         resources: what one trial gets; a study that goes on elsewhere may ask for other ones.
-        trials: how many to start.
+        left: what the budget leaves.
         data_dir: where downloaded data sets are.
         deadline: on the clock of `time.monotonic`; trials then running end their epoch and are kept.
         concurrency: how many trials at once at most; by default as many as the cluster has room for.
@@ -69,25 +71,26 @@ def run(
         ResourceError: no node of the cluster has what one trial asks for.
         HpoError: Ray Tune failed, or a sampler or scheduler raised.
     """
-    recorder = Recorder(study, observers)
     with cluster(), tempfile.TemporaryDirectory(prefix="hpo-") as scratch, _interruptions() as interrupted:
         each = trial_resources(resources)
+        slots = min(_slots(each), concurrency or sys.maxsize)
+        recorder = Recorder(study, observers, slots, left)
+        scheduler = RecordingScheduler(schedulers.build(study.spec, study.goal, study.history()), recorder)
         shared = Shared(
             objective=objective,
-            spec=study.spec,
+            spec=study.study_spec,
             folder=study.artifacts.folder.resolve(),
             data_dir=data_dir.resolve(),
             working_directory=Path.cwd(),
             threads=max(1, int(each["cpu"])),
         )
-        slots = _slots(each)
+        stop = _Stop(deadline, interrupted, recorder)
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(Worker, shared=shared), each),
             tune_config=tune.TuneConfig(
-                num_samples=trials,
-                search_alg=StudySearcher(recorder),
-                scheduler=RecordingScheduler(schedulers.build(study.spec, study.goal), recorder),
-                max_concurrent_trials=min(slots, concurrency or slots),
+                num_samples=-1,  # the searcher says when there are enough
+                search_alg=StudySearcher(recorder, scheduler),
+                scheduler=scheduler,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -95,19 +98,19 @@ def run(
             run_config=tune.RunConfig(
                 name=study.name,
                 storage_path=scratch,
-                stop=_Stop(deadline, interrupted),
+                stop=stop,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the worker stores what is kept
                 verbose=0,
             ),
         )
         try:
-            tuner.fit()
+            with environment({"TUNE_MAX_PENDING_TRIALS_PG": str(slots)}):  # workers start side by side
+                tuner.fit()
         except Exception as error:  # Tune, or a user's sampler or scheduler in it, may raise anything
             reason = (str(error) or type(error).__name__).strip().splitlines()[-1]
             raise HpoError(f"the search ended early, what is done is kept: {type(error).__name__}: {reason}") from error
         finally:
-            timed_out = deadline is not None and time.monotonic() >= deadline and not interrupted.is_set()
-            recorder.close(reason="stopped by the time limit" if timed_out else None)
+            recorder.close(stop.reason)
     return interrupted.is_set()
 
 
@@ -144,11 +147,21 @@ def _nodes() -> list[dict[str, float]]:
 
 
 class _Stop(Live, Stopper):
-    """Stops the search at its deadline or on Ctrl-C."""
+    """Stops the search at its deadline, when its epochs are spent, or on Ctrl-C."""
 
-    def __init__(self, deadline: float | None, interrupted: threading.Event) -> None:
-        self._deadline = deadline
+    def __init__(self, deadline: float | None, interrupted: threading.Event, recorder: Recorder) -> None:
+        self._deadline = math.inf if deadline is None else deadline
         self._interrupted = interrupted
+        self._recorder = recorder
+
+    @property
+    def reason(self) -> str | None:
+        """Which limit of the budget was met; None where none was, or somebody interrupted the search before."""
+        if self._interrupted.is_set():
+            return None
+        if self._recorder.spent:
+            return SPENT_EPOCHS
+        return SPENT_TIME if time.monotonic() >= self._deadline else None
 
     def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
         """Single trials are the scheduler's business."""
@@ -156,7 +169,7 @@ class _Stop(Live, Stopper):
 
     def stop_all(self) -> bool:
         """Whether the search is over."""
-        return self._interrupted.is_set() or (self._deadline is not None and time.monotonic() >= self._deadline)
+        return self._interrupted.is_set() or self.reason is not None
 
 
 @contextmanager
@@ -182,9 +195,9 @@ def cluster() -> Iterator[None]:
 
 
 @contextmanager
-def environment() -> Iterator[None]:
+def environment(variables: Mapping[str, str] = _ENVIRONMENT) -> Iterator[None]:
     """What Ray reads from the environment, set for a while; what the user has set stays."""
-    added = {key: value for key, value in _ENVIRONMENT.items() if key not in os.environ}
+    added = {key: value for key, value in variables.items() if key not in os.environ}
     os.environ.update(added)
     try:
         yield

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any, Self
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from hpo.engine.worker import DONE, ERROR, METRICS
+from hpo.engine.words import DONE, ERROR, METRICS
 from hpo.schedulers import RESOURCE
-from hpo.study import INTERRUPTED, Metrics, Observer, Outcome, State, Study, TrialRecord
+from hpo.schedulers.halving import Asha
+from hpo.study import INTERRUPTED, Left, Metrics, Observer, Outcome, State, Study, TrialRecord
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial
 
+SPENT_EPOCHS, SPENT_TIME = "stopped by the budget of epochs", "stopped by the time limit"
+"""Why a search stops its trials."""
 _METRIC_PREFIX = f"{METRICS}/"
 """Ray flattens nested results with slashes."""
 
@@ -35,17 +38,50 @@ class Live:
 
 
 class Recorder(Live):
-    """Writes what happens into the study and tells the observers; holds each running trial's verdict until it ends."""
+    """Writes what happens into the study and tells the observers; holds each running trial's verdict until it ends.
 
-    def __init__(self, study: Study, observers: Sequence[Observer]) -> None:
+    Args:
+        study: has its sampler.
+        observers: are told what has been recorded.
+        slots: how many trials may run at once.
+        left: what the budget leaves.
+    """
+
+    def __init__(self, study: Study, observers: Sequence[Observer], slots: int, left: Left) -> None:
         self.study = study
         self._observers = observers
+        self._slots = slots
+        self._left = left
+        self._started = 0
+        self._reports = 0
         self._running: set[int] = set()
+        self._paused: set[int] = set()
         self._verdicts: dict[int, Outcome] = {}
+
+    @property
+    def running(self) -> int:
+        """How many trials run, or are about to."""
+        return len(self._running)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another trial may run now."""
+        return len(self._running) < self._slots
+
+    @property
+    def complete(self) -> bool:
+        """Whether all trials of the budget were started; paused ones may still go on."""
+        return self.study.exhausted or (self._left.trials is not None and self._started >= self._left.trials)
+
+    @property
+    def spent(self) -> bool:
+        """Whether the epochs of the budget are used up."""
+        return self._left.epochs is not None and self._reports >= self._left.epochs
 
     def start(self) -> TrialRecord:
         """Asks the study for a trial."""
         trial = self.study.ask()
+        self._started += 1
         self._running.add(trial.number)
         for observer in self._observers:
             observer.trial_started(trial)
@@ -54,8 +90,29 @@ class Recorder(Live):
     def report(self, number: int, epoch: int, metrics: Metrics) -> None:
         """Records a report."""
         self.study.report(number, epoch, metrics)
+        self._reports += 1
         for observer in self._observers:
             observer.trial_reported(number, epoch, metrics)
+
+    def pause(self, number: int) -> None:
+        """Records that a trial waits; its slot is free."""
+        self._running.discard(number)
+        self._paused.add(number)
+        self.study.pause(number)
+        for observer in self._observers:
+            observer.trial_paused(number)
+
+    def resume(self, number: int) -> None:
+        """Records that a paused trial takes a slot again."""
+        self._paused.discard(number)
+        self._running.add(number)
+        self.study.resume(number)
+        for observer in self._observers:
+            observer.trial_resumed(number)
+
+    def is_paused(self, number: int) -> bool:
+        """Whether a trial waits."""
+        return number in self._paused
 
     def decide(self, number: int, outcome: Outcome) -> None:
         """Keeps why a trial is about to be stopped."""
@@ -63,17 +120,20 @@ class Recorder(Live):
 
     def end(self, number: int, otherwise: Outcome) -> None:
         """Records how a trial ended: as decided, or `otherwise`."""
+        if number in self._paused:
+            otherwise = Outcome(State.PRUNED, f"paused by {self.study.spec.scheduler.name} and not promoted")
+        self._paused.discard(number)
         self._running.discard(number)
         record = self.study.end(number, self._verdicts.pop(number, otherwise))
         for observer in self._observers:
             observer.trial_ended(record)
 
     def close(self, reason: str | None) -> None:
-        """Ends the trials that are still running when the search stops.
+        """Ends the trials that are still running or paused when the search stops.
 
-        A time limit (`reason`) stops them as the scheduler would have; without a reason they were interrupted.
+        A limit of the budget (`reason`) stops them as the scheduler would have; without a reason they were interrupted.
         """
-        for number in sorted(self._running):
+        for number in sorted(self._running | self._paused):
             reported = bool(self.study.trial(number).reports)
             self.end(number, Outcome(State.PRUNED, reason) if reason and reported else INTERRUPTED)
 
@@ -81,9 +141,10 @@ class Recorder(Live):
 class StudySearcher(Searcher):
     """Ray asks here for configs, and says here that a trial has ended."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, scheduler: "RecordingScheduler") -> None:
         super().__init__()
         self._recorder = recorder
+        self._scheduler = scheduler
         self._numbers: dict[str, int] = {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
@@ -91,9 +152,11 @@ class StudySearcher(Searcher):
         return True
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial's number and config as a dict, or FINISHED when the sampler has no more."""
-        if self._recorder.study.exhausted:
+        """The next trial's number and config as a dict, None while no slot is free for it, FINISHED after the last."""
+        if self._recorder.complete:
             return Searcher.FINISHED
+        if not self._recorder.has_room or self._scheduler.has_waiting:
+            return None
         trial = self._recorder.start()
         self._numbers[trial_id] = trial.number
         return {"number": trial.number, "config": trial.config}
@@ -128,6 +191,11 @@ class RecordingScheduler(TrialScheduler):
         self._supports_buffered_results = False
 
     @property
+    def has_waiting(self) -> bool:
+        """Whether a paused trial is to go on before a new one starts."""
+        return isinstance(self._inner, Asha) and self._inner.waiting() is not None
+
+    @property
     def metric(self) -> str:
         """The study's objective."""
         return self._recorder.study.spec.objective.metric
@@ -154,6 +222,8 @@ class RecordingScheduler(TrialScheduler):
             return TrialScheduler.STOP
         if decision == TrialScheduler.STOP:
             self._recorder.decide(number, Outcome(State.PRUNED, f"stopped by {spec.scheduler.name}"))
+        elif decision == TrialScheduler.PAUSE:
+            self._recorder.pause(number)
         return decision
 
     def on_trial_complete(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> None:
@@ -174,8 +244,27 @@ class RecordingScheduler(TrialScheduler):
         self._inner.on_trial_remove(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: "TuneController") -> "Trial | None":
-        """Passed on."""
-        return self._inner.choose_trial_to_run(tune_controller)
+        """The wrapped scheduler's choice, where there is room; paused trials that nobody will choose any more end."""
+        if not self._recorder.has_room:
+            return None
+        trial = self._inner.choose_trial_to_run(tune_controller)
+        if trial is None and self._recorder.complete and not self._recorder.running:
+            trial = self._close(tune_controller)
+        if trial is not None and self._recorder.is_paused(int(trial.config["number"])):
+            self._recorder.resume(int(trial.config["number"]))
+        return trial
+
+    def _close(self, tune_controller: "TuneController") -> "Trial | None":
+        """The last choices of a search, when nothing runs and nothing new will come."""
+        if isinstance(self._inner, Asha):
+            self._inner.close()
+            trial = self._inner.choose_trial_to_run(tune_controller)
+            if trial is not None:
+                return trial
+        for trial in list(tune_controller.get_trials()):
+            if self._recorder.is_paused(int(trial.config["number"])):
+                tune_controller.stop_trial(trial)
+        return None
 
     def debug_string(self) -> str:
         """The wrapped scheduler's."""

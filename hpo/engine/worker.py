@@ -5,6 +5,7 @@ import os
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,12 @@ from ray import tune
 
 from hpo import datasets
 from hpo.artifacts import Artifacts
+from hpo.engine.words import DONE, ERROR, METRICS
 from hpo.schedulers import RESOURCE
 from hpo.spec import StudySpec
 from hpo.study import trial_seed
 from hpo.tasks import cost, goal
 from hpo.training import Context, Objective, Report
-
-METRICS, ERROR, DONE = "metrics", "error", "done"
-"""Keys of what a worker returns to Ray: a report has RESOURCE and metrics; its last word is done, perhaps an error."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,8 @@ class Worker(tune.Trainable):
         torch.set_num_threads(shared.threads)
         self._artifacts = Artifacts(shared.folder)
         self._reports: Iterator[Report] | None = None
+        self._generator: Iterator[Report] | None = None
+        self._report: Report | None = None
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -69,11 +70,29 @@ class Worker(tune.Trainable):
             report = next(self._reports, None)
             if report is None:
                 return {DONE: True}
+            self._report = report
             self._store_if_best(report)
         except Exception:  # whatever a user's model raises must not cost the warm worker
             self._reports = None
             return {DONE: True, ERROR: traceback.format_exc()}
         return {RESOURCE: report.epoch, METRICS: dict(report.metrics)}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Stores what the trial needs to go on after a pause; Ray keeps where it stood."""
+        report = self._report
+        assert report is not None, "a trial is paused after a report"
+        if report.state is not None:
+            file = self._artifacts.state_file(self._number)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            draft = file.with_name(f".{file.name}")
+            torch.save(dict(report.state()), draft)
+            draft.rename(file)
+        return {RESOURCE: report.epoch, "best": self._best}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Lets the trial go on where it stood; its training resumes with the next step."""
+        assert checkpoint is not None
+        self._resumes_at, self._best = int(checkpoint[RESOURCE]), float(checkpoint["best"])
 
     def cleanup(self) -> None:
         """Stops the objective."""
@@ -83,12 +102,21 @@ class Worker(tune.Trainable):
         self._number: int = config["number"]
         self._config: dict[str, Any] = config["config"]
         self._reports = None
+        self._report = None
+        self._resumes_at = 0
         self._best = math.inf
 
     def _start(self) -> Iterator[Report]:
         spec = self._shared.spec
         dataset = datasets.load(spec.data, self._shared.data_dir, spec.seed)
-        return self._shared.objective(self._config, Context(spec, dataset, trial_seed(spec, self._number)))
+        seed, state = trial_seed(spec, self._number), None
+        file = self._artifacts.state_file(self._number)
+        if self._resumes_at and file.exists():
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        reports = self._generator = self._shared.objective(self._config, Context(spec, dataset, seed, state))
+        if self._resumes_at and state is None:  # the objective keeps no state: the same epochs are trained again
+            return dropwhile(lambda report: report.epoch <= self._resumes_at, reports)
+        return reports
 
     def _store_if_best(self, report: Report) -> None:
         spec = self._shared.spec
@@ -99,7 +127,7 @@ class Worker(tune.Trainable):
             self._artifacts.write(self._number, report.epoch, snapshot.weights, snapshot.predictions)
 
     def _close(self) -> None:
-        close = getattr(self._reports, "close", None)
+        close = getattr(self._generator, "close", None)
         if close is not None:
             close()
-        self._reports = None
+        self._reports = self._generator = None

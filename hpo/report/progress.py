@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.report.tables import config_text, duration
-from hpo.study import Metrics, State, Study, TrialRecord
+from hpo.study import Left, Metrics, State, Study, TrialRecord
 
 _RECENT = 5
 
@@ -21,16 +21,18 @@ class Progress:
 
     Args:
         study: the study that is searched.
-        trials: how many trials this search will run.
+        left: how many trials and epochs this search may run.
         time_limit: seconds, or None.
         console: where to write.
     """
 
-    def __init__(self, study: Study, trials: int, time_limit: float | None, console: Console) -> None:
-        self._study, self._trials, self._time_limit, self._console = study, trials, time_limit, console
+    def __init__(self, study: Study, left: Left, time_limit: float | None, console: Console) -> None:
+        self._study, self._left, self._time_limit, self._console = study, left, time_limit, console
         self._started = time.monotonic()
         self._counts = dict.fromkeys(State, 0)
         self._epochs: dict[int, tuple[int, float]] = {}
+        self._paused: dict[int, tuple[int, float]] = {}
+        self._reports = 0
         self._recent: list[str] = []
         self._best = study.best()
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
@@ -53,13 +55,27 @@ class Progress:
 
     def trial_reported(self, number: int, epoch: int, metrics: Metrics) -> None:
         """Shows where the trial stands."""
+        self._reports += 1
         self._epochs[number] = (epoch, metrics[self._study.spec.objective.metric])
+
+    def trial_paused(self, number: int) -> None:
+        """Counts it as paused."""
+        self._counts[State.RUNNING] -= 1
+        self._counts[State.PAUSED] += 1
+        self._paused[number] = self._epochs.pop(number)
+
+    def trial_resumed(self, number: int) -> None:
+        """Counts it as running again."""
+        self._counts[State.PAUSED] -= 1
+        self._counts[State.RUNNING] += 1
+        self._epochs[number] = self._paused.pop(number)
 
     def trial_ended(self, trial: TrialRecord) -> None:
         """Moves it to its outcome; prints a line where there is no live display."""
-        self._counts[State.RUNNING] -= 1
+        self._counts[State.PAUSED if trial.number in self._paused else State.RUNNING] -= 1
         self._counts[trial.state] += 1
         self._epochs.pop(trial.number, None)
+        self._paused.pop(trial.number, None)
         self._best = self._study.best()
         line = self._line(trial)
         if self._console.is_terminal:
@@ -69,7 +85,7 @@ class Progress:
 
     @property
     def _ended(self) -> int:
-        return sum(count for state, count in self._counts.items() if state is not State.RUNNING)
+        return sum(self._counts[state] for state in (State.COMPLETE, State.PRUNED, State.FAILED))
 
     def _line(self, trial: TrialRecord) -> str:
         metric = self._study.spec.objective.metric
@@ -81,21 +97,36 @@ class Progress:
 
     def _summary(self) -> str:
         counts = self._counts
+        budget = self._left
+        paused = f", {counts[State.PAUSED]} paused" if counts[State.PAUSED] else ""
+        of_trials = "" if budget.trials is None else f"/{budget.trials}"
+        of_epochs = "" if budget.epochs is None else f", {self._reports}/{budget.epochs} epochs"
         text = (
-            f"{self._ended}/{self._trials} ended ({counts[State.COMPLETE]} complete, {counts[State.PRUNED]} pruned,"
-            f" {counts[State.FAILED]} failed), {counts[State.RUNNING]} running"
+            f"{self._ended}{of_trials} ended ({counts[State.COMPLETE]} complete, {counts[State.PRUNED]} pruned,"
+            f" {counts[State.FAILED]} failed), {counts[State.RUNNING]} running{paused}{of_epochs}"
         )
         if self._best is not None and self._best.value is not None:
             text += f", best {self._best.value:.4f} (trial {self._best.number})"
-        left = self._left()
+        left = self._seconds_left()
         return text if left is None else f"{text}, about {duration(left)} left"
 
-    def _left(self) -> float | None:
-        """Seconds left: by the pace so far, and never beyond the time limit; None before the first trial has ended."""
-        elapsed = time.monotonic() - self._started
+    def _share(self) -> float:
+        """How much of the budget is spent, 0 to 1: of whichever limit is nearest."""
+        shares = [0.0]
+        if self._left.trials is not None:
+            shares.append(self._ended / self._left.trials)
+        if self._left.epochs is not None:
+            shares.append(self._reports / self._left.epochs)
+        if self._time_limit is not None:
+            shares.append((time.monotonic() - self._started) / self._time_limit)
+        return min(1.0, max(shares))
+
+    def _seconds_left(self) -> float | None:
+        """By the pace so far, and never beyond the time limit; None before anything has ended."""
+        elapsed, share = time.monotonic() - self._started, self._share()
         limits = []
-        if self._ended:
-            limits.append(elapsed / self._ended * (self._trials - self._ended))
+        if share and (self._ended or self._left.epochs is not None):
+            limits.append(elapsed / share * (1 - share))
         if self._time_limit is not None:
             limits.append(self._time_limit - elapsed)
         return max(0.0, min(limits)) if limits else None
@@ -105,7 +136,7 @@ class Progress:
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
             Text(self._study.name, style="bold"),
-            ProgressBar(total=self._trials, completed=self._ended, width=40),
+            ProgressBar(total=1.0, completed=self._share(), width=40),
             self._summary(),
         )
         running = Table.grid(padding=(0, 2))

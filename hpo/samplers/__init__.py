@@ -3,40 +3,58 @@
 A sampler is an `optuna.samplers.BaseSampler`; any other than ours goes by `module:Class`, with its keyword arguments.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import optuna
+from optuna.samplers import BaseSampler
 
 from hpo.errors import InputError, Problem
 from hpo.registry import Registry
+from hpo.samplers.proposer import Proposer
 from hpo.space import Space
-from hpo.spec import StudySpec
+from hpo.spec import SearchSpec
 
 SAMPLERS = Registry(
     "sampler",
-    {"tpe": "hpo.samplers.tpe:tpe", "random": "optuna.samplers:RandomSampler"},
+    {
+        "tpe": "hpo.samplers.standard:tpe",
+        "gp": "hpo.samplers.standard:gp",
+        "cmaes": "hpo.samplers.standard:cmaes",
+        "random": "hpo.samplers.standard:random",
+        "qmc": "hpo.samplers.standard:qmc",
+        "nsga2": "hpo.samplers.standard:nsga2",
+        "evolution": "hpo.samplers.evolution:EvolutionSampler",
+    },
 )
+_ONE_SEED = frozenset({"qmc", "evolution"})
+"""These draw by the trial's number themselves."""
+_SEE_ALL = frozenset({"evolution", "random", "qmc"})
+"""These compare at equal resource themselves, or not at all."""
+_ENOUGH = 8
+"""Trials at a resource, before a sampler sees the study at it."""
 
 
-def check(spec: StudySpec) -> Iterable[Problem]:
+def check(spec: SearchSpec) -> Iterable[Problem]:
     """Problems with the sampler that the spec names and with its settings: it is built once, to see."""
+    name, settings = spec.sampler.name, spec.sampler.settings
     try:
-        sampler = build(spec, finished=0)
-        if not isinstance(sampler, optuna.samplers.BaseSampler):
-            yield Problem(("sampler", "name"), f"'{spec.sampler.name}' is not an optuna.samplers.BaseSampler")
+        sampler = _made(spec, 0)
+        if not isinstance(sampler, BaseSampler):
+            yield Problem(("sampler", "name"), f"'{name}' is not an optuna.samplers.BaseSampler")
     except InputError as error:
         yield Problem(("sampler", "name"), str(error))
     except Exception as error:  # whatever a user's sampler raises
-        yield Problem(("sampler",), f"sampler '{spec.sampler.name}' refuses {spec.sampler.settings}: {error}")
+        yield Problem(("sampler",), f"sampler '{name}' refuses {settings}: {error}")
 
 
-def try_proposal(spec: StudySpec) -> Iterable[Problem]:
+def try_proposal(spec: SearchSpec) -> Iterable[Problem]:
     """Lets the sampler propose one config, into no study: some settings fail only when they are used."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        Space.of(spec).suggest(optuna.create_study(sampler=build(spec, finished=0)).ask())
+        Space.of(spec).suggest(optuna.create_study(sampler=build(spec, started=0)).ask())
     except Exception as error:  # whatever a user's sampler raises
         yield Problem(
             ("sampler",), f"sampler '{spec.sampler.name}' cannot propose with {spec.sampler.settings}: {error}"
@@ -45,13 +63,25 @@ def try_proposal(spec: StudySpec) -> Iterable[Problem]:
         optuna.logging.set_verbosity(verbosity)
 
 
-def build(spec: StudySpec, finished: int) -> optuna.samplers.BaseSampler:
+def build(spec: SearchSpec, started: int) -> BaseSampler:
     """The sampler of a spec.
 
     Args:
         spec: names it and its keyword arguments.
-        finished: how many trials the study already has, so that a study that goes on does not repeat its first draws.
+        started: how many trials the study already has. It matters to a user's own sampler alone, which may keep what it
+            likes from trial to trial: so that a study that goes on does not repeat its first draws.
     """
-    seed = int(np.random.SeedSequence([spec.seed, finished]).generate_state(1)[0])
-    sampler: optuna.samplers.BaseSampler = SAMPLERS.load(spec.sampler.name)(**{"seed": seed, **spec.sampler.settings})
+    name = spec.sampler.name
+    make: Callable[[int], BaseSampler] = partial(_made, spec)
+    if name not in SAMPLERS.names:
+        sampler = make(int(np.random.SeedSequence([spec.seed, started]).generate_state(1)[0]))
+        make = lambda seed: sampler  # noqa: E731
+    elif name in _ONE_SEED:
+        sampler = make(spec.seed)
+        make = lambda seed: sampler  # noqa: E731
+    return Proposer(make, spec.seed, Space.of(spec), None if name in _SEE_ALL else _ENOUGH)
+
+
+def _made(spec: SearchSpec, seed: int) -> BaseSampler:
+    sampler: BaseSampler = SAMPLERS.load(spec.sampler.name)(**{"seed": seed, **spec.sampler.settings})
     return sampler

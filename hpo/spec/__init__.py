@@ -6,21 +6,25 @@ stays at the bottom of the house.
 """
 
 from hpo.spec.parameter import Parameter
-from hpo.spec.reading import dump, load, parse_override
-from hpo.spec.section import DataSettings, Named, OptimizerSettings, Resources, seconds
-from hpo.spec.study_spec import Config, StudyName, StudySpec
+from hpo.spec.reading import Space, dump, load, load_search, parse_override
+from hpo.spec.section import Budget, DataSettings, Named, OptimizerSettings, Resources, seconds
+from hpo.spec.study_spec import Config, SearchSpec, StudyName, StudySpec
 
 __all__ = [
+    "Budget",
     "Config",
     "DataSettings",
     "Named",
     "OptimizerSettings",
     "Parameter",
     "Resources",
+    "SearchSpec",
+    "Space",
     "StudyName",
     "StudySpec",
     "dump",
     "load",
+    "load_search",
     "parse_override",
     "seconds",
 ]

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 from ruamel.yaml import YAML
@@ -15,10 +15,12 @@ from hpo.errors import Problem, SpecError
 from hpo.registry import did_you_mean
 from hpo.spec.parameter import Parameter
 from hpo.spec.rules import in_our_words, parameter_problems
-from hpo.spec.study_spec import StudySpec
+from hpo.spec.study_spec import SearchSpec, StudySpec
 
-SectionCheck = Callable[[StudySpec], Iterable[Problem]]
-"""What a plug-in knows about a spec that is sound in itself; yields problems."""
+Space = str | Path | Mapping[str, Any] | SearchSpec
+"""A YAML file's path, a dict of the same shape, or a spec."""
+
+_Spec = TypeVar("_Spec", bound=SearchSpec)
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,12 @@ class Source:
 
 
 def load(
-    space: str | Path | Mapping[str, Any] | StudySpec,
+    space: Space,
     overrides: Mapping[str, Any] | None = None,
-    checks: Sequence[SectionCheck] = (),
-    last_check: SectionCheck | None = None,
+    checks: Sequence[Callable[[StudySpec], Iterable[Problem]]] = (),
+    last_check: Callable[[StudySpec], Iterable[Problem]] | None = None,
 ) -> StudySpec:
-    """Reads and validates a search.
+    """Reads and validates a search over models.
 
     Args:
         space: a YAML file's path, a dict of the same shape, or a spec.
@@ -67,13 +69,38 @@ def load(
     Raises:
         SpecError: with every problem found, each with its place.
     """
+    return _load(StudySpec, space, overrides, checks, last_check)
+
+
+def load_search(
+    space: Space,
+    overrides: Mapping[str, Any] | None = None,
+    checks: Sequence[Callable[[SearchSpec], Iterable[Problem]]] = (),
+) -> SearchSpec:
+    """Reads and validates a search that need not say what its trials are: `data` and `model` may be missing.
+
+    Raises:
+        SpecError: with every problem found, each with its place.
+    """
+    document, _ = _read(space)
+    kind = StudySpec if document.keys() & {"data", "model"} else SearchSpec
+    return _load(kind, space, overrides, checks)
+
+
+def _load(
+    kind: type[_Spec],
+    space: Space,
+    overrides: Mapping[str, Any] | None,
+    checks: Sequence[Callable[[_Spec], Iterable[Problem]]],
+    last_check: Callable[[_Spec], Iterable[Problem]] | None = None,
+) -> _Spec:
     document, source = _read(space)
     overrides = dict(overrides or {})
     problems = [problem for name, value in overrides.items() for problem in _override(document, name, value)]
     source = Source(source.name, source.lines, frozenset(overrides))
     spec = None
     try:
-        spec = StudySpec.model_validate(document)
+        spec = kind.model_validate(document)
     except pydantic.ValidationError as error:
         problems += [in_our_words(detail) for detail in error.errors()]
     if spec is not None:
@@ -86,7 +113,7 @@ def load(
     return spec
 
 
-def dump(spec: StudySpec) -> str:
+def dump(spec: SearchSpec) -> str:
     """The spec as YAML that `load` reads back into an equal spec."""
     text = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
@@ -110,8 +137,8 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise SpecError([f"--set {text}: the value is not YAML: {_first_line(error)}"]) from None
 
 
-def _read(space: str | Path | Mapping[str, Any] | StudySpec) -> tuple[dict[str, Any], Source]:
-    if isinstance(space, StudySpec):
+def _read(space: Space) -> tuple[dict[str, Any], Source]:
+    if isinstance(space, SearchSpec):
         return space.model_dump(exclude_unset=True), Source("spec", {})
     if isinstance(space, Mapping):
         return _plain(space), Source("spec", {})

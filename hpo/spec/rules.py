@@ -10,7 +10,7 @@ import pydantic
 from hpo.errors import Problem
 from hpo.registry import did_you_mean
 from hpo.spec.parameter import Parameter
-from hpo.spec.study_spec import StudySpec, section_class
+from hpo.spec.study_spec import SearchSpec, StudySpec, section_class
 
 SEARCHABLE = ("data", "model", "training", "optimizer")
 """The sections whose settings a parameter may vary."""
@@ -65,21 +65,27 @@ def _known_keys(path: tuple[str, ...]) -> Iterable[str]:
     return section_class(StudySpec.model_fields[path[0]]).model_fields
 
 
-def parameter_problems(spec: StudySpec) -> Iterable[Problem]:
+def parameter_problems(spec: SearchSpec) -> Iterable[Problem]:
     """What is wrong with the names, values and conditions of the parameters."""
     for name, parameter in spec.parameters.items():
-        key = ("parameters", name)
-        section, _, setting = name.partition(".")
-        if section not in SEARCHABLE or not setting or "." in setting:
-            yield Problem(key, f"a parameter is named section.setting, with a section of {', '.join(SEARCHABLE)}")
-        elif name in _NOT_SEARCHABLE:
-            yield Problem(key, f"cannot be searched: {_NOT_SEARCHABLE[name]}")
-        elif section != "model" and setting not in _known_keys((section,)):
-            yield Problem(key, f"there is no setting of this name.{did_you_mean(setting, _known_keys((section,)))}")
-        else:
-            yield from _value_problems(spec, name, parameter)
+        if isinstance(spec, StudySpec):
+            yield from _setting_problems(spec, name, parameter)
         yield from _condition_problems(spec, name, parameter)
     yield from _cycles(spec)
+
+
+def _setting_problems(spec: StudySpec, name: str, parameter: Parameter) -> Iterable[Problem]:
+    """A parameter of a search over models varies a setting: there must be one, and it must take every value."""
+    key = ("parameters", name)
+    section, _, setting = name.partition(".")
+    if section not in SEARCHABLE or not setting or "." in setting:
+        yield Problem(key, f"a parameter is named section.setting, with a section of {', '.join(SEARCHABLE)}")
+    elif name in _NOT_SEARCHABLE:
+        yield Problem(key, f"cannot be searched: {_NOT_SEARCHABLE[name]}")
+    elif section != "model" and setting not in _known_keys((section,)):
+        yield Problem(key, f"there is no setting of this name.{did_you_mean(setting, _known_keys((section,)))}")
+    else:
+        yield from _value_problems(spec, name, parameter)
 
 
 def _value_problems(spec: StudySpec, name: str, parameter: Parameter) -> Iterable[Problem]:
@@ -93,7 +99,7 @@ def _value_problems(spec: StudySpec, name: str, parameter: Parameter) -> Iterabl
             return
 
 
-def _condition_problems(spec: StudySpec, name: str, parameter: Parameter) -> Iterable[Problem]:
+def _condition_problems(spec: SearchSpec, name: str, parameter: Parameter) -> Iterable[Problem]:
     for parent, wanted in parameter.when.items():
         key = ("parameters", name, "when", parent)
         other = spec.parameters.get(parent)
@@ -108,7 +114,7 @@ def _condition_problems(spec: StudySpec, name: str, parameter: Parameter) -> Ite
             )
 
 
-def _cycles(spec: StudySpec) -> Iterable[Problem]:
+def _cycles(spec: SearchSpec) -> Iterable[Problem]:
     try:
         TopologicalSorter({name: parameter.when for name, parameter in spec.parameters.items()}).prepare()
     except CycleError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Scalar = bool | int | float | str | None
 
@@ -15,6 +15,9 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 Augmentation = Literal["random_crop", "horizontal_flip", "cutout", "mixup"]
+
+
+_TRIALS = 32
 
 
 class Section(BaseModel):
@@ -91,10 +94,21 @@ class ObjectiveSettings(Section):
 
 
 class Budget(Section):
-    """The limits: trials of the whole study, seconds of one search."""
+    """The limits, of which the first that is met ends a search.
 
-    trials: Annotated[int, Field(ge=1)] = 32
+    `trials` and `epochs` (of all trials together) are of the whole study, `time_limit` is seconds of one search.
+    """
+
+    trials: Annotated[int, Field(ge=1)] | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
     time_limit: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _some_limit(cls, value: Any) -> Any:
+        """Where nothing limits the search, 32 trials do."""
+        limits = {key for key in ("trials", "epochs", "time_limit") if isinstance(value, dict) and value.get(key)}
+        return {**value, "trials": _TRIALS} if isinstance(value, dict) and not limits else value
 
     @field_validator("time_limit", mode="before")
     @classmethod

@@ -21,30 +21,25 @@ Config = dict[str, Any]
 """Parameter name -> value, for the parameters that are active in a trial."""
 
 
+DEFAULT_SAMPLER, DEFAULT_SCHEDULER = "tpe", "asha"
+
 StudyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 
 
-class StudySpec(Section):
-    """A whole search: fixed settings in their sections, what is searched in `parameters`, by dotted name."""
+class SearchSpec(Section):
+    """What a search is, whatever its trials are: parameters, objective, sampler, scheduler and budget.
+
+    Alone it describes a simulated search: its parameters may have any names.
+    """
 
     study: StudyName
-    task: Literal["classification"] = "classification"
-    data: DataSettings
-    model: Named
     training: TrainingSettings = TrainingSettings()
-    optimizer: OptimizerSettings = OptimizerSettings()
     parameters: dict[str, Parameter] = Field(default_factory=dict)
     objective: ObjectiveSettings = ObjectiveSettings()
-    sampler: Named = Named(name="tpe")
-    scheduler: Named = Named(name="asha")
+    sampler: Named = Named(name=DEFAULT_SAMPLER)
+    scheduler: Named = Named(name=DEFAULT_SCHEDULER)
     budget: Budget = Budget()
-    resources: Resources = Resources()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-
-    @field_validator("sampler", "scheduler", "model", "data", mode="before")
-    @classmethod
-    def _a_name_alone(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
 
     @field_validator("objective", mode="before")
     @classmethod
@@ -53,9 +48,38 @@ class StudySpec(Section):
 
     @field_validator("sampler", "scheduler", mode="before")
     @classmethod
-    def _settings_alone(cls, value: Any, info: ValidationInfo) -> Any:
-        default = {"sampler": "tpe", "scheduler": "asha"}[str(info.field_name)]
+    def _a_plugin(cls, value: Any, info: ValidationInfo) -> Any:
+        """A name alone, or settings of the default one."""
+        default = {"sampler": DEFAULT_SAMPLER, "scheduler": DEFAULT_SCHEDULER}[str(info.field_name)]
+        if isinstance(value, str):
+            return {"name": value}
         return {"name": default, **value} if isinstance(value, dict) else value
+
+    def setting(self, name: str) -> Any:
+        """The fixed setting with this dotted name; None where it is not set."""
+        section, _, key = name.partition(".")
+        return getattr(getattr(self, section, None), key, None)
+
+    def written(self, name: str) -> bool:
+        """Whether the user wrote the setting with this dotted name (rather than leaving it at its default)."""
+        section, _, key = name.partition(".")
+        holder = getattr(self, section, None)
+        return isinstance(holder, BaseModel) and key in holder.model_fields_set
+
+
+class StudySpec(SearchSpec):
+    """A search over trained models: fixed settings in their sections, what is searched by dotted name."""
+
+    task: Literal["classification"] = "classification"
+    data: DataSettings
+    model: Named
+    optimizer: OptimizerSettings = OptimizerSettings()
+    resources: Resources = Resources()
+
+    @field_validator("model", "data", mode="before")
+    @classmethod
+    def _a_name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _a_gpu_for_cuda(self) -> Self:
@@ -77,17 +101,6 @@ class StudySpec(Section):
         fields = type(self).model_fields
         validated = {name: section_class(fields[name]).model_validate(values) for name, values in sections.items()}
         return self.model_copy(update=validated)
-
-    def setting(self, name: str) -> Any:
-        """The fixed setting with this dotted name; None where it is not set."""
-        section, _, key = name.partition(".")
-        return getattr(getattr(self, section, None), key, None)
-
-    def written(self, name: str) -> bool:
-        """Whether the user wrote the setting with this dotted name (rather than leaving it at its default)."""
-        section, _, key = name.partition(".")
-        holder = getattr(self, section, None)
-        return isinstance(holder, BaseModel) and key in holder.model_fields_set
 
 
 def section_class(field: Any) -> type[BaseModel]:

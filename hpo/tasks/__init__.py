@@ -8,7 +8,7 @@ from typing import Literal
 
 from hpo.errors import Problem
 from hpo.registry import did_you_mean
-from hpo.spec import StudySpec
+from hpo.spec import SearchSpec, StudySpec
 
 Goal = Literal["maximize", "minimize"]
 
@@ -37,11 +37,22 @@ def check(spec: StudySpec) -> Iterable[Problem]:
         yield Problem(("objective", "goal"), f"for {metric} it must be {goals[metric]}, got {wanted}; leave it out")
 
 
+def check_goal(spec: SearchSpec) -> Iterable[Problem]:
+    """The problem with a metric that no task knows, where the spec does not say what is better."""
+    if spec.objective.goal is None and spec.objective.metric not in _KNOWN:
+        yield Problem(
+            ("objective", "goal"), f"is required for '{spec.objective.metric}': write `goal: maximize` or `minimize`"
+        )
+
+
 def cost(goal: Goal, value: float) -> float:
     """A metric's value as something to minimize."""
     return value if goal == "minimize" else -value
 
 
-def goal(spec: StudySpec) -> Goal:
+def goal(spec: SearchSpec) -> Goal:
     """What is better for the spec's metric."""
-    return GOALS[spec.task][spec.objective.metric]
+    return spec.objective.goal or _KNOWN[spec.objective.metric]
+
+
+_KNOWN: Mapping[str, Goal] = {metric: goal for goals in GOALS.values() for metric, goal in goals.items()}

@@ -47,7 +47,7 @@ def study_run(client: MlflowClient, experiment_id: str, study: Study) -> str:
     query = f"tags.`{STUDY_ID_TAG}` = '{study.id}' and tags.`{KIND_TAG}` = 'study'"
     for existing in client.search_runs([experiment_id], query, max_results=1):
         return str(existing.info.run_id)
-    spec = study.spec
+    spec = study.study_spec
     tags = {
         **study_tags(study, "study"),
         "task": spec.task,

@@ -92,6 +92,12 @@ class Tracker:
         """Queued."""
         self._events.put(_Reported(number, epoch, metrics, _now()))
 
+    def trial_paused(self, number: int) -> None:
+        """MLflow has no such state; the run goes on."""
+
+    def trial_resumed(self, number: int) -> None:
+        """As if it had not been paused."""
+
     def trial_ended(self, trial: TrialRecord) -> None:
         """Queued."""
         self._events.put(_Ended(trial, _now()))

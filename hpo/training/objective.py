@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 from hpo.artifacts import Split
 from hpo.datasets import Dataset
 from hpo.spec import Config, StudySpec
+
+TrainingState = Mapping[str, Any]
+"""Tensors, numbers, texts, lists and dicts of these."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,21 +27,28 @@ class Snapshot:
 class Report:
     """The metrics of a trial at one epoch.
 
-    `snapshot` makes the trial's checkpoint and predictions; it is valid until the objective goes on.
+    `snapshot` makes the trial's weights and predictions, `state` everything that the objective needs to go on from
+    here, as `torch.save` takes it and `torch.load` gives it back with `weights_only`. Both are valid until the
+    objective goes on. Without a state a trial that was paused is trained again from its beginning.
     """
 
     epoch: int
     metrics: Mapping[str, float]
     snapshot: Callable[[], Snapshot] = field(repr=False, compare=False)
+    state: Callable[[], TrainingState] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What an objective needs beside its config: the fixed settings, the data, the seed of every draw."""
+    """What an objective needs beside its config: the fixed settings, the data, the seed of every draw.
+
+    `resume` is the state of the report after which the objective is to go on; None begins at the first epoch.
+    """
 
     spec: StudySpec
     dataset: Dataset
     seed: int
+    resume: TrainingState | None = None
 
 
 Objective = Callable[[Config, Context], Iterator[Report]]

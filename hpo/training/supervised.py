@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from hpo.models.standardize import moments
 from hpo.spec import Config, DataSettings
 from hpo.tasks import GOALS, classification
 from hpo.training.augmentation import Augmentation, mixup
-from hpo.training.objective import Context, Report, Snapshot
+from hpo.training.objective import Context, Report, Snapshot, TrainingState
 from hpo.training.optimizers import build_optimizer, build_schedule
 from hpo.training.precision import autocast, choose_device
 
@@ -30,12 +31,13 @@ _SHARE_OF_FREE_MEMORY = 0.5
 def train(config: Config, context: Context) -> Iterator[Report]:
     """Trains the model of one config and yields a report after every epoch, measured on validation rows.
 
-    Seeds torch's global generator, from which weights and dropout are drawn. A loss that is not finite ends the
+    Seeds torch's global generator, from which weights and dropout are drawn. What goes on from a state trains as if it
+    had not been interrupted. A loss that is not finite ends the
     training with a report of NaN metrics.
 
     Args:
         config: parameter name -> value, laid over the fixed settings.
-        context: fixed settings, data and seed.
+        context: fixed settings, data, seed, and the state to go on from.
 
     Raises:
         ResourceError: `training.device` is cuda, and there is no GPU.
@@ -55,7 +57,9 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     optimizer = build_optimizer(spec.optimizer, model.parameters())
     schedule = build_schedule(spec.optimizer, optimizer, len(batches), training.epochs)
 
-    for epoch in range(1, training.epochs + 1):
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "batches": batches}
+    first = 1 if context.resume is None else _restore(context.resume, parts)
+    for epoch in range(first, training.epochs + 1):
         started = time.perf_counter()
         model.train()
         total = torch.zeros((), device=device)  # summed on the device: reading a loss each step would wait for it
@@ -78,7 +82,8 @@ def train(config: Config, context: Context) -> Iterator[Report]:
         measured = classification.measure(validation, labels) if finite else dict.fromkeys(GOALS[spec.task], math.nan)
         timings = {"train_seconds": trained - started, "epoch_seconds": time.perf_counter() - started}
         metrics = {**measured, "train_loss": train_loss, **timings}
-        yield Report(epoch, metrics, partial(_snapshot, model, dataset, validation, device, precision))
+        snapshot = partial(_snapshot, model, dataset, validation, device, precision)
+        yield Report(epoch, metrics, snapshot, partial(_state, epoch, parts))
         if not finite:
             return
 
@@ -103,6 +108,15 @@ class Batches:
         fill = mean.flatten().round().to(torch.uint8)
         self._augment = Augmentation(settings, fill.to(device), self._generator)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Where the draws of shuffling and augmentation stand."""
+        return {"generator": self._generator.get_state(), "draws": self._draws.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on with the draws from there."""
+        self._generator.set_state(state["generator"].cpu())
+        self._draws.bit_generator.state = state["draws"]
+
     def __len__(self) -> int:
         return len(self._labels) // self._batch_size
 
@@ -119,6 +133,25 @@ class Batches:
                 targets = functional.one_hot(targets, self._classes).float()
                 images, targets = mixup(images, targets, share, self._generator)
             yield images, targets
+
+
+def _state(epoch: int, parts: Mapping[str, Any]) -> TrainingState:
+    """Everything that the next epoch depends on."""
+    state: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
+    state |= {"epoch": epoch, "random": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda_random"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _restore(state: TrainingState, parts: Mapping[str, Any]) -> int:
+    """Takes a state up again; returns the epoch to go on with."""
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    torch.set_rng_state(state["random"].cpu())
+    if "cuda_random" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda_random"].cpu())
+    return int(state["epoch"]) + 1
 
 
 @lru_cache(maxsize=1)  # the same for every trial of a study

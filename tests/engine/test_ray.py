@@ -2,21 +2,23 @@
 
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pytest
+import torch
 from optuna.trial import TrialState
 
 import hpo
-from hpo import samplers, spec
+from hpo import datasets, samplers, spec
 from hpo.engine import ray as engine
 from hpo.errors import HpoError, ResourceError
 from hpo.spec import Config, Resources
-from hpo.study import INTERRUPTED, Metrics, State, Study, TrialRecord
-from hpo.training import Context, Report
+from hpo.study import INTERRUPTED, Left, Metrics, State, Study, TrialRecord, trial_seed
+from hpo.training import Context, Report, train
 from hpo.training.objective import Snapshot
 from tests.conftest import facts
 
@@ -73,6 +75,12 @@ class Witness:
     def trial_reported(self, number: int, epoch: int, metrics: Metrics) -> None:
         self.events.append((f"epoch {epoch}", number))
 
+    def trial_paused(self, number: int) -> None:
+        self.events.append(("paused", number))
+
+    def trial_resumed(self, number: int) -> None:
+        self.events.append(("resumed", number))
+
     def trial_ended(self, trial: TrialRecord) -> None:
         self.events.append((trial.state.value, trial.number))
 
@@ -80,16 +88,20 @@ class Witness:
 def search(document: dict[str, Any], objective: Any, trials: int, **arguments: Any) -> Study:
     study = Study.create(Path("studies"), spec.load(document), facts())
     study.use(samplers.build(study.spec, 0))
-    engine.run(study, objective, resources=study.spec.resources, trials=trials, data_dir=Path("data"), **arguments)
+    engine.run(
+        study, objective, resources=study.study_spec.resources, left=Left(trials), data_dir=Path("data"), **arguments
+    )
     return study
 
 
-def test_what_asha_stopped_is_pruned_with_its_steps_and_the_rest_is_complete(document: dict[str, Any]) -> None:
+def test_asha_pauses_at_its_rungs_and_promotes_the_best(document: dict[str, Any]) -> None:
     document["training"]["epochs"] = 9
     witness = Witness()
     study = search(document, curve, trials=12, observers=[witness])
     states = [trial.state for trial in study.trials()]
-    assert states.count(State.PRUNED) >= 4 and states.count(State.COMPLETE) >= 2
+    assert states.count(State.PRUNED) >= 8 and states.count(State.COMPLETE) >= 1
+    best = max(study.trials(), key=lambda trial: trial.config["optimizer.lr"])
+    assert best.state is State.COMPLETE  # it was the best wherever it was compared
     for trial, frozen in zip(study.trials(), study.record.get_trials(), strict=True):
         assert list(trial.reports) == list(range(1, trial.epoch + 1))
         assert frozen.intermediate_values == {epoch: report["accuracy"] for epoch, report in trial.reports.items()}
@@ -97,18 +109,50 @@ def test_what_asha_stopped_is_pruned_with_its_steps_and_the_rest_is_complete(doc
             assert trial.epoch == 9 and frozen.state is TrialState.COMPLETE
         else:
             assert trial.epoch in (1, 3) and frozen.state is TrialState.PRUNED
-            assert trial.reason == "stopped by asha"
+            assert trial.reason == "paused by asha and not promoted"
         stored = study.artifacts.read(trial.number)
         assert stored is not None and stored.epoch == trial.best_epoch
-    assert len({next(iter(trial.reports.values()))["seed"] for trial in study.trials()}) == 12
-    for number in range(12):
-        own = [event for event, trial in witness.events if trial == number]
-        epochs = study.trial(number).epoch
-        assert own == [
+        own = [event for event, number in witness.events if number == trial.number]
+        assert own.count("resumed") <= own.count("paused") <= 2
+        assert [event for event in own if event not in ("paused", "resumed")] == [
             "started",
-            *(f"epoch {epoch}" for epoch in range(1, epochs + 1)),
-            study.trial(number).state.value,
+            *(f"epoch {epoch}" for epoch in range(1, trial.epoch + 1)),
+            trial.state.value,
         ]
+    assert len({next(iter(trial.reports.values()))["seed"] for trial in study.trials()}) == 12
+    assert ("resumed", best.number) in witness.events or ("paused", best.number) not in witness.events
+
+
+def test_a_paused_trial_trains_on_as_if_it_had_not_been(document: dict[str, Any]) -> None:
+    document["training"] |= {"epochs": 4}
+    document["model"]["dropout"] = 0.2
+    document["scheduler"] = {"name": "asha", "eta": 2}
+    witness = Witness()
+    study = search(document, train, trials=5, observers=[witness], concurrency=1)
+    (number, *_) = [number for event, number in witness.events if event == "resumed"]
+    trial = study.trial(number)
+    dataset = datasets.load(study.study_spec.data, Path("data"), 0)
+    seed = trial_seed(study.spec, number)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the worker's
+    try:
+        whole = list(islice(train(trial.config, Context(study.study_spec, dataset, seed)), trial.epoch))
+    finally:
+        torch.set_num_threads(threads)
+    for report in whole:
+        told = {name: value for name, value in trial.reports[report.epoch].items() if "seconds" not in name}
+        assert told == {name: value for name, value in report.metrics.items() if "seconds" not in name}
+    assert not list(study.artifacts.folder.glob("*/state.pt"))  # of no use once the trials have ended
+
+
+def test_asha_stop_stops_without_pausing(document: dict[str, Any]) -> None:
+    document["training"]["epochs"] = 9
+    document["scheduler"] = {"name": "asha_stop", "grace": 3}
+    witness = Witness()
+    study = search(document, curve, trials=6, observers=[witness])
+    pruned = [trial for trial in study.trials() if trial.state is State.PRUNED]
+    assert pruned and {trial.reason for trial in pruned} == {"stopped by asha_stop"}
+    assert "paused" not in {event for event, _ in witness.events}
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -161,7 +205,7 @@ def test_a_sampler_that_fails_ends_the_search_with_its_reason(document: dict[str
     study = Study.create(Path("studies"), spec.load(document), facts())
     study.use(Failing())
     with pytest.raises(HpoError, match="the search ended early, what is done is kept: ValueError: out of ideas"):
-        engine.run(study, curve, resources=study.spec.resources, trials=3, data_dir=Path("data"))
+        engine.run(study, curve, resources=study.study_spec.resources, left=Left(3), data_dir=Path("data"))
 
 
 def test_auto_is_one_gpu_where_there_is_any() -> None:

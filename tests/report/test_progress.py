@@ -5,7 +5,7 @@ from rich.console import Console
 
 from hpo.report.progress import Progress
 from hpo.report.tables import duration, studies_table, trials_table
-from hpo.study import Outcome, State, Study
+from hpo.study import Left, Outcome, State, Study
 
 
 def text(console: Console) -> str:
@@ -14,7 +14,7 @@ def text(console: Console) -> str:
 
 
 def run_one(study: Study, console: Console) -> int:
-    with Progress(study, trials=4, time_limit=60, console=console) as progress:
+    with Progress(study, Left(trials=4), time_limit=60, console=console) as progress:
         trial = study.ask()
         progress.trial_started(trial)
         study.report(trial.number, 1, {"accuracy": 0.25})

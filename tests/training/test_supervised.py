@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,25 @@ def test_the_seed_decides_everything(document: dict[str, Any]) -> None:
     first = measured(reports(document))
     assert first == measured(reports(document))
     assert first != measured(reports(document, seed=1))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("schedule", ["none", "cosine", "step", "one_cycle"])
+def test_what_goes_on_from_a_state_trains_as_if_uninterrupted(
+    document: dict[str, Any], optimizer: str, schedule: str, tmp_path: Path
+) -> None:
+    document["data"] |= {"augment": ["random_crop", "cutout", "mixup"], "crop_padding": 1}
+    document["model"]["dropout"] = 0.2
+    document["optimizer"] = {"name": optimizer, "lr": 0.01, "schedule": schedule, "step_epochs": 1}
+    whole = measured(reports(document))
+    first = next(train({}, context(document)))
+    assert first.state is not None
+    torch.save(dict(first.state()), tmp_path / "state.pt")
+    torch.manual_seed(99)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    rest = list(train({}, replace(context(document), resume=state)))
+    assert [report.epoch for report in rest] == [2, 3]
+    assert measured(rest) == whole[1:]
 
 
 def test_the_config_wins_over_fixed_settings(document: dict[str, Any]) -> None:

@@ -1,0 +1,5 @@
+"""Evolutionary samplers, one file a strategy; selection and CMA-ES by DEAP."""
+
+from hpo.samplers.evolution.sampler import STRATEGIES, EvolutionSampler
+
+__all__ = ["STRATEGIES", "EvolutionSampler"]

@@ -1,0 +1,127 @@
+"""What stands between the study and a sampler, whichever it is: whole configs, drawn afresh for every trial."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.samplers.view import StudyAtResource
+from hpo.space import Space, distribution
+from hpo.spec import Config
+
+_TRIES = 20
+"""Random configs tried in place of one that the study has already; a small space may have no other."""
+
+
+@dataclass(frozen=True)
+class _Draw:
+    sampler: BaseSampler
+    study: optuna.Study
+
+
+class Proposer(BaseSampler):
+    """Asks a sampler for whole configs.
+
+    A sampler is made for each trial from a seed of its own. So it keeps nothing from one trial to the next: what it
+    proposes follows from the seed, the trial's number and the study, and a search that was killed goes on as if it had
+    not been. A config that the study has already is replaced by a random one.
+
+    Args:
+        make: seed -> sampler.
+        seed: of the study.
+        space: what is searched; None leaves it to the sampler, and duplicates stay.
+        least: the sampler sees the study at the highest resource that so many trials have reached; None shows it all.
+        twins: whether a config may be tried again, with another seed.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[int], BaseSampler],
+        seed: int,
+        space: Space | None = None,
+        least: int | None = None,
+        twins: bool = False,
+    ) -> None:
+        self._make, self._seed, self._space, self._least, self._twins = make, seed, space, least, twins
+        self._draws: dict[int, _Draw] = {}
+        self._configs: dict[int, Config] = {}
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Makes the trial's sampler."""
+        seen = study if self._least is None else StudyAtResource(study, self._least)
+        draw = self._draws[trial._trial_id] = _Draw(self._make(self._seed_of(trial, 0)), seen)
+        draw.sampler.before_trial(draw.study, trial)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The parameters of the proposed config, or what the sampler says where no space is known."""
+        draw = self._draw(study, trial)
+        if self._space is None:
+            return draw.sampler.infer_relative_search_space(draw.study, trial)
+        config = self._propose(draw, trial, self._space)
+        if not self._twins and "fixed_params" not in trial.system_attrs:
+            config = self._new(study, trial, self._space, config)
+        self._configs[trial._trial_id] = config
+        return {name: distribution(self._space.parameters[name]) for name in config}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The proposed config."""
+        draw = self._draw(study, trial)
+        if self._space is None:
+            return draw.sampler.sample_relative(draw.study, trial, search_space)
+        return self._configs.pop(trial._trial_id)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """A parameter that the proposed config lacks, because an enqueued value opened another branch."""
+        draw = self._draw(study, trial)
+        return draw.sampler.sample_independent(draw.study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Tells the trial's sampler."""
+        self._draw(study, trial).sampler.after_trial(study, trial, state, values)
+        self._draws.pop(trial._trial_id, None)
+
+    def reseed_rng(self) -> None:
+        """Nothing to do: every trial has a seed of its own, in whichever thread it is asked for."""
+
+    def _draw(self, study: optuna.Study, trial: FrozenTrial) -> _Draw:
+        return self._draws.get(trial._trial_id) or _Draw(self._make(self._seed_of(trial, 0)), study)
+
+    def _seed_of(self, trial: FrozenTrial, attempt: int) -> int:
+        return int(np.random.SeedSequence([self._seed, trial.number, attempt]).generate_state(1)[0])
+
+    def _propose(self, draw: _Draw, trial: FrozenTrial, space: Space) -> Config:
+        """Goes through the space as a trial would."""
+        joint = draw.sampler.infer_relative_search_space(draw.study, trial)
+        relative = draw.sampler.sample_relative(draw.study, trial, joint)
+        config: Config = {}
+        for name, parameter in space.parameters.items():
+            if not space.active(name, config):
+                continue
+            wanted = distribution(parameter)
+            if name in relative and wanted._contains(wanted.to_internal_repr(relative[name])):
+                config[name] = relative[name]
+            else:
+                config[name] = draw.sampler.sample_independent(draw.study, trial, name, wanted)
+        return config
+
+    def _new(self, study: optuna.Study, trial: FrozenTrial, space: Space, config: Config) -> Config:
+        """This config, or a random one if the study has it; in the end a repeated one, where there is no other."""
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        others = [other.params for other in study.get_trials(deepcopy=False, states=states) if other.params]
+        for attempt in range(1, _TRIES + 1):
+            if config not in others:
+                return config
+            sampler = optuna.samplers.RandomSampler(seed=self._seed_of(trial, attempt))
+            config = self._propose(_Draw(sampler, study), trial, space)
+        return config

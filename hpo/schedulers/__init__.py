@@ -1,0 +1,227 @@
+"""Schedulers by name: who decides after each report whether a trial goes on.
+
+A scheduler is a `ray.tune.schedulers.TrialScheduler`. `asha` and `hyperband` are ours; `asha_stop` and `median` are
+Ray's, and any other goes by `module:Class`.
+"""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from hpo.errors import InputError, Problem
+from hpo.registry import Registry, did_you_mean
+from hpo.schedulers.rungs import rungs
+from hpo.spec import SearchSpec
+
+if TYPE_CHECKING:
+    from ray.tune.schedulers import TrialScheduler
+
+RESOURCE = "epoch"
+"""The key under which a report carries its resource."""
+
+__all__ = ["OWN", "RESOURCE", "SCHEDULERS", "build", "check", "first_rung", "ladder", "rung_reached", "rungs"]
+
+SCHEDULERS = Registry(
+    "scheduler",
+    {
+        "asha": "hpo.schedulers:asha",
+        "asha_stop": "hpo.schedulers:asha_stop",
+        "hyperband": "hpo.schedulers:hyperband",
+        "median": "hpo.schedulers:median",
+        "none": "hpo.schedulers:none",
+    },
+)
+OWN = frozenset({"asha", "hyperband"})
+"""Ours; they go on from a study's history."""
+RUNGED = OWN | {"asha_stop"}
+
+
+def check(spec: SearchSpec) -> Iterable[Problem]:
+    """Problems with the scheduler that the spec names and with its settings."""
+    name, settings = spec.scheduler.name, spec.scheduler.settings
+    try:
+        factory = SCHEDULERS.load(name)
+    except InputError as error:
+        yield Problem(("scheduler", "name"), str(error))
+        return
+    if name not in SCHEDULERS.names:
+        yield from _check_foreign(spec)
+        return
+    given = ("metric", "goal", "epochs", "history")
+    known = [key for key in inspect.signature(factory).parameters if key not in given]
+    unknown = [key for key in settings if key not in known]
+    for key in unknown:
+        yield Problem(
+            ("scheduler", key), f"scheduler '{name}' has no such setting.{did_you_mean(key, known or ['name'])}"
+        )
+    if not unknown:
+        try:
+            ladder(spec)
+            if name not in ("asha", "none"):  # those two cannot fail any more, and building them imports Ray
+                build(spec, "maximize")
+        except (TypeError, ValueError, AssertionError) as error:
+            yield Problem(("scheduler",), str(error) or f"'{name}' refuses {settings}")
+
+
+def _check_foreign(spec: SearchSpec) -> Iterable[Problem]:
+    """Builds a user's scheduler once, to see."""
+    from ray.tune.schedulers import PopulationBasedTraining, ResourceChangingScheduler, TrialScheduler
+
+    name, settings = spec.scheduler.name, spec.scheduler.settings
+    try:
+        scheduler = build(spec, "maximize")
+    except Exception as error:  # whatever a user's scheduler raises
+        yield Problem(("scheduler",), f"scheduler '{name}' refuses {settings}: {error}")
+        return
+    if not isinstance(scheduler, TrialScheduler):
+        yield Problem(("scheduler", "name"), f"'{name}' is not a ray.tune.schedulers.TrialScheduler")
+    elif isinstance(scheduler, (PopulationBasedTraining, ResourceChangingScheduler)):
+        yield Problem(("scheduler", "name"), f"'{name}' changes running trials, which a study cannot record yet")
+
+
+def build(spec: SearchSpec, goal: str, history: Mapping[int, Mapping[int, float]] | None = None) -> "TrialScheduler":
+    """The scheduler of a spec.
+
+    Args:
+        spec: names it and its settings.
+        goal: maximize or minimize.
+        history: what the study's ended trials reported, number -> epoch -> value. Our own schedulers go on from it;
+            Ray's know only what they see themselves.
+    """
+    name, settings, epochs = spec.scheduler.name, spec.scheduler.settings, spec.training.epochs
+    factory, metric = SCHEDULERS.load(name), spec.objective.metric
+    scheduler: TrialScheduler
+    if name in OWN:
+        scheduler = factory(metric, goal, epochs, **settings, history=history or {})
+    elif name in SCHEDULERS.names:
+        scheduler = factory(metric, goal, epochs, **settings)
+    else:
+        own = {"metric": metric, "mode": _mode(goal), "time_attr": RESOURCE}
+        takes = inspect.signature(factory).parameters
+        scheduler = factory(**{key: value for key, value in own.items() if key in takes} | settings)
+    return scheduler
+
+
+def asha(
+    metric: str,
+    goal: str,
+    epochs: int,
+    grace: int | None = None,
+    eta: int = 3,
+    *,
+    history: Mapping[int, Mapping[int, float]],
+) -> "TrialScheduler":
+    """Asynchronous successive halving of the promotion type: see `hpo.schedulers.halving`.
+
+    Args:
+        metric: what is compared.
+        goal: maximize or minimize.
+        epochs: the full resource.
+        grace: the first rung; `first_rung(epochs)` where None.
+        eta: one in eta goes on at each rung.
+        history: of an earlier search.
+    """
+    from hpo.schedulers.halving import Asha
+
+    return Asha(metric, goal, epochs, first_rung(epochs) if grace is None else grace, eta, history=history)
+
+
+def hyperband(
+    metric: str,
+    goal: str,
+    epochs: int,
+    grace: int | None = None,
+    eta: int = 3,
+    brackets: int | None = None,
+    *,
+    history: Mapping[int, Mapping[int, float]],
+) -> "TrialScheduler":
+    """Asynchronous Hyperband: promotion-type ASHA in several brackets side by side.
+
+    Args:
+        metric: what is compared.
+        goal: maximize or minimize.
+        epochs: the full resource.
+        grace: the first rung of the first bracket; `first_rung(epochs)` where None.
+        eta: one in eta goes on at each rung.
+        brackets: how many; as many as there are rungs where None, so that the last trains without stopping.
+        history: of an earlier search.
+    """
+    from hpo.schedulers.halving import Asha
+
+    first = first_rung(epochs) if grace is None else grace
+    count = len(rungs(epochs, first, eta)) if brackets is None else brackets
+    return Asha(metric, goal, epochs, first, eta, count, history)
+
+
+def asha_stop(metric: str, goal: str, epochs: int, grace: int = 1, eta: int = 3) -> "TrialScheduler":
+    """Ray's asynchronous successive halving: no trial pauses, the worst at each rung are stopped.
+
+    Args:
+        metric: what is compared.
+        goal: maximize or minimize.
+        epochs: the full resource.
+        grace: no trial stops before this epoch; the first rung.
+        eta: about one in eta goes on at each rung.
+    """
+    from ray.tune.schedulers import ASHAScheduler
+
+    return ASHAScheduler(
+        time_attr=RESOURCE, metric=metric, mode=_mode(goal), max_t=epochs, grace_period=grace, reduction_factor=eta
+    )
+
+
+def median(metric: str, goal: str, epochs: int, grace: int = 1, least: int = 3) -> "TrialScheduler":
+    """Ray's median rule: a trial stops where its best is worse than the median of the others' running means.
+
+    Golovin et al. 2017, "Google Vizier", section 3.2.2.
+
+    Args:
+        metric: what is compared.
+        goal: maximize or minimize.
+        epochs: the full resource.
+        grace: no trial stops before this epoch.
+        least: how many other trials there must be to compare with.
+    """
+    from ray.tune.schedulers import MedianStoppingRule
+
+    return MedianStoppingRule(
+        time_attr=RESOURCE, metric=metric, mode=_mode(goal), grace_period=grace, min_samples_required=least
+    )
+
+
+def none(metric: str, goal: str, epochs: int) -> "TrialScheduler":
+    """Every trial is trained to the end."""
+    from ray.tune.schedulers import FIFOScheduler
+
+    return FIFOScheduler()
+
+
+def first_rung(epochs: int) -> int:
+    """The first rung where the spec names none: 2, since a single epoch says little of the last; 1 of few epochs."""
+    return 2 if epochs >= 9 else 1
+
+
+def ladder(spec: SearchSpec) -> tuple[int, ...] | None:
+    """The rungs of the spec's scheduler, of its first bracket; None where it has none.
+
+    Raises:
+        TypeError, ValueError: grace or eta is out of range.
+    """
+    name, settings, epochs = spec.scheduler.name, spec.scheduler.settings, spec.training.epochs
+    if name not in RUNGED:
+        return None
+    grace = settings.get("grace")
+    if grace is None:
+        grace = 1 if name == "asha_stop" else first_rung(epochs)
+    return rungs(epochs, grace, settings.get("eta", 3))
+
+
+def rung_reached(spec: SearchSpec, epoch: int) -> int:
+    """The highest rung at or below `epoch`; 0 below the first. Without rungs it is the epoch itself."""
+    steps = ladder(spec)
+    return epoch if steps is None else max((rung for rung in steps if rung <= epoch), default=0)
+
+
+def _mode(goal: str) -> str:
+    return "max" if goal == "maximize" else "min"

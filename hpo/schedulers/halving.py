@@ -1,0 +1,164 @@
+"""Asynchronous successive halving of the promotion type: a trial pauses at its rung and goes on when it is promoted.
+
+Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", algorithm 2. Ray's own ASHA is of the stopping
+type: there the first arrivals at every rung run on, good or not, since nobody stands beside them yet.
+"""
+
+import math
+from bisect import insort
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ray.tune.schedulers import TrialScheduler
+
+from hpo.schedulers.rungs import bracket_sizes, rungs, turns
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial
+
+Curve = Mapping[int, float]
+"""Epoch -> cost, smaller is better."""
+
+
+class Bracket:
+    """One ladder of rungs: who reached which, at what cost, and who has been promoted from there."""
+
+    def __init__(self, ladder: Sequence[int], eta: int) -> None:
+        self.ladder = tuple(ladder)
+        self._eta = eta
+        self._ranked: list[list[tuple[float, int]]] = [[] for _ in ladder]
+        self._reached: list[set[int]] = [set() for _ in ladder]
+        self._promoted: list[set[int]] = [set() for _ in ladder]
+
+    def record(self, number: int, epoch: int, cost: float) -> int | None:
+        """Notes a trial's cost, and returns the rung (its place on the ladder) that it has just reached, if any."""
+        arrived = None
+        for place, rung in enumerate(self.ladder):
+            if epoch >= rung and number not in self._reached[place]:
+                self._reached[place].add(number)
+                insort(self._ranked[place], (cost, number))
+                arrived = place
+        return arrived
+
+    def promotable(self, place: int, closing: bool = False) -> list[int]:
+        """The trials in the best 1/eta of a rung that were not promoted yet, the best first.
+
+        While the search is closing at least one trial of each rung goes on, so that one is trained to the end.
+        """
+        ranked = self._ranked[place]
+        best = ranked[: max(len(ranked) // self._eta, int(closing))]
+        return [number for _, number in best if number not in self._promoted[place]]
+
+    def promote(self, number: int) -> None:
+        """Notes that a trial goes on beyond the rungs that it has reached."""
+        for reached, promoted in zip(self._reached, self._promoted, strict=True):
+            if number in reached:
+                promoted.add(number)
+
+
+class Asha(TrialScheduler):
+    """Promotion-type ASHA, in one bracket or in several at once (asynchronous Hyperband).
+
+    Trials are known by `config["number"]`; the bracket of a trial follows from its number alone.
+
+    Args:
+        metric: what is compared: a trial's best value up to the rung.
+        goal: maximize or minimize.
+        epochs: the full resource.
+        grace: the first rung of the first bracket.
+        eta: one in eta goes on at each rung.
+        brackets: how many; each begins one rung later than the one before.
+        history: trials of an earlier search of the study, number -> epoch -> value; they keep their places.
+    """
+
+    def __init__(
+        self,
+        metric: str,
+        goal: str,
+        epochs: int,
+        grace: int,
+        eta: int,
+        brackets: int = 1,
+        history: Mapping[int, Curve] | None = None,
+    ) -> None:
+        super().__init__()
+        self._objective, self._sign, self._epochs = metric, 1.0 if goal == "minimize" else -1.0, epochs
+        ladder = rungs(epochs, grace, eta)
+        if not 1 <= brackets <= len(ladder):
+            raise ValueError(f"brackets must be 1 to {len(ladder)}, the number of rungs, got {brackets}")
+        self._brackets = [Bracket(ladder[first:], eta) for first in range(brackets)]
+        self._turns = turns(bracket_sizes(brackets, eta))
+        self._best: dict[int, float] = {}
+        self._paused: dict[int, Trial] = {}
+        self._closing = False
+        for number, curve in (history or {}).items():
+            for epoch, value in sorted(curve.items()):
+                self._record(number, epoch, value)
+
+    def bracket(self, number: int) -> Bracket:
+        """The bracket of a trial."""
+        return self._brackets[self._turns[number % len(self._turns)]]
+
+    def close(self) -> None:
+        """No new trials will come: from now on at least one trial a rung goes on."""
+        self._closing = True
+
+    def waiting(self) -> int | None:
+        """The paused trial that is to go on next: of the highest rung, and there the best. None where none is."""
+        return next((number for *_, number in sorted(self._candidates())), None)
+
+    def on_trial_add(self, tune_controller: "TuneController", trial: "Trial") -> None:
+        """Nothing to do: a trial gets its place when it reaches a rung."""
+
+    def on_trial_result(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> str:
+        """Pauses a trial at its rung, unless it is among the best there already."""
+        number, epoch = int(trial.config["number"]), int(result["epoch"])
+        place = self._record(number, epoch, float(result[self._objective]))
+        if place is None or epoch >= self._epochs:
+            return TrialScheduler.CONTINUE
+        bracket = self.bracket(number)
+        if number in bracket.promotable(place):
+            bracket.promote(number)
+            return TrialScheduler.CONTINUE
+        self._paused[number] = trial
+        return TrialScheduler.PAUSE
+
+    def on_trial_complete(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> None:
+        """Forgets the trial, but not its places on the rungs."""
+        self._paused.pop(int(trial.config["number"]), None)
+
+    def on_trial_error(self, tune_controller: "TuneController", trial: "Trial") -> None:
+        """As if it had ended."""
+        self._paused.pop(int(trial.config["number"]), None)
+
+    def on_trial_remove(self, tune_controller: "TuneController", trial: "Trial") -> None:
+        """As if it had ended."""
+        self._paused.pop(int(trial.config["number"]), None)
+
+    def choose_trial_to_run(self, tune_controller: "TuneController") -> "Trial | None":
+        """A paused trial that is promoted, else a new one."""
+        number = self.waiting()
+        if number is not None:
+            self.bracket(number).promote(number)
+            return self._paused.pop(number)
+        pending = (trial for trial in tune_controller.get_trials() if trial.status == "PENDING")
+        return next(pending, None)
+
+    def debug_string(self) -> str:
+        """For Ray's logs."""
+        return f"ASHA with {len(self._brackets)} brackets, {len(self._paused)} trials paused"
+
+    def _record(self, number: int, epoch: int, value: float) -> int | None:
+        cost = self._sign * value
+        if math.isfinite(cost):
+            self._best[number] = min(cost, self._best.get(number, math.inf))
+        return self.bracket(number).record(number, epoch, self._best.get(number, math.inf))
+
+    def _candidates(self) -> Iterable[tuple[int, float, int]]:
+        """Promotable paused trials, as (minus the rung's epoch, cost, number)."""
+        for bracket in self._brackets:
+            for place, rung in enumerate(bracket.ladder[:-1]):
+                for number in bracket.promotable(place, self._closing):
+                    if number in self._paused:
+                        yield -rung, self._best[number], number
