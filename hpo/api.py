@@ -177,7 +177,7 @@ def simulate(
     arguments = {"budget.trials": trials, "budget.epochs": epochs, "budget.time_limit": time_limit, "seed": seed}
     given = {name: value for name, value in arguments.items() if value is not None}
     checks = (tasks.check_goal, samplers.check, schedulers.check)
-    spec = specs.load_search(space, {**(overrides or {}), **given}, checks)
+    spec = specs.load_search(space, {**(overrides or {}), **given}, checks, samplers.try_proposal)
 
     from hpo.engine import simulated as engine
 

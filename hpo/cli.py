@@ -319,7 +319,10 @@ def trials(study: str | None, storage: str, output: str) -> None:
 @_format
 @_quiet_stdout
 def best(study: str | None, storage: str, output: str) -> None:
-    """Shows the best trial of a study: the best at full resource, or where there is none yet the best of all."""
+    """Shows the best trial of a study: the best at full resource, or where there is none yet the best of all.
+
+    With several objectives it shows the Pareto set: the trials that no other one beats in all of them.
+    """
     from hpo import api
     from hpo.report.tables import trials_table
 
@@ -327,7 +330,13 @@ def best(study: str | None, storage: str, output: str) -> None:
     record = opened.best()
     if record is None:
         raise HpoError(f"study '{opened.name}' has no trial with a value yet")
-    if output == "json":
+    if opened.spec.objective.others:
+        front = opened.pareto()
+        if output == "json":
+            _say_json([trial.to_json() for trial in front])
+        else:
+            _say(trials_table(opened, front, f"{opened.name}: Pareto set"))
+    elif output == "json":
         _say_json(record.to_json())
     else:
         _say(trials_table(opened, [record], f"{opened.name}: best trial"))

@@ -29,10 +29,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo import fitness, tasks
 from hpo import spec as specs
-from hpo import tasks
 from hpo.artifacts import Artifacts, Split
 from hpo.errors import StudyError
+from hpo.fitness import Fitness
 from hpo.registry import did_you_mean
 from hpo.space import Space
 from hpo.spec import Budget, Config, SearchSpec, StudySpec
@@ -41,6 +42,8 @@ Metrics = Mapping[str, float]
 
 _PAUSED = "paused"
 """The trial attribute that is true while a trial waits; Optuna knows only that it has not ended."""
+_CONSTRAINT = "constraints"
+"""Under this system attribute, with a name, Optuna keeps a constraint: above 0 it is broken."""
 _REPORT = "report:"
 """Prefix of the trial attribute that holds all metrics of one report; Optuna's own record has the objective alone."""
 
@@ -67,29 +70,50 @@ class TrialRecord:
     state: State
     config: Config
     reports: Mapping[int, Metrics]
-    metric: str
-    goal: tasks.Goal
+    spec: SearchSpec = field(repr=False)
     reason: str | None = None
+
+    @property
+    def metric(self) -> str:
+        """The first objective."""
+        return self.spec.objective.metric
 
     @property
     def epoch(self) -> int:
         """The last epoch reported; 0 before the first."""
         return max(self.reports, default=0)
 
-    @property
+    @cached_property
     def best_epoch(self) -> int | None:
-        """The earliest epoch with the best finite value of the objective; what the trial's artifacts come from."""
-        finite = [
-            (tasks.cost(self.goal, value), epoch)
-            for epoch in self.reports
-            if math.isfinite(value := self._value_at(epoch))
-        ]
-        return min(finite)[1] if finite else None
+        """The earliest epoch with the best finite objective that keeps to the constraints, or breaks them least.
+
+        What the trial's artifacts come from.
+        """
+        measured = ((fitness.measure(self.spec, metrics), epoch) for epoch, metrics in self.reports.items())
+        return min(((worth, epoch) for worth, epoch in measured if worth.finite), default=(None, None))[1]
+
+    @property
+    def fitness(self) -> Fitness | None:
+        """The fitness at the best epoch; None without a finite report."""
+        return None if self.best_epoch is None else fitness.measure(self.spec, self.reports[self.best_epoch])
 
     @property
     def value(self) -> float | None:
-        """The objective at the best epoch; None without a finite report."""
-        return None if self.best_epoch is None else self._value_at(self.best_epoch)
+        """The first objective at the best epoch; None without a finite report."""
+        return None if self.best_epoch is None else self.reports[self.best_epoch][self.metric]
+
+    @property
+    def values(self) -> dict[str, float]:
+        """All objectives at the best epoch; empty without a finite report."""
+        if self.best_epoch is None:
+            return {}
+        report = self.reports[self.best_epoch]
+        return {objective.metric: report[objective.metric] for objective in self.spec.objectives}
+
+    @property
+    def feasible(self) -> bool:
+        """Whether the trial keeps to the constraints at its best epoch."""
+        return self.fitness is not None and self.fitness.violation == 0
 
     @property
     def cause(self) -> str | None:
@@ -98,7 +122,7 @@ class TrialRecord:
 
     def to_json(self) -> dict[str, Any]:
         """As `hpo trials --format json` prints it; JSON has no NaN, so that is None."""
-        return {
+        document = {
             "trial": self.number,
             "state": self.state.value,
             "value": self.value,
@@ -111,9 +135,11 @@ class TrialRecord:
             },
             "reason": self.reason,
         }
-
-    def _value_at(self, epoch: int) -> float:
-        return self.reports[epoch].get(self.metric, math.nan)
+        if self.spec.objective.others:
+            document["values"] = self.values
+        if self.spec.constraints:
+            document["feasible"] = self.feasible
+        return document
 
 
 @dataclass(frozen=True)
@@ -210,6 +236,7 @@ class Study:
         self.name = spec.study
         self._storage = storage
         self.goal = tasks.goal(spec)
+        self._goals = [tasks.goal_of(objective) for objective in spec.objectives]
         self.artifacts = Artifacts(folder / "artifacts")
         self._space = Space.of(spec)
         self._running: dict[int, optuna.Trial] = {}
@@ -272,7 +299,7 @@ class Study:
         return [path.parent.name for path in sorted(journals, key=lambda path: (path.stat().st_mtime, path))]
 
     def _begin(self, storage: optuna.storages.BaseStorage) -> None:
-        record = optuna.create_study(storage=storage, study_name=self.name, direction=self.goal, sampler=_NO_SAMPLER)
+        record = optuna.create_study(storage=storage, study_name=self.name, directions=self._goals, sampler=_NO_SAMPLER)
         record.set_user_attr("id", uuid.uuid4().hex)
         default = self._space.default(self.spec)
         if default:
@@ -335,15 +362,25 @@ class Study:
         return self._record(frozen[number])
 
     def leaderboard(self) -> list[TrialRecord]:
-        """Trials with a finite value, the best first; ties go to the older one."""
-        ranked = [(tasks.cost(self.goal, t.value), t.number, t) for t in self.trials() if t.value is not None]
-        return [trial for *_, trial in sorted(ranked, key=lambda row: row[:2])]
+        """Trials with a finite value, the best first; ties go to the older one.
+
+        Those that keep to the constraints come first. With several objectives it goes by Pareto front.
+        """
+        trials = {trial.number: trial for trial in self.trials()}
+        worth = {number: trial.fitness for number, trial in trials.items() if trial.fitness is not None}
+        return [trials[number] for number in fitness.ranking(worth)]
 
     def best(self) -> TrialRecord | None:
         """The incumbent: the best trial at full resource, or where there is none yet the best of all."""
         ranked = self.leaderboard()
         complete = [trial for trial in ranked if trial.state is State.COMPLETE]
         return next(iter(complete or ranked), None)
+
+    def pareto(self) -> list[TrialRecord]:
+        """The trials that keep to the constraints and that no other dominates, by their first objective."""
+        trials = {trial.number: trial for trial in self.trials()}
+        best = fitness.front({n: trial.fitness for n, trial in trials.items() if trial.fitness is not None})
+        return sorted((trials[number] for number in best), key=lambda trial: (trial.fitness, trial.number))
 
     def spent(self) -> Spent:
         """What counts against the budget; trials that an interruption cut off do not, but their epochs do."""
@@ -352,10 +389,10 @@ class Study:
         ended = sum(trial.state not in running and trial.reason != INTERRUPTED.reason for trial in trials)
         return Spent(ended, sum(len(trial.reports) for trial in trials))
 
-    def history(self) -> dict[int, dict[int, float]]:
-        """What the ended trials reported of the objective: number -> epoch -> value."""
-        frozen = self.record.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        return {trial.number: dict(trial.intermediate_values) for trial in frozen}
+    def history(self) -> dict[int, Mapping[int, Metrics]]:
+        """What the ended trials reported: number -> epoch -> metrics."""
+        ended = (State.COMPLETE, State.PRUNED)
+        return {trial.number: trial.reports for trial in self.trials() if trial.state in ended}
 
     # ---- what happens --------------------------------------------------------------------------------------------
 
@@ -376,7 +413,10 @@ class Study:
         """Records one report of a running trial."""
         trial = self._running[number]
         trial.set_user_attr(f"{_REPORT}{epoch}", json.dumps(dict(metrics)))
-        trial.report(metrics[self.spec.objective.metric], epoch)
+        storage, trial_id = self.record._storage, trial._trial_id
+        storage.set_trial_intermediate_value(trial_id, epoch, float(metrics[self.spec.objective.metric]))
+        for name, excess in fitness.excesses(self.spec, metrics).items():  # the last report's; `end` writes the best's
+            storage.set_trial_system_attr(trial_id, f"{_CONSTRAINT}:{name}", excess)
 
     def pause(self, number: int) -> None:
         """Records that a running trial waits."""
@@ -392,8 +432,11 @@ class Study:
         if outcome.reason:
             trial.set_user_attr("reason", outcome.reason)
         record = self.trial(number)
+        if record.best_epoch is not None:
+            for name, excess in fitness.excesses(self.spec, record.reports[record.best_epoch]).items():
+                self.record._storage.set_trial_system_attr(trial._trial_id, f"{_CONSTRAINT}:{name}", excess)
         if outcome.state is State.COMPLETE:
-            self.record.tell(trial, record.value, state=TrialState.COMPLETE)
+            self.record.tell(trial, list(record.values.values()), state=TrialState.COMPLETE)
         else:
             self.record.tell(trial, state=_TO_OPTUNA[outcome.state], skip_if_finished=False)
         if outcome == INTERRUPTED:
@@ -441,8 +484,7 @@ class Study:
             state=_state(trial),
             config=dict(trial.params),
             reports=dict(sorted(reports.items())),
-            metric=self.spec.objective.metric,
-            goal=self.goal,
+            spec=self.spec,
             reason=trial.user_attrs.get("reason"),
         )
 
@@ -486,9 +528,10 @@ def count_states(trials: Sequence[TrialRecord]) -> dict[State, int]:
 
 def differences(mine: SearchSpec, other: SearchSpec) -> list[str]:
     """The dotted names in which two specs ask for different trials; budgets and resources may differ."""
-    ours, theirs = (_flat(spec.model_dump(exclude={"budget", "resources"})) for spec in (mine, other))
+    ours, theirs = (_flat(spec.model_dump(exclude={"budget", "resources", "objective"})) for spec in (mine, other))
     for flat, spec in ((ours, mine), (theirs, other)):
-        flat["objective.goal"] = tasks.goal(spec)  # written or not
+        for place, objective in enumerate(spec.objectives):
+            flat[f"objective.{place}"] = (objective.metric, tasks.goal_of(objective))  # the goal may be written or not
     return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key, ...) != theirs.get(key, ...))
 
 

@@ -1,6 +1,6 @@
 """Shared by all tests: small data, small specs, one Ray cluster."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,11 @@ def finish(study: Study, skill: float, epochs: int) -> int:
     complete = epochs == study.spec.training.epochs
     study.end(trial.number, Outcome(State.COMPLETE) if complete else Outcome(State.PRUNED, "stopped by asha"))
     return trial.number
+
+
+def untimed(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that do not depend on how fast the machine is."""
+    return {name: value for name, value in metrics.items() if "seconds" not in name and name != "latency_ms"}
 
 
 def probabilities(labels: np.ndarray, skill: float, generator: np.random.Generator) -> np.ndarray:

@@ -213,9 +213,10 @@ class RecordingScheduler(TrialScheduler):
         number, spec = int(trial.config["number"]), self._recorder.study.spec
         epoch, metrics = int(result[RESOURCE]), _metrics(result)
         self._recorder.report(number, epoch, metrics)
-        if not math.isfinite(metrics[self.metric]):
-            self._recorder.decide(number, Outcome(State.PRUNED, f"diverged: {self.metric} is {metrics[self.metric]}"))
-            return TrialScheduler.STOP
+        for name in (objective.metric for objective in spec.objectives):
+            if not math.isfinite(metrics.get(name, math.nan)):
+                self._recorder.decide(number, Outcome(State.PRUNED, f"diverged: {name} is {metrics.get(name)}"))
+                return TrialScheduler.STOP
         decision: str = self._inner.on_trial_result(tune_controller, trial, {**result, **metrics})
         if epoch >= spec.training.epochs:
             self._recorder.decide(number, Outcome(State.COMPLETE))

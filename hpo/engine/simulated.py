@@ -190,9 +190,11 @@ class _Simulation:
             self._begin_epoch(trial, result[RESOURCE] + 1)
 
     def _check(self, metrics: Mapping[str, float], seconds: float) -> None:
-        metric = self._recorder.study.spec.objective.metric
-        if not isinstance(metrics, Mapping) or metric not in metrics:
+        spec = self._recorder.study.spec
+        wanted = [objective.metric for objective in spec.objectives] + [rule.metric for rule in spec.constraints]
+        missing = wanted if not isinstance(metrics, Mapping) else [name for name in wanted if name not in metrics]
+        if missing:
             found = ", ".join(metrics) if isinstance(metrics, Mapping) else repr(metrics)
-            raise InputError(f"the curve must return a dict with the objective '{metric}' first, got {found}")
+            raise InputError(f"the curve must return first a dict with the metric '{missing[0]}', got {found}")
         if not (isinstance(seconds, int | float) and 0 <= seconds < math.inf):
             raise InputError(f"the curve must return the epoch's seconds second, 0 or more, got {seconds!r}")

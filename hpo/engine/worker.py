@@ -1,6 +1,5 @@
 """The worker's side: a Ray actor that stays warm and trains one trial after another."""
 
-import math
 import os
 import traceback
 from collections.abc import Iterator
@@ -15,10 +14,10 @@ from ray import tune
 from hpo import datasets
 from hpo.artifacts import Artifacts
 from hpo.engine.words import DONE, ERROR, METRICS
+from hpo.fitness import Fitness, measure
 from hpo.schedulers import RESOURCE
 from hpo.spec import StudySpec
 from hpo.study import trial_seed
-from hpo.tasks import cost, goal
 from hpo.training import Context, Objective, Report
 
 
@@ -54,6 +53,7 @@ class Worker(tune.Trainable):
         self._reports: Iterator[Report] | None = None
         self._generator: Iterator[Report] | None = None
         self._report: Report | None = None
+        self._best: Fitness | None = None
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -87,12 +87,13 @@ class Worker(tune.Trainable):
             draft = file.with_name(f".{file.name}")
             torch.save(dict(report.state()), draft)
             draft.rename(file)
-        return {RESOURCE: report.epoch, "best": self._best}
+        return {RESOURCE: report.epoch, "best": self._best and tuple(self._best)}
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Lets the trial go on where it stood; its training resumes with the next step."""
         assert checkpoint is not None
-        self._resumes_at, self._best = int(checkpoint[RESOURCE]), float(checkpoint["best"])
+        self._resumes_at = int(checkpoint[RESOURCE])
+        self._best = None if checkpoint["best"] is None else Fitness(*checkpoint["best"])
 
     def cleanup(self) -> None:
         """Stops the objective."""
@@ -104,7 +105,7 @@ class Worker(tune.Trainable):
         self._reports = None
         self._report = None
         self._resumes_at = 0
-        self._best = math.inf
+        self._best = None
 
     def _start(self) -> Iterator[Report]:
         spec = self._shared.spec
@@ -119,10 +120,9 @@ class Worker(tune.Trainable):
         return reports
 
     def _store_if_best(self, report: Report) -> None:
-        spec = self._shared.spec
-        value = cost(goal(spec), report.metrics[spec.objective.metric])
-        if value < self._best:  # never true of NaN
-            self._best = value
+        worth = measure(self._shared.spec, report.metrics)
+        if worth.finite and (self._best is None or worth < self._best):
+            self._best = worth
             snapshot = report.snapshot()
             self._artifacts.write(self._number, report.epoch, snapshot.weights, snapshot.predictions)
 

@@ -7,21 +7,33 @@ from rich.table import Table
 
 from hpo.study import State, Study, TrialRecord, count_states
 
-_COLOURS = {State.COMPLETE: "green", State.PRUNED: "yellow", State.FAILED: "red", State.RUNNING: "cyan"}
+_COLOURS = {
+    State.COMPLETE: "green",
+    State.PRUNED: "yellow",
+    State.FAILED: "red",
+    State.RUNNING: "cyan",
+    State.PAUSED: "blue",
+}
 
 
 def trials_table(study: Study, trials: Sequence[TrialRecord], title: str) -> Table:
-    """One row a trial: state, epochs, the objective at the best epoch, config."""
+    """One row a trial: state, epochs, the objectives at the best epoch, whether it keeps to the constraints, config."""
     table = Table(title=title, title_justify="left")
     table.add_column("trial", justify="right")
     table.add_column("state")
     table.add_column("epochs", justify="right")
-    table.add_column(study.spec.objective.metric, justify="right")
+    metrics = [objective.metric for objective in study.spec.objectives]
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    if study.spec.constraints:
+        table.add_column(", ".join(map(str, study.spec.constraints)))
     table.add_column("config", overflow="fold")
     for trial in trials:
-        value = "-" if trial.value is None else f"{trial.value:.4f}"
+        values = [f"{trial.values[metric]:.4f}" if trial.values else "-" for metric in metrics]
+        if study.spec.constraints:
+            values.append("kept" if trial.feasible else "broken")
         state = f"[{_COLOURS[trial.state]}]{trial.state.value}[/]"
-        table.add_row(str(trial.number), state, str(trial.epoch), value, config_text(trial.config))
+        table.add_row(str(trial.number), state, str(trial.epoch), *values, config_text(trial.config))
     return table
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
 
+from hpo import tasks
 from hpo.errors import InputError, Problem
 from hpo.registry import Registry
 from hpo.samplers.proposer import Proposer
@@ -51,10 +52,11 @@ def check(spec: SearchSpec) -> Iterable[Problem]:
 
 def try_proposal(spec: SearchSpec) -> Iterable[Problem]:
     """Lets the sampler propose one config, into no study: some settings fail only when they are used."""
+    directions = [tasks.goal_of(objective) for objective in spec.objectives]
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        Space.of(spec).suggest(optuna.create_study(sampler=build(spec, started=0)).ask())
+        Space.of(spec).suggest(optuna.create_study(directions=directions, sampler=build(spec, started=0)).ask())
     except Exception as error:  # whatever a user's sampler raises
         yield Problem(
             ("sampler",), f"sampler '{spec.sampler.name}' cannot propose with {spec.sampler.settings}: {error}"
@@ -79,9 +81,13 @@ def build(spec: SearchSpec, started: int) -> BaseSampler:
     elif name in _ONE_SEED:
         sampler = make(spec.seed)
         make = lambda seed: sampler  # noqa: E731
-    return Proposer(make, spec.seed, Space.of(spec), None if name in _SEE_ALL else _ENOUGH)
+    metrics = tuple(objective.metric for objective in spec.objectives) if spec.objective.others else None
+    return Proposer(make, spec.seed, Space.of(spec), None if name in _SEE_ALL else _ENOUGH, metrics)
 
 
 def _made(spec: SearchSpec, seed: int) -> BaseSampler:
-    sampler: BaseSampler = SAMPLERS.load(spec.sampler.name)(**{"seed": seed, **spec.sampler.settings})
+    settings = {"seed": seed, **spec.sampler.settings}
+    if spec.sampler.name == "evolution" and spec.objective.others:
+        settings["metrics"] = [objective.metric for objective in spec.objectives]
+    sampler: BaseSampler = SAMPLERS.load(spec.sampler.name)(**settings)
     return sampler

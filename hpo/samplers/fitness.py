@@ -12,30 +12,19 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
+import optuna
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from hpo.fitness import Fitness
 
 REPORT = "report:"
 """Prefix of the trial attribute that holds all metrics of one report."""
 
 _IGNORED = (TrialState.FAIL, TrialState.WAITING)
-
-
-class Fitness(NamedTuple):
-    """What a trial is worth at one resource, in costs: less is better. With one objective the order is Deb's."""
-
-    violation: float
-    """Sum of the constraints' excesses; 0 if feasible."""
-    costs: tuple[float, ...]
-    """One an objective; a maximized one has its sign changed."""
-
-    def dominates(self, other: "Fitness") -> bool:
-        """Constrained domination (Deb et al. 2002, definition 1)."""
-        if self.violation or other.violation:
-            return self.violation < other.violation
-        return self.costs != other.costs and all(a <= b for a, b in zip(self.costs, other.costs, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +120,31 @@ class Yardstick:
     def _rewarded(self, values: dict[int, tuple[float, ...]], trial: FrozenTrial) -> list[tuple[float, ...]]:
         reward = trial.user_attrs.get("reward")
         return [(-float(reward) if isinstance(reward, int | float) else math.nan,)] * len(values)
+
+
+def measure_all(study: optuna.Study, yardstick: Yardstick) -> list[Measured]:
+    """The study's trials that have a fitness, by number.
+
+    What has not changed since the last call is the same object, whoever asked then: to save time, not to remember.
+    """
+    cache = _MEASURED.setdefault(study._storage, {})
+    found = []
+    for trial in study.get_trials(deepcopy=False):
+        key = (yardstick, trial._trial_id)
+        finished, measured = cache.get(key, (None, None))
+        if finished is not trial:
+            now = yardstick.measure(trial)
+            if now is None or measured is None or not now.same(measured):
+                measured = now
+            cache[key] = (trial if trial.state.is_finished() else None, measured)
+        if measured is not None:
+            found.append(measured)
+    return found
+
+
+_Cache = dict[tuple[Yardstick, int], tuple[FrozenTrial | None, Measured | None]]
+_MEASURED: WeakKeyDictionary[BaseStorage, _Cache] = WeakKeyDictionary()
+"""Storage -> trial -> the trial if it was finished then, and what was measured."""
 
 
 def better(one: Measured, other: Measured) -> bool:

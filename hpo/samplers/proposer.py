@@ -36,6 +36,7 @@ class Proposer(BaseSampler):
         seed: of the study.
         space: what is searched; None leaves it to the sampler, and duplicates stay.
         least: the sampler sees the study at the highest resource that so many trials have reached; None shows it all.
+        metrics: names of the objectives in the trials' reports, where there are several.
         twins: whether a config may be tried again, with another seed.
     """
 
@@ -45,15 +46,17 @@ class Proposer(BaseSampler):
         seed: int,
         space: Space | None = None,
         least: int | None = None,
+        metrics: tuple[str, ...] | None = None,
         twins: bool = False,
     ) -> None:
-        self._make, self._seed, self._space, self._least, self._twins = make, seed, space, least, twins
+        self._make, self._seed, self._space, self._twins = make, seed, space, twins
+        self._least, self._metrics = least, metrics
         self._draws: dict[int, _Draw] = {}
         self._configs: dict[int, Config] = {}
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Makes the trial's sampler."""
-        seen = study if self._least is None else StudyAtResource(study, self._least)
+        seen = study if self._least is None else StudyAtResource(study, self._least, self._metrics)
         draw = self._draws[trial._trial_id] = _Draw(self._make(self._seed_of(trial, 0)), seen)
         draw.sampler.before_trial(draw.study, trial)
 
@@ -122,6 +125,9 @@ class Proposer(BaseSampler):
         for attempt in range(1, _TRIES + 1):
             if config not in others:
                 return config
+            if "lineage" in study._storage.get_trial(trial._trial_id).user_attrs:  # the parents had no part in it
+                lineage = {"operator": "replaced", "parents": []}
+                study._storage.set_trial_user_attr(trial._trial_id, "lineage", lineage)
             sampler = optuna.samplers.RandomSampler(seed=self._seed_of(trial, attempt))
             config = self._propose(_Draw(sampler, study), trial, space)
         return config

@@ -10,9 +10,10 @@ from collections.abc import Container
 from typing import Any
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.samplers.fitness import Yardstick, resource
+from hpo.samplers.fitness import Yardstick, measure_all, resource
 
 
 class StudyAtResource(optuna.Study):
@@ -24,11 +25,12 @@ class StudyAtResource(optuna.Study):
     Args:
         study: the whole one; what a sampler writes goes there.
         least: how many trials must have reached the resource; below, the lowest counts.
+        metrics: names of the objectives in the trials' reports, where there are several.
     """
 
-    def __init__(self, study: optuna.Study, least: int) -> None:
+    def __init__(self, study: optuna.Study, least: int, metrics: tuple[str, ...] | None = None) -> None:
         self.__dict__.update(study.__dict__)
-        self._seen = _seen(study, least)
+        self._seen = _seen(study, least, metrics)
 
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
@@ -38,20 +40,20 @@ class StudyAtResource(optuna.Study):
         return copy.deepcopy(trials) if deepcopy else trials
 
 
-def _seen(study: optuna.Study, least: int) -> list[FrozenTrial]:
+def _seen(study: optuna.Study, least: int, metrics: tuple[str, ...] | None) -> list[FrozenTrial]:
     trials = study.get_trials(deepcopy=False)
-    yardstick = Yardstick(tuple(study.directions))
-    measured = {trial.number: known for trial in trials if (known := yardstick.measure(trial)) is not None}
-    if len(study.directions) > 1 or not measured:
+    measured = {known.number: known for known in measure_all(study, Yardstick(tuple(study.directions), metrics))}
+    if not measured:
         return trials
     common = resource(measured.values(), least)
-    sign = -1.0 if study.direction is optuna.study.StudyDirection.MAXIMIZE else 1.0
+    signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
     seen = []
     for trial in trials:
         known = measured.get(trial.number)
         fitness = None if known is None else known.at(common)
         if fitness is not None:
-            seen.append(_changed(trial, state=TrialState.COMPLETE, values=[sign * fitness.costs[0]]))
+            values = [sign * cost for sign, cost in zip(signs, fitness.costs, strict=True)]
+            seen.append(_changed(trial, state=TrialState.COMPLETE, values=values))
         elif trial.state is TrialState.COMPLETE:
             seen.append(_changed(trial, state=TrialState.PRUNED))
         else:

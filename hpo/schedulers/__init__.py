@@ -5,10 +5,13 @@ Ray's, and any other goes by `module:Class`.
 """
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
+from hpo import fitness
 from hpo.errors import InputError, Problem
+from hpo.fitness import Fitness
 from hpo.registry import Registry, did_you_mean
 from hpo.schedulers.rungs import rungs
 from hpo.spec import SearchSpec
@@ -16,6 +19,10 @@ from hpo.spec import SearchSpec
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
+Reports = Mapping[int, Mapping[str, float]]
+"""Epoch -> metrics."""
+Measure = Callable[[Mapping[str, float]], Fitness]
+"""Metrics -> fitness."""
 RESOURCE = "epoch"
 """The key under which a report carries its resource."""
 
@@ -47,7 +54,7 @@ def check(spec: SearchSpec) -> Iterable[Problem]:
     if name not in SCHEDULERS.names:
         yield from _check_foreign(spec)
         return
-    given = ("metric", "goal", "epochs", "history")
+    given = ("metric", "goal", "measure", "epochs", "history")
     known = [key for key in inspect.signature(factory).parameters if key not in given]
     unknown = [key for key in settings if key not in known]
     for key in unknown:
@@ -79,20 +86,20 @@ def _check_foreign(spec: SearchSpec) -> Iterable[Problem]:
         yield Problem(("scheduler", "name"), f"'{name}' changes running trials, which a study cannot record yet")
 
 
-def build(spec: SearchSpec, goal: str, history: Mapping[int, Mapping[int, float]] | None = None) -> "TrialScheduler":
+def build(spec: SearchSpec, goal: str, history: Mapping[int, Reports] | None = None) -> "TrialScheduler":
     """The scheduler of a spec.
 
     Args:
         spec: names it and its settings.
         goal: maximize or minimize.
-        history: what the study's ended trials reported, number -> epoch -> value. Our own schedulers go on from it;
+        history: what the study's ended trials reported, number -> epoch -> metrics. Our own schedulers go on from it;
             Ray's know only what they see themselves.
     """
     name, settings, epochs = spec.scheduler.name, spec.scheduler.settings, spec.training.epochs
     factory, metric = SCHEDULERS.load(name), spec.objective.metric
     scheduler: TrialScheduler
     if name in OWN:
-        scheduler = factory(metric, goal, epochs, **settings, history=history or {})
+        scheduler = factory(partial(fitness.measure, spec), epochs, **settings, history=history or {})
     elif name in SCHEDULERS.names:
         scheduler = factory(metric, goal, epochs, **settings)
     else:
@@ -103,19 +110,17 @@ def build(spec: SearchSpec, goal: str, history: Mapping[int, Mapping[int, float]
 
 
 def asha(
-    metric: str,
-    goal: str,
+    measure: Measure,
     epochs: int,
     grace: int | None = None,
     eta: int = 3,
     *,
-    history: Mapping[int, Mapping[int, float]],
+    history: Mapping[int, Reports],
 ) -> "TrialScheduler":
     """Asynchronous successive halving of the promotion type: see `hpo.schedulers.halving`.
 
     Args:
-        metric: what is compared.
-        goal: maximize or minimize.
+        measure: metrics -> fitness, which is compared.
         epochs: the full resource.
         grace: the first rung; `first_rung(epochs)` where None.
         eta: one in eta goes on at each rung.
@@ -123,24 +128,22 @@ def asha(
     """
     from hpo.schedulers.halving import Asha
 
-    return Asha(metric, goal, epochs, first_rung(epochs) if grace is None else grace, eta, history=history)
+    return Asha(measure, epochs, first_rung(epochs) if grace is None else grace, eta, history=history)
 
 
 def hyperband(
-    metric: str,
-    goal: str,
+    measure: Measure,
     epochs: int,
     grace: int | None = None,
     eta: int = 3,
     brackets: int | None = None,
     *,
-    history: Mapping[int, Mapping[int, float]],
+    history: Mapping[int, Reports],
 ) -> "TrialScheduler":
     """Asynchronous Hyperband: promotion-type ASHA in several brackets side by side.
 
     Args:
-        metric: what is compared.
-        goal: maximize or minimize.
+        measure: metrics -> fitness, which is compared.
         epochs: the full resource.
         grace: the first rung of the first bracket; `first_rung(epochs)` where None.
         eta: one in eta goes on at each rung.
@@ -151,7 +154,7 @@ def hyperband(
 
     first = first_rung(epochs) if grace is None else grace
     count = len(rungs(epochs, first, eta)) if brackets is None else brackets
-    return Asha(metric, goal, epochs, first, eta, count, history)
+    return Asha(measure, epochs, first, eta, count, history)
 
 
 def asha_stop(metric: str, goal: str, epochs: int, grace: int = 1, eta: int = 3) -> "TrialScheduler":

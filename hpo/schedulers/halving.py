@@ -4,21 +4,20 @@ Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", algorit
 type: there the first arrivals at every rung run on, good or not, since nobody stands beside them yet.
 """
 
-import math
-from bisect import insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.schedulers import TrialScheduler
 
+from hpo.fitness import Fitness, ranking
 from hpo.schedulers.rungs import bracket_sizes, rungs, turns
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial
 
-Curve = Mapping[int, float]
-"""Epoch -> cost, smaller is better."""
+Reports = Mapping[int, Mapping[str, float]]
+"""Epoch -> metrics."""
 
 
 class Bracket:
@@ -27,17 +26,17 @@ class Bracket:
     def __init__(self, ladder: Sequence[int], eta: int) -> None:
         self.ladder = tuple(ladder)
         self._eta = eta
-        self._ranked: list[list[tuple[float, int]]] = [[] for _ in ladder]
-        self._reached: list[set[int]] = [set() for _ in ladder]
+        self._reached: list[dict[int, Fitness]] = [{} for _ in ladder]
         self._promoted: list[set[int]] = [set() for _ in ladder]
+        self._ranked: list[list[int] | None] = [None for _ in ladder]
 
-    def record(self, number: int, epoch: int, cost: float) -> int | None:
-        """Notes a trial's cost, and returns the rung (its place on the ladder) that it has just reached, if any."""
+    def record(self, number: int, epoch: int, worth: Fitness) -> int | None:
+        """Notes what a trial is worth; returns the rung (its place on the ladder) that it has just reached, if any."""
         arrived = None
         for place, rung in enumerate(self.ladder):
             if epoch >= rung and number not in self._reached[place]:
-                self._reached[place].add(number)
-                insort(self._ranked[place], (cost, number))
+                self._reached[place][number] = worth
+                self._ranked[place] = None
                 arrived = place
         return arrived
 
@@ -47,8 +46,10 @@ class Bracket:
         While the search is closing at least one trial of each rung goes on, so that one is trained to the end.
         """
         ranked = self._ranked[place]
+        if ranked is None:
+            ranked = self._ranked[place] = ranking(dict(sorted(self._reached[place].items())))
         best = ranked[: max(len(ranked) // self._eta, int(closing))]
-        return [number for _, number in best if number not in self._promoted[place]]
+        return [number for number in best if number not in self._promoted[place]]
 
     def promote(self, number: int) -> None:
         """Notes that a trial goes on beyond the rungs that it has reached."""
@@ -63,8 +64,7 @@ class Asha(TrialScheduler):
     Trials are known by `config["number"]`; the bracket of a trial follows from its number alone.
 
     Args:
-        metric: what is compared: a trial's best value up to the rung.
-        goal: maximize or minimize.
+        measure: metrics -> fitness. Compared is a trial's best up to the rung; several objectives by Pareto front.
         epochs: the full resource.
         grace: the first rung of the first bracket.
         eta: one in eta goes on at each rung.
@@ -74,27 +74,26 @@ class Asha(TrialScheduler):
 
     def __init__(
         self,
-        metric: str,
-        goal: str,
+        measure: Callable[[Mapping[str, float]], Fitness],
         epochs: int,
         grace: int,
         eta: int,
         brackets: int = 1,
-        history: Mapping[int, Curve] | None = None,
+        history: Mapping[int, Reports] | None = None,
     ) -> None:
         super().__init__()
-        self._objective, self._sign, self._epochs = metric, 1.0 if goal == "minimize" else -1.0, epochs
+        self._measure, self._epochs = measure, epochs
         ladder = rungs(epochs, grace, eta)
         if not 1 <= brackets <= len(ladder):
             raise ValueError(f"brackets must be 1 to {len(ladder)}, the number of rungs, got {brackets}")
         self._brackets = [Bracket(ladder[first:], eta) for first in range(brackets)]
         self._turns = turns(bracket_sizes(brackets, eta))
-        self._best: dict[int, float] = {}
+        self._best: dict[int, Fitness] = {}
         self._paused: dict[int, Trial] = {}
         self._closing = False
-        for number, curve in (history or {}).items():
-            for epoch, value in sorted(curve.items()):
-                self._record(number, epoch, value)
+        for number, reports in (history or {}).items():
+            for epoch, metrics in sorted(reports.items()):
+                self._record(number, epoch, metrics)
 
     def bracket(self, number: int) -> Bracket:
         """The bracket of a trial."""
@@ -114,7 +113,7 @@ class Asha(TrialScheduler):
     def on_trial_result(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> str:
         """Pauses a trial at its rung, unless it is among the best there already."""
         number, epoch = int(trial.config["number"]), int(result["epoch"])
-        place = self._record(number, epoch, float(result[self._objective]))
+        place = self._record(number, epoch, result)
         if place is None or epoch >= self._epochs:
             return TrialScheduler.CONTINUE
         bracket = self.bracket(number)
@@ -149,16 +148,15 @@ class Asha(TrialScheduler):
         """For Ray's logs."""
         return f"ASHA with {len(self._brackets)} brackets, {len(self._paused)} trials paused"
 
-    def _record(self, number: int, epoch: int, value: float) -> int | None:
-        cost = self._sign * value
-        if math.isfinite(cost):
-            self._best[number] = min(cost, self._best.get(number, math.inf))
-        return self.bracket(number).record(number, epoch, self._best.get(number, math.inf))
+    def _record(self, number: int, epoch: int, metrics: Mapping[str, float]) -> int | None:
+        worth = self._measure(metrics)
+        self._best[number] = min(worth, self._best.get(number, worth))
+        return self.bracket(number).record(number, epoch, self._best[number])
 
-    def _candidates(self) -> Iterable[tuple[int, float, int]]:
-        """Promotable paused trials, as (minus the rung's epoch, cost, number)."""
+    def _candidates(self) -> Iterable[tuple[int, int, int]]:
+        """Promotable paused trials, as (minus the rung's epoch, place among its bracket's promotable, number)."""
         for bracket in self._brackets:
             for place, rung in enumerate(bracket.ladder[:-1]):
-                for number in bracket.promotable(place, self._closing):
+                for order, number in enumerate(bracket.promotable(place, self._closing)):
                     if number in self._paused:
-                        yield -rung, self._best[number], number
+                        yield -rung, order, number

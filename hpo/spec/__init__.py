@@ -7,14 +7,16 @@ stays at the bottom of the house.
 
 from hpo.spec.parameter import Parameter
 from hpo.spec.reading import Space, dump, load, load_search, parse_override
-from hpo.spec.section import Budget, DataSettings, Named, OptimizerSettings, Resources, seconds
+from hpo.spec.section import Budget, Constraint, DataSettings, Named, Objective, OptimizerSettings, Resources, seconds
 from hpo.spec.study_spec import Config, SearchSpec, StudyName, StudySpec
 
 __all__ = [
     "Budget",
     "Config",
+    "Constraint",
     "DataSettings",
     "Named",
+    "Objective",
     "OptimizerSettings",
     "Parameter",
     "Resources",

@@ -76,15 +76,18 @@ def load_search(
     space: Space,
     overrides: Mapping[str, Any] | None = None,
     checks: Sequence[Callable[[SearchSpec], Iterable[Problem]]] = (),
+    last_check: Callable[[SearchSpec], Iterable[Problem]] | None = None,
 ) -> SearchSpec:
     """Reads and validates a search that need not say what its trials are: `data` and `model` may be missing.
+
+    Arguments are those of `load`.
 
     Raises:
         SpecError: with every problem found, each with its place.
     """
     document, _ = _read(space)
     kind = StudySpec if document.keys() & {"data", "model"} else SearchSpec
-    return _load(kind, space, overrides, checks)
+    return _load(kind, space, overrides, checks, last_check)
 
 
 def _load(

@@ -86,11 +86,60 @@ class OptimizerSettings(Section):
     step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
 
-class ObjectiveSettings(Section):
-    """The metric that ranks trials; its goal follows from the metric where it is left out."""
+class Objective(Section):
+    """A metric and what is better; the goal follows from the metric where it is left out."""
 
     metric: str = "accuracy"
     goal: Literal["maximize", "minimize"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_metric_alone(cls, value: Any) -> Any:
+        return {"metric": value} if isinstance(value, str) else value
+
+
+class Objectives(Objective):
+    """What ranks trials. In the YAML a list of several is this one, the first, with the `others`.
+
+    The first decides which epoch of a trial is its best; together they make a Pareto set.
+    """
+
+    others: tuple[Objective, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_list(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        if not value:
+            raise ValueError("name at least one metric")
+        first = {"metric": value[0]} if isinstance(value[0], str) else value[0]
+        return {**first, "others": value[1:]} if isinstance(first, dict) else first
+
+
+class Constraint(Section):
+    """What a trial must keep to, such as `latency_ms <= 5`."""
+
+    metric: str
+    relation: Literal["<=", ">="]
+    bound: float
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_line(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        match = re.fullmatch(r"\s*([\w.-]+)\s*(<=|>=)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*", value)
+        if not match:
+            raise ValueError(f"a constraint is written `metric <= number` or `metric >= number`, got '{value}'")
+        return {"metric": match[1], "relation": match[2], "bound": float(match[3])}
+
+    def excess(self, value: float) -> float:
+        """By how much `value` breaks it; 0 and below is fine."""
+        return value - self.bound if self.relation == "<=" else self.bound - value
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.relation} {self.bound:g}"
 
 
 class Budget(Section):

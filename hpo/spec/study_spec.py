@@ -8,9 +8,11 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_va
 from hpo.spec.parameter import Parameter
 from hpo.spec.section import (
     Budget,
+    Constraint,
     DataSettings,
     Named,
-    ObjectiveSettings,
+    Objective,
+    Objectives,
     OptimizerSettings,
     Resources,
     Section,
@@ -35,16 +37,12 @@ class SearchSpec(Section):
     study: StudyName
     training: TrainingSettings = TrainingSettings()
     parameters: dict[str, Parameter] = Field(default_factory=dict)
-    objective: ObjectiveSettings = ObjectiveSettings()
+    objective: Objectives = Objectives()
+    constraints: tuple[Constraint, ...] = ()
     sampler: Named = Named(name=DEFAULT_SAMPLER)
     scheduler: Named = Named(name=DEFAULT_SCHEDULER)
     budget: Budget = Budget()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-
-    @field_validator("objective", mode="before")
-    @classmethod
-    def _a_metric_alone(cls, value: Any) -> Any:
-        return {"metric": value} if isinstance(value, str) else value
 
     @field_validator("sampler", "scheduler", mode="before")
     @classmethod
@@ -54,6 +52,16 @@ class SearchSpec(Section):
         if isinstance(value, str):
             return {"name": value}
         return {"name": default, **value} if isinstance(value, dict) else value
+
+    @field_validator("constraints", mode="before")
+    @classmethod
+    def _one_constraint(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str | dict) else value
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """All of them, the first first."""
+        return (self.objective, *self.objective.others)
 
     def setting(self, name: str) -> Any:
         """The fixed setting with this dotted name; None where it is not set."""

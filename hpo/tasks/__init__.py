@@ -8,7 +8,7 @@ from typing import Literal
 
 from hpo.errors import Problem
 from hpo.registry import did_you_mean
-from hpo.spec import SearchSpec, StudySpec
+from hpo.spec import Objective, SearchSpec, StudySpec
 
 Goal = Literal["maximize", "minimize"]
 
@@ -28,21 +28,40 @@ SMALLEST_PROBABILITY = 1e-7
 """Probabilities are clipped here before a logarithm: below it float16 cannot tell them from zero."""
 
 
+COSTS: Mapping[str, Goal] = {"parameters": "minimize", "latency_ms": "minimize", "epoch_seconds": "minimize"}
+"""What every task reports beside its own metrics: parameters of the model, milliseconds for one example, seconds."""
+
+REPORTED = ("train_loss", "train_seconds")
+"""What is reported too, and may be constrained, but is no objective."""
+
+
 def check(spec: StudySpec) -> Iterable[Problem]:
-    """Problems with the objective that the spec names."""
-    goals, metric, wanted = GOALS[spec.task], spec.objective.metric, spec.objective.goal
-    if metric not in goals:
-        yield Problem(("objective", "metric"), f"unknown metric '{metric}'.{did_you_mean(metric, goals)}")
-    elif wanted not in (None, goals[metric]):
-        yield Problem(("objective", "goal"), f"for {metric} it must be {goals[metric]}, got {wanted}; leave it out")
+    """Problems with the objectives and constraints that the spec names."""
+    goals = {**GOALS[spec.task], **COSTS}
+    for key, objective in _places(spec):
+        metric, wanted = objective.metric, objective.goal
+        if metric not in goals:
+            yield Problem((*key, "metric"), f"unknown metric '{metric}'.{did_you_mean(metric, goals)}")
+        elif wanted not in (None, goals[metric]):
+            yield Problem((*key, "goal"), f"for {metric} it must be {goals[metric]}, got {wanted}; leave it out")
+    known = [*goals, *REPORTED]
+    for place, constraint in enumerate(spec.constraints):
+        if constraint.metric not in known:
+            yield Problem(
+                ("constraints", str(place)),
+                f"no trial reports a metric '{constraint.metric}'.{did_you_mean(constraint.metric, known)}",
+            )
+    yield from _twice(spec)
 
 
 def check_goal(spec: SearchSpec) -> Iterable[Problem]:
     """The problem with a metric that no task knows, where the spec does not say what is better."""
-    if spec.objective.goal is None and spec.objective.metric not in _KNOWN:
-        yield Problem(
-            ("objective", "goal"), f"is required for '{spec.objective.metric}': write `goal: maximize` or `minimize`"
-        )
+    for key, objective in _places(spec):
+        if objective.goal is None and objective.metric not in _KNOWN:
+            yield Problem(
+                (*key, "goal"), f"is required for '{objective.metric}': write `goal: maximize` or `goal: minimize`"
+            )
+    yield from _twice(spec)
 
 
 def cost(goal: Goal, value: float) -> float:
@@ -51,8 +70,30 @@ def cost(goal: Goal, value: float) -> float:
 
 
 def goal(spec: SearchSpec) -> Goal:
-    """What is better for the spec's metric."""
-    return spec.objective.goal or _KNOWN[spec.objective.metric]
+    """What is better for the spec's first metric."""
+    return goal_of(spec.objective)
 
 
-_KNOWN: Mapping[str, Goal] = {metric: goal for goals in GOALS.values() for metric, goal in goals.items()}
+def goal_of(objective: Objective) -> Goal:
+    """What is better for a metric."""
+    return objective.goal or _KNOWN[objective.metric]
+
+
+def _places(spec: SearchSpec) -> Iterable[tuple[tuple[str, ...], Objective]]:
+    """The objectives, each with its key in the YAML."""
+    several = len(spec.objectives) > 1
+    for place, objective in enumerate(spec.objectives):
+        yield ("objective", str(place)) if several else ("objective",), objective
+
+
+def _twice(spec: SearchSpec) -> Iterable[Problem]:
+    metrics = [objective.metric for objective in spec.objectives]
+    for metric in dict.fromkeys(metrics):
+        if metrics.count(metric) > 1:
+            yield Problem(("objective",), f"names '{metric}' twice")
+
+
+_KNOWN: Mapping[str, Goal] = {
+    **{metric: goal for goals in GOALS.values() for metric, goal in goals.items()},
+    **COSTS,
+}

@@ -1,5 +1,6 @@
 """Supervised training of one config. It reads from top to bottom; `train` is the built-in objective."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -57,6 +58,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     optimizer = build_optimizer(spec.optimizer, model.parameters())
     schedule = build_schedule(spec.optimizer, optimizer, len(batches), training.epochs)
 
+    parameters = float(sum(parameter.numel() for parameter in model.parameters()))
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "batches": batches}
     first = 1 if context.resume is None else _restore(context.resume, parts)
     for epoch in range(first, training.epochs + 1):
@@ -81,6 +83,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
         finite = math.isfinite(train_loss) and bool(validation.isfinite().all())
         measured = classification.measure(validation, labels) if finite else dict.fromkeys(GOALS[spec.task], math.nan)
         timings = {"train_seconds": trained - started, "epoch_seconds": time.perf_counter() - started}
+        timings |= {"parameters": parameters, "latency_ms": _latency(model, dataset, device, precision)}
         metrics = {**measured, "train_loss": train_loss, **timings}
         snapshot = partial(_snapshot, model, dataset, validation, device, precision)
         yield Report(epoch, metrics, snapshot, partial(_state, epoch, parts))
@@ -174,6 +177,21 @@ def _predict(model: nn.Module, examples: Examples, device: torch.device, precisi
     model.eval()
     images = torch.from_numpy(examples.images).permute(0, 3, 1, 2)
     return classification.predict(model, images, batch_size=_PREDICTION_BATCH, autocast=precision)
+
+
+def _latency(
+    model: nn.Module, dataset: Dataset, device: torch.device, precision: torch.autocast | None, tries: int = 5
+) -> float:
+    """Milliseconds to predict one image: the least of some tries, since everything else only adds to it."""
+    one = dataclasses.replace(
+        dataset.validation, images=dataset.validation.images[:1], labels=dataset.validation.labels[:1]
+    )
+    least = math.inf
+    for _ in range(tries):
+        started = time.perf_counter()
+        _predict(model, one, device, precision).cpu()
+        least = min(least, time.perf_counter() - started)
+    return least * 1000
 
 
 def _snapshot(

@@ -22,8 +22,10 @@ from optuna.testing.pytest_samplers import (
 )
 from optuna.trial import TrialState
 
+from hpo.fitness import Fitness
+from hpo.samplers import fitness
 from hpo.samplers.evolution import STRATEGIES, EvolutionSampler, cma, encoding, nsga2, variation
-from hpo.samplers.fitness import Fitness, Measured
+from hpo.samplers.fitness import Measured, Yardstick
 
 ALL = sorted(STRATEGIES)
 SINGLE = [name for name in ALL if not STRATEGIES[name].many_objectives]
@@ -165,7 +167,7 @@ def test_a_sampler_built_anew_goes_on_alike(strategy: str) -> None:
 
 def test_so_does_a_study_read_from_disk(tmp_path: Path) -> None:
     def asked(name: str, once: bool) -> list[dict[str, Any]]:
-        """Trials that report in turns: this storage changes what it has handed out, when a trial goes on or ends."""
+        """Trials that report in turns, while others are asked for."""
         for number in range(14):
             if number == 0 or not once:
                 storage = JournalStorage(JournalFileBackend(str(tmp_path / name)))
@@ -552,9 +554,8 @@ def test_cma_begins_anew_where_nothing_is_left_to_find() -> None:
 def test_cma_varies_what_all_trials_have() -> None:
     study = optuna.create_study(sampler=EvolutionSampler("cma"))
     study.optimize(mixed, n_trials=20)
-    sampler = study.sampler
-    assert isinstance(sampler, EvolutionSampler)
-    assert list(cma.common_space(sampler._measured(study, study.trials))) == ["depth", "dropout", "lr", "width"]
+    trials = fitness.measure_all(study, Yardstick(tuple(study.directions)))
+    assert list(cma.common_space(trials)) == ["depth", "dropout", "lr", "width"]
 
 
 def test_a_place_in_the_population_goes_to_the_better() -> None:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.fitness import Fitness
 from hpo.samplers import fitness
-from hpo.samplers.fitness import Fitness, Measured, Yardstick
+from hpo.samplers.fitness import Measured, Yardstick
 
 MINIMIZE = Yardstick((StudyDirection.MINIMIZE,))
 MAXIMIZE = Yardstick((StudyDirection.MAXIMIZE,))
@@ -180,3 +181,21 @@ def test_a_reward_takes_the_place_of_the_objective() -> None:
     assert [trial.number for trial in fitness.ranked(trials, 3)] == [1, 2, 0]
     assert by_reward.measure(recorded({1: 0.5})) is None
     assert by_reward.measure(recorded({1: 0.5}, user_attrs={"reward": "much"})) is None
+
+
+def test_what_has_not_changed_is_measured_once() -> None:
+    study = optuna.create_study()
+    asked = [study.ask() for _ in range(3)]
+    for trial in asked:
+        trial.report(0.5, 1)
+    study.tell(asked[0], 0.5)
+    before = fitness.measure_all(study, MINIMIZE)
+    asked[1].report(0.4, 2)
+    study.tell(asked[2], state=TrialState.FAIL)
+    after = fitness.measure_all(study, MINIMIZE)
+    assert [trial.number for trial in after] == [0, 1]
+    assert after[0] is before[0]
+    assert after[1].at(2) == Fitness(0, (0.4,))
+    assert fitness.measure_all(study, MINIMIZE)[1] is after[1]
+    assert fitness.measure_all(study, MAXIMIZE)[0].at(1) == Fitness(0, (-0.5,))
+    assert fitness.measure_all(optuna.create_study(), MINIMIZE) == []

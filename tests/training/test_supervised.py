@@ -8,6 +8,7 @@ import torch
 
 from hpo import datasets, spec
 from hpo.training import Context, Report, train
+from tests.conftest import untimed
 
 
 def context(document: dict[str, Any], seed: int = 0) -> Context:
@@ -20,7 +21,7 @@ def reports(document: dict[str, Any], config: dict[str, Any] | None = None, seed
 
 
 def measured(made: list[Report]) -> list[dict[str, float]]:
-    return [{key: value for key, value in report.metrics.items() if "seconds" not in key} for report in made]
+    return [untimed(report.metrics) for report in made]
 
 
 def test_a_small_model_learns_the_squares(document: dict[str, Any]) -> None:

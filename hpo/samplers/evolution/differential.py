@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from hpo.fitness import Fitness
 from hpo.samplers import fitness
 from hpo.samplers.evolution import encoding, settings
 from hpo.samplers.evolution.proposal import Lineage
-from hpo.samplers.fitness import Fitness, Measured
+from hpo.samplers.fitness import Measured
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ import numpy as np
 from deap import tools  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from hpo.fitness import Fitness
 from hpo.samplers import fitness
 from hpo.samplers.evolution import individuals, settings, streams
 from hpo.samplers.evolution.individuals import Individual
 from hpo.samplers.evolution.variation import Child, Variation
-from hpo.samplers.fitness import Fitness, Measured
+from hpo.samplers.fitness import Measured
 
 Rows = list[tuple[Fitness, Measured]]
 

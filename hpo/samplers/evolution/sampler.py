@@ -23,7 +23,7 @@ from hpo.samplers.evolution.mu_comma_lambda import MuCommaLambda
 from hpo.samplers.evolution.mu_plus_lambda import MuPlusLambda
 from hpo.samplers.evolution.nsga2 import Nsga2
 from hpo.samplers.evolution.proposal import LatinHypercube, Lineage, Proposal
-from hpo.samplers.fitness import Measured, Yardstick
+from hpo.samplers.fitness import Measured, Yardstick, measure_all
 
 
 class Strategy(Protocol):
@@ -78,7 +78,6 @@ class EvolutionSampler(optuna.samplers.BaseSampler):
         self._reward = fitness == "reward"
         self._metrics = None if metrics is None else tuple(metrics)
         self._proposals: dict[int, Proposal] = {}
-        self._known: dict[int, tuple[FrozenTrial | None, Measured | None]] = {}
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Chooses the trial's parents, and writes them to its attribute `lineage`, unless it has one."""
@@ -114,12 +113,13 @@ class EvolutionSampler(optuna.samplers.BaseSampler):
 
     def _propose(self, study: optuna.Study, trial: FrozenTrial) -> Proposal:
         self._check_objectives(study)
-        others = [other for other in study.get_trials(deepcopy=False) if other._trial_id != trial._trial_id]
-        measured = self._measured(study, others)
         if trial.system_attrs.get("fixed_params"):
             return self._random(trial.number, "given")
+        yardstick = Yardstick(tuple(study.directions), self._metrics, self._reward)
+        measured = [other for other in measure_all(study, yardstick) if other.number != trial.number]
         begun = sum(
-            other.number < trial.number and other.state not in (TrialState.FAIL, TrialState.WAITING) for other in others
+            other.number < trial.number and other.state not in (TrialState.FAIL, TrialState.WAITING)
+            for other in study.get_trials(deepcopy=False)
         )
         if begun < self.strategy.startup or not measured:
             return self._random(trial.number, "random")
@@ -128,21 +128,6 @@ class EvolutionSampler(optuna.samplers.BaseSampler):
     def _random(self, number: int, operator: str) -> LatinHypercube:
         lineage = Lineage(self.strategy.name, (), operator)
         return LatinHypercube(lineage, self.seed, number, self.strategy.startup)
-
-    def _measured(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[Measured]:
-        yardstick = Yardstick(tuple(study.directions), self._metrics, self._reward)
-        return [measured for trial in trials if (measured := self._measure(yardstick, trial)) is not None]
-
-    def _measure(self, yardstick: Yardstick, trial: FrozenTrial) -> Measured | None:
-        """What has not changed is one object from proposal to proposal; to save time, not to remember."""
-        finished, known = self._known.get(trial._trial_id, (None, None))
-        if finished is trial:
-            return known
-        measured = yardstick.measure(trial)
-        if measured is not None and known is not None and measured.same(known):
-            measured = known
-        self._known[trial._trial_id] = (trial if trial.state.is_finished() else None, measured)
-        return measured
 
     def _check_objectives(self, study: optuna.Study) -> None:
         if len(study.directions) > 1 and not self.strategy.many_objectives:
