@@ -60,6 +60,7 @@ def search(
     storage: str | Path = "studies",
     data_dir: str | Path = "data",
     seed: int | None = None,
+    warm_start: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     console: Console | None = None,
 ) -> SearchResult:
@@ -77,6 +78,8 @@ def search(
         storage: the folder of all studies.
         data_dir: the folder of downloaded data sets.
         seed: instead of the one in the spec.
+        warm_start: a study of the same storage, data and model; its trials are taken over where their configs lie in
+            the space of this one. They cost no budget.
         overrides: dotted name -> value, as `--set` has it.
         console: where progress goes; None is silent.
 
@@ -117,7 +120,10 @@ def search(
     console.print(f"Study '{spec.study}': starting Ray ...", style="dim", highlight=False)
     with engine.cluster():
         engine.trial_resources(spec.resources)  # nothing is made on disk for a search that could never start
-        opened = _open_or_create(spec, storage, data_dir)
+        opened = _open_or_create(spec, storage, data_dir, warm_start)
+        taken = sum(trial.taken_over for trial in opened.trials())
+        if taken:
+            console.print(f"{taken} trials of study '{warm_start}' are taken over.", style="dim", highlight=False)
         with opened.searching():
             left = opened.spent().left(budget)
             if left.nothing:  # another search ran them while this one was starting
@@ -311,7 +317,7 @@ def _ensembles(storage: Path) -> list[Path]:
     return [folder for folder in folders if not folder.name.startswith(".")]
 
 
-def _open_or_create(spec: StudySpec, storage: Path, data_dir: Path) -> Study:
+def _open_or_create(spec: StudySpec, storage: Path, data_dir: Path, warm_start: str | None) -> Study:
     dataset = datasets.load(spec.data, data_dir, spec.seed)
     if spec.study in Study.names(storage):
         return _reopen(spec, storage, dataset)
@@ -321,7 +327,20 @@ def _open_or_create(spec: StudySpec, storage: Path, data_dir: Path) -> Study:
         example=dataset.validation.images[:1],
         fingerprint=dataset.fingerprint,
     )
-    return Study.create(storage, spec, facts)
+    return Study.create(
+        storage, spec, facts, None if warm_start is None else _earlier(warm_start, spec, facts, storage)
+    )
+
+
+def _earlier(name: str, spec: StudySpec, facts: DataFacts, storage: Path) -> Study:
+    """The study to take trials from; only where the same config would have been the same trial."""
+    earlier = Study.open(storage, name)
+    theirs = earlier.study_spec
+    if earlier.facts.fingerprint != facts.fingerprint:
+        raise StudyError(f"--from {name}: that study has other data, so its trials say nothing about this one's")
+    if (theirs.task, theirs.model.name) != (spec.task, spec.model.name):
+        raise StudyError(f"--from {name}: that study is about model '{theirs.model.name}', not '{spec.model.name}'")
+    return earlier
 
 
 def _reopen(spec: StudySpec, storage: Path, dataset: datasets.Dataset) -> Study:

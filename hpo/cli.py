@@ -116,6 +116,12 @@ def _quiet_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
     "--data-dir", default="data", show_default=True, metavar="DIR", help="Where downloaded data sets are kept."
 )
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of the split, the sampler and every trial.")
+@click.option(
+    "--from",
+    "warm_start",
+    metavar="STUDY",
+    help="Takes over the trials of another study on the same data and model, where their configs lie in this space.",
+)
 @_set
 @_format
 @_quiet_stdout
@@ -129,6 +135,7 @@ def search(
     storage: str,
     data_dir: str,
     seed: int | None,
+    warm_start: str | None,
     sets: tuple[str, ...],
     output: str,
 ) -> None:
@@ -153,6 +160,7 @@ def search(
         storage=storage,
         data_dir=data_dir,
         seed=seed,
+        warm_start=warm_start,
         overrides=_overrides(sets),
         console=console,
     )

@@ -35,11 +35,15 @@ from hpo.artifacts import Artifacts, Split
 from hpo.errors import StudyError
 from hpo.fitness import Fitness
 from hpo.registry import did_you_mean
-from hpo.space import Space
+from hpo.space import Space, distribution
 from hpo.spec import Budget, Config, SearchSpec, StudySpec
 
 Metrics = Mapping[str, float]
 
+_TRAINED = {"task", "data", "model", "training", "optimizer"}
+"""The sections of a spec that a trial's training depends on."""
+_TAKEN = "taken_over"
+"""The trial attribute that names the study and the number that a trial had there."""
 _PAUSED = "paused"
 """The trial attribute that is true while a trial waits; Optuna knows only that it has not ended."""
 _CONSTRAINT = "constraints"
@@ -72,6 +76,8 @@ class TrialRecord:
     reports: Mapping[int, Metrics]
     spec: SearchSpec = field(repr=False)
     reason: str | None = None
+    taken_over: bool = False
+    """From another study: its epochs were paid for there, and its artifacts are there."""
 
     @property
     def metric(self) -> str:
@@ -250,13 +256,16 @@ class Study:
         return study
 
     @classmethod
-    def create(cls, storage: Path, spec: SearchSpec, facts: DataFacts | None = None) -> Self:
+    def create(
+        cls, storage: Path, spec: SearchSpec, facts: DataFacts | None = None, earlier: "Study | None" = None
+    ) -> Self:
         """Makes the study's folder, whole or not at all, and enqueues the default config as trial 0.
 
         Args:
             storage: the folder of all studies.
             spec: what is searched.
             facts: of its data; None for a simulated search, which has none.
+            earlier: a study whose trials are taken over where their configs lie in the space of this one.
 
         Raises:
             StudyError: there is one of this name already, or the storage cannot be written.
@@ -273,7 +282,7 @@ class Study:
             (draft / "spec.yaml").write_text(specs.dump(spec), encoding="utf-8")
             if facts is not None:
                 _write_facts(draft / "data.npz", facts)
-            cls(draft, spec)._begin(_journal(draft))
+            cls(draft, spec)._begin(_journal(draft), earlier)
             _rename(draft, folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -298,12 +307,46 @@ class Study:
         journals = [path for path in storage.glob("*/journal.log") if not path.parent.name.startswith(".")]
         return [path.parent.name for path in sorted(journals, key=lambda path: (path.stat().st_mtime, path))]
 
-    def _begin(self, storage: optuna.storages.BaseStorage) -> None:
+    def _begin(self, storage: optuna.storages.BaseStorage, earlier: "Study | None" = None) -> None:
         record = optuna.create_study(storage=storage, study_name=self.name, directions=self._goals, sampler=_NO_SAMPLER)
         record.set_user_attr("id", uuid.uuid4().hex)
+        if earlier is not None:
+            record.add_trials([trial for old in earlier.trials() if (trial := self._taken_over(earlier, old))])
         default = self._space.default(self.spec)
         if default:
             record.enqueue_trial(default)
+
+    def _taken_over(self, earlier: "Study", old: TrialRecord) -> FrozenTrial | None:
+        """An ended trial of another study as one of this study; None where it would have been another trial here."""
+        if old.state not in (State.COMPLETE, State.PRUNED) or old.best_epoch is None:
+            return None
+        config: Config = {}
+        for name, parameter in self._space.parameters.items():
+            if self._space.active(name, config):
+                value = old.config.get(name, earlier.spec.setting(name))
+                if not parameter.contains(value):
+                    return None
+                config[name] = value
+        if not _same_trial(self.spec, config, earlier.spec, old.config):
+            return None
+        reports = old.reports
+        record = TrialRecord(0, old.state, config, reports, self.spec)
+        if record.best_epoch is None:
+            return None
+        complete = record.epoch >= self.spec.training.epochs
+        return optuna.trial.create_trial(
+            state=TrialState.COMPLETE if complete else TrialState.PRUNED,
+            params=config,
+            distributions={name: distribution(self._space.parameters[name]) for name in config},
+            values=list(record.values.values()) if complete else None,
+            intermediate_values={epoch: metrics[record.metric] for epoch, metrics in reports.items()},
+            user_attrs={
+                **{f"{_REPORT}{epoch}": json.dumps(dict(metrics)) for epoch, metrics in reports.items()},
+                _TAKEN: f"{earlier.name}/{old.number}",
+                "reason": f"taken over from study '{earlier.name}', trial {old.number}",
+            },
+            constraints=fitness.excesses(self.spec, reports[record.best_epoch]) or None,
+        )
 
     @property
     def study_spec(self) -> StudySpec:
@@ -383,8 +426,11 @@ class Study:
         return sorted((trials[number] for number in best), key=lambda trial: (trial.fitness, trial.number))
 
     def spent(self) -> Spent:
-        """What counts against the budget; trials that an interruption cut off do not, but their epochs do."""
-        trials = self.trials()
+        """What counts against the budget.
+
+        Trials that an interruption cut off do not, but their epochs do; those of another study do not at all.
+        """
+        trials = [trial for trial in self.trials() if not trial.taken_over]
         running = (State.RUNNING, State.PAUSED)
         ended = sum(trial.state not in running and trial.reason != INTERRUPTED.reason for trial in trials)
         return Spent(ended, sum(len(trial.reports) for trial in trials))
@@ -486,7 +532,16 @@ class Study:
             reports=dict(sorted(reports.items())),
             spec=self.spec,
             reason=trial.user_attrs.get("reason"),
+            taken_over=_TAKEN in trial.user_attrs,
         )
+
+
+def _same_trial(spec: SearchSpec, config: Config, other: SearchSpec, its: Config) -> bool:
+    """Whether two configs of two specs ask for the same training."""
+    if not isinstance(spec, StudySpec) or not isinstance(other, StudySpec):
+        return config == its and spec.training == other.training
+    asked = [applied.model_dump(include=_TRAINED) for applied in (spec.apply(config), other.apply(its))]
+    return asked[0] == asked[1]
 
 
 def _state(trial: FrozenTrial) -> State:

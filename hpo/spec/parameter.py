@@ -15,7 +15,9 @@ _LARGEST = 1e15
 class Parameter(Section):
     """One thing that is searched: a range with inclusive bounds, or a list of values.
 
-    `when` makes it active only where other parameters (or fixed settings) have given values.
+    `default` is its value in the first trial. `prior` is a value near which good ones are believed to lie: more configs
+    are tried around it, and fewer as trials say more. `when` makes it active only where other parameters (or fixed
+    settings) have given values.
     """
 
     type: Literal["float", "int"] = "float"
@@ -25,6 +27,7 @@ class Parameter(Section):
     step: float | int | None = None
     values: tuple[Scalar, ...] | None = None
     default: Scalar = None
+    prior: Scalar = None
     when: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict)
 
     @field_validator("when", mode="before")
@@ -40,8 +43,9 @@ class Parameter(Section):
             self._check_values(self.values)
         else:
             self._check_range()
-        if "default" in self.model_fields_set and not self.contains(self.default):
-            raise ValueError(f"default {self.default!r} is not in {self.describe()}")
+        for name in ("default", "prior"):
+            if name in self.model_fields_set and not self.contains(getattr(self, name)):
+                raise ValueError(f"{name} {getattr(self, name)!r} is not in {self.describe()}")
         return self
 
     def _check_values(self, values: tuple[Scalar, ...]) -> None:
