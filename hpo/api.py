@@ -26,6 +26,7 @@ from hpo.study import DataFacts, Observer, Study, differences
 if TYPE_CHECKING:
     from hpo.engine.simulated import Curve
     from hpo.ensemble.combiner import Combiner
+    from hpo.ensemble.contribution import Contributions, Source
     from hpo.ensemble.pool import Pool
     from hpo.ensemble.selection import Choice
 
@@ -128,7 +129,7 @@ def search(
             left = opened.spent().left(budget)
             if left.nothing:  # another search ran them while this one was starting
                 return SearchResult(opened, time.monotonic() - started, interrupted=False)
-            opened.use(samplers.build(spec, len(opened.trials())))
+            opened.use(samplers.build(spec, len(opened.trials()), _rewards(opened)))
             limit = budget.time_limit
             with Tracker(opened, storage) as tracker, Progress(opened, left, limit, console) as progress:
                 interrupted = engine.run(
@@ -156,6 +157,7 @@ def simulate(
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     observers: Sequence[Observer] = (),
+    predictions: "tuple[NDArray[np.int64], Source] | None" = None,
 ) -> SimulationResult:
     """Searches in virtual time: the sampler, scheduler, study and budget of a real search, over given learning curves.
 
@@ -172,6 +174,8 @@ def simulate(
         seed: instead of the one in the spec.
         overrides: dotted name -> value, as `--set` has it.
         observers: are told what has been recorded.
+        predictions: for `target: ensemble`: the labels of the validation rows `(rows,)`, and a function from a trial to
+            its probabilities `(rows, classes)` at its best epoch.
 
     Raises:
         SpecError: the spec has problems, all of them in one message.
@@ -187,9 +191,11 @@ def simulate(
 
     from hpo.engine import simulated as engine
 
+    if (spec.target == "ensemble") != (predictions is not None):
+        raise InputError("target: ensemble needs the argument predictions, and no other target takes it")
     study = _simulated_study(spec, storage)
     with study.searching():
-        study.use(samplers.build(spec, len(study.trials())))
+        study.use(samplers.build(spec, len(study.trials()), _rewards(study, predictions)))
         elapsed = engine.run(
             study,
             curve,
@@ -199,6 +205,18 @@ def simulate(
             observers=observers,
         )
     return SimulationResult(study, workers, elapsed.seconds, elapsed.worked)
+
+
+def _rewards(study: Study, predictions: "tuple[NDArray[np.int64], Source] | None" = None) -> "Contributions | None":
+    """What trials are worth, where the target is an ensemble; from stored predictions unless others are given."""
+    if study.spec.target != "ensemble":
+        return None
+    from hpo.ensemble.contribution import Contributions
+    from hpo.ensemble.pool import stored_predictions
+
+    if predictions is not None:
+        return Contributions(study, *predictions)
+    return Contributions(study, study.facts.labels["validation"], partial(stored_predictions, study))
 
 
 def _simulated_study(spec: SearchSpec, storage: str | Path | None) -> Study:

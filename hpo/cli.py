@@ -198,7 +198,7 @@ def validate(space: str, sets: tuple[str, ...], output: str) -> None:
         _say_json(spec.model_dump(mode="json"))
     else:
         _say(
-            f"{space} is valid: {len(spec.parameters)} parameters, {_limits(spec.budget)}, trials of up to"
+            f"{space} is valid: {len(spec.parameters)} parameters, {_limits(spec.budget)}, each of up to"
             f" {spec.training.epochs} epochs."
         )
 

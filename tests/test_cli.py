@@ -111,7 +111,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(hpo: Run, tmp
 def test_validate_says_what_is_searched(hpo: Run, space: Path) -> None:
     assert hpo("validate", "--space", str(space)) == (
         0,
-        f"{space} is valid: 2 parameters, 4 trials of up to 3 epochs.\n",
+        f"{space} is valid: 2 parameters, at most 4 trials, each of up to 3 epochs.\n",
         "",
     )
     code, out, _ = hpo("validate", "--space", str(space), "--format", "json", "--set", "training.epochs=7")
@@ -121,7 +121,7 @@ def test_validate_says_what_is_searched(hpo: Run, space: Path) -> None:
 def test_studies_trials_and_best_are_listed(hpo: Run, study: Study) -> None:
     assert "squares" in hpo("studies")[1]
     assert json.loads(hpo("studies", "--format", "json")[1]) == [
-        {"study": "squares", "trials": {"running": 0, "complete": 3, "pruned": 1, "failed": 1}}
+        {"study": "squares", "trials": {"running": 0, "paused": 0, "complete": 3, "pruned": 1, "failed": 1}}
     ]
     assert "trial 4 failed: ValueError: no" in hpo("trials")[1]
     trials = json.loads(hpo("trials", "--study", "squares", "--format", "json")[1])

@@ -1,7 +1,5 @@
 """Greedy ensemble selection with replacement (Caruana et al. 2004, "Ensemble Selection from Libraries of Models")."""
 
-from collections import Counter
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,20 +22,29 @@ def greedy(predictions: Probabilities, labels: NDArray[np.int64], top: int, roun
         top: how many different members at most.
         rounds: the size of the largest bag.
     """
-    own = true_class(predictions, labels)
-    counts = np.zeros(len(own), dtype=int)
-    total = np.zeros(len(labels))
-    bag: list[int] = []
-    best_size, best_cost = 1, np.inf
+    weights = greedy_weights(true_class(predictions, labels), rounds, top)
+    members = [int(member) for member in np.flatnonzero(weights)]
+    return Average(tuple(members), tuple(float(weights[member] / weights.sum()) for member in members))
+
+
+def greedy_weights(own: NDArray[np.float64], rounds: int = ROUNDS, top: int | None = None) -> NDArray[np.int64]:
+    """How often each candidate is in the best bag, `(candidates,)`.
+
+    Args:
+        own: the probability of each row's own class, `(candidates, rows)`.
+        rounds: the size of the largest bag.
+        top: how many different members at most; None is no limit.
+    """
+    counts = np.zeros(len(own), dtype=np.int64)
+    total = np.zeros(own.shape[1])
+    best_counts, best_cost = counts, np.inf
     for size in range(1, rounds + 1):
         costs = nll((total + own) / size)
         if np.count_nonzero(counts) == top:
             costs[counts == 0] = np.inf
         chosen = int(np.lexsort((counts == 0, costs))[0])
-        bag.append(chosen)
         counts[chosen] += 1
         total += own[chosen]
-        if costs[chosen] < best_cost:
-            best_size, best_cost = size, costs[chosen]
-    weights = Counter(bag[:best_size])
-    return Average(tuple(weights), tuple(count / best_size for count in weights.values()))
+        if costs[chosen] < best_cost or size == 1:
+            best_counts, best_cost = counts.copy(), costs[chosen]
+    return best_counts

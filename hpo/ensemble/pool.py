@@ -83,6 +83,12 @@ class Pool:
         return np.stack(arrays)
 
 
+def stored_predictions(study: Study, trial: TrialRecord) -> NDArray[np.float32] | None:
+    """A trial's probabilities of the validation rows `(rows, classes)`, not calibrated; None without usable ones."""
+    array = _read(study, trial, "validation")
+    return None if isinstance(array, str) else array
+
+
 def _read(study: Study, trial: TrialRecord, split: Split) -> NDArray[np.float32] | str:
     """A trial's predictions, or why they cannot be used."""
     stored = study.artifacts.read(trial.number)

@@ -3,7 +3,7 @@
 A sampler is an `optuna.samplers.BaseSampler`; any other than ours goes by `module:Class`, with its keyword arguments.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import numpy as np
@@ -40,6 +40,8 @@ _ENOUGH = 8
 def check(spec: SearchSpec) -> Iterable[Problem]:
     """Problems with the sampler that the spec names and with its settings: it is built once, to see."""
     name, settings = spec.sampler.name, spec.sampler.settings
+    if spec.target == "ensemble" and spec.objective.others:
+        yield Problem(("target",), "an ensemble is rewarded by one number: name one objective, or leave the target out")
     try:
         sampler = _made(spec, 0)
         if not isinstance(sampler, BaseSampler):
@@ -65,13 +67,14 @@ def try_proposal(spec: SearchSpec) -> Iterable[Problem]:
         optuna.logging.set_verbosity(verbosity)
 
 
-def build(spec: SearchSpec, started: int) -> BaseSampler:
+def build(spec: SearchSpec, started: int, rewards: Callable[[], Mapping[int, float]] | None = None) -> BaseSampler:
     """The sampler of a spec.
 
     Args:
         spec: names it and its keyword arguments.
         started: how many trials the study already has. It matters to a user's own sampler alone, which may keep what it
             likes from trial to trial: so that a study that goes on does not repeat its first draws.
+        rewards: what trials are worth to an ensemble, number -> reward; where that is the search's target.
     """
     name = spec.sampler.name
     make: Callable[[int], BaseSampler] = partial(_made, spec)
@@ -82,7 +85,8 @@ def build(spec: SearchSpec, started: int) -> BaseSampler:
         sampler = make(spec.seed)
         make = lambda seed: sampler  # noqa: E731
     metrics = tuple(objective.metric for objective in spec.objectives) if spec.objective.others else None
-    return Proposer(make, spec.seed, Space.of(spec), None if name in _SEE_ALL else _ENOUGH, metrics)
+    least = None if name in _SEE_ALL and rewards is None else _ENOUGH
+    return Proposer(make, spec.seed, Space.of(spec), least, metrics, rewards)
 
 
 def _made(spec: SearchSpec, seed: int) -> BaseSampler:

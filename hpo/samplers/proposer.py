@@ -1,6 +1,6 @@
 """What stands between the study and a sampler, whichever it is: whole configs, drawn afresh for every trial."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,9 @@ class Proposer(BaseSampler):
         space: what is searched; None leaves it to the sampler, and duplicates stay.
         least: the sampler sees the study at the highest resource that so many trials have reached; None shows it all.
         metrics: names of the objectives in the trials' reports, where there are several.
-        twins: whether a config may be tried again, with another seed.
+        rewards: what trials are worth to an ensemble, number -> reward. Then the sampler sees that in place of the
+            objective, every other config is random, since an ensemble lives on variety, and a config may come again:
+            with another seed it is another member.
     """
 
     def __init__(
@@ -49,17 +51,16 @@ class Proposer(BaseSampler):
         space: Space | None = None,
         least: int | None = None,
         metrics: tuple[str, ...] | None = None,
-        twins: bool = False,
+        rewards: Callable[[], Mapping[int, float]] | None = None,
     ) -> None:
-        self._make, self._seed, self._space, self._twins = make, seed, space, twins
-        self._least, self._metrics = least, metrics
+        self._make, self._seed, self._space = make, seed, space
+        self._least, self._metrics, self._rewards = least, metrics, rewards
         self._draws: dict[int, _Draw] = {}
         self._configs: dict[int, Config] = {}
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Makes the trial's sampler."""
-        seen = study if self._least is None else StudyAtResource(study, self._least, self._metrics)
-        draw = self._draws[trial._trial_id] = _Draw(self._make(self._seed_of(trial, 0)), seen)
+        draw = self._draws[trial._trial_id] = self._begin(study, trial)
         draw.sampler.before_trial(draw.study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -68,7 +69,7 @@ class Proposer(BaseSampler):
         if self._space is None:
             return draw.sampler.infer_relative_search_space(draw.study, trial)
         config = self._propose(draw, trial, self._space)
-        if not self._twins and "fixed_params" not in trial.system_attrs:
+        if self._rewards is None and "fixed_params" not in trial.system_attrs:
             config = self._new(study, trial, self._space, config)
         self._configs[trial._trial_id] = config
         return {name: distribution(self._space.parameters[name]) for name in config}
@@ -101,6 +102,15 @@ class Proposer(BaseSampler):
 
     def _draw(self, study: optuna.Study, trial: FrozenTrial) -> _Draw:
         return self._draws.get(trial._trial_id) or _Draw(self._make(self._seed_of(trial, 0)), study)
+
+    def _begin(self, study: optuna.Study, trial: FrozenTrial) -> _Draw:
+        seed = self._seed_of(trial, 0)
+        if self._rewards is not None and trial.number % 2:
+            return _Draw(optuna.samplers.RandomSampler(seed=seed), study)
+        if self._least is None:
+            return _Draw(self._make(seed), study)
+        rewards = None if self._rewards is None else self._rewards()
+        return _Draw(self._make(seed), StudyAtResource(study, self._least, self._metrics, rewards))
 
     def _seed_of(self, trial: FrozenTrial, attempt: int) -> int:
         return int(np.random.SeedSequence([self._seed, trial.number, attempt]).generate_state(1)[0])

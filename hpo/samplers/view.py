@@ -6,7 +6,7 @@ resource that enough trials have reached (as BOHB does, Falkner et al. 2018): th
 """
 
 import copy
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Any
 
 import optuna
@@ -26,11 +26,20 @@ class StudyAtResource(optuna.Study):
         study: the whole one; what a sampler writes goes there.
         least: how many trials must have reached the resource; below, the lowest counts.
         metrics: names of the objectives in the trials' reports, where there are several.
+        rewards: number -> reward, more is better, in place of the objective of the trials that got there.
     """
 
-    def __init__(self, study: optuna.Study, least: int, metrics: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        least: int,
+        metrics: tuple[str, ...] | None = None,
+        rewards: Mapping[int, float] | None = None,
+    ) -> None:
         self.__dict__.update(study.__dict__)
         self._seen = _seen(study, least, metrics)
+        if rewards is not None:
+            self._seen = [_rewarded(trial, study.direction, rewards) for trial in self._seen]
 
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
@@ -59,6 +68,14 @@ def _seen(study: optuna.Study, least: int, metrics: tuple[str, ...] | None) -> l
         else:
             seen.append(trial)
     return seen
+
+
+def _rewarded(trial: FrozenTrial, direction: StudyDirection, rewards: Mapping[int, float]) -> FrozenTrial:
+    """The trial with its reward for a value; a reward belongs to no epoch, so its reports are left out."""
+    if trial.state is not TrialState.COMPLETE or trial.number not in rewards:
+        return trial
+    sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
+    return _changed(trial, values=[sign * rewards[trial.number]], intermediate_values={})
 
 
 def _changed(trial: FrozenTrial, **changes: Any) -> FrozenTrial:

@@ -39,6 +39,7 @@ class SearchSpec(Section):
     parameters: dict[str, Parameter] = Field(default_factory=dict)
     objective: Objectives = Objectives()
     constraints: tuple[Constraint, ...] = ()
+    target: Literal["single", "ensemble"] = "single"
     sampler: Named = Named(name=DEFAULT_SAMPLER)
     scheduler: Named = Named(name=DEFAULT_SCHEDULER)
     budget: Budget = Budget()

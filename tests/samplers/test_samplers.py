@@ -22,13 +22,20 @@ def test_the_seed_decides(document: dict[str, Any], name: str) -> None:
     assert first != proposals({**document, "seed": 2})
 
 
-def test_a_study_that_goes_on_draws_anew(document: dict[str, Any]) -> None:
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_users_sampler_draws_anew_when_a_study_goes_on(document: dict[str, Any]) -> None:
+    document["sampler"] = "optuna.samplers:QMCSampler"
     assert proposals(document, finished=0) != proposals(document, finished=5)
 
 
+def test_ours_follow_from_the_study_alone(document: dict[str, Any]) -> None:
+    assert proposals(document, finished=0) == proposals(document, finished=5)
+
+
 def test_settings_reach_the_sampler(document: dict[str, Any]) -> None:
-    document["sampler"] = {"name": "tpe", "n_startup_trials": 3}
-    assert samplers.build(spec.load(document), 0)._n_startup_trials == 3  # type: ignore[attr-defined]
+    document["sampler"] = {"name": "tpe", "n_startup_trials": "three"}
+    (problem,) = samplers.try_proposal(spec.load(document))
+    assert "sampler 'tpe' cannot propose with {'n_startup_trials': 'three'}" in problem.message
 
 
 def test_what_is_no_sampler_is_refused(document: dict[str, Any]) -> None:

@@ -1,0 +1,223 @@
+"""A Gaussian process over configs and epochs: what a learning curve will be worth at an epoch that it has not reached.
+
+The kernel is a Matérn 5/2 with a length scale for each parameter and one for the logarithm of the epoch (Rasmussen and
+Williams 2006, equations 4.17 and 5.1), so curves of similar configs inform each other, as in freeze-thaw Bayesian
+optimization (Swersky et al. 2014). Values are rewards in any unit; the model standardizes them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from scipy.linalg import cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.optimize import minimize
+
+from hpo.samplers.evolution.encoding import from_unit, size, to_unit
+from hpo.space import Space
+
+Array = NDArray[np.float64]
+
+_SQRT5 = math.sqrt(5.0)
+_LENGTH = (math.log(0.8), 1.0)
+_SCALE = (0.0, 1.0)
+_NOISE = (math.log(1e-2), 2.0)
+"""Mean and deviation of the normal priors, on the logarithms of the length scales and of the signal's and the noise's
+variance."""
+_BOUNDS = {"length": (math.log(0.03), math.log(30.0)), "scale": (-3.0, 4.0), "noise": (math.log(1e-6), 0.0)}
+_ITERATIONS = 15
+_JITTER = 1e-7
+_CHOICE = math.sqrt(0.5)
+"""The value of a choice's column: two choices are one range of a numerical parameter apart."""
+_GRID = 1000
+"""A parameter with more values counts as continuous."""
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Of the kernel: a length scale per column, the signal's and the noise's variance."""
+
+    lengths: Array
+    scale: float
+    noise: float
+
+
+def fit(x: Array, y: Array, groups: NDArray[np.intp]) -> Hyperparameters:
+    """The most likely hyperparameters a posteriori, by L-BFGS from the mode of the prior.
+
+    Args:
+        x: inputs (n, columns).
+        y: standardized values (n,).
+        groups: (columns,) the length scale of each column, 0 to g - 1; columns of one group share theirs.
+    """
+    count = int(groups.max()) + 1
+    mean = np.array([_LENGTH[0]] * count + [_SCALE[0], _NOISE[0]])
+    deviation = np.array([_LENGTH[1]] * count + [_SCALE[1], _NOISE[1]])
+    bounds = [_BOUNDS["length"]] * count + [_BOUNDS["scale"], _BOUNDS["noise"]]
+
+    def loss(theta: Array) -> tuple[float, Array]:
+        value, gradient = _negative_log_likelihood(theta, x, y, groups)
+        off = (theta - mean) / deviation
+        return value + 0.5 * float(off @ off), gradient + off / deviation
+
+    found = minimize(loss, mean, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _ITERATIONS})
+    theta = np.asarray(found.x if np.all(np.isfinite(found.x)) else mean)
+    return Hyperparameters(np.exp(theta[:count])[groups], math.exp(theta[-2]), math.exp(theta[-1]))
+
+
+def _negative_log_likelihood(theta: Array, x: Array, y: Array, groups: NDArray[np.intp]) -> tuple[float, Array]:
+    """Rasmussen and Williams 2006, equations 5.8 and 5.9, up to a constant; the gradient is by the logarithms."""
+    n, count = len(y), len(theta) - 2
+    scale, noise = math.exp(theta[-2]), math.exp(theta[-1])
+    scaled = x / np.exp(theta[:count])[groups]
+    r = _SQRT5 * _distance(scaled, scaled)
+    decay = np.exp(-r)
+    signal = scale * (1.0 + r + r * r / 3.0) * decay
+    covariance = signal.copy()
+    covariance.flat[:: n + 1] += noise + _JITTER
+    factor, failed = dpotrf(covariance, lower=1)
+    if failed:
+        return 1e10, np.zeros_like(theta)
+    inverse = np.tril(dpotri(factor, lower=1)[0])
+    inverse += np.tril(inverse, -1).T
+    alpha = inverse @ y
+    outer = np.outer(alpha, alpha) - inverse
+    # The derivative of the kernel by a log length scale is 5/3 s (1 + r) exp(-r) times that column's squared distance.
+    weight = outer * (scale * 5.0 / 3.0) * (1.0 + r) * decay
+    by_column = np.einsum("ij,ij->j", scaled, weight @ scaled) - weight.sum(axis=1) @ (scaled * scaled)
+    lengths = np.bincount(groups, weights=by_column, minlength=count)
+    gradient = np.concatenate([lengths, [-0.5 * np.vdot(outer, signal), -0.5 * noise * np.trace(outer)]])
+    return 0.5 * float(y @ alpha) + float(np.log(np.diag(factor)).sum()), gradient
+
+
+def _distance(a: Array, b: Array) -> Array:
+    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2.0 * (a @ b.T)
+    return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
+
+
+class GaussianProcess:
+    """The posterior given values at inputs.
+
+    Args:
+        known: the hyperparameters.
+        x: inputs (n, columns).
+        y: standardized values (n,).
+    """
+
+    def __init__(self, known: Hyperparameters, x: Array, y: Array) -> None:
+        self._known, self._x, self._y = known, x, y
+        covariance = self._kernel(x, x)
+        for jitter in _JITTER * 10.0 ** np.arange(10):  # the last is above any kernel's rounding error
+            noisy = covariance.copy()
+            noisy.flat[:: len(y) + 1] += known.noise + jitter
+            self._factor, failed = dpotrf(noisy, lower=1)
+            if not failed:
+                break
+        self._alpha = cho_solve((self._factor, True), y, check_finite=False)
+
+    def predict(self, x: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation, without the noise (equations 2.25 and 2.26)."""
+        cross = self._kernel(x, self._x)
+        explained = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
+        variance = self._known.scale - (explained * explained).sum(axis=0)
+        return cross @ self._alpha, np.sqrt(np.maximum(variance, 1e-10))
+
+    def believing(self, x: Array) -> "GaussianProcess":
+        """The posterior after its own means were observed at `x`: what runs already need not be tried again.
+
+        The kriging believer of Ginsbourger et al. 2010.
+        """
+        if not len(x):
+            return self
+        mean, _ = self.predict(x)
+        return GaussianProcess(self._known, np.vstack([self._x, x]), np.concatenate([self._y, mean]))
+
+    def _kernel(self, a: Array, b: Array) -> Array:
+        r = _SQRT5 * _distance(a / self._known.lengths, b / self._known.lengths)
+        return self._known.scale * (1.0 + r + r * r / 3.0) * np.exp(-r)
+
+
+class Inputs:
+    """Configs as rows of numbers.
+
+    Units are what candidates are drawn in: (n, parameters) within [0, 1], NaN where a parameter does not exist. Columns
+    are what the model sees: a numerical parameter is its unit, a categorical one has a column a choice, and one with a
+    condition another that says whether it exists.
+
+    Args:
+        distributions: the parameters, parents before children.
+        space: knows the conditions; None where there are none.
+    """
+
+    def __init__(self, distributions: Mapping[str, BaseDistribution], space: Space | None = None) -> None:
+        self.distributions = dict(distributions)
+        self._space = space
+        self.conditional = [
+            space is not None and name in space.parameters and bool(space.parameters[name].when)
+            for name in self.distributions
+        ]
+        self.categorical = [isinstance(wanted, CategoricalDistribution) for wanted in self.distributions.values()]
+        groups: list[int] = []
+        for place, (wanted, conditional) in enumerate(zip(self.distributions.values(), self.conditional, strict=True)):
+            width = len(wanted.choices) if isinstance(wanted, CategoricalDistribution) else 1
+            groups += [place] * (width + conditional)
+        self.groups = np.array([*groups, len(self.distributions)], dtype=np.intp)
+        """(columns + 1,) the parameter of each column; the epoch's column comes last."""
+
+    def units(self, configs: Sequence[Mapping[str, Any]]) -> Array:
+        """The units of recorded configs; a value that is out of the parameter's range now is clipped or left out."""
+        units = np.full((len(configs), len(self.distributions)), np.nan)
+        for place, (name, wanted) in enumerate(self.distributions.items()):
+            rows = [row for row, config in enumerate(configs) if name in config]
+            values = [configs[row][name] for row in rows]
+            if isinstance(wanted, CategoricalDistribution):
+                for row, value in zip(rows, values, strict=True):
+                    if value in wanted.choices:
+                        units[row, place] = (wanted.choices.index(value) + 0.5) / len(wanted.choices)
+            elif rows:
+                units[rows, place] = to_unit(values, wanted)
+        return units
+
+    def settled(self, units: Array) -> Array:
+        """Drawn units, moved to values that the parameters can take, and NaN for those without their condition."""
+        units = units.copy()
+        for place, wanted in enumerate(self.distributions.values()):
+            if isinstance(wanted, CategoricalDistribution):
+                count = len(wanted.choices)
+                units[:, place] = (np.minimum(units[:, place] * count // 1, count - 1) + 0.5) / count
+            elif (count := size(wanted) or math.inf) <= _GRID:
+                grid = to_unit(np.linspace(wanted.low, wanted.high, int(count)), wanted)  # type: ignore[attr-defined]
+                edges = (grid[1:] + grid[:-1]) / 2.0
+                units[:, place] = grid[np.searchsorted(edges, units[:, place])]
+        if any(self.conditional):
+            for row in units:
+                active = self.config(row)
+                row[[name not in active for name in self.distributions]] = np.nan
+        return units
+
+    def config(self, row: Array) -> dict[str, Any]:
+        """The config of one row of units, with the parameters whose conditions hold."""
+        config: dict[str, Any] = {}
+        for unit, (name, wanted), conditional in zip(row, self.distributions.items(), self.conditional, strict=True):
+            if not conditional or (self._space is not None and self._space.active(name, config)):
+                config[name] = from_unit(float(unit), wanted)
+        return config
+
+    def columns(self, units: Array, epochs: Array) -> Array:
+        """What the model sees of units and of epochs, which are given as a share of the full ones on a logarithm."""
+        columns: list[Array] = []
+        for place, (wanted, conditional) in enumerate(zip(self.distributions.values(), self.conditional, strict=True)):
+            unit = units[:, place]
+            exists = ~np.isnan(unit)
+            if isinstance(wanted, CategoricalDistribution):
+                index = np.where(exists, unit * len(wanted.choices) // 1, -1.0)
+                columns += [_CHOICE * (index == choice) for choice in range(len(wanted.choices))]
+            else:
+                columns.append(np.where(exists, unit, 0.5))
+            if conditional:
+                columns.append(_CHOICE * exists)
+        return np.column_stack([*columns, epochs])

@@ -1,0 +1,282 @@
+"""Freeze-thaw Bayesian optimization: what a trial, begun or new, will be worth decides which one gets the next epochs.
+
+One Gaussian process over (config, epoch) sees every trial's curve. Whatever may be trained next, a paused trial or a
+new config, is judged by its probability to exceed a threshold at a horizon, both drawn anew for each decision
+(MFPI-random, Rakotoarison et al. 2024, "In-Context Freeze-Thaw Bayesian Optimization", section 4.2). So no rate of
+promotion is fixed beforehand: few configs are tried where the first epochs tell little, and many where they tell all.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.samplers.curve_model import Array, GaussianProcess, Inputs, fit
+from hpo.samplers.fitness import Measured, Yardstick, measure_all
+from hpo.schedulers import first_rung
+from hpo.schedulers.rungs import rungs
+from hpo.space import Space, distribution
+
+_STARTUP = 6
+_FEWEST = 3
+"""Random configs, and trials with a value, before the model decides."""
+_TRIALS, _POINTS, _FITTED = 1000, 250, 100
+"""The most that the model is told: trials, points of their curves, points that its hyperparameters are fitted to. The
+best half of them, and others at random."""
+_DELTA, _WORST = 0.1, 100.0
+"""A cost is seen on a logarithm, in units of the median's distance to the best: how close to the best, and how far."""
+_UNIFORM, _TOP, _NEAR, _STEPS = 500, 8, 12, (0.03, 0.1, 0.25)
+"""Candidates: so many from the whole space, and so many with each step about each of the best trials."""
+_MOVED = 0.6
+"""The chance of each parameter to differ from the trial that a candidate is drawn about."""
+
+
+class CurveSampler(BaseSampler):
+    """Proposes the config that is most likely to beat the incumbent, by a model of all learning curves.
+
+    It keeps nothing: what it proposes follows from the seed, the trial's number and the study.
+
+    Args:
+        seed: decides everything together with the study.
+        epochs: the full resource; 1 where trials report nothing.
+        space: what is searched; None leaves it to the parameters that all trials have had so far.
+        startup: how many configs are random, one in each stratum of each parameter.
+
+    Raises:
+        ValueError: epochs or startup is below 1.
+    """
+
+    def __init__(self, seed: int = 0, *, epochs: int = 1, space: Space | None = None, startup: int = _STARTUP) -> None:
+        for name, value in (("epochs", epochs), ("startup", startup)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value!r}")
+        self.seed, self.epochs, self.space, self.startup = seed, epochs, space, startup
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """All parameters of the space, or those that all trials have had."""
+        _check_objectives(study)
+        return self._search_space(study)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """A config: of these parameters those that are active in it."""
+        _check_objectives(study)
+        if not search_space:
+            return {}
+        inputs = Inputs(search_space, self.space)
+        others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        measured = [other for other in measure_all(study, _yardstick(study)) if other.number != trial.number]
+        if not self._ready([other for other in others if other.number < trial.number], measured):
+            return inputs.config(self._stratum(trial.number, len(search_space)))
+        rng = _stream(self.seed, trial.number, _reports(others))
+        started = [other for other in others if other.state is TrialState.RUNNING and not other.intermediate_values]
+        outlook = _Outlook(measured, _failed(others), started, inputs, self.epochs, rng)
+        return inputs.config(outlook.candidates[int(np.argmax(outlook.odds_of_new()))])
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """A random value of a parameter that the model does not know."""
+        _check_objectives(study)
+        seed = _stream(self.seed, trial.number, *param_name.encode()).integers(2**32)
+        return RandomSampler(seed=int(seed)).sample_independent(study, trial, param_name, param_distribution)
+
+    def resume(self, study: optuna.Study, paused: Collection[int]) -> int | None:
+        """What a free worker should train: the number of a paused trial, or None for a new config.
+
+        A pure function of the study and of which of its running trials are paused.
+
+        Args:
+            study: every report is recorded in it.
+            paused: numbers of trials that can go on.
+        """
+        _check_objectives(study)
+        trials = study.get_trials(deepcopy=False)
+        measured = measure_all(study, _yardstick(study))
+        waiting = [known for known in measured if known.number in paused]
+        search_space = self._search_space(study)
+        if not waiting or not search_space or not self._ready(trials, measured):
+            return None
+        rng = _stream(self.seed, len(trials), _reports(trials))  # as the new trial's, if it comes to that
+        running = [trial for trial in trials if trial.state is TrialState.RUNNING and trial.number not in paused]
+        outlook = _Outlook(measured, _failed(trials), running, Inputs(search_space, self.space), self.epochs, rng)
+        odds = outlook.odds_of(waiting)
+        return waiting[int(np.argmax(odds))].number if odds.max() >= outlook.odds_of_new().max() else None
+
+    def reseed_rng(self) -> None:
+        """Nothing to do: every trial has a seed of its own."""
+
+    def _search_space(self, study: optuna.Study) -> dict[str, BaseDistribution]:
+        if self.space is not None:
+            return {name: distribution(parameter) for name, parameter in self.space.parameters.items()}
+        known = [trial.distributions for trial in study.get_trials(deepcopy=False) if _has_begun(trial)]
+        return {
+            name: wanted
+            for name, wanted in sorted(known[-1].items() if known else ())
+            if not wanted.single() and all(others.get(name) == wanted for others in known)
+        }
+
+    def _ready(self, trials: Sequence[FrozenTrial], measured: Sequence[Measured]) -> bool:
+        begun = sum(trial.state not in (TrialState.FAIL, TrialState.WAITING) for trial in trials)
+        return begun >= self.startup and len(measured) >= min(_FEWEST, self.startup)
+
+    def _stratum(self, number: int, count: int) -> Array:
+        """A row of a Latin hypercube (McKay et al. 1979), which no trial needs to have whole."""
+        block, row = divmod(number, self.startup)
+        rng = _stream(self.seed, block)
+        strata = np.array([rng.permutation(self.startup)[row] for _ in range(count)])
+        return np.asarray((strata + _stream(self.seed, number).random(count)) / self.startup)
+
+
+class _Outlook:
+    """What is expected of trials begun and new, for one decision.
+
+    Args:
+        measured: trials with a value.
+        failed: trials without one, that failed by their config: as bad as the worst.
+        running: trials that are believed to get what the model expects of them at their next rung.
+        inputs: of the search space.
+        epochs: the full resource.
+        rng: of this decision.
+    """
+
+    def __init__(
+        self,
+        measured: Sequence[Measured],
+        failed: Sequence[FrozenTrial],
+        running: Sequence[FrozenTrial],
+        inputs: Inputs,
+        epochs: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self._inputs, self._epochs = inputs, epochs
+        self._rungs = rungs(epochs, first_rung(epochs))
+        kept = [measured[row] for row in _some(np.array([_cost(known) for known in measured]), _TRIALS, rng)]
+        curves = [(known.trial, epoch, cost) for known in kept for epoch, cost in self._curve(known)]
+        curves += [(trial, self._rungs[0], math.inf) for trial in failed[-_TRIALS:]]
+        rewards = _rewards(np.array([cost for *_, cost in curves]))
+        told = _some(-rewards, _POINTS, rng)
+        x = self._columns([curves[row][0] for row in told], np.array([curves[row][1] for row in told]))
+        y = rewards[told]
+        fitted = _some(-y, _FITTED, rng)
+        model = GaussianProcess(fit(x[fitted], y[fitted], inputs.groups), x, y)
+        ahead = np.array([self._next_rung(trial) for trial in running])
+        self._model = model.believing(self._columns(running, ahead)) if running else model
+        best = sorted(kept, key=_cost)[:_TOP]
+        self.candidates = self._draw(inputs.units([known.trial.params for known in best]), rng)
+        """(n, parameters) units of new configs."""
+        self._horizon = float(math.exp(rng.uniform(0.0, math.log(epochs))))
+        self._threshold = float(y.max() + 10.0 ** rng.uniform(-2.0, 0.0))
+
+    def odds_of_new(self) -> Array:
+        """(n,) how likely each candidate exceeds the threshold at the horizon, as a normal quantile."""
+        epochs = np.full(len(self.candidates), self._horizon)
+        return self._odds(self._inputs.columns(self.candidates, self._share(epochs)))
+
+    def odds_of(self, trials: Sequence[Measured]) -> Array:
+        """(n,) the same of trials that go on from where they are."""
+        epochs = np.array([trial.reached for trial in trials]) + self._horizon
+        return self._odds(self._columns([trial.trial for trial in trials], epochs))
+
+    def _odds(self, x: Array) -> Array:
+        mean, deviation = self._model.predict(x)
+        return (mean - self._threshold) / deviation
+
+    def _columns(self, trials: Sequence[FrozenTrial], epochs: Array) -> Array:
+        units = self._inputs.units([trial.params for trial in trials])
+        return self._inputs.columns(units, self._share(epochs))
+
+    def _share(self, epochs: Array) -> Array:
+        return np.asarray(np.log(np.clip(epochs, 1.0, self._epochs)) / math.log(max(self._epochs, 2)))
+
+    def _curve(self, known: Measured) -> list[tuple[float, float]]:
+        """A trial's cost at the rungs that it has passed and at its last epoch; few points carry a curve."""
+        last = min(known.reached, float(self._epochs))
+        epochs = sorted({last, *(float(rung) for rung in self._rungs if rung < last)})
+        found = [(epoch, known.at(known.reached if epoch == last else epoch)) for epoch in epochs]
+        worst = math.inf if known.violation else 0.0
+        return [(epoch, fitness.costs[0] + worst) for epoch, fitness in found if fitness is not None]
+
+    def _next_rung(self, trial: FrozenTrial) -> float:
+        reached = max(trial.intermediate_values, default=0)
+        return float(next((rung for rung in self._rungs if rung > reached), self._epochs))
+
+    def _draw(self, best: Array, rng: np.random.Generator) -> Array:
+        """Candidates from the whole space, and about the best trials with some parameters moved."""
+        everywhere = rng.random((_UNIFORM, best.shape[1]))
+        near = [everywhere]
+        for step in _STEPS:
+            about = np.repeat(best, _NEAR, axis=0)
+            moved = np.clip(about + rng.normal(0.0, step, about.shape), 0.0, 1.0 - 1e-9)
+            moved = np.where(self._inputs.categorical, rng.random(about.shape), moved)
+            chance = np.where(self._inputs.categorical, step, _MOVED)
+            chosen = np.where(rng.random(about.shape) < chance, moved, about)
+            near.append(np.where(np.isnan(chosen), rng.random(about.shape), chosen))
+        return self._inputs.settled(np.vstack(near))
+
+
+def _rewards(costs: Array) -> Array:
+    """Standardized, more is better: -log((cost - least) / (median - least) + delta); infinite costs are the worst."""
+    finite = costs[np.isfinite(costs)]
+    least = finite.min()
+    spread = np.median(finite) - least or finite.mean() - least
+    if not spread > 0.0 or not np.isfinite(spread):
+        excess = np.where(np.isfinite(costs), 0.0, 1.0)
+    else:
+        share = np.minimum((costs - least) / spread, _WORST)
+        excess = np.where(np.isfinite(costs), share, share[np.isfinite(costs)].max())
+    rewards = -np.log(excess + _DELTA)
+    return np.asarray((rewards - rewards.mean()) / (rewards.std() or 1.0))
+
+
+def _some(costs: Array, most: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Rows: all, or where they are too many the best half and others at random."""
+    if len(costs) <= most:
+        return np.arange(len(costs))
+    order = np.argsort(costs, kind="stable")
+    others = rng.choice(order[most // 2 :], most - most // 2, replace=False)
+    return np.concatenate([order[: most // 2], others])
+
+
+def _has_begun(trial: FrozenTrial) -> bool:
+    ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    return ended or (trial.state is TrialState.RUNNING and bool(trial.intermediate_values))
+
+
+def _reports(trials: Sequence[FrozenTrial]) -> int:
+    return sum(len(trial.intermediate_values) for trial in trials)
+
+
+def _cost(known: Measured) -> float:
+    return known.best[-1][0]
+
+
+def _failed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Trials without a finite value, but for those that were only interrupted."""
+    return [
+        trial
+        for trial in trials
+        if trial.state in (TrialState.FAIL, TrialState.PRUNED)
+        and trial.user_attrs.get("reason") != "interrupted"
+        and not any(map(math.isfinite, trial.intermediate_values.values()))
+    ]
+
+
+def _yardstick(study: optuna.Study) -> Yardstick:
+    return Yardstick(tuple(study.directions))
+
+
+def _stream(*key: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(key))
+
+
+def _check_objectives(study: optuna.Study) -> None:
+    if len(study.directions) > 1:
+        raise ValueError(f"the sampler 'curves' has one objective, this study {len(study.directions)}")
