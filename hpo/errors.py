@@ -42,6 +42,10 @@ class SpecError(InputError):
         self.lines = tuple(lines)
         super().__init__("\n".join(self.lines))
 
+    def __reduce__(self) -> tuple[type["SpecError"], tuple[tuple[str, ...]]]:
+        """Pickled by its lines, since it comes from other processes too."""
+        return type(self), (self.lines,)
+
 
 class DataError(InputError):
     """A data set or an input file cannot be read, or does not hold what it should."""

@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 
 from hpo.engine.words import DONE, ERROR, METRICS
 from hpo.schedulers import RESOURCE
-from hpo.schedulers.halving import Asha
+from hpo.schedulers.pausing import Pausing
 from hpo.study import INTERRUPTED, Left, Metrics, Observer, Outcome, State, Study, TrialRecord
 
 if TYPE_CHECKING:
@@ -193,7 +193,14 @@ class RecordingScheduler(TrialScheduler):
     @property
     def has_waiting(self) -> bool:
         """Whether a paused trial is to go on before a new one starts."""
-        return isinstance(self._inner, Asha) and self._inner.waiting() is not None
+        self._tell()
+        return isinstance(self._inner, Pausing) and self._inner.waiting() is not None
+
+    def _tell(self) -> None:
+        """What a pausing scheduler must know before it is asked."""
+        if isinstance(self._inner, Pausing):
+            self._inner.no_new = self._recorder.complete
+            self._inner.idle = not self._recorder.running
 
     @property
     def metric(self) -> str:
@@ -217,6 +224,7 @@ class RecordingScheduler(TrialScheduler):
             if not math.isfinite(metrics.get(name, math.nan)):
                 self._recorder.decide(number, Outcome(State.PRUNED, f"diverged: {name} is {metrics.get(name)}"))
                 return TrialScheduler.STOP
+        self._tell()
         decision: str = self._inner.on_trial_result(tune_controller, trial, {**result, **metrics})
         if epoch >= spec.training.epochs:
             self._recorder.decide(number, Outcome(State.COMPLETE))
@@ -248,24 +256,19 @@ class RecordingScheduler(TrialScheduler):
         """The wrapped scheduler's choice, where there is room; paused trials that nobody will choose any more end."""
         if not self._recorder.has_room:
             return None
+        self._tell()
         trial = self._inner.choose_trial_to_run(tune_controller)
         if trial is None and self._recorder.complete and not self._recorder.running:
-            trial = self._close(tune_controller)
+            self._end_paused(tune_controller)
         if trial is not None and self._recorder.is_paused(int(trial.config["number"])):
             self._recorder.resume(int(trial.config["number"]))
         return trial
 
-    def _close(self, tune_controller: "TuneController") -> "Trial | None":
-        """The last choices of a search, when nothing runs and nothing new will come."""
-        if isinstance(self._inner, Asha):
-            self._inner.close()
-            trial = self._inner.choose_trial_to_run(tune_controller)
-            if trial is not None:
-                return trial
+    def _end_paused(self, tune_controller: "TuneController") -> None:
+        """Nothing runs, nothing new will come, and the scheduler wants none of the paused trials."""
         for trial in list(tune_controller.get_trials()):
             if self._recorder.is_paused(int(trial.config["number"])):
                 tune_controller.stop_trial(trial)
-        return None
 
     def debug_string(self) -> str:
         """The wrapped scheduler's."""

@@ -14,7 +14,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from hpo import schedulers
+from hpo import samplers, schedulers
 from hpo.engine.recorder import SPENT_EPOCHS, SPENT_TIME, Recorder, RecordingScheduler, StudySearcher
 from hpo.engine.words import DONE, ERROR, METRICS
 from hpo.errors import InputError
@@ -81,7 +81,7 @@ class _Simulation:
         self.worked = 0.0
         self._recorder, self._curve = recorder, curve
         study = recorder.study
-        inner = schedulers.build(study.spec, study.goal, study.history())
+        inner = schedulers.build(study.spec, study.goal, study.history(), samplers.resumption(study.spec, study.record))
         self._scheduler: Any = RecordingScheduler(inner, recorder)  # its controller is this object
         self._searcher = StudySearcher(recorder, self._scheduler)
         self._started = 0

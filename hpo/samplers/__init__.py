@@ -3,8 +3,9 @@
 A sampler is an `optuna.samplers.BaseSampler`; any other than ours goes by `module:Class`, with its keyword arguments.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import optuna
@@ -20,6 +21,7 @@ from hpo.spec import SearchSpec
 SAMPLERS = Registry(
     "sampler",
     {
+        "curves": "hpo.samplers.curves:CurveSampler",
         "tpe": "hpo.samplers.standard:tpe",
         "gp": "hpo.samplers.standard:gp",
         "cmaes": "hpo.samplers.standard:cmaes",
@@ -29,12 +31,20 @@ SAMPLERS = Registry(
         "evolution": "hpo.samplers.evolution:EvolutionSampler",
     },
 )
-_ONE_SEED = frozenset({"qmc", "evolution"})
+_ONE_SEED = frozenset({"curves", "qmc", "evolution"})
 """These draw by the trial's number themselves."""
-_SEE_ALL = frozenset({"evolution", "random", "qmc"})
+_SEE_ALL = frozenset({"curves", "evolution", "random", "qmc"})
 """These compare at equal resource themselves, or not at all."""
 _ENOUGH = 8
 """Trials at a resource, before a sampler sees the study at it."""
+
+
+@runtime_checkable
+class Resuming(Protocol):
+    """A sampler that can say whether a paused trial promises more than a new config."""
+
+    def resume(self, study: optuna.Study, paused: Collection[int], new: bool) -> int | None:
+        """The trial to go on with, or None for a new config; without `new`, None where none is worth it."""
 
 
 def check(spec: SearchSpec) -> Iterable[Problem]:
@@ -89,9 +99,17 @@ def build(spec: SearchSpec, started: int, rewards: Callable[[], Mapping[int, flo
     return Proposer(make, spec.seed, Space.of(spec), least, metrics, rewards)
 
 
+def resumption(spec: SearchSpec, study: optuna.Study) -> Callable[[Collection[int], bool], int | None] | None:
+    """What the sampler of a spec would train next, of the paused trials of a study; None where it has no opinion."""
+    sampler = _made(spec, spec.seed) if spec.sampler.name in SAMPLERS.names else None
+    return partial(sampler.resume, study) if isinstance(sampler, Resuming) else None
+
+
 def _made(spec: SearchSpec, seed: int) -> BaseSampler:
     settings = {"seed": seed, **spec.sampler.settings}
     if spec.sampler.name == "evolution" and spec.objective.others:
         settings["metrics"] = [objective.metric for objective in spec.objectives]
+    if spec.sampler.name == "curves":
+        settings |= {"epochs": spec.training.epochs, "space": Space.of(spec)}
     sampler: BaseSampler = SAMPLERS.load(spec.sampler.name)(**settings)
     return sampler

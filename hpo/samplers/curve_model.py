@@ -8,6 +8,7 @@ optimization (Swersky et al. 2014). Values are rewards in any unit; the model st
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,11 @@ from hpo.space import Space
 Array = NDArray[np.float64]
 
 _SQRT5 = math.sqrt(5.0)
-_LENGTH = (math.log(0.8), 1.0)
+_LENGTH, _EPOCH_LENGTH = (math.log(0.8), 1.0), (1.0, 1.0)
 _SCALE = (0.0, 1.0)
 _NOISE = (math.log(1e-2), 2.0)
-"""Mean and deviation of the normal priors, on the logarithms of the length scales and of the signal's and the noise's
-variance."""
+"""Mean and deviation of the normal priors on the logarithms of the length scales (a curve is smoother along its epochs
+than configs are along a parameter) and of the signal's and the noise's variance."""
 _BOUNDS = {"length": (math.log(0.03), math.log(30.0)), "scale": (-3.0, 4.0), "noise": (math.log(1e-6), 0.0)}
 _ITERATIONS = 15
 _JITTER = 1e-7
@@ -37,7 +38,7 @@ _GRID = 1000
 """A parameter with more values counts as continuous."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Hyperparameters:
     """Of the kernel: a length scale per column, the signal's and the noise's variance."""
 
@@ -49,14 +50,23 @@ class Hyperparameters:
 def fit(x: Array, y: Array, groups: NDArray[np.intp]) -> Hyperparameters:
     """The most likely hyperparameters a posteriori, by L-BFGS from the mode of the prior.
 
+    What was fitted last is kept, since a decision and the new config that it calls for look at the same values.
+
     Args:
         x: inputs (n, columns).
         y: standardized values (n,).
-        groups: (columns,) the length scale of each column, 0 to g - 1; columns of one group share theirs.
+        groups: (columns,) the length scale of each column, 0 to g - 1, which columns of one group share; the last is
+            the epoch's.
     """
+    return _fit(x.tobytes(), y.tobytes(), groups.tobytes(), len(y))
+
+
+@lru_cache(maxsize=4)
+def _fit(x_bytes: bytes, y_bytes: bytes, groups_bytes: bytes, n: int) -> Hyperparameters:
+    x, y = np.frombuffer(x_bytes).reshape(n, -1), np.frombuffer(y_bytes)
+    groups = np.frombuffer(groups_bytes, dtype=np.intp)
     count = int(groups.max()) + 1
-    mean = np.array([_LENGTH[0]] * count + [_SCALE[0], _NOISE[0]])
-    deviation = np.array([_LENGTH[1]] * count + [_SCALE[1], _NOISE[1]])
+    mean, deviation = np.array([_LENGTH] * (count - 1) + [_EPOCH_LENGTH, _SCALE, _NOISE]).T
     bounds = [_BOUNDS["length"]] * count + [_BOUNDS["scale"], _BOUNDS["noise"]]
 
     def loss(theta: Array) -> tuple[float, Array]:
@@ -189,8 +199,8 @@ class Inputs:
             if isinstance(wanted, CategoricalDistribution):
                 count = len(wanted.choices)
                 units[:, place] = (np.minimum(units[:, place] * count // 1, count - 1) + 0.5) / count
-            elif (count := size(wanted) or math.inf) <= _GRID:
-                grid = to_unit(np.linspace(wanted.low, wanted.high, int(count)), wanted)  # type: ignore[attr-defined]
+            elif (values := size(wanted)) is not None and values <= _GRID:
+                grid = to_unit(np.linspace(wanted.low, wanted.high, values), wanted)  # type: ignore[attr-defined]
                 edges = (grid[1:] + grid[:-1]) / 2.0
                 units[:, place] = grid[np.searchsorted(edges, units[:, place])]
         if any(self.conditional):

@@ -33,6 +33,8 @@ _DELTA, _WORST = 0.1, 100.0
 """A cost is seen on a logarithm, in units of the median's distance to the best: how close to the best, and how far."""
 _UNIFORM, _TOP, _NEAR, _STEPS = 500, 8, 12, (0.03, 0.1, 0.25)
 """Candidates: so many from the whole space, and so many with each step about each of the best trials."""
+_HOPE = -1.6449
+"""The normal quantile of one in twenty."""
 _MOVED = 0.6
 """The chance of each parameter to differ from the trial that a candidate is drawn about."""
 
@@ -88,7 +90,7 @@ class CurveSampler(BaseSampler):
         seed = _stream(self.seed, trial.number, *param_name.encode()).integers(2**32)
         return RandomSampler(seed=int(seed)).sample_independent(study, trial, param_name, param_distribution)
 
-    def resume(self, study: optuna.Study, paused: Collection[int]) -> int | None:
+    def resume(self, study: optuna.Study, paused: Collection[int], new: bool = True) -> int | None:
         """What a free worker should train: the number of a paused trial, or None for a new config.
 
         A pure function of the study and of which of its running trials are paused.
@@ -96,6 +98,8 @@ class CurveSampler(BaseSampler):
         Args:
             study: every report is recorded in it.
             paused: numbers of trials that can go on.
+            new: whether a new config may start. If none may, None means that no paused trial has a chance of one in
+                twenty to beat the incumbent.
         """
         _check_objectives(study)
         trials = study.get_trials(deepcopy=False)
@@ -107,8 +111,9 @@ class CurveSampler(BaseSampler):
         rng = _stream(self.seed, len(trials), _reports(trials))  # as the new trial's, if it comes to that
         running = [trial for trial in trials if trial.state is TrialState.RUNNING and trial.number not in paused]
         outlook = _Outlook(measured, _failed(trials), running, Inputs(search_space, self.space), self.epochs, rng)
-        odds = outlook.odds_of(waiting)
-        return waiting[int(np.argmax(odds))].number if odds.max() >= outlook.odds_of_new().max() else None
+        odds = outlook.odds_of(waiting) if new else outlook.odds_in_the_end(waiting)
+        least = outlook.odds_of_new().max() if new else _HOPE
+        return waiting[int(np.argmax(odds))].number if odds.max() >= least else None
 
     def reseed_rng(self) -> None:
         """Nothing to do: every trial has a seed of its own."""
@@ -173,7 +178,8 @@ class _Outlook:
         self.candidates = self._draw(inputs.units([known.trial.params for known in best]), rng)
         """(n, parameters) units of new configs."""
         self._horizon = float(math.exp(rng.uniform(0.0, math.log(epochs))))
-        self._threshold = float(y.max() + 10.0 ** rng.uniform(-2.0, 0.0))
+        self._incumbent = float(y.max())
+        self._threshold = self._incumbent + float(10.0 ** rng.uniform(-2.0, 0.0))
 
     def odds_of_new(self) -> Array:
         """(n,) how likely each candidate exceeds the threshold at the horizon, as a normal quantile."""
@@ -185,9 +191,14 @@ class _Outlook:
         epochs = np.array([trial.reached for trial in trials]) + self._horizon
         return self._odds(self._columns([trial.trial for trial in trials], epochs))
 
-    def _odds(self, x: Array) -> Array:
+    def odds_in_the_end(self, trials: Sequence[Measured]) -> Array:
+        """(n,) how likely each beats the incumbent when it is trained in full."""
+        epochs = np.full(len(trials), float(self._epochs))
+        return self._odds(self._columns([trial.trial for trial in trials], epochs), self._incumbent)
+
+    def _odds(self, x: Array, threshold: float | None = None) -> Array:
         mean, deviation = self._model.predict(x)
-        return (mean - self._threshold) / deviation
+        return (mean - (self._threshold if threshold is None else threshold)) / deviation
 
     def _columns(self, trials: Sequence[FrozenTrial], epochs: Array) -> Array:
         units = self._inputs.units([trial.params for trial in trials])
@@ -225,6 +236,8 @@ class _Outlook:
 def _rewards(costs: Array) -> Array:
     """Standardized, more is better: -log((cost - least) / (median - least) + delta); infinite costs are the worst."""
     finite = costs[np.isfinite(costs)]
+    if not len(finite):
+        return np.zeros(len(costs))
     least = finite.min()
     spread = np.median(finite) - least or finite.mean() - least
     if not spread > 0.0 or not np.isfinite(spread):

@@ -1,11 +1,11 @@
 """Schedulers by name: who decides after each report whether a trial goes on.
 
-A scheduler is a `ray.tune.schedulers.TrialScheduler`. `asha` and `hyperband` are ours; `asha_stop` and `median` are
-Ray's, and any other goes by `module:Class`.
+A scheduler is a `ray.tune.schedulers.TrialScheduler`. `freeze_thaw`, `asha` and `hyperband` are ours; `asha_stop` and
+`median` are Ray's, and any other goes by `module:Class`.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from hpo import fitness
 from hpo.errors import InputError, Problem
 from hpo.fitness import Fitness
 from hpo.registry import Registry, did_you_mean
-from hpo.schedulers.rungs import rungs
+from hpo.schedulers.rungs import halvings, rungs
 from hpo.spec import SearchSpec
 
 if TYPE_CHECKING:
@@ -23,14 +23,17 @@ Reports = Mapping[int, Mapping[str, float]]
 """Epoch -> metrics."""
 Measure = Callable[[Mapping[str, float]], Fitness]
 """Metrics -> fitness."""
+Resume = Callable[[Collection[int], bool], int | None]
+"""(numbers of the trials that may go on, whether a new one may start) -> the one that should go on, or None."""
 RESOURCE = "epoch"
 """The key under which a report carries its resource."""
 
-__all__ = ["OWN", "RESOURCE", "SCHEDULERS", "build", "check", "first_rung", "ladder", "rung_reached", "rungs"]
+__all__ = ["RESOURCE", "SCHEDULERS", "build", "check", "first_rung", "ladder", "rung_reached", "rungs"]
 
 SCHEDULERS = Registry(
     "scheduler",
     {
+        "freeze_thaw": "hpo.schedulers:freeze_thaw",
         "asha": "hpo.schedulers:asha",
         "asha_stop": "hpo.schedulers:asha_stop",
         "hyperband": "hpo.schedulers:hyperband",
@@ -38,9 +41,9 @@ SCHEDULERS = Registry(
         "none": "hpo.schedulers:none",
     },
 )
-OWN = frozenset({"asha", "hyperband"})
-"""Ours; they go on from a study's history."""
-RUNGED = OWN | {"asha_stop"}
+_RUNGED = ("freeze_thaw", "asha", "hyperband", "asha_stop")
+_NEEDS = {"freeze_thaw": "curves"}
+"""The sampler whose model a scheduler asks."""
 
 
 def check(spec: SearchSpec) -> Iterable[Problem]:
@@ -54,7 +57,13 @@ def check(spec: SearchSpec) -> Iterable[Problem]:
     if name not in SCHEDULERS.names:
         yield from _check_foreign(spec)
         return
-    given = ("metric", "goal", "measure", "epochs", "history")
+    if spec.sampler.name != _NEEDS.get(name, spec.sampler.name):
+        yield Problem(
+            ("scheduler", "name"),
+            f"'{name}' asks the model of sampler '{_NEEDS[name]}', got sampler '{spec.sampler.name}';"
+            f" write `sampler: {_NEEDS[name]}`, or another scheduler such as asha",
+        )
+    given = ("metric", "goal", "measure", "epochs", "history", "resume")
     known = [key for key in inspect.signature(factory).parameters if key not in given]
     unknown = [key for key in settings if key not in known]
     for key in unknown:
@@ -64,7 +73,11 @@ def check(spec: SearchSpec) -> Iterable[Problem]:
     if not unknown:
         try:
             ladder(spec)
-            if name not in ("asha", "none"):  # those two cannot fail any more, and building them imports Ray
+            if name not in (
+                "freeze_thaw",
+                "asha",
+                "none",
+            ):  # those two cannot fail any more, and building them imports Ray
                 build(spec, "maximize")
         except (TypeError, ValueError, AssertionError) as error:
             yield Problem(("scheduler",), str(error) or f"'{name}' refuses {settings}")
@@ -86,7 +99,12 @@ def _check_foreign(spec: SearchSpec) -> Iterable[Problem]:
         yield Problem(("scheduler", "name"), f"'{name}' changes running trials, which a study cannot record yet")
 
 
-def build(spec: SearchSpec, goal: str, history: Mapping[int, Reports] | None = None) -> "TrialScheduler":
+def build(
+    spec: SearchSpec,
+    goal: str,
+    history: Mapping[int, Reports] | None = None,
+    resume: Resume | None = None,
+) -> "TrialScheduler":
     """The scheduler of a spec.
 
     Args:
@@ -94,19 +112,40 @@ def build(spec: SearchSpec, goal: str, history: Mapping[int, Reports] | None = N
         goal: maximize or minimize.
         history: what the study's ended trials reported, number -> epoch -> metrics. Our own schedulers go on from it;
             Ray's know only what they see themselves.
+        resume: the sampler's choice among paused trials; for `freeze_thaw`.
     """
     name, settings, epochs = spec.scheduler.name, spec.scheduler.settings, spec.training.epochs
-    factory, metric = SCHEDULERS.load(name), spec.objective.metric
-    scheduler: TrialScheduler
-    if name in OWN:
-        scheduler = factory(partial(fitness.measure, spec), epochs, **settings, history=history or {})
-    elif name in SCHEDULERS.names:
-        scheduler = factory(metric, goal, epochs, **settings)
-    else:
-        own = {"metric": metric, "mode": _mode(goal), "time_attr": RESOURCE}
-        takes = inspect.signature(factory).parameters
-        scheduler = factory(**{key: value for key, value in own.items() if key in takes} | settings)
+    factory = SCHEDULERS.load(name)
+    own = {
+        "metric": spec.objective.metric,
+        "goal": goal,
+        "epochs": epochs,
+        "measure": partial(fitness.measure, spec),
+        "history": history or {},
+        "resume": resume or _nothing,
+    }
+    if name not in SCHEDULERS.names:
+        own = {"metric": spec.objective.metric, "mode": _mode(goal), "time_attr": RESOURCE}
+    takes = inspect.signature(factory).parameters
+    scheduler: TrialScheduler = factory(**{key: value for key, value in own.items() if key in takes} | settings)
     return scheduler
+
+
+def freeze_thaw(
+    measure: Measure, epochs: int, resume: Resume, grace: int | None = None, eta: int | None = None
+) -> "TrialScheduler":
+    """The sampler's model says whether a paused trial goes on or a new one starts: see `hpo.schedulers.thaw`.
+
+    Args:
+        measure: metrics -> fitness.
+        epochs: the full resource.
+        resume: the model's choice.
+        grace: the first rung.
+        eta: how much longer each rung is than the one before. Without both the full resource is halved.
+    """
+    from hpo.schedulers.thaw import FreezeThaw
+
+    return FreezeThaw(measure, _thawing(epochs, grace, eta), resume)
 
 
 def asha(
@@ -212,9 +251,11 @@ def ladder(spec: SearchSpec) -> tuple[int, ...] | None:
         TypeError, ValueError: grace or eta is out of range.
     """
     name, settings, epochs = spec.scheduler.name, spec.scheduler.settings, spec.training.epochs
-    if name not in RUNGED:
+    if name not in _RUNGED:
         return None
     grace = settings.get("grace")
+    if name == "freeze_thaw":
+        return _thawing(epochs, grace, settings.get("eta"))
     if grace is None:
         grace = 1 if name == "asha_stop" else first_rung(epochs)
     return rungs(epochs, grace, settings.get("eta", 3))
@@ -224,6 +265,16 @@ def rung_reached(spec: SearchSpec, epoch: int) -> int:
     """The highest rung at or below `epoch`; 0 below the first. Without rungs it is the epoch itself."""
     steps = ladder(spec)
     return epoch if steps is None else max((rung for rung in steps if rung <= epoch), default=0)
+
+
+def _thawing(epochs: int, grace: int | None, eta: int | None) -> tuple[int, ...]:
+    if grace is None and eta is None:
+        return halvings(epochs)
+    return rungs(epochs, first_rung(epochs) if grace is None else grace, 2 if eta is None else eta)
+
+
+def _nothing(numbers: Collection[int], new: bool) -> None:
+    """The choice of a scheduler that is only built to be checked."""
 
 
 def _mode(goal: str) -> str:

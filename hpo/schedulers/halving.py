@@ -5,16 +5,11 @@ type: there the first arrivals at every rung run on, good or not, since nobody s
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-from ray.tune.schedulers import TrialScheduler
+from typing import Any
 
 from hpo.fitness import Fitness, ranking
+from hpo.schedulers.pausing import Pausing
 from hpo.schedulers.rungs import bracket_sizes, rungs, turns
-
-if TYPE_CHECKING:
-    from ray.tune.execution.tune_controller import TuneController
-    from ray.tune.experiment import Trial
 
 Reports = Mapping[int, Mapping[str, float]]
 """Epoch -> metrics."""
@@ -58,7 +53,7 @@ class Bracket:
                 promoted.add(number)
 
 
-class Asha(TrialScheduler):
+class Asha(Pausing):
     """Promotion-type ASHA, in one bracket or in several at once (asynchronous Hyperband).
 
     Trials are known by `config["number"]`; the bracket of a trial follows from its number alone.
@@ -89,8 +84,6 @@ class Asha(TrialScheduler):
         self._brackets = [Bracket(ladder[first:], eta) for first in range(brackets)]
         self._turns = turns(bracket_sizes(brackets, eta))
         self._best: dict[int, Fitness] = {}
-        self._paused: dict[int, Trial] = {}
-        self._closing = False
         for number, reports in (history or {}).items():
             for epoch, metrics in sorted(reports.items()):
                 self._record(number, epoch, metrics)
@@ -99,54 +92,23 @@ class Asha(TrialScheduler):
         """The bracket of a trial."""
         return self._brackets[self._turns[number % len(self._turns)]]
 
-    def close(self) -> None:
-        """No new trials will come: from now on at least one trial a rung goes on."""
-        self._closing = True
-
     def waiting(self) -> int | None:
         """The paused trial that is to go on next: of the highest rung, and there the best. None where none is."""
         return next((number for *_, number in sorted(self._candidates())), None)
 
-    def on_trial_add(self, tune_controller: "TuneController", trial: "Trial") -> None:
-        """Nothing to do: a trial gets its place when it reaches a rung."""
-
-    def on_trial_result(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> str:
-        """Pauses a trial at its rung, unless it is among the best there already."""
-        number, epoch = int(trial.config["number"]), int(result["epoch"])
-        place = self._record(number, epoch, result)
+    def pauses(self, number: int, epoch: int, metrics: dict[str, Any]) -> bool:
+        """At its rung, unless it is among the best there already."""
+        place = self._record(number, epoch, metrics)
         if place is None or epoch >= self._epochs:
-            return TrialScheduler.CONTINUE
-        bracket = self.bracket(number)
-        if number in bracket.promotable(place):
-            bracket.promote(number)
-            return TrialScheduler.CONTINUE
-        self._paused[number] = trial
-        return TrialScheduler.PAUSE
+            return False
+        if number in self.bracket(number).promotable(place):
+            self.promote(number)
+            return False
+        return True
 
-    def on_trial_complete(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> None:
-        """Forgets the trial, but not its places on the rungs."""
-        self._paused.pop(int(trial.config["number"]), None)
-
-    def on_trial_error(self, tune_controller: "TuneController", trial: "Trial") -> None:
-        """As if it had ended."""
-        self._paused.pop(int(trial.config["number"]), None)
-
-    def on_trial_remove(self, tune_controller: "TuneController", trial: "Trial") -> None:
-        """As if it had ended."""
-        self._paused.pop(int(trial.config["number"]), None)
-
-    def choose_trial_to_run(self, tune_controller: "TuneController") -> "Trial | None":
-        """A paused trial that is promoted, else a new one."""
-        number = self.waiting()
-        if number is not None:
-            self.bracket(number).promote(number)
-            return self._paused.pop(number)
-        pending = (trial for trial in tune_controller.get_trials() if trial.status == "PENDING")
-        return next(pending, None)
-
-    def debug_string(self) -> str:
-        """For Ray's logs."""
-        return f"ASHA with {len(self._brackets)} brackets, {len(self._paused)} trials paused"
+    def promote(self, number: int) -> None:
+        """Gives up its places among those to be promoted."""
+        self.bracket(number).promote(number)
 
     def _record(self, number: int, epoch: int, metrics: Mapping[str, float]) -> int | None:
         worth = self._measure(metrics)
@@ -157,6 +119,6 @@ class Asha(TrialScheduler):
         """Promotable paused trials, as (minus the rung's epoch, place among its bracket's promotable, number)."""
         for bracket in self._brackets:
             for place, rung in enumerate(bracket.ladder[:-1]):
-                for order, number in enumerate(bracket.promotable(place, self._closing)):
-                    if number in self._paused:
+                for order, number in enumerate(bracket.promotable(place, closing=self.no_new and self.idle)):
+                    if number in self.paused:
                         yield -rung, order, number

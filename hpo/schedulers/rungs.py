@@ -27,6 +27,17 @@ def rungs(epochs: int, grace: int = 1, eta: int = 3) -> tuple[int, ...]:
     return (*ladder, epochs)
 
 
+def halvings(epochs: int) -> tuple[int, ...]:
+    """The full resource halved, down to 2 at the least, and the full resource: 52 -> 3, 6, 13, 26, 52.
+
+    For schedulers that decide anew at each rung and lose little by it. One epoch says little of the last.
+    """
+    ladder = [epochs]
+    while ladder[0] // 2 >= 2:
+        ladder.insert(0, ladder[0] // 2)
+    return tuple(ladder)
+
+
 def bracket_sizes(brackets: int, eta: int) -> tuple[int, ...]:
     """How many configs Hyperband starts in each bracket, the one with the most rungs first.
 

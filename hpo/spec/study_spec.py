@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from hpo.spec.parameter import Parameter
 from hpo.spec.section import (
@@ -23,7 +23,8 @@ Config = dict[str, Any]
 """Parameter name -> value, for the parameters that are active in a trial."""
 
 
-DEFAULT_SAMPLER, DEFAULT_SCHEDULER = "tpe", "asha"
+DEFAULT_SAMPLER, DEFAULT_SCHEDULER = "curves", "freeze_thaw"
+"""They belong together; another sampler gets `asha`, and several objectives get `tpe`."""
 
 StudyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 
@@ -45,14 +46,20 @@ class SearchSpec(Section):
     budget: Budget = Budget()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
-    @field_validator("sampler", "scheduler", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _a_plugin(cls, value: Any, info: ValidationInfo) -> Any:
-        """A name alone, or settings of the default one."""
-        default = {"sampler": DEFAULT_SAMPLER, "scheduler": DEFAULT_SCHEDULER}[str(info.field_name)]
-        if isinstance(value, str):
-            return {"name": value}
-        return {"name": default, **value} if isinstance(value, dict) else value
+    def _suited(cls, value: Any) -> Any:
+        """Sampler and scheduler by a name alone or by settings alone; what is left out suits what is there."""
+        if not isinstance(value, dict):
+            return value
+        objective = value.get("objective")
+        others = objective[1:] if isinstance(objective, list | tuple) else None
+        if isinstance(objective, dict):
+            others = objective.get("others")
+        sampler = _named(value.get("sampler"), "tpe" if others else DEFAULT_SAMPLER)
+        known = isinstance(sampler, dict) and sampler.get("name") == DEFAULT_SAMPLER
+        scheduler = _named(value.get("scheduler"), DEFAULT_SCHEDULER if known else "asha")
+        return {**value, "sampler": sampler, "scheduler": scheduler}
 
     @field_validator("constraints", mode="before")
     @classmethod
@@ -110,6 +117,14 @@ class StudySpec(SearchSpec):
         fields = type(self).model_fields
         validated = {name: section_class(fields[name]).model_validate(values) for name, values in sections.items()}
         return self.model_copy(update=validated)
+
+
+def _named(value: Any, default: str) -> Any:
+    if value is None:
+        return {"name": default}
+    if isinstance(value, str):
+        return {"name": value}
+    return {"name": default, **value} if isinstance(value, dict) else value
 
 
 def section_class(field: Any) -> type[BaseModel]:

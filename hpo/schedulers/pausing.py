@@ -1,0 +1,77 @@
+"""What schedulers that pause have in common: trials stop at rungs, and somebody says which of them goes on."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from ray.tune.schedulers import TrialScheduler
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial
+
+
+class Pausing(TrialScheduler, ABC):
+    """A scheduler under which trials wait at rungs. Trials are known by `config["number"]`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._paused: dict[int, Trial] = {}
+        self.no_new = False
+        """Told by the engine: the last trial of the budget has started."""
+        self.idle = False
+        """Told by the engine: nothing runs."""
+
+    @property
+    def paused(self) -> frozenset[int]:
+        """The trials that wait."""
+        return frozenset(self._paused)
+
+    @abstractmethod
+    def pauses(self, number: int, epoch: int, metrics: dict[str, Any]) -> bool:
+        """Whether a trial that has just reported waits now."""
+
+    @abstractmethod
+    def waiting(self) -> int | None:
+        """The paused trial that is to go on before a new one starts; None where a new one is to start.
+
+        With `no_new` and `idle`, None ends the search.
+        """
+
+    def promote(self, number: int) -> None:
+        """A paused trial goes on."""
+
+    def on_trial_add(self, tune_controller: "TuneController", trial: "Trial") -> None:
+        """Nothing to do: a trial counts from its first rung."""
+
+    def on_trial_result(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> str:
+        """Pauses the trial, or lets it go on."""
+        number = int(trial.config["number"])
+        if not self.pauses(number, int(result["epoch"]), result):
+            return TrialScheduler.CONTINUE
+        self._paused[number] = trial
+        return TrialScheduler.PAUSE
+
+    def on_trial_complete(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> None:
+        """It waits no more."""
+        self._paused.pop(int(trial.config["number"]), None)
+
+    def on_trial_error(self, tune_controller: "TuneController", trial: "Trial") -> None:
+        """It waits no more."""
+        self._paused.pop(int(trial.config["number"]), None)
+
+    def on_trial_remove(self, tune_controller: "TuneController", trial: "Trial") -> None:
+        """It waits no more."""
+        self._paused.pop(int(trial.config["number"]), None)
+
+    def choose_trial_to_run(self, tune_controller: "TuneController") -> "Trial | None":
+        """A paused trial that is to go on, else a new one."""
+        number = self.waiting()
+        if number is not None:
+            self.promote(number)
+            return self._paused.pop(number)
+        pending = (trial for trial in tune_controller.get_trials() if trial.status == "PENDING")
+        return next(pending, None)
+
+    def debug_string(self) -> str:
+        """For Ray's logs."""
+        return f"{type(self).__name__}: {len(self._paused)} trials paused"
