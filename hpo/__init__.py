@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from hpo.api import build_ensemble, open_study, predict, search, simulate, validate
+    from hpo.api import build_ensemble, open_study, plan, predict, search, simulate, validate
 
-__all__ = ["build_ensemble", "open_study", "predict", "search", "simulate", "validate"]
+__all__ = ["build_ensemble", "open_study", "plan", "predict", "search", "simulate", "validate"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
 """What the commands and Python users call. Wires the rooms; every function says what it raises."""
 
 import json
+import math
 import shutil
 import time
 import uuid
@@ -18,7 +19,7 @@ from rich.console import Console
 from hpo import datasets, models, samplers, schedulers, tasks
 from hpo import spec as specs
 from hpo.errors import InputError, Problem, StudyError
-from hpo.registry import did_you_mean
+from hpo.registry import Registry, did_you_mean
 from hpo.results import EnsembleResult, Predictions, SearchResult, SimulationResult
 from hpo.spec import SearchSpec, Space, StudySpec
 from hpo.study import DataFacts, Observer, Study, differences
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from hpo.ensemble.contribution import Contributions, Source
     from hpo.ensemble.pool import Pool
     from hpo.ensemble.selection import Choice
+    from hpo.forecast import Plan
 
 CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.check)
 """Everything that can be known of a spec before its data are read."""
@@ -225,6 +227,49 @@ def _simulated_study(spec: SearchSpec, storage: str | Path | None) -> Study:
     if spec.study not in Study.names(Path(storage)):
         return Study.create(Path(storage), spec)
     return _same_spec(Study.open(Path(storage), spec.study), spec, Path(storage))
+
+
+def plan(
+    space: Space,
+    curve: "Curve | str | None" = None,
+    *,
+    workers: Iterable[int] = (1, 2, 4),
+    seconds_per_epoch: float = 60.0,
+    overrides: Mapping[str, Any] | None = None,
+) -> "Plan":
+    """Says how long a study would take with different numbers of workers, by running it in virtual time.
+
+    Args:
+        space: a YAML file, a dict of the same shape, or a spec. Its data are not read.
+        curve: as in `simulate`, or its import path; None is a synthetic one, to which all configs are alike.
+        workers: how many at once; every number is a simulation.
+        seconds_per_epoch: of the synthetic curve, on average.
+        overrides: dotted name -> value, as `--set` has it.
+
+    Raises:
+        SpecError: the spec has problems, all of them in one message.
+        InputError: a number is out of range, or the curve cannot be imported, fails, or returned something else.
+    """
+    from hpo import forecast
+
+    counts = tuple(workers)
+    if not counts:
+        raise InputError("name at least one number of workers")
+    if min(counts) < 1:
+        raise InputError(f"workers must be at least 1, got {min(counts)}")
+    if not 0 < seconds_per_epoch < math.inf:
+        raise InputError(f"seconds per epoch must be above 0, got {seconds_per_epoch}")
+    checks = (tasks.check_goal, samplers.check, schedulers.check)
+    spec = specs.load_search(space, overrides, checks)
+    if curve is None:
+        synthetic = forecast.SyntheticCurve(spec, seconds_per_epoch)
+        rows = forecast.forecasts(forecast.without_proposals(spec), synthetic, counts)
+        return forecast.Plan(spec.study, forecast.SYNTHETIC.format(seconds=seconds_per_epoch), rows)
+    name = curve if isinstance(curve, str) else getattr(curve, "__name__", repr(curve))
+    given = Registry("curve", {}).load(curve) if isinstance(curve, str) else curve
+    if not callable(given):
+        raise InputError(f"curve '{name}' must be a function (config, epoch) -> (metrics, seconds), got {given!r:.80}")
+    return forecast.Plan(spec.study, name, forecast.forecasts(spec, given, counts))
 
 
 def open_study(name: str | None = None, storage: str | Path = "studies") -> Study:

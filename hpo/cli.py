@@ -203,6 +203,61 @@ def validate(space: str, sets: tuple[str, ...], output: str) -> None:
         )
 
 
+@commands.command(short_help="Say how long a search would take.")
+@_space
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Trials at once; shown are the powers of two up to N, and N.",
+)
+@click.option(
+    "--curve",
+    metavar="MODULE:FUNCTION",
+    help="(config, epoch) -> (metrics, seconds of the epoch); by default a synthetic one.",
+)
+@click.option(
+    "--seconds-per-epoch",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="Of the synthetic curve, on average.",
+)
+@_set
+@_format
+@_quiet_stdout
+def plan(
+    space: str, workers: int, curve: str | None, seconds_per_epoch: float, sets: tuple[str, ...], output: str
+) -> None:
+    """Says how long a search would take with more and more workers. It runs in virtual time: nothing is trained."""
+    from rich.table import Table
+
+    from hpo import api
+    from hpo.forecast import worker_counts
+
+    found = api.plan(
+        space,
+        curve,
+        workers=worker_counts(workers),
+        seconds_per_epoch=seconds_per_epoch,
+        overrides=_overrides(sets),
+    )
+    if output == "json":
+        _say_json(found.to_json())
+        return
+    table = Table(title=found.study, title_justify="left")
+    for name in ("workers", "hours", "trials", "complete", "epochs", "busy", "speed-up"):
+        table.add_column(name, justify="right")
+    for row in found.forecasts:
+        counts = (str(count) for count in (row.trials, row.complete, row.epochs))
+        table.add_row(str(row.workers), f"{row.hours:.2f}", *counts, f"{row.busy:.0%}", f"{row.speedup:.2f}")
+    _say(table)
+    _say(f"Learning curve: {found.curve}.")
+
+
 @commands.command(short_help="Combine the best trials.")
 @_study
 @click.option("--top", type=int, default=5, show_default=True, metavar="K", help="Members at most.")

@@ -76,6 +76,8 @@ class TrialRecord:
     reports: Mapping[int, Metrics]
     spec: SearchSpec = field(repr=False)
     reason: str | None = None
+    lineage: Mapping[str, Any] | None = None
+    """Of a trial that evolution bred: its strategy, parents, operator and step size."""
     taken_over: bool = False
     """From another study: its epochs were paid for there, and its artifacts are there."""
 
@@ -141,6 +143,8 @@ class TrialRecord:
             },
             "reason": self.reason,
         }
+        if self.lineage:
+            document["lineage"] = dict(self.lineage)
         if self.spec.objective.others:
             document["values"] = self.values
         if self.spec.constraints:
@@ -532,6 +536,7 @@ class Study:
             reports=dict(sorted(reports.items())),
             spec=self.spec,
             reason=trial.user_attrs.get("reason"),
+            lineage=trial.user_attrs.get("lineage"),
             taken_over=_TAKEN in trial.user_attrs,
         )
 

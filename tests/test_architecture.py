@@ -12,6 +12,7 @@ FLOORS = (
     {"__main__"},
     {"cli"},
     {"api"},
+    {"forecast"},
     {"results"},
     {"engine"},
     {"training", "ensemble", "tracking", "report"},

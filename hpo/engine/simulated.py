@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from numbers import Real
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -60,6 +61,7 @@ def run(
     simulation = _Simulation(recorder, curve)
     reason = simulation.run(math.inf if time_limit is None else time_limit)
     recorder.close(reason)
+    simulation.cut_off()
     return Elapsed(simulation.clock, simulation.worked)
 
 
@@ -104,8 +106,7 @@ class _Simulation:
     def pause_trial(self, trial: Trial, should_checkpoint: bool = True) -> None:
         """Takes a trial off its worker; an epoch that it is in is lost."""
         trial.set_status(Trial.PAUSED)
-        self._events = [event for event in self._events if event.trial is not trial]
-        heapq.heapify(self._events)
+        self.cut_off(trial)
 
     def stop_trial(self, trial: Trial) -> None:
         """Ends a trial, as Ray's controller does."""
@@ -136,6 +137,13 @@ class _Simulation:
             if self._recorder.spent:
                 return SPENT_EPOCHS
 
+    def cut_off(self, trial: Trial | None = None) -> None:
+        """Drops the epoch that a trial is in, or all; what was not worked on it yet does not count as worked."""
+        dropped = [event for event in self._events if trial is None or event.trial is trial]
+        self._events = [event for event in self._events if event not in dropped]
+        heapq.heapify(self._events)
+        self.worked -= sum(event.at - self.clock for event in dropped)
+
     def _fill(self) -> None:
         """Gives every free worker a trial, where there is one."""
         while True:
@@ -163,12 +171,12 @@ class _Simulation:
         """Asks the curve for the epoch and puts its end into the queue."""
         config = trial.config["config"]
         try:
-            metrics, seconds = self._curve(dict(config), epoch)
+            returned: Any = self._curve(dict(config), epoch)
         except Exception:  # what a user's curve raises is a failed trial, as what a model raises is
             seconds, result = 0.0, {DONE: True, ERROR: traceback.format_exc()}
         else:
-            self._check(metrics, seconds)
-            result = {RESOURCE: epoch, **{f"{METRICS}/{name}": float(value) for name, value in metrics.items()}}
+            metrics, seconds = self._checked(returned)
+            result = {RESOURCE: epoch, **{f"{METRICS}/{name}": value for name, value in metrics.items()}}
         self.worked += seconds
         heapq.heappush(self._events, _Event(self.clock + seconds, next(self._order), trial, result))
 
@@ -189,12 +197,20 @@ class _Simulation:
         elif trial.status == Trial.RUNNING:
             self._begin_epoch(trial, result[RESOURCE] + 1)
 
-    def _check(self, metrics: Mapping[str, float], seconds: float) -> None:
+    def _checked(self, returned: Any) -> tuple[dict[str, float], float]:
+        """What the curve returned, if it is metrics and seconds."""
+        if not (isinstance(returned, tuple) and len(returned) == 2):
+            raise InputError(f"the curve must return a pair (metrics, seconds), got {returned!r:.80}")
+        metrics, seconds = returned
         spec = self._recorder.study.spec
         wanted = [objective.metric for objective in spec.objectives] + [rule.metric for rule in spec.constraints]
         missing = wanted if not isinstance(metrics, Mapping) else [name for name in wanted if name not in metrics]
         if missing:
-            found = ", ".join(metrics) if isinstance(metrics, Mapping) else repr(metrics)
+            found = ", ".join(map(str, metrics)) if isinstance(metrics, Mapping) else repr(metrics)
             raise InputError(f"the curve must return first a dict with the metric '{missing[0]}', got {found}")
-        if not (isinstance(seconds, int | float) and 0 <= seconds < math.inf):
+        for name, value in metrics.items():
+            if not isinstance(value, Real):
+                raise InputError(f"the curve must return numbers as metrics, got {value!r:.80} for '{name}'")
+        if not (isinstance(seconds, Real) and 0 <= float(seconds) < math.inf):
             raise InputError(f"the curve must return the epoch's seconds second, 0 or more, got {seconds!r}")
+        return {str(name): float(value) for name, value in metrics.items()}, float(seconds)

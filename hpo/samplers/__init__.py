@@ -5,11 +5,11 @@ A sampler is an `optuna.samplers.BaseSampler`; any other than ours goes by `modu
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 
 from hpo import tasks
 from hpo.errors import InputError, Problem
@@ -29,11 +29,12 @@ SAMPLERS = Registry(
         "qmc": "hpo.samplers.standard:qmc",
         "nsga2": "hpo.samplers.standard:nsga2",
         "evolution": "hpo.samplers.evolution:EvolutionSampler",
+        "portfolio": "hpo.samplers.portfolio:PortfolioSampler",
     },
 )
-_ONE_SEED = frozenset({"curves", "qmc", "evolution"})
+_ONE_SEED = frozenset({"curves", "evolution", "portfolio"})
 """These draw by the trial's number themselves."""
-_SEE_ALL = frozenset({"curves", "evolution", "random", "qmc"})
+_SEE_ALL = frozenset({"curves", "evolution", "portfolio", "random", "qmc"})
 """These compare at equal resource themselves, or not at all."""
 _ENOUGH = 8
 """Trials at a resource, before a sampler sees the study at it."""
@@ -91,6 +92,8 @@ def build(spec: SearchSpec, started: int, rewards: Callable[[], Mapping[int, flo
     if name not in SAMPLERS.names:
         sampler = make(int(np.random.SeedSequence([spec.seed, started]).generate_state(1)[0]))
         make = lambda seed: sampler  # noqa: E731
+    elif name == "qmc":  # one sequence for the study; what it leaves to chance is drawn anew for every trial
+        make = lambda seed: _made(spec, spec.seed, independent_sampler=RandomSampler(seed))  # noqa: E731
     elif name in _ONE_SEED:
         sampler = make(spec.seed)
         make = lambda seed: sampler  # noqa: E731
@@ -105,8 +108,8 @@ def resumption(spec: SearchSpec, study: optuna.Study) -> Callable[[Collection[in
     return partial(sampler.resume, study) if isinstance(sampler, Resuming) else None
 
 
-def _made(spec: SearchSpec, seed: int) -> BaseSampler:
-    settings = {"seed": seed, **spec.sampler.settings}
+def _made(spec: SearchSpec, seed: int, **own: Any) -> BaseSampler:
+    settings = {"seed": seed, **own, **spec.sampler.settings}
     if spec.sampler.name == "evolution" and spec.objective.others:
         settings["metrics"] = [objective.metric for objective in spec.objectives]
     if spec.sampler.name == "curves":

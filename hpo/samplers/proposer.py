@@ -16,6 +16,8 @@ from hpo.spec import Config
 
 _PRIOR = 2**31
 """Sets the draws from users' priors apart from the other draws of a trial."""
+_REWARDED = 20
+"""Trials with a reward, before rewards count."""
 _TRIES = 20
 """Random configs tried in place of one that the study has already; a small space may have no other."""
 
@@ -39,9 +41,8 @@ class Proposer(BaseSampler):
         space: what is searched; None leaves it to the sampler, and duplicates stay.
         least: the sampler sees the study at the highest resource that so many trials have reached; None shows it all.
         metrics: names of the objectives in the trials' reports, where there are several.
-        rewards: what trials are worth to an ensemble, number -> reward. Then the sampler sees that in place of the
-            objective, every other config is random, since an ensemble lives on variety, and a config may come again:
-            with another seed it is another member.
+        rewards: what trials are worth to an ensemble, number -> reward. Once there are enough of them the sampler sees
+            them in place of the objective. And a config may come again: with another seed it is another member.
     """
 
     def __init__(
@@ -105,11 +106,11 @@ class Proposer(BaseSampler):
 
     def _begin(self, study: optuna.Study, trial: FrozenTrial) -> _Draw:
         seed = self._seed_of(trial, 0)
-        if self._rewards is not None and trial.number % 2:
-            return _Draw(optuna.samplers.RandomSampler(seed=seed), study)
         if self._least is None:
             return _Draw(self._make(seed), study)
         rewards = None if self._rewards is None else self._rewards()
+        if rewards is not None and len(rewards) < _REWARDED:
+            rewards = None  # an ensemble needs good members first
         return _Draw(self._make(seed), StudyAtResource(study, self._least, self._metrics, rewards))
 
     def _seed_of(self, trial: FrozenTrial, attempt: int) -> int:

@@ -34,7 +34,7 @@ def random(seed: int, **settings: Any) -> BaseSampler:
 
 def qmc(seed: int, **settings: Any) -> BaseSampler:
     """A scrambled Sobol' sequence; the same one for all trials of the study, which remembers the place in it."""
-    chosen = {"warn_independent_sampling": False, "warn_asynchronous_seeding": False}
+    chosen = {"scramble": True, "warn_independent_sampling": False, "warn_asynchronous_seeding": False}
     return _built(optuna.samplers.QMCSampler, seed, chosen | settings)
 
 

@@ -48,6 +48,19 @@ class StudyAtResource(optuna.Study):
         trials = [trial for trial in self._seen if states is None or trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
 
+    @property
+    def best_trial(self) -> FrozenTrial:
+        """Of those at the resource.
+
+        Raises:
+            ValueError: there is none.
+        """
+        complete = self._get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if not complete:
+            raise ValueError("no trial is complete yet")
+        best = min if self.direction is StudyDirection.MINIMIZE else max
+        return best(complete, key=lambda trial: trial.value or 0.0)
+
 
 def _seen(study: optuna.Study, least: int, metrics: tuple[str, ...] | None) -> list[FrozenTrial]:
     trials = study.get_trials(deepcopy=False)

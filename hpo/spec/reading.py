@@ -121,6 +121,7 @@ def dump(spec: SearchSpec) -> str:
     text = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # a sampler's dimensions keep their order
     yaml.dump(spec.model_dump(mode="json", exclude_unset=True), text)
     return text.getvalue()
 

@@ -156,8 +156,10 @@ class Budget(Section):
     @classmethod
     def _some_limit(cls, value: Any) -> Any:
         """Where nothing limits the search, 32 trials do."""
-        limits = {key for key in ("trials", "epochs", "time_limit") if isinstance(value, dict) and value.get(key)}
-        return {**value, "trials": _TRIALS} if isinstance(value, dict) and not limits else value
+        if not isinstance(value, dict):
+            return value
+        limits = [value.get(key) for key in ("trials", "epochs", "time_limit")]
+        return {**value, "trials": _TRIALS} if limits == [None] * 3 else value
 
     @field_validator("time_limit", mode="before")
     @classmethod

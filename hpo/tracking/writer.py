@@ -161,6 +161,7 @@ class Tracker:
             "mlflow.parentRunId": parent,
             "seed": str(trial_seed(self._study.spec, trial.number)),
             "state": State.RUNNING.value,
+            **{f"lineage.{name}": str(value) for name, value in (trial.lineage or {}).items()},
         }
         run = client.create_run(experiment_id, event.at, tags, run_name=f"trial-{trial.number}")
         self._runs[trial.number] = run.info.run_id

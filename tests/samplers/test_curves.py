@@ -12,7 +12,7 @@ from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSampler
 from optuna.trial import TrialState, create_trial
 
 from hpo.samplers.curve_model import GaussianProcess, Hyperparameters, Inputs, _negative_log_likelihood, fit
-from hpo.samplers.curves import CurveSampler, pauses
+from hpo.samplers.curves import CurveSampler
 from hpo.space import Space
 from hpo.spec import Parameter
 
@@ -199,13 +199,6 @@ def test_ten_thousand_trials_do_not_slow_it_down() -> None:
     trial = study.ask(distributions)
     assert time.perf_counter() - began < 10.0
     assert trial.params["x"] + trial.params["y"] < 0.3
-
-
-@pytest.mark.parametrize(
-    ("epochs", "found"), [(52, (3, 6, 13, 26)), (27, (3, 6, 13)), (9, (2, 4)), (4, (2,)), (3, ()), (1, ())]
-)
-def test_trials_pause_at_halves_of_the_full_resource(epochs: int, found: tuple[int, ...]) -> None:
-    assert pauses(epochs) == found
 
 
 @pytest.mark.parametrize("setting", ["epochs", "startup"])
