@@ -144,6 +144,17 @@ def test_a_paused_trial_trains_on_as_if_it_had_not_been(document: dict[str, Any]
     assert not list(study.artifacts.folder.glob("*/state.pt"))  # of no use once the trials have ended
 
 
+def test_by_default_the_model_of_the_curves_decides_what_goes_on(document: dict[str, Any]) -> None:
+    document["training"]["epochs"] = 8
+    del document["scheduler"]
+    witness = Witness()
+    study = search(document, curve, trials=9, observers=[witness])
+    assert (study.spec.sampler.name, study.spec.scheduler.name) == ("curves", "freeze_thaw")
+    best, *others = study.leaderboard()
+    assert best.state is State.COMPLETE and "resumed" in {event for event, _ in witness.events}
+    assert {trial.epoch for trial in others} & {2, 4} and State.RUNNING not in {trial.state for trial in others}
+
+
 def test_asha_stop_stops_without_pausing(document: dict[str, Any]) -> None:
     document["training"]["epochs"] = 9
     document["scheduler"] = {"name": "asha_stop", "grace": 3}

@@ -122,7 +122,7 @@ def main() -> None:
         for sampler in options.samplers:
             found: dict[str, list[dict[str, float]]] = {target: [] for target in _TARGETS}
             started = time.perf_counter()
-            for seed in range(options.seeds):
+            for seed in range(options.first, options.first + options.seeds):
                 for target in _TARGETS:
                     found[target].append(run(pool, target, sampler, options.scheduler, options.trials, seed))
                 print(f"{pool.spec.study} {sampler} seed {seed}", file=sys.stderr)
@@ -173,7 +173,8 @@ def _as_text(row: dict[str, Any]) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="ensemble_gain", description=__doc__)
     parser.add_argument("pools", nargs="+", type=Path, help="what train_pool.py packed: pool.npz")
-    parser.add_argument("--seeds", type=int, default=20, help="how many, from 0 on")
+    parser.add_argument("--seeds", type=int, default=20, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--trials", type=int, default=40, help="budget of each search")
     parser.add_argument(
         "--samplers", type=lambda text: text.split(","), default=["tpe"], help="by name, comma-separated"

@@ -72,5 +72,6 @@ PRODUCT: dict[str, Method] = {
     "hpo tpe+asha": partial(run, {"sampler": "tpe", "scheduler": "asha"}),
     "hpo random+asha": partial(run, {"sampler": "random", "scheduler": "asha"}),
     "hpo evolution+asha": partial(run, {"sampler": {"name": "evolution"}, "scheduler": "asha"}),
+    "hpo portfolio+asha": partial(run, {"sampler": "portfolio", "scheduler": "asha"}),
     "hpo de+asha": partial(run, {"sampler": {"name": "evolution", "strategy": "differential"}, "scheduler": "asha"}),
 }
