@@ -117,7 +117,8 @@ def search(
     budget = spec.budget
     spent = _already_spent(spec, storage, data_dir)
     if spent is not None:
-        spent_on = f"{budget.trials} trials" if budget.trials else f"{budget.epochs} epochs"
+        by_trials = spent.spent().left(budget).trials == 0
+        spent_on = f"{budget.trials} trials" if by_trials else f"{budget.epochs} epochs"
         console.print(f"Study '{spec.study}' has spent its budget of {spent_on}; --trials or --epochs raises it.")
         return SearchResult(spent, time.monotonic() - started, interrupted=False)
     console.print(f"Study '{spec.study}': starting Ray ...", style="dim", highlight=False)
@@ -125,7 +126,7 @@ def search(
         engine.trial_resources(spec.resources)  # nothing is made on disk for a search that could never start
         opened = _open_or_create(spec, storage, data_dir, warm_start)
         taken = sum(trial.taken_over for trial in opened.trials())
-        if taken:
+        if taken and warm_start is not None:
             console.print(f"{taken} trials of study '{warm_start}' are taken over.", style="dim", highlight=False)
         with opened.searching():
             left = opened.spent().left(budget)

@@ -81,13 +81,14 @@ def believed(parameter: Parameter, rng: np.random.Generator) -> Any:
     """A value drawn around the parameter's prior; None where it has none.
 
     Of a range it is normal in the parameter's own scale, with a standard deviation of a fifth of the range, cut off at
-    the bounds. Of listed values it is the prior itself in two of three draws.
+    the bounds. Of listed values it is the prior itself in two of three draws, and any of them in the third.
     """
     if "prior" not in parameter.model_fields_set:
         return None
     if parameter.values is not None:
-        place = _as_listed(parameter, parameter.prior) if rng.random() < 2 / 3 else rng.choice(len(parameter.values))
-        return parameter.values[int(place)] if isinstance(place, np.integer) else place
+        if rng.random() < 2 / 3:
+            return _as_listed(parameter, parameter.prior)
+        return parameter.values[int(rng.integers(len(parameter.values)))]
     assert parameter.min is not None and parameter.max is not None and isinstance(parameter.prior, int | float)
     scale: Any = np.log if parameter.log else float
     low, high, middle = (float(scale(value)) for value in (parameter.min, parameter.max, parameter.prior))

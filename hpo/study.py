@@ -381,7 +381,13 @@ class Study:
 
     @cached_property
     def facts(self) -> DataFacts:
-        """What is kept of the data."""
+        """What is kept of the data.
+
+        Raises:
+            StudyError: the study was simulated.
+        """
+        if not (self.folder / "data.npz").exists():
+            raise StudyError(f"study '{self.name}' was simulated: it has no data")
         with np.load(self.folder / "data.npz", allow_pickle=False) as archive:
             labels: dict[Split, NDArray[np.int64]] = {
                 "validation": archive["validation_labels"],
@@ -436,7 +442,8 @@ class Study:
         """
         trials = [trial for trial in self.trials() if not trial.taken_over]
         running = (State.RUNNING, State.PAUSED)
-        ended = sum(trial.state not in running and trial.reason != INTERRUPTED.reason for trial in trials)
+        cut_off = (INTERRUPTED.reason, SUSPENDED.reason)
+        ended = sum(trial.state not in running and trial.reason not in cut_off for trial in trials)
         return Spent(ended, sum(len(trial.reports) for trial in trials))
 
     def history(self) -> dict[int, Mapping[int, Metrics]]:
@@ -518,10 +525,7 @@ class Study:
     def _end_interrupted(self) -> None:
         for frozen in self.record.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._running[frozen.number] = optuna.Trial(self.record, frozen._trial_id)
-            paused = frozen.user_attrs.get(_PAUSED)
-            self.end(
-                frozen.number, Outcome(State.PRUNED, "its search ended while it was paused") if paused else INTERRUPTED
-            )
+            self.end(frozen.number, SUSPENDED if frozen.user_attrs.get(_PAUSED) else INTERRUPTED)
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
         reports = {
@@ -619,6 +623,7 @@ def _journal(folder: Path) -> JournalStorage:
 
 
 INTERRUPTED = Outcome(State.FAILED, "interrupted")
+SUSPENDED = Outcome(State.PRUNED, "its search ended while it was paused")
 
 _NO_SAMPLER = optuna.samplers.RandomSampler(seed=0)
 """Optuna would make a TPE sampler for every study that is only read."""

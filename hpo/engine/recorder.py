@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 from hpo.engine.words import DONE, ERROR, METRICS
 from hpo.schedulers import RESOURCE
 from hpo.schedulers.pausing import Pausing
-from hpo.study import INTERRUPTED, Left, Metrics, Observer, Outcome, State, Study, TrialRecord
+from hpo.study import INTERRUPTED, SUSPENDED, Left, Metrics, Observer, Outcome, State, Study, TrialRecord
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -131,9 +131,12 @@ class Recorder(Live):
     def close(self, reason: str | None) -> None:
         """Ends the trials that are still running or paused when the search stops.
 
-        A limit of the budget (`reason`) stops them as the scheduler would have; without a reason they were interrupted.
+        A limit of the budget (`reason`) stops them as the scheduler would have; without a reason the search
+        was interrupted: what ran is begun anew by the next one, what was paused is pruned, and neither counts.
         """
         for number in sorted(self._running | self._paused):
+            if reason is None and number in self._paused:
+                self._verdicts.setdefault(number, SUSPENDED)
             reported = bool(self.study.trial(number).reports)
             self.end(number, Outcome(State.PRUNED, reason) if reason and reported else INTERRUPTED)
 
@@ -236,9 +239,9 @@ class RecordingScheduler(TrialScheduler):
         return decision
 
     def on_trial_complete(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> None:
-        """Passed on with the last metrics; a trial that diverged is taken out instead of compared."""
+        """Passed on with the last metrics; a trial that failed or diverged is taken out instead of compared."""
         metrics = _metrics(result)
-        if math.isfinite(metrics.get(self.metric, math.nan)):
+        if ERROR not in result and math.isfinite(metrics.get(self.metric, math.nan)):
             self._inner.on_trial_complete(tune_controller, trial, {**result, **metrics})
         else:
             self._inner.on_trial_remove(tune_controller, trial)
@@ -266,9 +269,13 @@ class RecordingScheduler(TrialScheduler):
 
     def _end_paused(self, tune_controller: "TuneController") -> None:
         """Nothing runs, nothing new will come, and the scheduler wants none of the paused trials."""
-        for trial in list(tune_controller.get_trials()):
-            if self._recorder.is_paused(int(trial.config["number"])):
-                tune_controller.stop_trial(trial)
+        paused = [
+            trial for trial in tune_controller.get_trials() if self._recorder.is_paused(int(trial.config["number"]))
+        ]
+        if any(trial.status != "PAUSED" for trial in paused):  # a checkpoint is still being stored
+            return
+        for trial in paused:
+            tune_controller.stop_trial(trial)
 
     def debug_string(self) -> str:
         """The wrapped scheduler's."""

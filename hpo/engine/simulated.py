@@ -126,7 +126,7 @@ class _Simulation:
 
     def run(self, until: float) -> str | None:
         """Runs to the end of the budget or of the time; returns why trials were cut off, if they were."""
-        while True:
+        while not self._recorder.spent:
             self._fill()
             if not self._events:
                 return None
@@ -134,8 +134,7 @@ class _Simulation:
                 self.clock = until
                 return SPENT_TIME
             self._finish_epoch(heapq.heappop(self._events))
-            if self._recorder.spent:
-                return SPENT_EPOCHS
+        return SPENT_EPOCHS
 
     def cut_off(self, trial: Trial | None = None) -> None:
         """Drops the epoch that a trial is in, or all; what was not worked on it yet does not count as worked."""

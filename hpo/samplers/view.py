@@ -76,10 +76,12 @@ def _seen(study: optuna.Study, least: int, metrics: tuple[str, ...] | None) -> l
         if fitness is not None:
             values = [sign * cost for sign, cost in zip(signs, fitness.costs, strict=True)]
             seen.append(_changed(trial, state=TrialState.COMPLETE, values=values))
-        elif trial.state is TrialState.COMPLETE:
-            seen.append(_changed(trial, state=TrialState.PRUNED))
         else:
-            seen.append(trial)
+            ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+            changes: dict[str, Any] = {"state": TrialState.PRUNED} if ended else {}
+            if len(signs) > 1:  # Optuna's TPE would rank pruned trials by the direction of the one objective
+                changes["intermediate_values"] = {}
+            seen.append(_changed(trial, **changes) if changes else trial)
     return seen
 
 

@@ -52,6 +52,12 @@ class Bracket:
             if number in reached:
                 promoted.add(number)
 
+    def forget(self, number: int) -> None:
+        """Takes a trial off its rungs."""
+        for place, reached in enumerate(self._reached):
+            if reached.pop(number, None) is not None:
+                self._ranked[place] = None
+
 
 class Asha(Pausing):
     """Promotion-type ASHA, in one bracket or in several at once (asynchronous Hyperband).
@@ -109,6 +115,11 @@ class Asha(Pausing):
     def promote(self, number: int) -> None:
         """Gives up its places among those to be promoted."""
         self.bracket(number).promote(number)
+
+    def forget(self, number: int) -> None:
+        """Takes it off its rungs."""
+        self._best.pop(number, None)
+        self.bracket(number).forget(number)
 
     def _record(self, number: int, epoch: int, metrics: Mapping[str, float]) -> int | None:
         worth = self._measure(metrics)

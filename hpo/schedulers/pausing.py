@@ -40,6 +40,9 @@ class Pausing(TrialScheduler, ABC):
     def promote(self, number: int) -> None:
         """A paused trial goes on."""
 
+    def forget(self, number: int) -> None:
+        """A trial failed, diverged, or was taken out: it must not stand before others."""
+
     def on_trial_add(self, tune_controller: "TuneController", trial: "Trial") -> None:
         """Nothing to do: a trial counts from its first rung."""
 
@@ -56,17 +59,21 @@ class Pausing(TrialScheduler, ABC):
         self._paused.pop(int(trial.config["number"]), None)
 
     def on_trial_error(self, tune_controller: "TuneController", trial: "Trial") -> None:
-        """It waits no more."""
+        """It waits no more, and is compared no more."""
         self._paused.pop(int(trial.config["number"]), None)
+        self.forget(int(trial.config["number"]))
 
     def on_trial_remove(self, tune_controller: "TuneController", trial: "Trial") -> None:
-        """It waits no more."""
+        """It waits no more, and is compared no more."""
         self._paused.pop(int(trial.config["number"]), None)
+        self.forget(int(trial.config["number"]))
 
     def choose_trial_to_run(self, tune_controller: "TuneController") -> "Trial | None":
         """A paused trial that is to go on, else a new one."""
         number = self.waiting()
         if number is not None:
+            if self._paused[number].status != "PAUSED":  # its checkpoint is being stored; it goes on when that is done
+                return None
             self.promote(number)
             return self._paused.pop(number)
         pending = (trial for trial in tune_controller.get_trials() if trial.status == "PENDING")

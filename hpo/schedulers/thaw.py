@@ -49,6 +49,10 @@ class FreezeThaw(Pausing):
         best = min(self._best, key=lambda number: (self._best[number], number))
         return best if best in self.paused else None
 
+    def forget(self, number: int) -> None:
+        """It cannot be the best."""
+        self._best.pop(number, None)
+
     def _asked(self, numbers: frozenset[int]) -> int | None:
         """The model's choice; asked again about the same, it is not asked."""
         question = (numbers, self._reports, self.no_new)

@@ -10,6 +10,7 @@ import pydantic
 from hpo.errors import Problem
 from hpo.registry import did_you_mean
 from hpo.spec.parameter import Parameter
+from hpo.spec.section import Constraint, Objective
 from hpo.spec.study_spec import SearchSpec, StudySpec, section_class
 
 SEARCHABLE = ("data", "model", "training", "optimizer")
@@ -34,6 +35,8 @@ _UNION_MEMBERS = ("bool", "int", "float", "str")
 def in_our_words(detail: Any) -> Problem:
     """One of pydantic's errors as a problem."""
     key = tuple(str(part) for part in detail["loc"])
+    if key[:2] == ("objective", "others") and len(key) > 2:  # as the list was written
+        key = ("objective", str(int(key[2]) + 1), *key[3:])
     kind, value = detail["type"], detail["input"]
     if key[-1] in _UNION_MEMBERS and key[0] == "parameters":  # one error a member of the union; all become the same one
         one_of = "a finite number" if key[2] in ("min", "max", "step") else "a number, a text, true, false or null"
@@ -62,6 +65,10 @@ def _known_keys(path: tuple[str, ...]) -> Iterable[str]:
         return StudySpec.model_fields
     if path[0] == "parameters":
         return Parameter.model_fields
+    if path[0] == "constraints":
+        return Constraint.model_fields
+    if path[0] == "objective":
+        return Objective.model_fields
     return section_class(StudySpec.model_fields[path[0]]).model_fields
 
 

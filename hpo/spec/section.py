@@ -129,7 +129,7 @@ class Constraint(Section):
     def _a_line(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        match = re.fullmatch(r"\s*([\w.-]+)\s*(<=|>=)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*", value)
+        match = re.fullmatch(r"\s*([\w.-]+)\s*(<=|>=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*", value)
         if not match:
             raise ValueError(f"a constraint is written `metric <= number` or `metric >= number`, got '{value}'")
         return {"metric": match[1], "relation": match[2], "bound": float(match[3])}

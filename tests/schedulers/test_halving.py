@@ -149,7 +149,7 @@ def asha(eta: int = 2, history: Mapping[int, Mapping[int, Mapping[str, float]]] 
 
 
 def report(scheduler: Asha, number: int, epoch: int, loss: float) -> str:
-    trial: Any = SimpleNamespace(config={"number": number})
+    trial: Any = SimpleNamespace(config={"number": number}, status="PAUSED")
     return scheduler.on_trial_result(NOBODY, trial, {"epoch": epoch, "loss": loss})
 
 
@@ -204,7 +204,7 @@ def test_history_keeps_its_places() -> None:
 @pytest.mark.parametrize("event", ["on_trial_error", "on_trial_remove"])
 def test_a_trial_that_is_gone_is_not_promoted(event: str) -> None:
     scheduler = asha()
-    trial: Any = SimpleNamespace(config={"number": 0})
+    trial: Any = SimpleNamespace(config={"number": 0}, status="PAUSED")
     scheduler.on_trial_result(NOBODY, trial, {"epoch": 1, "loss": 0.1})
     getattr(scheduler, event)(NOBODY, trial)
     report(scheduler, 1, 1, 0.2)
