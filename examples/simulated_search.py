@@ -1,7 +1,7 @@
 """A search in virtual time: the default sampler and scheduler over learning curves that are a formula.
 
-Run it from anywhere: `python examples/simulated_search.py`. It trains nothing and leaves nothing behind. In place of the
-formula may stand a table of curves that were measured once, to try samplers and schedulers on.
+Run it from anywhere: `python examples/simulated_search.py`. It trains nothing and leaves nothing behind. In place of
+the formula may stand a table of curves that were measured once, to try samplers and schedulers on.
 """
 
 import math
