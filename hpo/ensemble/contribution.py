@@ -13,6 +13,7 @@ from hpo.ensemble.calibration import fit_temperature, temper
 from hpo.ensemble.combiner import Probabilities
 from hpo.ensemble.greedy import greedy_weights
 from hpo.ensemble.score import nll, true_class
+from hpo.errors import InputError
 from hpo.study import Study, TrialRecord
 
 _ROUNDS = 10
@@ -36,7 +37,11 @@ class Contributions:
         self._known: dict[tuple[int, int], NDArray[np.float64] | None] = {}
 
     def __call__(self) -> dict[int, float]:
-        """Number -> contribution, of the trials that have predictions."""
+        """Number -> contribution, of the trials that have predictions.
+
+        Raises:
+            InputError: predictions do not fit the labels.
+        """
         own = {}
         for trial in self._study.trials():
             if trial.best_epoch is not None and (row := self._own(trial, trial.best_epoch)) is not None:
@@ -50,6 +55,11 @@ class Contributions:
         key = (trial.number, epoch)
         if key not in self._known:
             predictions = self._source(trial)
+            if predictions is not None and (predictions.ndim != 2 or len(predictions) != len(self._labels)):
+                raise InputError(
+                    f"predictions of trial {trial.number} must be ({len(self._labels)} rows, classes), as there are labels,"
+                    f" got {predictions.shape}"
+                )
             if predictions is None or not np.isfinite(predictions).all():
                 self._known[key] = None
             else:
