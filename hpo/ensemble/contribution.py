@@ -57,8 +57,8 @@ class Contributions:
             predictions = self._source(trial)
             if predictions is not None and (predictions.ndim != 2 or len(predictions) != len(self._labels)):
                 raise InputError(
-                    f"predictions of trial {trial.number} must be ({len(self._labels)} rows, classes), as there are labels,"
-                    f" got {predictions.shape}"
+                    f"predictions of trial {trial.number} must be ({len(self._labels)} rows, classes), since there are"
+                    f" so many labels, got {predictions.shape}"
                 )
             if predictions is None or not np.isfinite(predictions).all():
                 self._known[key] = None
