@@ -47,7 +47,7 @@ def measure(spec: SearchSpec, metrics: Mapping[str, float]) -> Fitness:
 def excesses(spec: SearchSpec, metrics: Mapping[str, float]) -> dict[str, float]:
     """By how much each constraint is broken: above 0 it is, at 0 and below it holds."""
     broken = {str(rule): rule.excess(metrics.get(rule.metric, math.nan)) for rule in spec.constraints}
-    return {name: excess if math.isfinite(excess) else _FAR for name, excess in broken.items()}
+    return {name: _FAR if math.isnan(excess) else min(max(excess, -_FAR), _FAR) for name, excess in broken.items()}
 
 
 def ranking(trials: Mapping[_Key, Fitness]) -> list[_Key]:

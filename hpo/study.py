@@ -263,7 +263,7 @@ class Study:
     def create(
         cls, storage: Path, spec: SearchSpec, facts: DataFacts | None = None, earlier: "Study | None" = None
     ) -> Self:
-        """Makes the study's folder, whole or not at all, and enqueues the default config as trial 0.
+        """Makes the study's folder, whole or not at all, and enqueues the default config as the first trial to run.
 
         Args:
             storage: the folder of all studies.

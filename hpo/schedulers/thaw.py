@@ -54,7 +54,7 @@ class FreezeThaw(Pausing):
         self._best.pop(number, None)
 
     def _asked(self, numbers: frozenset[int]) -> int | None:
-        """The model's choice; asked again about the same, it is not asked."""
+        """The model's choice; before the next report it is not asked again about the same trials."""
         question = (numbers, self._reports, self.no_new)
         if self._answer[0] != question:
             self._answer = (question, self._resume(numbers, not self.no_new))

@@ -64,7 +64,7 @@ class SearchSpec(Section):
     @field_validator("constraints", mode="before")
     @classmethod
     def _one_constraint(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str | dict) else value
+        return value if isinstance(value, list | tuple) else (value,)
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
