@@ -75,7 +75,7 @@ def main() -> None:
 def commands() -> None:
     """Searches the hyperparameters of PyTorch models and turns the trials into an ensemble.
 
-    Ray Tune runs the trials, Optuna proposes the configs, MLflow records everything.
+    Ray Tune runs the trials, Optuna keeps the record, MLflow shows everything.
     """
 
 

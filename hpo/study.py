@@ -312,7 +312,14 @@ class Study:
         return [path.parent.name for path in sorted(journals, key=lambda path: (path.stat().st_mtime, path))]
 
     def _begin(self, storage: optuna.storages.BaseStorage, earlier: "Study | None" = None) -> None:
-        record = optuna.create_study(storage=storage, study_name=self.name, directions=self._goals, sampler=_NO_SAMPLER)
+        verbosity = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # that a study was made is no news to who made it
+        try:
+            record = optuna.create_study(
+                storage=storage, study_name=self.name, directions=self._goals, sampler=_NO_SAMPLER
+            )
+        finally:
+            optuna.logging.set_verbosity(verbosity)
         record.set_user_attr("id", uuid.uuid4().hex)
         if earlier is not None:
             record.add_trials([trial for old in earlier.trials() if (trial := self._taken_over(earlier, old))])

@@ -59,10 +59,14 @@ class Progress:
         self._epochs[number] = (epoch, metrics[self._study.spec.objective.metric])
 
     def trial_paused(self, number: int) -> None:
-        """Counts it as paused."""
+        """Counts it as paused; prints a line where there is no live display."""
         self._counts[State.RUNNING] -= 1
         self._counts[State.PAUSED] += 1
-        self._paused[number] = self._epochs.pop(number)
+        epoch, value = self._paused[number] = self._epochs.pop(number)
+        if not self._console.is_terminal:
+            metric = self._study.spec.objective.metric
+            line = f"trial {number} paused at epoch {epoch}: {metric} {value:.4f}; {self._summary()}"
+            self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def trial_resumed(self, number: int) -> None:
         """Counts it as running again."""

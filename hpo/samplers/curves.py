@@ -8,6 +8,8 @@ promotion is fixed beforehand: few configs are tried where the first epochs tell
 
 import math
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
+from threadpoolctl import ThreadpoolController
 
 from hpo.samplers.curve_model import Array, GaussianProcess, Inputs, fit
 from hpo.samplers.fitness import Measured, Yardstick, measure_all
@@ -79,8 +82,9 @@ class CurveSampler(BaseSampler):
             return inputs.config(self._stratum(trial.number, len(search_space)))
         rng = _stream(self.seed, trial.number, _reports(others))
         started = [other for other in others if other.state is TrialState.RUNNING and not other.intermediate_values]
-        outlook = _Outlook(measured, _failed(others), started, inputs, self.epochs, rng)
-        return inputs.config(outlook.candidates[int(np.argmax(outlook.odds_of_new()))])
+        with _one_thread():
+            outlook = _Outlook(measured, _failed(others), started, inputs, self.epochs, rng)
+            return inputs.config(outlook.candidates[int(np.argmax(outlook.odds_of_new()))])
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -110,9 +114,10 @@ class CurveSampler(BaseSampler):
             return None
         rng = _stream(self.seed, len(trials), _reports(trials))  # as the new trial's, if it comes to that
         running = [trial for trial in trials if trial.state is TrialState.RUNNING and trial.number not in paused]
-        outlook = _Outlook(measured, _failed(trials), running, Inputs(search_space, self.space), self.epochs, rng)
-        odds = outlook.odds_of(waiting) if new else outlook.odds_in_the_end(waiting)
-        least = outlook.odds_of_new().max() if new else _HOPE
+        with _one_thread():
+            outlook = _Outlook(measured, _failed(trials), running, Inputs(search_space, self.space), self.epochs, rng)
+            odds = outlook.odds_of(waiting) if new else outlook.odds_in_the_end(waiting)
+            least = outlook.odds_of_new().max() if new else _HOPE
         return waiting[int(np.argmax(odds))].number if odds.max() >= least else None
 
     def reseed_rng(self) -> None:
@@ -231,6 +236,17 @@ class _Outlook:
             chosen = np.where(rng.random(about.shape) < chance, moved, about)
             near.append(np.where(np.isnan(chosen), rng.random(about.shape), chosen))
         return self._inputs.settled(np.vstack(near))
+
+
+@lru_cache(maxsize=1)
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Matrices of a few hundred rows gain nothing from threads, and lose much where trials keep all cores busy."""
+    limits: AbstractContextManager[object] = _libraries().limit(limits=1, user_api="blas")
+    return limits
 
 
 def _rewards(costs: Array) -> Array:

@@ -77,7 +77,7 @@ def check(spec: SearchSpec) -> Iterable[Problem]:
                 "freeze_thaw",
                 "asha",
                 "none",
-            ):  # those two cannot fail any more, and building them imports Ray
+            ):  # these cannot fail any more, and building them imports Ray
                 build(spec, "maximize")
         except (TypeError, ValueError, AssertionError) as error:
             yield Problem(("scheduler",), str(error) or f"'{name}' refuses {settings}")
@@ -88,6 +88,11 @@ def _check_foreign(spec: SearchSpec) -> Iterable[Problem]:
     from ray.tune.schedulers import PopulationBasedTraining, ResourceChangingScheduler, TrialScheduler
 
     name, settings = spec.scheduler.name, spec.scheduler.settings
+    changing = (PopulationBasedTraining, ResourceChangingScheduler)
+    factory = SCHEDULERS.load(name)
+    if isinstance(factory, type) and issubclass(factory, changing):
+        yield Problem(("scheduler", "name"), f"'{name}' changes running trials, which a study cannot record yet")
+        return
     try:
         scheduler = build(spec, "maximize")
     except Exception as error:  # whatever a user's scheduler raises
@@ -95,8 +100,6 @@ def _check_foreign(spec: SearchSpec) -> Iterable[Problem]:
         return
     if not isinstance(scheduler, TrialScheduler):
         yield Problem(("scheduler", "name"), f"'{name}' is not a ray.tune.schedulers.TrialScheduler")
-    elif isinstance(scheduler, (PopulationBasedTraining, ResourceChangingScheduler)):
-        yield Problem(("scheduler", "name"), f"'{name}' changes running trials, which a study cannot record yet")
 
 
 def build(

@@ -59,3 +59,17 @@ def test_tables_show_every_trial_and_study(study: Study) -> None:
 )
 def test_durations_read_well(seconds: float, expected: str) -> None:
     assert duration(seconds) == expected
+
+
+def test_a_paused_trial_is_a_line_and_frees_its_slot(study: Study) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    with Progress(study, Left(epochs=50), time_limit=None, console=console) as progress:
+        trial = study.ask()
+        progress.trial_started(trial)
+        progress.trial_reported(trial.number, 1, {"accuracy": 0.25})
+        progress.trial_paused(trial.number)
+        progress.trial_resumed(trial.number)
+        progress.trial_reported(trial.number, 2, {"accuracy": 0.5})
+    (line,) = text(console).splitlines()
+    assert line.startswith(f"trial {trial.number} paused at epoch 1: accuracy 0.2500; 0 ended")
+    assert "0 running, 1 paused, 1/50 epochs" in line
