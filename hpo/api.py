@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from hpo.ensemble.selection import Choice
     from hpo.forecast import Plan
 
+SEARCH_CHECKS = (tasks.check_goal, samplers.check, schedulers.check)
+"""What can be known of a search whatever its trials are."""
 CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.check)
 """Everything that can be known of a spec before its data are read."""
 
@@ -189,8 +191,7 @@ def simulate(
         raise InputError(f"workers must be at least 1, got {workers}")
     arguments = {"budget.trials": trials, "budget.epochs": epochs, "budget.time_limit": time_limit, "seed": seed}
     given = {name: value for name, value in arguments.items() if value is not None}
-    checks = (tasks.check_goal, samplers.check, schedulers.check)
-    spec = specs.load_search(space, {**(overrides or {}), **given}, checks, samplers.try_proposal)
+    spec = specs.load_search(space, {**(overrides or {}), **given}, SEARCH_CHECKS, samplers.try_proposal)
 
     from hpo.engine import simulated as engine
 
@@ -260,8 +261,7 @@ def plan(
         raise InputError(f"workers must be at least 1, got {min(counts)}")
     if not 0 < seconds_per_epoch < math.inf:
         raise InputError(f"seconds per epoch must be above 0, got {seconds_per_epoch}")
-    checks = (tasks.check_goal, samplers.check, schedulers.check)
-    spec = specs.load_search(space, overrides, checks)
+    spec = specs.load_search(space, overrides, SEARCH_CHECKS)
     if curve is None:
         synthetic = forecast.SyntheticCurve(spec, seconds_per_epoch)
         rows = forecast.forecasts(forecast.without_proposals(spec), synthetic, counts)

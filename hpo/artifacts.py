@@ -82,6 +82,13 @@ class Artifacts:
         """Where a paused trial keeps what it needs to go on."""
         return self.folder / f"{number:05d}" / "state.pt"
 
+    def lend_state(self, number: int, child: int) -> None:
+        """Gives a new trial a copy of a paused trial's state, where that has one."""
+        source, target = self.state_file(number), self.state_file(child)
+        if source.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+
     def read(self, number: int) -> Stored | None:
         """What a trial left, or None where it left nothing."""
         folders = sorted((self.folder / f"{number:05d}").glob("epoch-*"))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -11,6 +12,8 @@ from hpo import tasks
 from hpo.spec import SearchSpec
 
 _Key = TypeVar("_Key")
+REPORT = "report:"
+"""Prefix of the trial attribute that holds all metrics of one report; Optuna's own record has the objective alone."""
 _FAR = 1e30
 """Stands for an infinite excess: storages want finite numbers."""
 
@@ -58,21 +61,36 @@ def ranking(trials: Mapping[_Key, Fitness]) -> list[_Key]:
     keys = list(trials)
     if all(len(trials[key].costs) == 1 for key in keys):
         return sorted(keys, key=lambda key: trials[key])
-    left, ranked = keys, []
-    while left:
-        front = [key for key in left if not any(trials[other].dominates(trials[key]) for other in left)]
-        distance = dict(zip(front, crowding([trials[key].costs for key in front]), strict=True))
-        ranked += sorted(front, key=lambda key: -distance[key])
-        left = [key for key in left if key not in distance]
+    depth = _depths({key: fitness.costs for key, fitness in trials.items() if not fitness.violation})
+    place = {key: (fitness.violation, depth.get(key, 0)) for key, fitness in trials.items()}
+    ranked = []
+    for _, front in groupby(sorted(keys, key=place.__getitem__), key=place.__getitem__):
+        members = list(front)
+        distance = dict(zip(members, crowding([trials[key].costs for key in members]), strict=True))
+        ranked += sorted(members, key=lambda key: -distance[key])
     return ranked
 
 
 def front(trials: Mapping[_Key, Fitness]) -> list[_Key]:
     """The Pareto set: feasible trials that no other one dominates."""
-    feasible = {key: fitness for key, fitness in trials.items() if not fitness.violation and fitness.finite}
-    return [
-        key for key, fitness in feasible.items() if not any(other.dominates(fitness) for other in feasible.values())
-    ]
+    depth = _depths({key: fitness.costs for key, fitness in trials.items() if not fitness.violation and fitness.finite})
+    return [key for key in depth if depth[key] == 0]
+
+
+def _depths(costs: Mapping[_Key, tuple[float, ...]]) -> dict[_Key, int]:
+    """How many fronts lie before each trial's: one more than before the deepest front that has a dominator of it.
+
+    In lexicographic order the dominators come first, so one pass is enough.
+    """
+    if not costs:
+        return {}
+    rows, place = np.unique(np.array(list(costs.values())), axis=0, return_inverse=True)
+    columns = np.ascontiguousarray(rows.T)
+    depths = np.zeros(len(rows), np.int64)
+    for index, row in enumerate(rows):
+        dominators = (columns[:, :index] <= row[:, None]).all(axis=0)
+        depths[index] = depths[:index].max(where=dominators, initial=-1) + 1
+    return dict(zip(costs, depths[place.reshape(-1)].tolist(), strict=True))  # numpy 2.0.0 shapes `place` otherwise
 
 
 def crowding(costs: Sequence[Sequence[float]]) -> list[float]:

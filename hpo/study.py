@@ -44,12 +44,13 @@ _TRAINED = {"task", "data", "model", "training", "optimizer"}
 """The sections of a spec that a trial's training depends on."""
 _TAKEN = "taken_over"
 """The trial attribute that names the study and the number that a trial had there."""
+_INHERITED = "inherited"
+"""The trial attribute that says after how many epochs of another trial this one began."""
 _PAUSED = "paused"
 """The trial attribute that is true while a trial waits; Optuna knows only that it has not ended."""
 _CONSTRAINT = "constraints"
 """Under this system attribute, with a name, Optuna keeps a constraint: above 0 it is broken."""
-_REPORT = "report:"
-"""Prefix of the trial attribute that holds all metrics of one report; Optuna's own record has the objective alone."""
+_REPORT = fitness.REPORT
 
 
 class State(Enum):
@@ -77,7 +78,9 @@ class TrialRecord:
     spec: SearchSpec = field(repr=False)
     reason: str | None = None
     lineage: Mapping[str, Any] | None = None
-    """Of a trial that evolution bred: its strategy, parents, operator and step size."""
+    """Of a trial that was bred: its strategy, parents and operator; by evolution also the step size."""
+    inherited: int = 0
+    """Epochs that another trial was trained, and whose state this one began with."""
     taken_over: bool = False
     """From another study: its epochs were paid for there, and its artifacts are there."""
 
@@ -145,6 +148,8 @@ class TrialRecord:
         }
         if self.lineage:
             document["lineage"] = dict(self.lineage)
+        if self.inherited:
+            document["inherited"] = self.inherited
         if self.spec.objective.others:
             document["values"] = self.values
         if self.spec.constraints:
@@ -445,12 +450,15 @@ class Study:
     def spent(self) -> Spent:
         """What counts against the budget.
 
-        Trials that an interruption cut off do not, but their epochs do; those of another study do not at all.
+        Trials that an interruption cut off do not, but their epochs do; those of another study do not at all. A child
+        that goes on for another trial is none more.
         """
         trials = [trial for trial in self.trials() if not trial.taken_over]
         running = (State.RUNNING, State.PAUSED)
         cut_off = (INTERRUPTED.reason, SUSPENDED.reason)
-        ended = sum(trial.state not in running and trial.reason not in cut_off for trial in trials)
+        ended = sum(
+            trial.state not in running and trial.reason not in cut_off and not trial.inherited for trial in trials
+        )
         return Spent(ended, sum(len(trial.reports) for trial in trials))
 
     def history(self) -> dict[int, Mapping[int, Metrics]]:
@@ -472,6 +480,20 @@ class Study:
             self._space.suggest(trial)
         self._running[trial.number] = trial
         return self.trial(trial.number)
+
+    def bear(self, config: Mapping[str, Any], parent: int, epoch: int) -> TrialRecord:
+        """A new trial with a given config that begins where another one's stored state stands.
+
+        Args:
+            config: of the new trial.
+            parent: number of the other.
+            epoch: after which its state was stored.
+        """
+        lineage = {"strategy": self.spec.scheduler.name, "parents": [parent], "operator": "explore"}
+        self.record.enqueue_trial(dict(config), user_attrs={"lineage": lineage, _INHERITED: epoch})
+        child = self.ask()
+        self.artifacts.lend_state(parent, child.number)
+        return child
 
     def report(self, number: int, epoch: int, metrics: Metrics) -> None:
         """Records one report of a running trial."""
@@ -503,7 +525,7 @@ class Study:
             self.record.tell(trial, list(record.values.values()), state=TrialState.COMPLETE)
         else:
             self.record.tell(trial, state=_TO_OPTUNA[outcome.state], skip_if_finished=False)
-        if outcome == INTERRUPTED:
+        if outcome == INTERRUPTED and not record.inherited:
             self.record.enqueue_trial(record.config)  # the next search begins with it
         self.artifacts.state_file(number).unlink(missing_ok=True)
         return self.trial(number)
@@ -548,6 +570,7 @@ class Study:
             spec=self.spec,
             reason=trial.user_attrs.get("reason"),
             lineage=trial.user_attrs.get("lineage"),
+            inherited=trial.user_attrs.get(_INHERITED, 0),
             taken_over=_TAKEN in trial.user_attrs,
         )
 

@@ -115,6 +115,22 @@ def test_the_ranking_of_several_has_everybody_once_and_nobody_before_a_dominator
         assert not any(trials[later].dominates(trials[number]) for later in ranked[place + 1 :])
 
 
+def plain_ranking(trials: dict[int, Fitness]) -> list[int]:
+    """By definition: those that nobody left dominates, again and again."""
+    left, ranked = list(trials), []
+    while left:
+        first = [number for number in left if not any(trials[other].dominates(trials[number]) for other in left)]
+        distance = dict(zip(first, crowding([trials[number].costs for number in first]), strict=True))
+        ranked += sorted(first, key=lambda number: -distance[number])
+        left = [number for number in left if number not in first]
+    return ranked
+
+
+@given(st.integers(2, 4).flatmap(fitnesses))
+def test_the_ranking_of_several_is_that_of_the_definition(trials: dict[int, Fitness]) -> None:
+    assert ranking(trials) == plain_ranking(trials)
+
+
 def test_within_a_front_the_loneliest_come_first() -> None:
     line = {"a": (0.0, 10.0), "b": (1.0, 9.0), "c": (2.0, 8.0), "d": (6.0, 4.0), "e": (10.0, 0.0), "bad": (11.0, 11.0)}
     assert ranking({name: Fitness(0, costs) for name, costs in line.items()}) == ["a", "e", "d", "c", "b", "bad"]

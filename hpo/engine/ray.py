@@ -17,7 +17,6 @@ import ray
 from ray import tune
 from ray.tune.stopper import Stopper
 
-from hpo import samplers, schedulers
 from hpo.engine.recorder import SPENT_EPOCHS, SPENT_TIME, Live, Recorder, RecordingScheduler, StudySearcher
 from hpo.engine.worker import Shared, Worker
 from hpo.errors import HpoError, ResourceError
@@ -75,10 +74,7 @@ def run(
         each = trial_resources(resources)
         slots = min(_slots(each), concurrency or sys.maxsize)
         recorder = Recorder(study, observers, slots, left)
-        scheduler = RecordingScheduler(
-            schedulers.build(study.spec, study.goal, study.history(), samplers.resumption(study.spec, study.record)),
-            recorder,
-        )
+        scheduler = RecordingScheduler(recorder)
         shared = Shared(
             objective=objective,
             spec=study.study_spec,

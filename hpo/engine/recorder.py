@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from hpo.engine.words import DONE, ERROR, METRICS
+from hpo import samplers, schedulers
+from hpo.engine.words import DONE, ERROR, INHERITED, METRICS
+from hpo.samplers.exploration import explorer
 from hpo.schedulers import RESOURCE
 from hpo.schedulers.pausing import Pausing
+from hpo.schedulers.population import Child, Population
 from hpo.study import INTERRUPTED, SUSPENDED, Left, Metrics, Observer, Outcome, State, Study, TrialRecord
 
 if TYPE_CHECKING:
@@ -64,6 +67,11 @@ class Recorder(Live):
         return len(self._running)
 
     @property
+    def live(self) -> int:
+        """How many trials run or are paused."""
+        return len(self._running) + len(self._paused)
+
+    @property
     def has_room(self) -> bool:
         """Whether another trial may run now."""
         return len(self._running) < self._slots
@@ -82,6 +90,14 @@ class Recorder(Live):
         """Asks the study for a trial."""
         trial = self.study.ask()
         self._started += 1
+        self._running.add(trial.number)
+        for observer in self._observers:
+            observer.trial_started(trial)
+        return trial
+
+    def bear(self, child: Child) -> TrialRecord:
+        """Starts a child; it goes on with the training of the member that ends for it, so no trial is counted."""
+        trial = self.study.bear(child.config, child.parent, child.epoch)
         self._running.add(trial.number)
         for observer in self._observers:
             observer.trial_started(trial)
@@ -156,13 +172,15 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial's number and config as a dict, None while no slot is free for it, FINISHED after the last."""
-        if self._recorder.complete:
-            return Searcher.FINISHED
-        if not self._recorder.has_room or self._scheduler.has_waiting:
-            return None
-        trial = self._recorder.start()
+        trial = self._scheduler.born()
+        if trial is None:
+            if self._recorder.complete:
+                return None if self._scheduler.breeds else Searcher.FINISHED
+            if not self._recorder.has_room or self._scheduler.has_waiting:
+                return None
+            trial = self._recorder.start()
         self._numbers[trial_id] = trial.number
-        return {"number": trial.number, "config": trial.config}
+        return {"number": trial.number, "config": trial.config, INHERITED: trial.inherited}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Records the outcome of a trial that was stopped, has ended, or whose worker was lost."""
@@ -187,11 +205,24 @@ def _outcome(result: Mapping[str, Any]) -> Outcome:
 class RecordingScheduler(TrialScheduler):
     """A scheduler that sees a report only after the study has it; the decision is the wrapped scheduler's."""
 
-    def __init__(self, inner: TrialScheduler, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         super().__init__()
-        self._inner = inner
+        study, spec = recorder.study, recorder.study.spec
+        self._inner = schedulers.build(
+            spec, study.goal, study.history(), samplers.resumption(spec, study.record), explorer(spec)
+        )
         self._recorder = recorder
+        self._born: list[TrialRecord] = []
         self._supports_buffered_results = False
+
+    @property
+    def breeds(self) -> bool:
+        """Whether children may still come, after all trials of the budget were started."""
+        return isinstance(self._inner, Population) and self._recorder.live > 0
+
+    def born(self) -> TrialRecord | None:
+        """A child that is to be trained now; it is given away once."""
+        return self._born.pop() if self._born else None
 
     @property
     def has_waiting(self) -> bool:
@@ -260,12 +291,25 @@ class RecordingScheduler(TrialScheduler):
         if not self._recorder.has_room:
             return None
         self._tell()
+        if self._replace(tune_controller):
+            return None  # the child comes first
         trial = self._inner.choose_trial_to_run(tune_controller)
         if trial is None and self._recorder.complete and not self._recorder.running:
             self._end_paused(tune_controller)
         if trial is not None and self._recorder.is_paused(int(trial.config["number"])):
             self._recorder.resume(int(trial.config["number"]))
         return trial
+
+    def _replace(self, tune_controller: "TuneController") -> bool:
+        """Ends a paused trial in favour of another one's child, where the scheduler breeds and wants it."""
+        child = self._inner.offspring() if isinstance(self._inner, Population) else None
+        if child is None:
+            return False
+        self._born.append(self._recorder.bear(child))  # first of all: the parent's state is there now
+        self._recorder.decide(child.number, Outcome(State.PRUNED, f"replaced by a child of trial {child.parent}"))
+        trials = tune_controller.get_trials()
+        tune_controller.stop_trial(next(trial for trial in trials if trial.config["number"] == child.number))
+        return True
 
     def _end_paused(self, tune_controller: "TuneController") -> None:
         """Nothing runs, nothing new will come, and the scheduler wants none of the paused trials."""

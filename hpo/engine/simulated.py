@@ -15,9 +15,8 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from hpo import samplers, schedulers
 from hpo.engine.recorder import SPENT_EPOCHS, SPENT_TIME, Recorder, RecordingScheduler, StudySearcher
-from hpo.engine.words import DONE, ERROR, METRICS
+from hpo.engine.words import DONE, ERROR, INHERITED, METRICS
 from hpo.errors import InputError
 from hpo.schedulers import RESOURCE
 from hpo.spec import Config
@@ -82,9 +81,7 @@ class _Simulation:
         self.clock = 0.0
         self.worked = 0.0
         self._recorder, self._curve = recorder, curve
-        study = recorder.study
-        inner = schedulers.build(study.spec, study.goal, study.history(), samplers.resumption(study.spec, study.record))
-        self._scheduler: Any = RecordingScheduler(inner, recorder)  # its controller is this object
+        self._scheduler: Any = RecordingScheduler(recorder)  # its controller is this object
         self._searcher = StudySearcher(recorder, self._scheduler)
         self._started = 0
         self._live: dict[str, Trial] = {}
@@ -147,21 +144,24 @@ class _Simulation:
         """Gives every free worker a trial, where there is one."""
         while True:
             self._add_trial()
-            trial = self._scheduler.choose_trial_to_run(self) or self._pending()
-            if trial is None:
-                return
+            while (trial := self._scheduler.choose_trial_to_run(self) or self._pending()) is None:
+                if not self._add_trial():  # a child may have taken the place of the trial that was to be chosen
+                    return
             trial.set_status(Trial.RUNNING)
-            self._begin_epoch(trial, epoch=int(trial.run_metadata.last_result.get(RESOURCE, 0)) + 1)
+            trained = int(trial.run_metadata.last_result.get(RESOURCE, trial.config[INHERITED]))
+            self._begin_epoch(trial, trained + 1)
 
-    def _add_trial(self) -> None:
+    def _add_trial(self) -> bool:
+        """Adds the trial that the searcher suggests, if it does."""
         trial_id = f"{self._started:06d}"
         suggestion = self._searcher.suggest(trial_id)
         if not isinstance(suggestion, dict):
-            return
+            return False
         self._started += 1
         trial = Trial("simulated", config=suggestion, trial_id=trial_id, stub=True, _setup_default_resource=False)
         self._live[trial_id] = trial
         self._scheduler.on_trial_add(self, trial)
+        return True
 
     def _pending(self) -> Trial | None:
         return next((trial for trial in self._live.values() if trial.status == Trial.PENDING), None)

@@ -1,4 +1,6 @@
-"""What a worker says to the engine."""
+"""What a worker and the engine say to each other."""
 
+INHERITED = "inherited"
+"""Key of what a worker is told: a trial's number, its config, and after how many epochs of another's it begins."""
 METRICS, ERROR, DONE = "metrics", "error", "done"
 """Keys of what a worker returns: a report has its resource and metrics; its last word is done, perhaps an error."""

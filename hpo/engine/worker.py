@@ -13,7 +13,8 @@ from ray import tune
 
 from hpo import datasets
 from hpo.artifacts import Artifacts
-from hpo.engine.words import DONE, ERROR, METRICS
+from hpo.engine.words import DONE, ERROR, INHERITED, METRICS
+from hpo.errors import HpoError
 from hpo.fitness import Fitness, measure
 from hpo.schedulers import RESOURCE
 from hpo.spec import StudySpec
@@ -104,7 +105,7 @@ class Worker(tune.Trainable):
         self._config: dict[str, Any] = config["config"]
         self._reports = None
         self._report = None
-        self._resumes_at = 0
+        self._inherited = self._resumes_at = int(config[INHERITED])
         self._best = None
 
     def _start(self) -> Iterator[Report]:
@@ -115,6 +116,8 @@ class Worker(tune.Trainable):
         if self._resumes_at and file.exists():
             state = torch.load(file, map_location="cpu", weights_only=True)
         reports = self._generator = self._shared.objective(self._config, Context(spec, dataset, seed, state))
+        if self._inherited and state is None:
+            raise HpoError("a child goes on with its parent's state, but the objective's reports have no `state`")
         if self._resumes_at and state is None:  # the objective keeps no state: the same epochs are trained again
             return dropwhile(lambda report: report.epoch <= self._resumes_at, reports)
         return reports

@@ -33,6 +33,7 @@ class Progress:
         self._epochs: dict[int, tuple[int, float]] = {}
         self._paused: dict[int, tuple[int, float]] = {}
         self._reports = 0
+        self._ended = 0
         self._recent: list[str] = []
         self._best = study.best()
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
@@ -78,6 +79,7 @@ class Progress:
         """Moves it to its outcome; prints a line where there is no live display."""
         self._counts[State.PAUSED if trial.number in self._paused else State.RUNNING] -= 1
         self._counts[trial.state] += 1
+        self._ended += not trial.inherited  # a child goes on for another trial that has ended
         self._epochs.pop(trial.number, None)
         self._paused.pop(trial.number, None)
         self._best = self._study.best()
@@ -86,10 +88,6 @@ class Progress:
             self._recent = [*self._recent, line][-_RECENT:]
         else:
             self._console.print(f"{line}; {self._summary()}", highlight=False, soft_wrap=True, markup=False)
-
-    @property
-    def _ended(self) -> int:
-        return sum(self._counts[state] for state in (State.COMPLETE, State.PRUNED, State.FAILED))
 
     def _line(self, trial: TrialRecord) -> str:
         metric = self._study.spec.objective.metric

@@ -19,10 +19,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.fitness import Fitness
-
-REPORT = "report:"
-"""Prefix of the trial attribute that holds all metrics of one report."""
+from hpo.fitness import REPORT, Fitness
 
 _IGNORED = (TrialState.FAIL, TrialState.WAITING)
 
@@ -68,12 +65,10 @@ class Yardstick:
         directions: of the study's objectives.
         metrics: names of the objectives in the trials' reports. Optuna's own record of reports has one objective only:
             with several, and without names, an unfinished trial has no fitness.
-        reward: measure by the trials' attribute `reward` (more is better) instead; trials without it have no fitness.
     """
 
     directions: tuple[StudyDirection, ...]
     metrics: tuple[str, ...] | None = None
-    reward: bool = False
 
     def measure(self, trial: FrozenTrial) -> Measured | None:
         """The trial's fitness by epoch; None if it failed or has no finite value."""
@@ -83,7 +78,7 @@ class Yardstick:
         reached = float(max(values, default=math.inf))
         if trial.state is TrialState.COMPLETE and trial.values is not None:
             values[max(values, default=0)] = tuple(trial.values)
-        epochs, best = self._running_best(values, trial)
+        epochs, best = self._running_best(values)
         if not epochs:
             return None
         return Measured(trial, reached, epochs, best, _violation(trial))
@@ -99,13 +94,13 @@ class Yardstick:
                 yield int(key.removeprefix(REPORT)), tuple(read.get(name, math.nan) for name in self.metrics)
 
     def _running_best(
-        self, values: dict[int, tuple[float, ...]], trial: FrozenTrial
+        self, values: dict[int, tuple[float, ...]]
     ) -> tuple[tuple[int, ...], tuple[tuple[float, ...], ...]]:
         """With several objectives the first decides which epoch is best: a trial's artifacts come from one epoch."""
-        costs = self._rewarded(values, trial) if self.reward else map(self._costs, values.values())
         epochs: list[int] = []
         best: list[tuple[float, ...]] = []
-        for epoch, cost in zip(values, costs, strict=True):
+        for epoch, value in values.items():
+            cost = self._costs(value)
             if all(map(math.isfinite, cost)):
                 epochs.append(epoch)
                 best.append(min(best[-1], cost) if best else cost)
@@ -116,10 +111,6 @@ class Yardstick:
             -value if direction is StudyDirection.MAXIMIZE else value
             for value, direction in zip(values, self.directions, strict=True)
         )
-
-    def _rewarded(self, values: dict[int, tuple[float, ...]], trial: FrozenTrial) -> list[tuple[float, ...]]:
-        reward = trial.user_attrs.get("reward")
-        return [(-float(reward) if isinstance(reward, int | float) else math.nan,)] * len(values)
 
 
 def measure_all(study: optuna.Study, yardstick: Yardstick) -> list[Measured]:

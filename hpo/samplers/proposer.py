@@ -1,5 +1,6 @@
 """What stands between the study and a sampler, whichever it is: whole configs, drawn afresh for every trial."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -95,7 +96,9 @@ class Proposer(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
         """Tells the trial's sampler."""
-        self._draw(study, trial).sampler.after_trial(study, trial, state, values)
+        with warnings.catch_warnings():  # what cmaes says after every trial of constraints, our docs say
+            warnings.filterwarnings("ignore", "Constraints have been set, but", UserWarning)
+            self._draw(study, trial).sampler.after_trial(study, trial, state, values)
         self._draws.pop(trial._trial_id, None)
 
     def reseed_rng(self) -> None:
@@ -144,12 +147,14 @@ class Proposer(BaseSampler):
         """This config, or a random one if the study has it; in the end a repeated one, where there is no other."""
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
         others = [other.params for other in study.get_trials(deepcopy=False, states=states) if other.params]
+        if config not in others:
+            return config
+        if "lineage" in study._storage.get_trial(trial._trial_id).user_attrs:  # the parents had no part in it
+            lineage = {"operator": "replaced", "parents": []}
+            study._storage.set_trial_user_attr(trial._trial_id, "lineage", lineage)
         for attempt in range(1, _TRIES + 1):
-            if config not in others:
-                return config
-            if "lineage" in study._storage.get_trial(trial._trial_id).user_attrs:  # the parents had no part in it
-                lineage = {"operator": "replaced", "parents": []}
-                study._storage.set_trial_user_attr(trial._trial_id, "lineage", lineage)
             sampler = optuna.samplers.RandomSampler(seed=self._seed_of(trial, attempt))
             config = self._propose(_Draw(sampler, study), trial, space)
+            if config not in others:
+                break
         return config

@@ -1,13 +1,13 @@
 """Schedulers by name: who decides after each report whether a trial goes on.
 
-A scheduler is a `ray.tune.schedulers.TrialScheduler`. `freeze_thaw`, `asha` and `hyperband` are ours; `asha_stop` and
-`median` are Ray's, and any other goes by `module:Class`.
+A scheduler is a `ray.tune.schedulers.TrialScheduler`. `freeze_thaw`, `asha`, `hyperband` and `pbt` are ours;
+`asha_stop` and `median` are Ray's, and any other goes by `module:Class`.
 """
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpo import fitness
 from hpo.errors import InputError, Problem
@@ -17,6 +17,7 @@ from hpo.schedulers.rungs import halvings, rungs
 from hpo.spec import SearchSpec
 
 if TYPE_CHECKING:
+    import numpy as np
     from ray.tune.schedulers import TrialScheduler
 
 Reports = Mapping[int, Mapping[str, float]]
@@ -25,10 +26,23 @@ Measure = Callable[[Mapping[str, float]], Fitness]
 """Metrics -> fitness."""
 Resume = Callable[[Collection[int], bool], int | None]
 """(numbers of the trials that may go on, whether a new one may start) -> the one that should go on, or None."""
+Explore = Callable[[Mapping[str, Any], "np.random.Generator", float], dict[str, Any]]
+"""(a parent's config, generator, chance to draw a value anew) -> a child's config."""
 RESOURCE = "epoch"
 """The key under which a report carries its resource."""
 
-__all__ = ["RESOURCE", "SCHEDULERS", "build", "check", "first_rung", "ladder", "rung_reached", "rungs"]
+__all__ = [
+    "RESOURCE",
+    "SCHEDULERS",
+    "Explore",
+    "build",
+    "changeable",
+    "check",
+    "first_rung",
+    "ladder",
+    "rung_reached",
+    "rungs",
+]
 
 SCHEDULERS = Registry(
     "scheduler",
@@ -38,6 +52,7 @@ SCHEDULERS = Registry(
         "asha_stop": "hpo.schedulers:asha_stop",
         "hyperband": "hpo.schedulers:hyperband",
         "median": "hpo.schedulers:median",
+        "pbt": "hpo.schedulers:pbt",
         "none": "hpo.schedulers:none",
     },
 )
@@ -63,7 +78,9 @@ def check(spec: SearchSpec) -> Iterable[Problem]:
             f"'{name}' asks the model of sampler '{_NEEDS[name]}', got sampler '{spec.sampler.name}';"
             f" write `sampler: {_NEEDS[name]}`, or another scheduler such as asha",
         )
-    given = ("metric", "goal", "measure", "epochs", "history", "resume")
+    if name == "pbt":
+        yield from _check_population(spec)
+    given = ("metric", "goal", "measure", "epochs", "history", "resume", "explore", "seed")
     known = [key for key in inspect.signature(factory).parameters if key not in given]
     unknown = [key for key in settings if key not in known]
     for key in unknown:
@@ -91,7 +108,11 @@ def _check_foreign(spec: SearchSpec) -> Iterable[Problem]:
     changing = (PopulationBasedTraining, ResourceChangingScheduler)
     factory = SCHEDULERS.load(name)
     if isinstance(factory, type) and issubclass(factory, changing):
-        yield Problem(("scheduler", "name"), f"'{name}' changes running trials, which a study cannot record yet")
+        yield Problem(
+            ("scheduler", "name"),
+            f"'{name}' changes running trials, which no study could record; write `scheduler: pbt`,"
+            " where a trial whose config changes is a new trial",
+        )
         return
     try:
         scheduler = build(spec, "maximize")
@@ -102,11 +123,34 @@ def _check_foreign(spec: SearchSpec) -> Iterable[Problem]:
         yield Problem(("scheduler", "name"), f"'{name}' is not a ray.tune.schedulers.TrialScheduler")
 
 
+def _check_population(spec: SearchSpec) -> Iterable[Problem]:
+    """What population based training needs beside its settings."""
+    from hpo.schedulers.population import LEAST
+
+    if spec.budget.trials is None or spec.budget.trials < LEAST:
+        yield Problem(
+            ("budget", "trials"),
+            f"'pbt' trains a population of as many trials, at least {LEAST}, got {spec.budget.trials}; name its size",
+        )
+    if not any(map(changeable, spec.parameters)):
+        yield Problem(
+            ("parameters",),
+            "'pbt' changes parameters while a model trains, and none of these can be: `model.*` and `optimizer.name`"
+            " stay what they are; add another one, such as optimizer.lr, or take another scheduler",
+        )
+
+
+def changeable(name: str) -> bool:
+    """Whether a parameter may change while the same model and the same optimizer go on."""
+    return not name.startswith("model.") and name != "optimizer.name"
+
+
 def build(
     spec: SearchSpec,
     goal: str,
     history: Mapping[int, Reports] | None = None,
     resume: Resume | None = None,
+    explore: Explore | None = None,
 ) -> "TrialScheduler":
     """The scheduler of a spec.
 
@@ -116,6 +160,7 @@ def build(
         history: what the study's ended trials reported, number -> epoch -> metrics. Our own schedulers go on from it;
             Ray's know only what they see themselves.
         resume: the sampler's choice among paused trials; for `freeze_thaw`.
+        explore: makes a child's config; for `pbt`.
     """
     name, settings, epochs = spec.scheduler.name, spec.scheduler.settings, spec.training.epochs
     factory = SCHEDULERS.load(name)
@@ -126,6 +171,8 @@ def build(
         "measure": partial(fitness.measure, spec),
         "history": history or {},
         "resume": resume or _nothing,
+        "explore": explore or _unchanged,
+        "seed": spec.seed,
     }
     if name not in SCHEDULERS.names:
         own = {"metric": spec.objective.metric, "mode": _mode(goal), "time_attr": RESOURCE}
@@ -235,6 +282,32 @@ def median(metric: str, goal: str, epochs: int, grace: int = 1, least: int = 3) 
     )
 
 
+def pbt(
+    measure: Measure,
+    epochs: int,
+    explore: Explore,
+    seed: int,
+    interval: int | None = None,
+    quantile: float = 0.25,
+    resample: float = 0.25,
+) -> "TrialScheduler":
+    """Population based training: see `hpo.schedulers.population`. The trials of the budget are the population.
+
+    Args:
+        measure: metrics -> fitness, which is compared.
+        epochs: the full resource.
+        explore: makes a child's config.
+        seed: of the draws.
+        interval: epochs between two decisions about a member; a tenth of the full resource where None.
+        quantile: the share of the population that is replaced, and the share that lends its state.
+        resample: the chance that exploring draws a value anew.
+    """
+    from hpo.schedulers.population import Population
+
+    every = max(1, epochs // 10) if interval is None else interval
+    return Population(measure, epochs, explore, seed, every, quantile, resample)
+
+
 def none(metric: str, goal: str, epochs: int) -> "TrialScheduler":
     """Every trial is trained to the end."""
     from ray.tune.schedulers import FIFOScheduler
@@ -278,6 +351,11 @@ def _thawing(epochs: int, grace: int | None, eta: int | None) -> tuple[int, ...]
 
 def _nothing(numbers: Collection[int], new: bool) -> None:
     """The choice of a scheduler that is only built to be checked."""
+
+
+def _unchanged(config: Mapping[str, Any], rng: "np.random.Generator", resample: float) -> dict[str, Any]:
+    """The explored config of a scheduler that is only built to be checked."""
+    return dict(config)
 
 
 def _mode(goal: str) -> str:

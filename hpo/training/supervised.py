@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from functools import lru_cache, partial
@@ -59,8 +60,11 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     schedule = build_schedule(spec.optimizer, optimizer, len(batches), training.epochs)
 
     parameters = float(sum(parameter.numel() for parameter in model.parameters()))
-    parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "batches": batches}
-    first = 1 if context.resume is None else _restore(context.resume, parts)
+    parts = {"model": model, "optimizer": optimizer, "batches": batches}
+    first = 1
+    if context.resume is not None:
+        first = int(context.resume["epoch"]) + 1
+        _restore(context.resume, parts, schedule, steps=len(batches) * (first - 1))
     for epoch in range(first, training.epochs + 1):
         started = time.perf_counter()
         model.train()
@@ -147,14 +151,20 @@ def _state(epoch: int, parts: Mapping[str, Any]) -> TrainingState:
     return state
 
 
-def _restore(state: TrainingState, parts: Mapping[str, Any]) -> int:
-    """Takes a state up again; returns the epoch to go on with."""
+def _restore(
+    state: TrainingState, parts: Mapping[str, Any], schedule: torch.optim.lr_scheduler.LRScheduler, steps: int
+) -> None:
+    """Takes a state up again: what was learned is the state's, and how to go on is this config's own."""
+    with warnings.catch_warnings():  # torch wants every step of a schedule to follow one of its optimizer
+        warnings.simplefilter("ignore", UserWarning)
+        for _ in range(steps):
+            schedule.step()
+    own = parts["optimizer"].state_dict()["param_groups"]
     for name, part in parts.items():
-        part.load_state_dict(state[name])
+        part.load_state_dict({**state[name], "param_groups": own} if name == "optimizer" else state[name])
     torch.set_rng_state(state["random"].cpu())
     if "cuda_random" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda_random"].cpu())
-    return int(state["epoch"]) + 1
 
 
 @lru_cache(maxsize=1)  # the same for every trial of a study

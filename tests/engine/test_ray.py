@@ -155,6 +155,37 @@ def test_by_default_the_model_of_the_curves_decides_what_goes_on(document: dict[
     assert {trial.epoch for trial in others} & {2, 4} and State.RUNNING not in {trial.state for trial in others}
 
 
+def test_a_child_goes_on_with_its_parents_weights_and_its_own_config(document: dict[str, Any]) -> None:
+    document["training"] |= {"epochs": 4}
+    document["parameters"] = {"optimizer.lr": {"min": 1e-5, "max": 0.1, "log": True}}
+    document["scheduler"] = {"name": "pbt", "interval": 2}
+    document["budget"] = {"trials": 5}
+    witness = Witness()
+    study = search(document, train, trials=5, observers=[witness])
+    members, children = study.trials()[:5], study.trials()[5:]
+    replaced = [member for member in members if member.state is State.PRUNED]
+    assert children and len(replaced) == len(children)
+    for child, member in zip(children, replaced, strict=True):
+        parent = study.trial(child.lineage["parents"][0])  # type: ignore[index]
+        assert child.inherited == 2 and list(child.reports) == [3, 4] and child.state is State.COMPLETE
+        assert child.config != parent.config
+        assert child.reports[3]["nll"] < max(member.reports[2]["nll"] for member in replaced)
+        assert member.reason is not None and member.reason.startswith("replaced by a child of trial ")
+        stored = study.artifacts.read(child.number)
+        assert stored is not None and stored.epoch == child.best_epoch
+    assert study.spent().trials == 5 and ("started", 5) in witness.events
+    assert not list(study.artifacts.folder.glob("*/state.pt"))
+
+
+def test_an_objective_without_state_cannot_have_children(document: dict[str, Any]) -> None:
+    document["training"]["epochs"] = 4
+    document["scheduler"] = {"name": "pbt", "interval": 2}
+    study = search(document, curve, trials=5)
+    child = study.trials()[5]
+    assert child.state is State.FAILED and child.cause is not None
+    assert "a child goes on with its parent's state, but the objective's reports have no `state`" in child.cause
+
+
 def test_asha_stop_stops_without_pausing(document: dict[str, Any]) -> None:
     document["training"]["epochs"] = 9
     document["scheduler"] = {"name": "asha_stop", "grace": 3}

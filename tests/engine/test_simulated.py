@@ -90,6 +90,64 @@ def test_every_trial_ends_and_every_epoch_is_asked_for_once(scheduler: Any, samp
     assert 0.5 < result.busy <= 1
 
 
+@pytest.mark.parametrize("sampler", ["cmaes", "random", "qmc"])
+def test_samplers_that_know_no_constraints_search_with_them(sampler: str) -> None:
+    result = hpo.simulate(document(sampler=sampler, constraints=["accuracy <= 0.4"]), curve, trials=8)
+    assert len(result.study.trials()) == 8 and result.best is not None and not result.best.feasible
+
+
+@pytest.mark.parametrize("workers", [1, 3, 8, 20])
+def test_a_population_breeds_children_of_its_leaders(workers: int) -> None:
+    scheduler = {"name": "pbt", "interval": 2}
+    result = hpo.simulate(document(scheduler=scheduler), curve, trials=8, workers=workers)
+    records = result.study.trials()
+    members, children = records[:8], records[8:]
+    assert children and not any(member.inherited for member in members)
+    assert sum(record.state is State.COMPLETE for record in records) == 8  # every line is trained to the end
+    assert {record.state for record in records} <= {State.COMPLETE, State.PRUNED}
+    for record in records:
+        assert list(record.reports) == list(range(record.inherited + 1, record.epoch + 1))
+        assert record.epoch in (2, 4, 6, 8, EPOCHS)
+    for child in children:
+        assert child.lineage is not None
+        parent = records[child.lineage["parents"][0]]
+        assert child.inherited in parent.reports and child.inherited % 2 == 0
+        assert child.config.keys() == parent.config.keys() or child.config["kind"] != parent.config["kind"]
+    replaced = [record for record in records if record.state is State.PRUNED]
+    assert len(replaced) == len(children)
+    assert {record.reason for record in replaced} <= {f"replaced by a child of trial {n}" for n in range(len(records))}
+    assert result.study.spent().trials == 8
+
+
+def test_a_population_that_breeds_ends_nearer_to_the_best_than_one_that_does_not() -> None:
+    def mean(scheduler: Any) -> float:
+        found = [hpo.simulate(document(scheduler=scheduler), curve, trials=12, seed=seed) for seed in range(5)]
+        complete = [t for result in found for t in result.study.trials() if t.state is State.COMPLETE]
+        return float(np.mean([abs(trial.config["x"] - 0.3) for trial in complete]))
+
+    assert mean({"name": "pbt", "interval": 1}) < 0.5 * mean("none")
+
+
+def test_a_population_is_the_same_for_a_seed() -> None:
+    def run(seed: int) -> Any:
+        return trials(hpo.simulate(document(scheduler={"name": "pbt", "interval": 2}), curve, trials=8, seed=seed))
+
+    assert run(1) == run(1) != run(2)
+
+
+def test_members_that_fail_or_diverge_are_replaced_by_nobody() -> None:
+    def troubled(config: Config, epoch: int) -> tuple[dict[str, float], float]:
+        if config["x"] > 0.9 and epoch == 3:
+            raise RuntimeError("too far")
+        return {"loss": math.nan if config["x"] > 0.8 and epoch == 3 else config["x"] + 1 / epoch}, 1.0
+
+    result = hpo.simulate(document(scheduler={"name": "pbt", "interval": 2}), troubled, trials=16, seed=1)
+    records = result.study.trials()
+    lost = [r for r in records if r.state is State.FAILED or (r.reason or "").startswith("diverged")]
+    assert {record.state for record in lost} == {State.FAILED, State.PRUNED}
+    assert sum(record.state is State.COMPLETE for record in records) == 16 - len(lost)
+
+
 def test_gaussian_processes_propose_too() -> None:
     result = hpo.simulate(document(sampler="gp", scheduler="asha"), curve, trials=12)
     assert len(result.study.trials()) == 12

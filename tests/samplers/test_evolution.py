@@ -305,17 +305,6 @@ def test_feasible_trials_are_parents(strategy: str) -> None:
     assert all(n % 2 == 0 for n in parents)
 
 
-def test_the_reward_may_decide() -> None:
-    study = optuna.create_study(sampler=EvolutionSampler("mu_plus_lambda", fitness="reward", mu=4, tournament=20))
-    for number in range(12):
-        trial = study.ask({"x": FloatDistribution(0, 1)})
-        if number % 2:
-            trial.set_user_attr("reward", float(number))
-        study.tell(trial, 0.0)
-    study.ask()
-    assert study.trials[-1].user_attrs["lineage"]["parents"] == [11]
-
-
 def test_several_objectives_of_paused_trials() -> None:
     sampler = EvolutionSampler("nsga2", metrics=["accuracy", "latency"], mu=4)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
@@ -390,7 +379,6 @@ def test_parameters_are_shuffled_apart() -> None:
     [
         ({"strategy": "diferential"}, "unknown strategy 'diferential'. Did you mean 'differential'?"),
         ({"strategy": 3}, "unknown strategy '3'."),
-        ({"fitness": "rewards"}, "unknown fitness 'rewards'. Did you mean 'reward'?"),
         ({"strategy": "cma", "sigmaa": 1}, "strategy 'cma' has no setting 'sigmaa'. Did you mean 'sigma'?"),
         ({"mu": 0}, "'mu' must be at least 1, not 0"),
         ({"mu": 2.5}, "'mu' must be a whole number, not 2.5"),

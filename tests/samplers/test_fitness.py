@@ -172,17 +172,6 @@ class TestSeveralObjectives:
         assert Yardstick(self.directions).measure(trial) is None
 
 
-def test_a_reward_takes_the_place_of_the_objective() -> None:
-    by_reward = Yardstick((StudyDirection.MINIMIZE,), reward=True)
-    rewards = [0.1, 0.9, 0.5]
-    trials = [
-        measured({1: 0.5}, number, by_reward, user_attrs={"reward": reward}) for number, reward in enumerate(rewards)
-    ]
-    assert [trial.number for trial in fitness.ranked(trials, 3)] == [1, 2, 0]
-    assert by_reward.measure(recorded({1: 0.5})) is None
-    assert by_reward.measure(recorded({1: 0.5}, user_attrs={"reward": "much"})) is None
-
-
 def test_what_has_not_changed_is_measured_once() -> None:
     study = optuna.create_study()
     asked = [study.ask() for _ in range(3)]

@@ -1,6 +1,7 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import optuna
 import pytest
@@ -11,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo import spec
 from hpo.samplers import standard
+from hpo.samplers.evolution import EvolutionSampler
 from hpo.samplers.proposer import Proposer
 from hpo.space import Space
 
@@ -108,6 +110,17 @@ def test_a_config_that_the_study_has_is_replaced() -> None:
     configs = [ask(study, space) for _ in range(10)]
     assert configs[0] == {"x": 0, "kind": "plain"}
     assert unlike(configs) == 10
+
+
+def test_the_parents_of_a_config_that_was_replaced_had_no_part_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = space_of({"kind": {"values": ["a", "b"]}})
+    study = study_of(space, lambda seed: EvolutionSampler(seed=seed))
+    assert unlike([ask(study, space) for _ in range(2)]) == 2
+    write = Mock(wraps=study._storage.set_trial_user_attr)
+    monkeypatch.setattr(study._storage, "set_trial_user_attr", write)
+    ask(study, space)  # no attempt finds a new one
+    assert study.trials[2].user_attrs["lineage"] == {"operator": "replaced", "parents": []}
+    assert write.call_count == 2  # what the sampler wrote, and this
 
 
 def test_the_config_of_a_failed_trial_may_be_tried_again() -> None:

@@ -19,7 +19,7 @@ def problems(document: dict[str, Any], scheduler: Any, epochs: int = 3) -> list[
         ({"name": "ray.tune.schedulers:ASHAScheduler", "foo": 1}, "refuses {'foo': 1}"),
         (
             {"name": "ray.tune.schedulers:PopulationBasedTraining", "hyperparam_mutations": {"optimizer.lr": [0.1, 1]}},
-            "changes running trials, which a study cannot record yet",
+            "write `scheduler: pbt`",
         ),
         ("hyperbland", "unknown scheduler 'hyperbland'. Did you mean 'hyperband'?"),
         ({"name": "asha", "grade": 1}, "scheduler.grade: scheduler 'asha' has no such setting. Did you mean 'grace'?"),
@@ -28,11 +28,29 @@ def problems(document: dict[str, Any], scheduler: Any, epochs: int = 3) -> list[
         ({"name": "hyperband", "eta": 1}, "eta must be at least 2, got 1"),
         ({"name": "hyperband", "brackets": 3}, "brackets must be 1 to 2, the number of rungs, got 3"),
         ({"name": "hyperband", "brackets": 0}, "brackets must be 1 to 2, the number of rungs, got 0"),
+        ({"name": "pbt", "interval": 3}, "interval must be 1 to 2 epochs, below training.epochs, got 3"),
+        ({"name": "pbt", "quantile": 0.6}, "quantile must be above 0 and at most 0.5, got 0.6"),
+        ({"name": "pbt", "resample": -1}, "resample must be 0 to 1, got -1"),
         ({"name": "none", "grace": 1}, "scheduler.grace: scheduler 'none' has no such setting"),
     ],
 )
 def test_a_scheduler_is_tried_before_a_search(document: dict[str, Any], scheduler: Any, message: str) -> None:
     (problem,) = problems(document, scheduler)
+    assert message in problem
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budget": {"trials": 2}}, "budget.trials: 'pbt' trains a population of as many trials, at least 3"),
+        ({"budget": {"epochs": 99}}, "budget.trials: 'pbt' trains a population of as many trials, at least 3"),
+        ({"parameters": {"model.width": {"type": "int", "min": 8, "max": 32}}}, "none of these can be"),
+    ],
+)
+def test_a_population_needs_a_size_and_something_to_change(
+    document: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    (problem,) = problems({**document, **changes}, "pbt")
     assert message in problem
 
 

@@ -60,6 +60,21 @@ def test_what_goes_on_from_a_state_trains_as_if_uninterrupted(
     assert measured(rest) == whole[1:]
 
 
+@pytest.mark.parametrize("schedule", ["none", "cosine", "step", "one_cycle"])
+def test_a_state_is_taken_up_with_another_config(document: dict[str, Any], tmp_path: Path, schedule: str) -> None:
+    document["optimizer"] |= {"schedule": schedule, "name": "sgd", "lr": 0.05}
+    first = next(train({}, context(document)))
+    assert first.state is not None
+    torch.save(dict(first.state()), tmp_path / "state.pt")
+    before = first.snapshot().weights["network.1.weight"].copy()
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    resumed = replace(context(document), resume=state)
+    idle = next(train({"optimizer.lr": 1e-12, "optimizer.weight_decay": 0.0}, resumed))
+    assert np.allclose(idle.snapshot().weights["network.1.weight"], before, atol=1e-6)
+    (second, _) = train({"optimizer.momentum": 0.0, "training.batch_size": 16}, resumed)
+    assert second.epoch == 2 and not np.allclose(second.snapshot().weights["network.1.weight"], before, atol=1e-3)
+
+
 def test_the_config_wins_over_fixed_settings(document: dict[str, Any]) -> None:
     (report, *_) = train({"model.width": 9}, context(document))
     weights = report.snapshot().weights

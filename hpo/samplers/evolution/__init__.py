@@ -1,4 +1,4 @@
-"""Evolutionary samplers, one file a strategy; selection and CMA-ES by DEAP."""
+"""Evolutionary samplers, one file a kind of strategy; selection and CMA-ES by DEAP."""
 
 from hpo.samplers.evolution.sampler import STRATEGIES, EvolutionSampler
 

@@ -19,8 +19,7 @@ from hpo.samplers.evolution import streams
 from hpo.samplers.evolution.aging import Aging
 from hpo.samplers.evolution.cma import Cma
 from hpo.samplers.evolution.differential import Differential
-from hpo.samplers.evolution.mu_comma_lambda import MuCommaLambda
-from hpo.samplers.evolution.mu_plus_lambda import MuPlusLambda
+from hpo.samplers.evolution.mu_lambda import MuCommaLambda, MuPlusLambda
 from hpo.samplers.evolution.nsga2 import Nsga2
 from hpo.samplers.evolution.proposal import LatinHypercube, Lineage, Proposal
 from hpo.samplers.fitness import Measured, Yardstick, measure_all
@@ -43,7 +42,6 @@ class Strategy(Protocol):
 STRATEGIES: dict[str, Any] = {
     strategy.name: strategy for strategy in (MuPlusLambda, MuCommaLambda, Cma, Differential, Nsga2, Aging)
 }
-_FITNESS = ("objective", "reward")
 
 
 class EvolutionSampler(optuna.samplers.BaseSampler):
@@ -52,7 +50,6 @@ class EvolutionSampler(optuna.samplers.BaseSampler):
     Args:
         strategy: a name in `STRATEGIES`.
         seed: decides everything together with the study.
-        fitness: `objective`, or `reward` for the trials' attribute of this name (more is better).
         metrics: names of the objectives in the trials' reports; only for several objectives with unfinished trials.
         settings: of the strategy; its class says which.
 
@@ -66,16 +63,12 @@ class EvolutionSampler(optuna.samplers.BaseSampler):
         strategy: str = "mu_plus_lambda",
         seed: int = 0,
         *,
-        fitness: str = "objective",
         metrics: Sequence[str] | None = None,
         **settings: Any,
     ) -> None:
         checks.whole("seed", seed, 0)
-        if fitness not in _FITNESS:
-            raise ValueError(f"unknown fitness '{fitness}'.{did_you_mean(fitness, _FITNESS)}")
         self.strategy = build(strategy, settings)
         self.seed = seed
-        self._reward = fitness == "reward"
         self._metrics = None if metrics is None else tuple(metrics)
         self._proposals: dict[int, Proposal] = {}
 
@@ -115,7 +108,7 @@ class EvolutionSampler(optuna.samplers.BaseSampler):
         self._check_objectives(study)
         if trial.system_attrs.get("fixed_params"):
             return self._random(trial.number, "given")
-        yardstick = Yardstick(tuple(study.directions), self._metrics, self._reward)
+        yardstick = Yardstick(tuple(study.directions), self._metrics)
         measured = [other for other in measure_all(study, yardstick) if other.number != trial.number]
         begun = sum(
             other.number < trial.number and other.state not in (TrialState.FAIL, TrialState.WAITING)
