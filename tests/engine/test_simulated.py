@@ -137,9 +137,9 @@ def test_a_population_is_the_same_for_a_seed() -> None:
 
 def test_members_that_fail_or_diverge_are_replaced_by_nobody() -> None:
     def troubled(config: Config, epoch: int) -> tuple[dict[str, float], float]:
-        if config["x"] > 0.9 and epoch == 3:
-            raise RuntimeError("too far")
-        return {"loss": math.nan if config["x"] > 0.8 and epoch == 3 else config["x"] + 1 / epoch}, 1.0
+        if config["x"] < 0.15 and epoch == 3:
+            raise RuntimeError("too near")
+        return {"loss": math.nan if config["x"] < 0.3 and epoch == 3 else config["x"] + 1 / epoch}, 1.0
 
     result = hpo.simulate(document(scheduler={"name": "pbt", "interval": 2}), troubled, trials=16, seed=1)
     records = result.study.trials()
