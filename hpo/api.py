@@ -220,7 +220,7 @@ def _rewards(study: Study, predictions: "tuple[NDArray[np.int64], Source] | None
 
     if predictions is not None:
         return Contributions(study, *predictions)
-    return Contributions(study, study.facts.labels["validation"], partial(stored_predictions, study))
+    return Contributions(study, study.facts.targets["validation"], partial(stored_predictions, study))
 
 
 def _simulated_study(spec: SearchSpec, storage: str | Path | None) -> Study:
@@ -355,7 +355,7 @@ def predict(ensemble: str, input: str | Path | NDArray[np.uint8], *, storage: st
     folder = find_ensemble(ensemble, Path(storage))
     model = EnsembleModel(folder)
     names, images = read_inputs(input, model.input_shape)
-    return Predictions(names, model.classes, model.predict_proba(images))
+    return Predictions(names, model.outputs, model.predict_proba(images))
 
 
 def find_ensemble(name: str, storage: Path) -> Path:
@@ -386,9 +386,9 @@ def _open_or_create(spec: StudySpec, storage: Path, data_dir: Path, warm_start: 
     if spec.study in Study.names(storage):
         return _reopen(spec, storage, dataset)
     facts = DataFacts(
-        classes=dataset.classes,
-        labels={"validation": dataset.validation.labels, "test": dataset.test.labels},
-        example=dataset.validation.images[:1],
+        outputs=dataset.outputs,
+        targets={"validation": dataset.validation.targets, "test": dataset.test.targets},
+        example=dataset.validation.inputs[:1],
         fingerprint=dataset.fingerprint,
     )
     return Study.create(
@@ -440,7 +440,7 @@ def _last_problems(spec: StudySpec, data_dir: Path, download: bool) -> Iterable[
     yield from samplers.try_proposal(spec)
     if download or spec.data.name not in datasets.DOWNLOADED:
         dataset = datasets.load(spec.data, data_dir, spec.seed)
-        yield from models.try_build(spec, dataset.input_shape, len(dataset.classes))
+        yield from models.try_build(spec, dataset.input_shape, len(dataset.outputs))
 
 
 def _ensemble_name(study: Study, wanted: str | None) -> str:
@@ -460,7 +460,7 @@ def _ensemble_name(study: Study, wanted: str | None) -> str:
 
 def _scored(study: Study, name: str, pool: "Pool", choice: "Choice") -> EnsembleResult:
     """Scores what was chosen, beside the best single trial: here, and nowhere before, test rows are read."""
-    labels, combiner = study.facts.labels, choice.combiner
+    labels, combiner = study.facts.targets, choice.combiner
     places = list(combiner.members)
     test = pool.test_predictions([*places, pool.best])  # all calibrated alike, the best single trial too
     return EnsembleResult(
@@ -528,7 +528,7 @@ def _tracked(result: EnsembleResult, storage: Path) -> EnsembleResult:
         members=result.members,
         metrics=metrics,
         example=facts.example,
-        classes=len(facts.classes),
+        classes=len(facts.outputs),
         code=[path for path in [models.source(result.study.study_spec.model.name)] if path],
     )
     try:

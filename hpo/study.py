@@ -3,7 +3,7 @@
 <storage>/<study>/
     spec.yaml              what is searched; never changes
     journal.log            Optuna's journal: every config, report and outcome, durable before it is acted on
-    data.npz               labels of validation and test rows, class names, one example
+    data.npz               targets of validation and test rows, names of outputs, one example
     artifacts/00012/epoch-0005/   what trial 12 left at its best epoch
     ensembles/<name>/      ensembles built from it
 """
@@ -32,6 +32,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo import fitness, tasks
 from hpo import spec as specs
 from hpo.artifacts import Artifacts, Split
+from hpo.datasets.dataset import Inputs, input_shape
 from hpo.errors import StudyError
 from hpo.fitness import Fitness
 from hpo.registry import did_you_mean
@@ -216,20 +217,21 @@ class Observer(Protocol):
 class DataFacts:
     """What a study keeps of its data, so that ensembles need neither the data set nor a network.
 
-    Labels are int64 `(n,)`, `example` is one image `(1, h, w, c)` uint8.
+    `targets` are as `hpo.datasets.dataset.Targets` has them, `example` is one input: an image `(1, h, w, c)` uint8 or a
+    row of a table `(1, features)` float32.
     """
 
-    classes: tuple[str, ...]
-    labels: Mapping[Split, NDArray[np.int64]] = field(repr=False)
-    example: NDArray[np.uint8] = field(repr=False)
+    outputs: tuple[str, ...]
+    """The name of each class by its number, of each label, or of each regression target."""
+    targets: Mapping[Split, NDArray[Any]] = field(repr=False)
+    example: Inputs = field(repr=False)
     fingerprint: str
     """Of all rows: a study that goes on must find the data that it began with."""
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Of one image as a model sees it: (channels, height, width)."""
-        height, width, channels = self.example.shape[1:]
-        return channels, height, width
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one example as a model sees it: (channels, height, width) or (features,)."""
+        return input_shape(self.example)
 
 
 class OptunaStudy(optuna.Study):
@@ -401,12 +403,12 @@ class Study:
         if not (self.folder / "data.npz").exists():
             raise StudyError(f"study '{self.name}' was simulated: it has no data")
         with np.load(self.folder / "data.npz", allow_pickle=False) as archive:
-            labels: dict[Split, NDArray[np.int64]] = {
-                "validation": archive["validation_labels"],
-                "test": archive["test_labels"],
+            targets: dict[Split, NDArray[Any]] = {
+                "validation": archive["validation_targets"],
+                "test": archive["test_targets"],
             }
-            classes = tuple(str(name) for name in archive["classes"])
-            return DataFacts(classes, labels, archive["example"], str(archive["fingerprint"]))
+            outputs = tuple(str(name) for name in archive["outputs"])
+            return DataFacts(outputs, targets, archive["example"], str(archive["fingerprint"]))
 
     # ---- what happened -------------------------------------------------------------------------------------------
 
@@ -592,10 +594,10 @@ def _state(trial: FrozenTrial) -> State:
 def _write_facts(path: Path, facts: DataFacts) -> None:
     np.savez(
         path,
-        classes=np.array(facts.classes),
+        outputs=np.array(facts.outputs),
         example=facts.example,
-        validation_labels=facts.labels["validation"],
-        test_labels=facts.labels["test"],
+        validation_targets=facts.targets["validation"],
+        test_targets=facts.targets["test"],
         fingerprint=facts.fingerprint,
     )
 

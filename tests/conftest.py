@@ -98,8 +98,8 @@ def facts(rows: int = 60) -> DataFacts:
     """Facts of the squares."""
     images, labels = squares(rows, seed=1)
     return DataFacts(
-        classes=("a", "b", "c"),
-        labels={"validation": labels, "test": labels[::-1].copy()},
+        outputs=("a", "b", "c"),
+        targets={"validation": labels, "test": labels[::-1].copy()},
         example=images[:1, :, :, None],
         fingerprint="of the squares",
     )
@@ -110,9 +110,9 @@ def finish(study: Study, skill: float, epochs: int) -> int:
     trial = study.ask()
     generator = np.random.default_rng(trial.number)
     predictions = {
-        split: probabilities(study.facts.labels[split], skill, generator) for split in ("validation", "test")
+        split: probabilities(study.facts.targets[split], skill, generator) for split in ("validation", "test")
     }
-    accuracy = float((predictions["validation"].argmax(axis=1) == study.facts.labels["validation"]).mean())
+    accuracy = float((predictions["validation"].argmax(axis=1) == study.facts.targets["validation"]).mean())
     for epoch in range(1, epochs + 1):
         value = accuracy * epoch / epochs
         study.report(trial.number, epoch, {"accuracy": value, "nll": 1.0 - value})

@@ -42,7 +42,7 @@ def test_the_test_split_is_scored_beside_the_best_single_trial(study: Study, tmp
     best = study.leaderboard()[0]
     stored = study.artifacts.read(best.number)
     assert stored is not None and result.best_single == best.number
-    expected = (stored.predictions("test").argmax(axis=1) == study.facts.labels["test"]).mean()
+    expected = (stored.predictions("test").argmax(axis=1) == study.facts.targets["test"]).mean()
     assert result.best_single_test["accuracy"] == pytest.approx(expected)
     # labels of test and validation differ in order: a score read off the wrong split would be at chance
     assert result.test["accuracy"] > 0.7

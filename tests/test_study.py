@@ -17,7 +17,7 @@ def test_a_study_is_read_back_from_disk(study: Study, tmp_path: Path) -> None:
     opened = Study.open(tmp_path / "studies", "squares")
     assert opened.spec == study.spec
     assert [trial.to_json() for trial in opened.trials()] == [trial.to_json() for trial in study.trials()]
-    assert opened.facts.classes == ("a", "b", "c")
+    assert opened.facts.outputs == ("a", "b", "c")
     assert opened.facts.input_shape == (1, 8, 8)
     assert opened.id == study.id
 

@@ -161,7 +161,7 @@ def test_simulated_studies_compare_configs(tmp_path: Path) -> None:
 
 def other_data() -> DataFacts:
     known = facts()
-    return DataFacts(known.classes, known.labels, known.example, "of circles")
+    return DataFacts(known.outputs, known.targets, known.example, "of circles")
 
 
 def test_other_data_say_nothing(document: dict[str, Any], earlier: Study) -> None:

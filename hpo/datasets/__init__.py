@@ -70,4 +70,4 @@ def load(settings: DataSettings, data_dir: Path, seed: int) -> Dataset:
         raise DataError(f"data set '{settings.name}' must return a hpo.datasets.Source, got {type(source).__name__}")
     source.check()
     train, validation = split_validation(source.train, settings.validation, seed)
-    return Dataset(train=train, validation=validation, test=source.test, classes=source.classes)
+    return Dataset(train=train, validation=validation, test=source.test, outputs=source.outputs)

@@ -1,29 +1,34 @@
-"""Examples in memory: uint8 images with integer labels."""
+"""Examples in memory: images or rows of a table, with what is to be predicted of them."""
 
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import DataError
 
+Inputs = NDArray[np.uint8] | NDArray[np.float32]
+"""Images `(n, h, w, c)` uint8, or rows of a table `(n, features)` float32, in which NaN is a missing value."""
+Targets = NDArray[Any]
+"""Of classes int64 `(n,)`; of independent labels uint8 `(n, labels)`, 0 or 1; of regression float32 `(n, targets)`."""
+
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Images `(n, h, w, c)` uint8 and their labels `(n,)` int64."""
+    """Inputs and their targets."""
 
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    inputs: Inputs
+    targets: Targets
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def take(self, rows: NDArray[np.intp]) -> Self:
         """The examples of these rows, in this order."""
-        return type(self)(self.images[rows], self.labels[rows])
+        return type(self)(self.inputs[rows], self.targets[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,36 +37,58 @@ class Source:
 
     train: Examples
     test: Examples
-    classes: tuple[str, ...]
-    """The name of each label, by its number."""
+    outputs: tuple[str, ...]
+    """What a model's outputs are of: the name of each class by its number, of each label, or of each target."""
     name: str
     """For messages: the data set's name or path."""
+
+    @property
+    def task(self) -> str:
+        """The task that the targets are of."""
+        targets = self.train.targets
+        if targets.dtype == np.int64 and targets.ndim == 1:
+            return "classification"
+        return "multilabel" if targets.dtype == np.uint8 else "regression"
 
     def check(self) -> None:
         """Holds the examples to the rules that training relies on.
 
         Raises:
-            DataError: a split is empty, sizes differ, or a label is out of range.
+            DataError: a split is empty, sizes differ, or a target is out of range.
         """
         for split, examples in (("train", self.train), ("test", self.test)):
             where = f"{self.name}: {split}"
             if len(examples) == 0:
                 raise DataError(f"{where}: there are no examples")
-            if examples.images.size == 0:
-                raise DataError(f"{where}: images are empty, of shape {examples.images.shape}")
-            if len(examples.images) != len(examples.labels):
-                raise DataError(f"{where}: {len(examples.images)} images but {len(examples.labels)} labels")
-            wrong = examples.labels[(examples.labels < 0) | (examples.labels >= len(self.classes))]
+            if examples.inputs.size == 0:
+                raise DataError(f"{where}: inputs are empty, of shape {examples.inputs.shape}")
+            if len(examples.inputs) != len(examples.targets):
+                raise DataError(f"{where}: {len(examples.inputs)} inputs but {len(examples.targets)} targets")
+            self._check_targets(where, examples.targets)
+        if self.train.inputs.shape[1:] != self.test.inputs.shape[1:]:
+            raise DataError(
+                f"{self.name}: train inputs are {self.train.inputs.shape[1:]},"
+                f" test inputs {self.test.inputs.shape[1:]}; they must have one shape"
+            )
+        if self.train.inputs.dtype != self.test.inputs.dtype or self.train.targets.dtype != self.test.targets.dtype:
+            raise DataError(f"{self.name}: train and test must have the same types")
+
+    def _check_targets(self, where: str, targets: Targets) -> None:
+        if self.task == "classification":
+            wrong = targets[(targets < 0) | (targets >= len(self.outputs))]
             if len(wrong):
                 raise DataError(
-                    f"{where}: labels out of range: must be 0 to {len(self.classes) - 1}, got {int(wrong[0])}"
-                    f" ({len(wrong)} of {len(examples)} rows); data.classes sets the number of classes"
+                    f"{where}: labels out of range: must be 0 to {len(self.outputs) - 1}, got {int(wrong[0])}"
+                    f" ({len(wrong)} of {len(targets)} rows); data.classes sets the number of classes"
                 )
-        if self.train.images.shape[1:] != self.test.images.shape[1:]:
-            raise DataError(
-                f"{self.name}: train images are {self.train.images.shape[1:]},"
-                f" test images {self.test.images.shape[1:]}; they must have one shape"
-            )
+            return
+        if targets.shape[1:] != (len(self.outputs),):
+            raise DataError(f"{where}: targets must be (n, {len(self.outputs)}), got {targets.shape}")
+        if self.task == "multilabel" and targets.max() > 1:
+            raise DataError(f"{where}: targets of several labels must be 0 or 1, got {int(targets.max())}")
+        if not np.isfinite(targets).all():
+            rows = int((~np.isfinite(targets)).any(axis=1).sum())
+            raise DataError(f"{where}: {rows} rows have a target that is not a finite number; leave these rows out")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,20 +98,27 @@ class Dataset:
     train: Examples
     validation: Examples
     test: Examples
-    classes: tuple[str, ...]
+    outputs: tuple[str, ...]
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all rows and labels in their splits."""
+        """A hash of all rows and targets in their splits."""
         digest = hashlib.blake2b(digest_size=16)
         for examples in (self.train, self.validation, self.test):
-            digest.update(repr(examples.images.shape).encode())
-            digest.update(np.ascontiguousarray(examples.images).data)
-            digest.update(np.ascontiguousarray(examples.labels).data)
+            digest.update(repr(examples.inputs.shape).encode())
+            digest.update(np.ascontiguousarray(examples.inputs).data)
+            digest.update(np.ascontiguousarray(examples.targets).data)
         return digest.hexdigest()
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Of one image as a model sees it: (channels, height, width)."""
-        height, width, channels = self.train.images.shape[1:]
-        return channels, height, width
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one example as a model sees it: (channels, height, width) or (features,)."""
+        return input_shape(self.train.inputs)
+
+
+def input_shape(inputs: Inputs) -> tuple[int, ...]:
+    """Of one example as a model sees it: (channels, height, width) of images, (features,) of a table."""
+    if inputs.ndim == 2:
+        return (inputs.shape[1],)
+    height, width, channels = inputs.shape[1:]
+    return channels, height, width

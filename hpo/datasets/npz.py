@@ -29,7 +29,7 @@ def npz(settings: DataSettings, data_dir: Path) -> Source:
         raise DataError(f"{path}: lacks {', '.join(missing)}; it holds {held}")
     train = Examples(_images(arrays, "x_train", path), _labels(arrays, "y_train", path))
     test = Examples(_images(arrays, "x_test", path), _labels(arrays, "y_test", path))
-    return Source(train, test, _classes(arrays, train.labels, settings.classes, path), str(path))
+    return Source(train, test, _classes(arrays, train.targets, settings.classes, path), str(path))
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -21,7 +21,7 @@ def split_validation(examples: Examples, fraction: float, seed: int) -> tuple[Ex
 
     try:
         train, validation = train_test_split(
-            np.arange(len(examples)), test_size=fraction, stratify=examples.labels, random_state=seed
+            np.arange(len(examples)), test_size=fraction, stratify=examples.targets, random_state=seed
         )
     except ValueError as error:
         raise DataError(

@@ -62,7 +62,7 @@ class EnsembleModel:
             document = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(f"{folder}: holds no ensemble: {error}") from error
-        self.classes: tuple[str, ...] = tuple(document["classes"])
+        self.outputs: tuple[str, ...] = tuple(document["outputs"])
         channels, height, width = document["input_shape"]
         self.input_shape: tuple[int, int, int] = (channels, height, width)
         self._device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -93,7 +93,7 @@ class EnsembleModel:
         return self.predict_proba(np.asarray(model_input))
 
     def _network(self, folder: Path, member: Member) -> torch.nn.Module:
-        network = models.build(member.model, self.input_shape, len(self.classes))
+        network = models.build(member.model, self.input_shape, len(self.outputs))
         try:
             network.load_state_dict(load_file(folder / member.checkpoint))
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -143,7 +143,7 @@ def write(
     document = {
         "study": spec.study,
         "task": spec.task,
-        "classes": list(facts.classes),
+        "outputs": list(facts.outputs),
         "input_shape": list(facts.input_shape),
         "members": entries,
         "combiner": combiner.to_json(),

@@ -54,7 +54,7 @@ class Pool:
                 f"study '{study.name}' has {len(trials)} trials with stored predictions;"
                 f" an ensemble needs two.{reasons} Run `hpo search` for more trials"
             )
-        labels = study.facts.labels["validation"]
+        labels = study.facts.targets["validation"]
         temperatures = tuple(fit_temperature(array, labels) for array in arrays)
         calibrated = np.stack([temper(*pair) for pair in zip(arrays, temperatures, strict=True)])
         return cls(study, tuple(trials), calibrated, labels, temperatures, tuple(skipped))
@@ -98,7 +98,7 @@ def _read(study: Study, trial: TrialRecord, split: Split) -> NDArray[np.float32]
         array = stored.predictions(split)
     except (OSError, ValueError, EOFError) as error:
         return f"trial {trial.number}: its {split} predictions cannot be read: {error}"
-    expected = (len(study.facts.labels[split]), len(study.facts.classes))
+    expected = (len(study.facts.targets[split]), len(study.facts.outputs))
     if array.shape != expected:
         return f"trial {trial.number}: its {split} predictions are {array.shape}, the study's are {expected}"
     if not np.isfinite(array).all():

@@ -1,8 +1,9 @@
 """The model families, found by name; a user's own by `module:function`.
 
-A model is a function `(input_shape, outputs, *, settings...) -> nn.Module`: `input_shape` is (channels, height, width),
-the module maps standardized float images `(n, c, h, w)` to `(n, outputs)`. Its keyword arguments are the settings that
-the `model` section may hold and that parameters may vary; it raises ValueError where a value breaks a rule.
+A model is a function `(input_shape, outputs, *, settings...) -> nn.Module`: `input_shape` is (channels, height, width)
+of images or (features,) of a table, the module maps standardized floats `(n, *input_shape)` to `(n, outputs)`. Its
+keyword arguments are the settings that the `model` section may hold and that parameters may vary; it raises ValueError
+where a value breaks a rule.
 """
 
 import inspect
@@ -30,7 +31,8 @@ MODELS = Registry(
     },
 )
 
-InputShape = tuple[int, int, int]
+InputShape = tuple[int, ...]
+"""(channels, height, width) of images, (features,) of a table."""
 _POSITIONAL = 2
 """`input_shape` and `outputs` come first, whatever a user calls them."""
 
@@ -64,8 +66,8 @@ def build(model: Named, input_shape: InputShape, outputs: int) -> "Standardized"
 
     Args:
         model: name and settings.
-        input_shape: (channels, height, width).
-        outputs: how many numbers a row of the output has; the number of classes.
+        input_shape: (channels, height, width) or (features,).
+        outputs: how many numbers a row of the output has: of classes, labels or regression targets.
 
     Raises:
         ValueError: a setting breaks a rule of the model.

@@ -43,7 +43,7 @@ class EnsembleRecord:
     loader: str
     members: Sequence[Mapping[str, Any]]
     metrics: Mapping[str, float]
-    example: NDArray[np.uint8]
+    example: NDArray[np.uint8] | NDArray[np.float32]
     classes: int
     code: Sequence[Path] = ()
     """The user's own modules that the model needs."""

@@ -51,7 +51,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     device = choose_device(training.device)
     precision = autocast(device, training.precision)
 
-    model = models.build(spec.model, dataset.input_shape, len(dataset.classes))
+    model = models.build(spec.model, dataset.input_shape, len(dataset.outputs))
     model.standardize.fit(*_moments(dataset))
     models.place(model, device)
 
@@ -83,7 +83,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
         trained = time.perf_counter()
 
         validation = _predict(model, dataset.validation, device, precision)
-        labels = torch.from_numpy(dataset.validation.labels).to(device)
+        labels = torch.from_numpy(dataset.validation.targets).to(device)
         finite = math.isfinite(train_loss) and bool(validation.isfinite().all())
         measured = classification.measure(validation, labels) if finite else dict.fromkeys(GOALS[spec.task], math.nan)
         timings = {"train_seconds": trained - started, "epoch_seconds": time.perf_counter() - started}
@@ -106,7 +106,7 @@ class Batches:
         self, dataset: Dataset, settings: DataSettings, batch_size: int, device: torch.device, mean: Tensor, seed: int
     ) -> None:
         self._images, self._labels = _resident(dataset, device)
-        self._classes = len(dataset.classes)
+        self._classes = len(dataset.outputs)
         self._settings = settings
         self._batch_size = min(batch_size, len(dataset.train))
         self._device = device
@@ -169,13 +169,13 @@ def _restore(
 
 @lru_cache(maxsize=1)  # the same for every trial of a study
 def _moments(dataset: Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return moments(dataset.train.images)
+    return moments(dataset.train.inputs)  # type: ignore[arg-type]  # tables are to come
 
 
 @lru_cache(maxsize=1)  # a warm worker keeps its study's images on the device
 def _resident(dataset: Dataset, device: torch.device) -> tuple[Tensor, Tensor]:
     """The training images `(n, h, w, c)` uint8 and labels, on the device if they fit there."""
-    images, labels = torch.from_numpy(dataset.train.images), torch.from_numpy(dataset.train.labels)
+    images, labels = torch.from_numpy(dataset.train.inputs), torch.from_numpy(dataset.train.targets)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         if images.nbytes > free * _SHARE_OF_FREE_MEMORY:
@@ -185,7 +185,7 @@ def _resident(dataset: Dataset, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def _predict(model: nn.Module, examples: Examples, device: torch.device, precision: torch.autocast | None) -> Tensor:
     model.eval()
-    images = torch.from_numpy(examples.images).permute(0, 3, 1, 2)
+    images = torch.from_numpy(examples.inputs).permute(0, 3, 1, 2)
     return classification.predict(model, images, batch_size=_PREDICTION_BATCH, autocast=precision)
 
 
@@ -194,7 +194,7 @@ def _latency(
 ) -> float:
     """Milliseconds to predict one image: the least of some tries, since everything else only adds to it."""
     one = dataclasses.replace(
-        dataset.validation, images=dataset.validation.images[:1], labels=dataset.validation.labels[:1]
+        dataset.validation, inputs=dataset.validation.inputs[:1], targets=dataset.validation.targets[:1]
     )
     least = math.inf
     for _ in range(tries):

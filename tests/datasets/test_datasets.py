@@ -20,18 +20,18 @@ def test_the_split_is_the_seeds_and_keeps_class_shares() -> None:
         datasets.load.__wrapped__(DataSettings(name="digits", validation=0.2), Path("d"), 0),
         digits(1),
     )
-    np.testing.assert_array_equal(first.validation.images, again.validation.images)
-    assert not np.array_equal(first.validation.labels, other.validation.labels)
-    np.testing.assert_array_equal(first.test.images, other.test.images)
-    shares = np.bincount(first.validation.labels) / len(first.validation)
-    np.testing.assert_allclose(shares, np.bincount(first.train.labels) / len(first.train), atol=0.01)
+    np.testing.assert_array_equal(first.validation.inputs, again.validation.inputs)
+    assert not np.array_equal(first.validation.targets, other.validation.targets)
+    np.testing.assert_array_equal(first.test.inputs, other.test.inputs)
+    shares = np.bincount(first.validation.targets) / len(first.validation)
+    np.testing.assert_allclose(shares, np.bincount(first.train.targets) / len(first.train), atol=0.01)
     assert len(first.train) + len(first.validation) + len(first.test) == 1797
 
 
 def test_rows_are_split_and_not_shared() -> None:
     dataset = digits(0)
-    seen = {image.tobytes() for image in dataset.train.images}
-    assert sum(image.tobytes() in seen for image in dataset.validation.images) < 3  # digits has a few true twins
+    seen = {image.tobytes() for image in dataset.train.inputs}
+    assert sum(image.tobytes() in seen for image in dataset.validation.inputs) < 3  # digits has a few true twins
 
 
 def test_too_few_rows_for_a_split_are_named(tmp_path: Path) -> None:
@@ -73,9 +73,9 @@ def load_folder(path: Path) -> datasets.Dataset:
 
 def test_an_image_folder_is_read(folder: Path) -> None:
     dataset = load_folder(folder)
-    assert dataset.classes == ("cat", "dog")
+    assert dataset.outputs == ("cat", "dog")
     assert dataset.input_shape == (3, 8, 8)
-    assert list(dataset.test.labels) == [0, 0, 1, 1]
+    assert list(dataset.test.targets) == [0, 0, 1, 1]
 
 
 def test_a_broken_image_is_named(folder: Path) -> None:

@@ -40,7 +40,7 @@ def test_grey_and_colour_images_are_read(tmp_path: Path) -> None:
 
 def test_classes_have_their_names(tmp_path: Path) -> None:
     made = {**arrays(), "class_names": np.array(["cat", "dog", "eel"])}
-    assert load(save(tmp_path, made)).classes == ("cat", "dog", "eel")
+    assert load(save(tmp_path, made)).outputs == ("cat", "dog", "eel")
 
 
 def broken(change: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def broken(change: dict[str, Any]) -> dict[str, Any]:
         ({"x_train": np.zeros((60, 64), np.uint8)}, r"x_train must be \(n, h, w\)"),
         ({"y_train": np.zeros(60)}, "y_train must be integers"),
         ({"y_train": np.zeros(60, int)}, "one class only"),
-        ({"y_train": np.arange(59) % 3}, "60 images but 59 labels"),
+        ({"y_train": np.arange(59) % 3}, "60 inputs but 59 targets"),
         ({"y_test": np.full(30, 3)}, r"test: labels out of range: must be 0 to 2, got 3 \(30 of 30 rows\)"),
         ({"y_train": np.arange(60) % 3 - 1}, "train: labels out of range"),
         ({"x_test": np.zeros((30, 9, 8), np.uint8)}, "they must have one shape"),
@@ -65,7 +65,7 @@ def broken(change: dict[str, Any]) -> dict[str, Any]:
             {"y_train": np.append(np.arange(59) % 3, 10**9)},
             "labels up to 1000000000 in 60 rows, which",
         ),
-        ({"x_train": np.zeros((60, 0, 8), np.uint8)}, "images are empty"),
+        ({"x_train": np.zeros((60, 0, 8), np.uint8)}, "inputs are empty"),
         ({"class_names": np.array(["cat", "cat", "dog"])}, "class_names has a name twice"),
         ({"class_names": np.array(["cat", "dog"])}, "must be 0 to 1, got 2"),
     ],
@@ -76,7 +76,7 @@ def test_broken_arrays_are_named(tmp_path: Path, change: dict[str, Any], message
 
 
 def test_the_number_of_classes_may_be_given(tmp_path: Path) -> None:
-    assert len(load(save(tmp_path, arrays()), classes=4).classes) == 4
+    assert len(load(save(tmp_path, arrays()), classes=4).outputs) == 4
     with pytest.raises(DataError, match="must be 0 to 1, got 2"):
         load(save(tmp_path, arrays()), classes=2)
 

@@ -85,12 +85,12 @@ def test_a_snapshot_holds_weights_preprocessing_and_both_predictions(document: d
     made = context(document)
     report = next(train({}, made))
     snapshot = report.snapshot()
-    assert snapshot.weights["standardize.mean"].ravel() == pytest.approx(made.dataset.train.images.mean(), rel=1e-6)
+    assert snapshot.weights["standardize.mean"].ravel() == pytest.approx(made.dataset.train.inputs.mean(), rel=1e-6)
     for split, rows in (("validation", 60), ("test", 60)):
         probabilities = snapshot.predictions[split]  # type: ignore[index]
         assert probabilities.shape == (rows, 3)
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
-    right = snapshot.predictions["validation"].argmax(axis=1) == made.dataset.validation.labels
+    right = snapshot.predictions["validation"].argmax(axis=1) == made.dataset.validation.targets
     assert report.metrics["accuracy"] == pytest.approx(right.mean())
 
 

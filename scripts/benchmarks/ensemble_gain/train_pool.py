@@ -187,8 +187,8 @@ def pack(spec: StudySpec, dataset: datasets.Dataset, folder: Path) -> None:
             "configs": np.array(json.dumps(configs)),
             "seeds": np.array([int(file.stem) for file in files]),
             "epochs": np.array(epochs),
-            "validation_labels": dataset.validation.labels,
-            "test_labels": dataset.test.labels,
+            "validation_labels": dataset.validation.targets,
+            "test_labels": dataset.test.targets,
             **packed,
         },
     )
