@@ -440,6 +440,7 @@ def _last_problems(spec: StudySpec, data_dir: Path, download: bool) -> Iterable[
     yield from samplers.try_proposal(spec)
     if download or spec.data.name not in datasets.DOWNLOADED:
         dataset = datasets.load(spec.data, data_dir, spec.seed)
+        yield from datasets.check_fit(spec, dataset)
         yield from models.try_build(spec, dataset.input_shape, len(dataset.outputs))
 
 
@@ -460,7 +461,7 @@ def _ensemble_name(study: Study, wanted: str | None) -> str:
 
 def _scored(study: Study, name: str, pool: "Pool", choice: "Choice") -> EnsembleResult:
     """Scores what was chosen, beside the best single trial: here, and nowhere before, test rows are read."""
-    labels, combiner = study.facts.targets, choice.combiner
+    labels, combiner, task = study.facts.targets, choice.combiner, study.study_spec.task
     places = list(combiner.members)
     test = pool.test_predictions([*places, pool.best])  # all calibrated alike, the best single trial too
     return EnsembleResult(
@@ -472,10 +473,10 @@ def _scored(study: Study, name: str, pool: "Pool", choice: "Choice") -> Ensemble
             {"trial": pool.trials[place].number, "weight": weight}
             for place, weight in zip(places, combiner.weights, strict=True)
         ],
-        validation=_measure(combiner.combine(pool.validation[places]), labels["validation"]),
-        test=_measure(combiner.combine(test[:-1]), labels["test"]),
+        validation=_measure(task, combiner.combine(pool.validation[places]), labels["validation"]),
+        test=_measure(task, combiner.combine(test[:-1]), labels["test"]),
         best_single=pool.trials[pool.best].number,
-        best_single_test=_measure(test[-1], labels["test"]),
+        best_single_test=_measure(task, test[-1], labels["test"]),
         compared=dict(choice.costs),
         skipped=pool.skipped,
     )
@@ -502,12 +503,12 @@ def _write_ensemble(result: EnsembleResult, pool: "Pool", combiner: "Combiner") 
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _measure(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+def _measure(task: str, probabilities: NDArray[np.float32], labels: NDArray[Any]) -> dict[str, float]:
     import torch
 
-    from hpo.tasks import classification
+    from hpo.tasks.kinds import kind
 
-    return classification.measure(torch.from_numpy(probabilities), torch.from_numpy(labels))
+    return kind(task).measure(torch.from_numpy(probabilities), torch.from_numpy(labels))
 
 
 def _tracked(result: EnsembleResult, storage: Path) -> EnsembleResult:

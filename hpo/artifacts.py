@@ -2,7 +2,7 @@
 
     <folder>/00012/epoch-0005/
         checkpoint.safetensors    weights alone, float32
-        validation.npy, test.npy  float16 probabilities (rows, classes)
+        validation.npy, test.npy  predictions (rows, outputs): float16 probabilities, or float32 values
 
     <folder>/00012/state.pt       what a paused trial goes on from, until it has ended
 
@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-Split = Literal["validation", "test"]
+Split = Literal["validation", "test", "held_out"]
+"""Rows that a trial predicts; held out are training rows that a retrained member was not trained on."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Stored:
         return self.folder / "checkpoint.safetensors"
 
     def predictions(self, split: Split) -> NDArray[np.float32]:
-        """Probabilities `(rows, classes)`.
+        """Predictions `(rows, outputs)`.
 
         Raises:
             OSError, ValueError: the file is missing or corrupt.
@@ -64,15 +65,15 @@ class Artifacts:
             number: of the trial.
             epoch: at which it stands.
             weights: name -> array.
-            predictions: split -> probabilities `(rows, classes)`.
+            predictions: split -> predictions `(rows, outputs)`, in the type to store.
         """
         trial = self.folder / f"{number:05d}"
         final, draft = trial / f"epoch-{epoch:04d}", trial / f".epoch-{epoch:04d}"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         save_file(dict(weights), draft / "checkpoint.safetensors")
-        for split, probabilities in predictions.items():
-            np.save(draft / f"{split}.npy", probabilities.astype(np.float16))
+        for split, rows in predictions.items():
+            np.save(draft / f"{split}.npy", rows)
         before = list(trial.glob("epoch-*"))
         draft.rename(final)
         for folder in before:

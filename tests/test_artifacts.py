@@ -20,7 +20,7 @@ def test_only_the_best_epoch_stays(tmp_path: Path) -> None:
     assert stored is not None and stored.epoch == 12
     assert [path.name for path in (tmp_path / "00007").iterdir()] == ["epoch-0012"]
     assert stored.predictions("test").dtype == np.float32
-    assert np.load(stored.folder / "test.npy").dtype == np.float16
+    assert np.load(stored.folder / "test.npy").dtype == np.float32
     assert stored.checkpoint.exists()
 
 

@@ -16,6 +16,9 @@ DATASETS = Registry(
     "data set",
     {
         "digits": "hpo.datasets.digits:digits",
+        "breast_cancer": "hpo.datasets.tables:breast_cancer",
+        "wine": "hpo.datasets.tables:wine",
+        "diabetes": "hpo.datasets.tables:diabetes",
         "cifar10": "hpo.datasets.downloads:cifar10",
         "mnist": "hpo.datasets.downloads:mnist",
         "fashion_mnist": "hpo.datasets.downloads:fashion_mnist",
@@ -41,6 +44,21 @@ def check(spec: StudySpec) -> Iterable[Problem]:
             yield Problem(("data", "path"), f"is required for data set '{spec.data.name}'")
         elif not _exists(spec.data.path):
             yield Problem(("data", "path"), f"no such file or folder: {spec.data.path:.200}")
+
+
+def check_fit(spec: StudySpec, dataset: Dataset) -> Iterable[Problem]:
+    """Problems between the spec and the data that it names, once they are read."""
+    if dataset.task != spec.task:
+        found = {"classification": "classes", "multilabel": "0 and 1 of several labels", "regression": "numbers"}
+        yield Problem(
+            ("task",),
+            f"is {spec.task}, but the targets of data set '{spec.data.name}' are {found[dataset.task]};"
+            f" write `task: {dataset.task}`, or store other targets",
+        )
+    if len(dataset.input_shape) == 1:
+        wanted = [name for name in spec.data.augment if name != "mixup"]
+        if wanted:
+            yield Problem(("data", "augment"), f"'{wanted[0]}' is for images, and these data are a table; leave it out")
 
 
 def _exists(path: str) -> bool:

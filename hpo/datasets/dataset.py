@@ -22,13 +22,16 @@ class Examples:
 
     inputs: Inputs
     targets: Targets
+    weights: NDArray[np.float32] | None = None
+    """Of the rows in the training loss `(n,)`, 1 on average; all alike where None."""
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def take(self, rows: NDArray[np.intp]) -> Self:
         """The examples of these rows, in this order."""
-        return type(self)(self.inputs[rows], self.targets[rows])
+        weights = None if self.weights is None else self.weights[rows]
+        return type(self)(self.inputs[rows], self.targets[rows], weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +48,7 @@ class Source:
     @property
     def task(self) -> str:
         """The task that the targets are of."""
-        targets = self.train.targets
-        if targets.dtype == np.int64 and targets.ndim == 1:
-            return "classification"
-        return "multilabel" if targets.dtype == np.uint8 else "regression"
+        return task_of(self.train.targets)
 
     def check(self) -> None:
         """Holds the examples to the rules that training relies on.
@@ -56,6 +56,9 @@ class Source:
         Raises:
             DataError: a split is empty, sizes differ, or a target is out of range.
         """
+        kinds = [(task_of(split.targets), split.inputs.dtype) for split in (self.train, self.test)]
+        if kinds[0] != kinds[1]:
+            raise DataError(f"{self.name}: train and test must have inputs and targets of the same types")
         for split, examples in (("train", self.train), ("test", self.test)):
             where = f"{self.name}: {split}"
             if len(examples) == 0:
@@ -70,8 +73,6 @@ class Source:
                 f"{self.name}: train inputs are {self.train.inputs.shape[1:]},"
                 f" test inputs {self.test.inputs.shape[1:]}; they must have one shape"
             )
-        if self.train.inputs.dtype != self.test.inputs.dtype or self.train.targets.dtype != self.test.targets.dtype:
-            raise DataError(f"{self.name}: train and test must have the same types")
 
     def _check_targets(self, where: str, targets: Targets) -> None:
         if self.task == "classification":
@@ -93,12 +94,23 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """The three splits that all trials of a study share: choose on validation, score once on test."""
+    """The three splits that all trials of a study share: choose on validation, score once on test.
+
+    Where a member of an ensemble is trained anew, `train` may be some of the rows, with weights, or with target
+    probabilities `(n, classes)` in place of labels.
+    """
 
     train: Examples
     validation: Examples
     test: Examples
     outputs: tuple[str, ...]
+    held_out: Examples | None = None
+    """Training rows that a member is not trained on, and predicts."""
+
+    @property
+    def task(self) -> str:
+        """The task that the targets are of."""
+        return task_of(self.validation.targets)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -114,6 +126,13 @@ class Dataset:
     def input_shape(self) -> tuple[int, ...]:
         """Of one example as a model sees it: (channels, height, width) or (features,)."""
         return input_shape(self.train.inputs)
+
+
+def task_of(targets: Targets) -> str:
+    """The task that targets are of, by their type."""
+    if targets.dtype == np.int64 and targets.ndim == 1:
+        return "classification"
+    return "multilabel" if targets.dtype == np.uint8 else "regression"
 
 
 def input_shape(inputs: Inputs) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.datasets.dataset import Examples, Source
+from hpo.datasets.dataset import Examples, Inputs, Source, Targets, task_of
 from hpo.errors import DataError
 from hpo.spec import DataSettings
 
@@ -14,9 +14,12 @@ _KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def npz(settings: DataSettings, data_dir: Path) -> Source:
-    """Reads `x_train, y_train, x_test, y_test`: uint8 images `(n, h, w)` or `(n, h, w, c)` with integer labels.
+    """Reads `x_train, y_train, x_test, y_test`.
 
-    An optional `class_names` names the classes; otherwise they are counted in `y_train`, or given by `data.classes`.
+    Inputs are uint8 images `(n, h, w)` or `(n, h, w, c)`, or numbers `(n, features)`, in which NaN is a missing value.
+    Targets say the task: integers `(n,)` are classes, 0 and 1 `(n, labels)` are labels, floats `(n,)` or `(n, targets)`
+    are regression targets. An optional `class_names` names the outputs; classes are otherwise counted in `y_train`, or
+    given by `data.classes`.
 
     Raises:
         DataError: the file is not such an archive, or an array breaks the rule.
@@ -27,9 +30,13 @@ def npz(settings: DataSettings, data_dir: Path) -> Source:
     if missing:
         held = "a single array" if "" in arrays else ", ".join(arrays)
         raise DataError(f"{path}: lacks {', '.join(missing)}; it holds {held}")
-    train = Examples(_images(arrays, "x_train", path), _labels(arrays, "y_train", path))
-    test = Examples(_images(arrays, "x_test", path), _labels(arrays, "y_test", path))
-    return Source(train, test, _classes(arrays, train.targets, settings.classes, path), str(path))
+    train = Examples(_inputs(arrays, "x_train", path), _targets(arrays, "y_train", path))
+    test = Examples(_inputs(arrays, "x_test", path), _targets(arrays, "y_test", path))
+    if task_of(train.targets) == "classification":
+        names = _classes(arrays, train.targets, settings.classes, path)
+    else:
+        names = _output_names(arrays, train.targets, path)
+    return Source(train, test, names, str(path))
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -46,22 +53,51 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"{path}: cannot be read as .npz: {error}") from error
 
 
-def _images(arrays: dict[str, NDArray[Any]], key: str, path: Path) -> NDArray[np.uint8]:
-    images = arrays[key]
-    if images.dtype != np.uint8:
-        raise DataError(f"{path}: {key} must be uint8 (pixels of 0 to 255), got {images.dtype}")
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.ndim != 4:
-        raise DataError(f"{path}: {key} must be (n, h, w) or (n, h, w, c), got shape {arrays[key].shape}")
-    return images
+def _inputs(arrays: dict[str, NDArray[Any]], key: str, path: Path) -> Inputs:
+    inputs = arrays[key]
+    if inputs.ndim == 2 and (np.issubdtype(inputs.dtype, np.number) or inputs.dtype == np.bool_):
+        table = inputs.astype(np.float32)
+        if np.isinf(table).any():
+            raise DataError(f"{path}: {key} has infinite values; a missing value is NaN")
+        return table
+    if inputs.dtype != np.uint8:
+        raise DataError(
+            f"{path}: {key} must be uint8 (pixels of 0 to 255), or a table (n, features), got {inputs.dtype}"
+        )
+    if inputs.ndim == 3:
+        inputs = inputs[..., None]
+    if inputs.ndim != 4:
+        raise DataError(
+            f"{path}: {key} must be (n, h, w), (n, h, w, c) or (n, features), got shape {arrays[key].shape}"
+        )
+    return inputs
 
 
-def _labels(arrays: dict[str, NDArray[Any]], key: str, path: Path) -> NDArray[np.int64]:
-    labels = arrays[key]
-    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
-        raise DataError(f"{path}: {key} must be integers of shape (n,), got {labels.dtype} {labels.shape}")
-    return labels.astype(np.int64)
+def _targets(arrays: dict[str, NDArray[Any]], key: str, path: Path) -> Targets:
+    targets = arrays[key]
+    whole = np.issubdtype(targets.dtype, np.integer)
+    if whole and targets.ndim == 1:
+        return targets.astype(np.int64)
+    if (whole or targets.dtype == np.bool_) and targets.ndim == 2:
+        if targets.size and (targets.min() < 0 or targets.max() > 1):
+            raise DataError(f"{path}: {key} of shape (n, labels) must be 0 or 1, got {int(targets.max())}")
+        return targets.astype(np.uint8)
+    if np.issubdtype(targets.dtype, np.floating) and targets.ndim in (1, 2):
+        return targets.astype(np.float32).reshape(len(targets), -1)
+    raise DataError(
+        f"{path}: {key} must be integers (n,) for classes, 0 and 1 (n, labels), or floats (n,) or (n, targets) for"
+        f" regression, got {targets.dtype} {targets.shape}"
+    )
+
+
+def _output_names(arrays: dict[str, NDArray[Any]], targets: Targets, path: Path) -> tuple[str, ...]:
+    names = tuple(str(name) for name in arrays["class_names"].ravel()) if "class_names" in arrays else ()
+    if names and len(names) != targets.shape[1]:
+        raise DataError(f"{path}: class_names has {len(names)} names, y_train has {targets.shape[1]} columns")
+    if len(set(names)) < len(names):
+        raise DataError(f"{path}: class_names has a name twice")
+    kind = "label" if task_of(targets) == "multilabel" else "target"
+    return names or tuple(f"{kind}_{column}" for column in range(targets.shape[1]))
 
 
 def _classes(

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from hpo.datasets.dataset import Examples
+from hpo.datasets.dataset import Examples, task_of
 from hpo.errors import DataError
 
 
 def split_validation(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:
-    """Splits training examples into (train, validation), with each class's share kept.
+    """Splits training examples into (train, validation); of classes each one's share is kept.
 
     Args:
         examples: all training examples.
@@ -19,9 +19,10 @@ def split_validation(examples: Examples, fraction: float, seed: int) -> tuple[Ex
     """
     from sklearn.model_selection import train_test_split  # slow to import, and most commands split nothing
 
+    labels = examples.targets if task_of(examples.targets) == "classification" else None
     try:
         train, validation = train_test_split(
-            np.arange(len(examples)), test_size=fraction, stratify=examples.targets, random_state=seed
+            np.arange(len(examples)), test_size=fraction, stratify=labels, random_state=seed
         )
     except ValueError as error:
         raise DataError(

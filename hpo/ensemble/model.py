@@ -25,6 +25,7 @@ from hpo.errors import DataError
 from hpo.spec import Named, StudySpec
 from hpo.study import DataFacts, TrialRecord
 from hpo.tasks import classification
+from hpo.tasks.kinds import predict
 
 _BATCH = 512
 LOADER_MODULE = __name__
@@ -83,7 +84,7 @@ class EnsembleModel:
             )
         pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
         predictions = [
-            temper(classification.predict(network, pixels, batch_size=_BATCH).cpu().numpy(), member.temperature)
+            temper(predict(network, pixels, classification.activate, batch_size=_BATCH).cpu().numpy(), member.temperature)
             for network, member in zip(self._networks, self._members, strict=True)
         ]
         return self._combiner.combine(np.stack(predictions))

@@ -61,13 +61,16 @@ def check(spec: StudySpec) -> Iterable[Problem]:
         yield Problem(("parameters", f"model.{setting}"), message)
 
 
-def build(model: Named, input_shape: InputShape, outputs: int) -> "Standardized":
+def build(model: Named, input_shape: InputShape, outputs: int, task: str = "classification") -> "Standardized":
     """The model with a standardization of its input in front, so that a checkpoint holds its preprocessing.
+
+    For regression the scale of the targets comes last, so that the network itself learns standardized ones.
 
     Args:
         model: name and settings.
         input_shape: (channels, height, width) or (features,).
         outputs: how many numbers a row of the output has: of classes, labels or regression targets.
+        task: what they are.
 
     Raises:
         ValueError: a setting breaks a rule of the model.
@@ -75,13 +78,13 @@ def build(model: Named, input_shape: InputShape, outputs: int) -> "Standardized"
     import torch
     from torch.nn.parameter import is_lazy
 
-    from hpo.models.standardize import Standardize, Standardized
+    from hpo.models.standardize import Rescale, Standardize, Standardized
 
     network = MODELS.load(model.name)(input_shape, outputs, **model.settings)
     if any(is_lazy(parameter) for parameter in network.parameters()):
         network.eval()(torch.zeros(2, *input_shape))  # lazy layers take their shape from the first images
         network.train()
-    return Standardized(Standardize(channels=input_shape[0]), network)
+    return Standardized(Standardize(input_shape), network, Rescale(outputs) if task == "regression" else None)
 
 
 def source(name: str) -> Path | None:

@@ -4,7 +4,7 @@ from torch import nn
 
 
 def convnet(
-    input_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     outputs: int,
     *,
     stages: int = 3,
@@ -19,6 +19,8 @@ def convnet(
     """
     if min(stages, convolutions, width) < 1 or not 0 <= dropout < 1:
         raise ValueError("stages, convolutions and width must be at least 1 and dropout in [0, 1)")
+    if len(input_shape) != 3:
+        raise ValueError("a convnet is for images; take mlp for the rows of a table")
     channels, height, side = input_shape
     if min(height, side) < 2 ** (stages - 1):
         raise ValueError(f"{stages} stages halve the image {stages - 1} times; it has only {height}x{side} pixels")

@@ -8,7 +8,7 @@ _RESNET_18 = 18
 
 
 def resnet(
-    input_shape: tuple[int, int, int], outputs: int, *, depth: int = 20, width: int = 16, dropout: float = 0.0
+    input_shape: tuple[int, ...], outputs: int, *, depth: int = 20, width: int = 16, dropout: float = 0.0
 ) -> nn.Module:
     """A ResNet with a 3x3 stem and no initial pooling.
 
@@ -23,6 +23,8 @@ def resnet(
     Raises:
         ValueError: depth is neither 18 nor 6n+2, width is below 1, or dropout is outside [0, 1).
     """
+    if len(input_shape) != 3:
+        raise ValueError("a resnet is for images; take mlp for the rows of a table")
     if depth != _RESNET_18 and (depth < 8 or (depth - 2) % 6):
         raise ValueError(f"depth must be 6n+2 (8, 14, 20, 26, 32, ...) or 18, got {depth}")
     if width < 1 or not 0 <= dropout < 1:

@@ -26,6 +26,9 @@ Config = dict[str, Any]
 DEFAULT_SAMPLER, DEFAULT_SCHEDULER = "curves", "freeze_thaw"
 """They belong together; another sampler gets `asha`, and several objectives get `tpe`."""
 
+_METRICS = {"multilabel": "macro_f1", "regression": "rmse"}
+"""Task -> its objective by default; of classification it is the accuracy."""
+
 StudyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 
 
@@ -86,11 +89,19 @@ class SearchSpec(Section):
 class StudySpec(SearchSpec):
     """A search over trained models: fixed settings in their sections, what is searched by dotted name."""
 
-    task: Literal["classification"] = "classification"
+    task: Literal["classification", "multilabel", "regression"] = "classification"
     data: DataSettings
     model: Named
     optimizer: OptimizerSettings = OptimizerSettings()
     resources: Resources = Resources()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _objective_of_the_task(cls, value: Any) -> Any:
+        """What is searched for, where nobody says."""
+        if isinstance(value, dict) and value.get("objective") is None and value.get("task") in _METRICS:
+            return {**value, "objective": _METRICS[value["task"]]}
+        return value
 
     @field_validator("model", "data", mode="before")
     @classmethod

@@ -20,7 +20,15 @@ GOALS: Mapping[str, Mapping[str, Goal]] = {
         "recall": "maximize",
         "nll": "minimize",
         "ece": "minimize",
-    }
+    },
+    "multilabel": {
+        "accuracy": "maximize",
+        "subset_accuracy": "maximize",
+        "macro_f1": "maximize",
+        "micro_f1": "maximize",
+        "nll": "minimize",
+    },
+    "regression": {"rmse": "minimize", "mae": "minimize", "r2": "maximize"},
 }
 """Task -> metric -> what is better."""
 
@@ -51,6 +59,9 @@ def check(spec: StudySpec) -> Iterable[Problem]:
                 ("constraints", str(place)),
                 f"no trial reports a metric '{constraint.metric}'.{did_you_mean(constraint.metric, known)}",
             )
+    smoothed = spec.training.label_smoothing or "training.label_smoothing" in spec.parameters
+    if spec.task == "regression" and smoothed:
+        yield Problem(("training", "label_smoothing"), "is of labels, and task regression has none; leave it out")
     yield from _twice(spec)
 
 

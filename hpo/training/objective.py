@@ -17,10 +17,10 @@ TrainingState = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A trial at one epoch: name -> weights, and split -> probabilities `(rows, classes)`."""
+    """A trial at one epoch: name -> weights, and split -> predictions `(rows, outputs)`, in the type to store."""
 
     weights: Mapping[str, NDArray[np.generic]]
-    predictions: Mapping[Split, NDArray[np.float32]]
+    predictions: Mapping[Split, NDArray[np.floating[Any]]]
 
 
 @dataclass(frozen=True)

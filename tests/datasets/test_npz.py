@@ -52,8 +52,8 @@ def broken(change: dict[str, Any]) -> dict[str, Any]:
     [
         ({"y_test": None}, "lacks y_test; it holds x_train, y_train, x_test"),
         ({"x_train": np.zeros((60, 8, 8))}, "x_train must be uint8"),
-        ({"x_train": np.zeros((60, 64), np.uint8)}, r"x_train must be \(n, h, w\)"),
-        ({"y_train": np.zeros(60)}, "y_train must be integers"),
+        ({"x_train": np.zeros((60, 64), np.uint8)}, "inputs and targets of the same types"),
+        ({"y_train": np.zeros(60)}, "train and test must have inputs and targets of the same types"),
         ({"y_train": np.zeros(60, int)}, "one class only"),
         ({"y_train": np.arange(59) % 3}, "60 inputs but 59 targets"),
         ({"y_test": np.full(30, 3)}, r"test: labels out of range: must be 0 to 2, got 3 \(30 of 30 rows\)"),

@@ -8,6 +8,7 @@ from sklearn import metrics as reference
 
 from hpo.models.mlp import mlp
 from hpo.tasks import GOALS, classification
+from hpo.tasks.kinds import predict
 
 
 def rows(seed: int, n: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,7 +47,7 @@ def test_predictions_do_not_depend_on_the_batch_size() -> None:
     torch.manual_seed(0)
     model = mlp((1, 4, 4), 3).eval()
     images = torch.randint(256, (10, 1, 4, 4), dtype=torch.uint8)
-    whole = classification.predict(model, images, batch_size=10)
-    parts = classification.predict(model, images, batch_size=3)
+    whole = predict(model, images, classification.activate, batch_size=10)
+    parts = predict(model, images, classification.activate, batch_size=3)
     torch.testing.assert_close(whole, parts)
     torch.testing.assert_close(whole.sum(1), torch.ones(10))

@@ -156,3 +156,73 @@ def test_cuda_without_a_gpu_is_an_error(document: dict[str, Any]) -> None:
 def test_a_gpu_learns_the_squares(document: dict[str, Any]) -> None:
     document["training"] |= {"epochs": 8, "device": "cuda"}
     assert reports(document)[-1].metrics["accuracy"] > 0.95
+
+
+# ---- tables, and other tasks -----------------------------------------------------------------------------------------
+
+
+def tabular(task: str, name: str, **training: Any) -> dict[str, Any]:
+    return {
+        "study": "table",
+        "task": task,
+        "data": {"name": name, "validation": 0.25},
+        "model": {"name": "mlp", "layers": 1, "width": 32},
+        "training": {"epochs": 30, "batch_size": 32, **training},
+        "optimizer": {"name": "adam", "lr": 0.01},
+    }
+
+
+def test_a_table_is_learned() -> None:
+    last = reports(tabular("classification", "breast_cancer"))[-1]
+    assert last.metrics["accuracy"] > 0.92
+    assert last.snapshot().predictions["test"].dtype == np.float16
+
+
+@pytest.mark.parametrize("augment", [[], ["mixup"]])
+def test_numbers_are_learned_in_their_own_units(augment: list[str]) -> None:
+    document = tabular("regression", "diabetes")
+    document["data"]["augment"] = augment
+    last = reports(document)[-1]
+    assert last.metrics["r2"] > 0.2 and 30 < last.metrics["rmse"] < 75
+    snapshot = last.snapshot()
+    assert snapshot.predictions["test"].dtype == np.float32 and 100 < snapshot.predictions["test"].mean() < 200
+    assert "rescale.mean" in snapshot.weights
+
+
+def test_several_labels_are_learned(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(400, 4))
+    x[generator.random(x.shape) < 0.05] = np.nan
+    y = np.nan_to_num(x[:, :2]) > 0
+    np.savez(tmp_path / "labels.npz", x_train=x, y_train=y, x_test=x[:50], y_test=y[:50])
+    document = tabular("multilabel", "npz")
+    document["data"]["path"] = str(tmp_path / "labels.npz")
+    last = reports(document)[-1]
+    assert last.metrics["macro_f1"] > 0.85 and last.metrics["nll"] < 0.3
+    assert last.snapshot().predictions["validation"].shape == (100, 2)
+
+
+def test_rows_of_weight_zero_are_not_learned(document: dict[str, Any]) -> None:
+    made = context(document)
+    weights = np.where(made.dataset.train.targets == 0, 0.0, 1.5).astype(np.float32)
+    dataset = replace(made.dataset, train=replace(made.dataset.train, weights=weights))
+    (*_, last) = train({}, replace(made, dataset=dataset))
+    predicted = last.snapshot().predictions["validation"].argmax(axis=1)
+    assert (predicted == 0).mean() < 0.05
+
+
+def test_held_out_rows_are_predicted_too(document: dict[str, Any]) -> None:
+    made = context(document)
+    dataset = replace(made.dataset, held_out=made.dataset.train.take(np.arange(7)))
+    report = next(train({}, replace(made, dataset=dataset)))
+    assert report.snapshot().predictions["held_out"].shape == (7, 3)
+
+
+def test_target_probabilities_are_learned(document: dict[str, Any]) -> None:
+    made = context(document)
+    soft = np.full((len(made.dataset.train), 3), 0.1, np.float32)
+    soft[np.arange(len(soft)), made.dataset.train.targets] = 0.8
+    dataset = replace(made.dataset, train=replace(made.dataset.train, targets=soft))
+    (*_, last) = train({}, replace(made, dataset=dataset))
+    predictions = last.snapshot().predictions["validation"]
+    assert last.metrics["accuracy"] > 0.8 and 0.5 < np.median(predictions.max(axis=1)) < 0.9

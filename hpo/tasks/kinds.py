@@ -1,0 +1,78 @@
+"""The kinds of task: what training, prediction and measuring need of each, one module a kind."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Kind(Protocol):
+    """A task's module. Outputs are what a model gives, predictions what they mean."""
+
+    def loss(
+        self, outputs: Tensor, targets: Tensor, *, label_smoothing: float, weights: Tensor | None, scale: Tensor | None
+    ) -> Tensor:
+        """What training minimizes, a scalar.
+
+        Args:
+            outputs: of the model, `(n, outputs)`.
+            targets: of the same rows.
+            label_smoothing: for classification.
+            weights: of the rows `(n,)`; all alike where None.
+            scale: the targets' standard deviations `(outputs,)`, for regression.
+        """
+
+    def activate(self, outputs: Tensor) -> Tensor:
+        """Outputs `(n, outputs)` -> predictions of the same shape."""
+
+    def measure(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
+        """Every metric of the task in `hpo.tasks.GOALS`."""
+
+
+def kind(task: str) -> Kind:
+    """The module of a task in `hpo.tasks.GOALS`."""
+    module: Kind = import_module(f"hpo.tasks.{task}")
+    return module
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module,
+    inputs: Tensor,
+    activate: Callable[[Tensor], Tensor],
+    *,
+    batch_size: int,
+    autocast: torch.autocast | None = None,
+) -> Tensor:
+    """A model's predictions.
+
+    Args:
+        model: in eval mode; from float images `(n, c, h, w)` in 0..255 or float rows `(n, features)` to outputs.
+        inputs: uint8 images or float32 rows, on any device; batches are moved to the model's.
+        activate: of the task.
+        batch_size: how many inputs at once.
+        autocast: the precision that the model was trained in.
+
+    Returns:
+        float32 `(n, outputs)` on the model's device.
+    """
+    device = next(model.parameters()).device
+    batches = []
+    for batch in inputs.split(batch_size):
+        values = batch.to(device, non_blocking=True).float()
+        if values.ndim == 4:
+            values = values.contiguous(memory_format=torch.channels_last)
+        if autocast is None:
+            outputs = model(values)
+        else:
+            with autocast:
+                outputs = model(values)
+        batches.append(activate(outputs.float()))
+    return torch.cat(batches)
+
+
+def mean(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """The mean of rows' losses `(n,)`, weighted where there are weights `(n,)`; their mean over the data is 1."""
+    return losses.mean() if weights is None else (losses * weights).mean()
