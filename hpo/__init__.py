@@ -12,13 +12,29 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from hpo.api import build_ensemble, open_study, plan, predict, search, simulate, validate
+    from hpo.api import build_ensemble, export, open_ensemble, open_study, plan, predict, search, simulate, validate
+    from hpo.ensemble.model import Ensemble
 
-__all__ = ["build_ensemble", "open_study", "plan", "predict", "search", "simulate", "validate"]
+__all__ = [
+    "Ensemble",
+    "build_ensemble",
+    "export",
+    "open_ensemble",
+    "open_study",
+    "plan",
+    "predict",
+    "search",
+    "simulate",
+    "validate",
+]
 
 
 def __getattr__(name: str) -> Any:
     """The public functions, imported when first used: `import hpo` and `hpo --help` stay quick."""
+    if name == "Ensemble":
+        from hpo.ensemble.model import Ensemble
+
+        return Ensemble
     if name in __all__:
         from hpo import api
 

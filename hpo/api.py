@@ -1,35 +1,29 @@
 """What the commands and Python users call. Wires the rooms; every function says what it raises."""
 
-import json
 import math
-import shutil
 import time
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pydantic
 from numpy.typing import NDArray
 from rich.console import Console
 
 from hpo import datasets, models, samplers, schedulers, tasks
 from hpo import spec as specs
 from hpo.errors import InputError, Problem, StudyError
-from hpo.registry import Registry, did_you_mean
+from hpo.registry import Registry
 from hpo.results import EnsembleResult, Predictions, SearchResult, SimulationResult
 from hpo.spec import SearchSpec, Space, StudySpec
 from hpo.study import DataFacts, Observer, Study, differences
 
 if TYPE_CHECKING:
+    from hpo.datasets.dataset import Inputs
     from hpo.engine.simulated import Curve
-    from hpo.ensemble.combiner import Combiner
     from hpo.ensemble.contribution import Contributions, Source
-    from hpo.ensemble.pool import Pool
-    from hpo.ensemble.selection import Choice
+    from hpo.ensemble.model import Ensemble
     from hpo.forecast import Plan
 
 SEARCH_CHECKS = (tasks.check_goal, samplers.check, schedulers.check)
@@ -117,6 +111,10 @@ def search(
 
     console = console or Console(quiet=True)
     budget = spec.budget
+    if warm_start is not None:
+        Study.open(storage, warm_start)  # told before Ray starts
+        if spec.study in Study.names(storage):
+            console.print(f"Study '{spec.study}' goes on; --from is for new ones, and is left out.", highlight=False)
     spent = _already_spent(spec, storage, data_dir)
     if spent is not None:
         by_trials = spent.spent().left(budget).trials == 0
@@ -298,51 +296,75 @@ def build_ensemble(
     top: int = 5,
     pool: int = 50,
     method: str = "auto",
+    select: str = "score",
+    bags: int = 8,
+    folds: int | None = None,
+    max_latency: float | None = None,
+    distill: str | None = None,
+    register: str | None = None,
+    alias: str = "champion",
     name: str | None = None,
     storage: str | Path = "studies",
+    data_dir: str | Path = "data",
+    console: Console | None = None,
 ) -> EnsembleResult:
-    """Builds an ensemble of a study's trials from their stored predictions; nothing is retrained.
+    """Builds an ensemble of a study's trials from their stored predictions; only methods that say so train.
 
     Members and weights are chosen on validation rows; test rows are scored once, afterwards.
 
     Args:
         study: its name; the one touched last where None.
-        top: members at most.
+        top: members at most; of methods that train, configs at most.
         pool: how many of the best trials are candidates.
-        method: auto, voting, hard_voting, greedy or stacking.
+        method: `auto` compares all that train nothing by nested cross-validation, and takes the best single trial where
+            none is surely better; `single`, or a key of `hpo.ensemble.selection.METHODS`; `soup` averages weights;
+            `bagging`, `boosting` and `deep` train members.
+        select: how voting and stacking come by their members: score, gain or diversity.
+        bags: members that bagging, boosting and deep train.
+        folds: stacking learns from the out-of-fold predictions of so many retrainings of each member.
+        max_latency: milliseconds for one example on the machine that trained.
+        distill: one model is trained on what the ensemble says: a trial's number, or a YAML file with a config.
+        register: a name in MLflow's model registry.
+        alias: of the registered version.
         name: of the ensemble; `<study>-<number>` where None.
         storage: the folder of all studies.
+        data_dir: the folder of downloaded data sets; read where members are trained.
+        console: where progress goes; None is silent.
 
     Raises:
-        InputError: a number is out of range, or there is no such method.
+        InputError: a number is out of range, there is no such method, or the study is nothing for it.
         StudyError: there is no such study, or it has fewer than two usable trials, or the ensemble's name is taken.
+        DataError: the data are needed, and cannot be read.
     """
-    from hpo.ensemble.pool import Pool
-    from hpo.ensemble.selection import check_method, choose
+    from hpo import assembly
 
-    if top < 1:
-        raise InputError(f"--top must be at least 1, got {top}")
-    if pool < 2:
-        raise InputError(f"--pool must be at least 2, got {pool}")
-    check_method(method)
+    told = console or Console(quiet=True)
+    request = assembly.Request(
+        method=method,
+        top=top,
+        pool=pool,
+        select=select,
+        bags=bags,
+        folds=folds,
+        max_latency=max_latency,
+        distill=distill,
+        name=name,
+        register=register,
+        alias=alias,
+    )
+    request.check()
     opened = open_study(study, storage)
-    name = _ensemble_name(opened, name)
-    candidates = Pool.load(opened, pool)
-    choice = choose(method, candidates.validation, candidates.labels, top)
-    result = _scored(opened, name, candidates, choice)
-    _write_ensemble(result, candidates, choice.combiner)
-    result = _tracked(result, Path(storage))
-    (result.folder / "result.json").write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
-    return result
+    say = partial(told.print, style="dim", highlight=False, markup=False)
+    return assembly.build(opened, request, Path(storage), Path(data_dir), say)
 
 
-def predict(ensemble: str, input: str | Path | NDArray[np.uint8], *, storage: str | Path = "studies") -> Predictions:
-    """Predicts with an ensemble.
+def predict(ensemble: str, input: str | Path | NDArray[Any], *, storage: str | Path = "studies") -> Predictions:
+    """Predicts with an ensemble, everything at once.
 
     Args:
         ensemble: its name.
-        input: an image file, a folder of image files, an .npy file or the `x_test` (else `x`) of an .npz file with
-            uint8 images `(n, h, w)` or `(n, h, w, c)`, or such an array itself.
+        input: of images an image file, a folder of image files, an .npy file or the `x_test` (else `x`) of an .npz file
+            with uint8 images `(n, h, w)` or `(n, h, w, c)`; of a table a .csv, .npy or .npz file; or such an array.
         storage: the folder of all studies.
 
     Raises:
@@ -350,35 +372,67 @@ def predict(ensemble: str, input: str | Path | NDArray[np.uint8], *, storage: st
         DataError: the input cannot be read, or does not fit the ensemble.
     """
     from hpo.datasets.inputs import read_inputs
-    from hpo.ensemble.model import EnsembleModel
 
-    folder = find_ensemble(ensemble, Path(storage))
-    model = EnsembleModel(folder)
-    names, images = read_inputs(input, model.input_shape)
-    return Predictions(names, model.outputs, model.predict_proba(images))
+    model = open_ensemble(ensemble, storage)
+    names, inputs = read_inputs(input, model.input_shape)
+    return _predictions(model, names, inputs)
 
 
-def find_ensemble(name: str, storage: Path) -> Path:
-    """The folder of an ensemble.
+def predict_batches(
+    ensemble: str, input: str | Path | NDArray[Any], *, storage: str | Path = "studies"
+) -> Iterator[Predictions]:
+    """Predicts as `predict` does, a batch at a time: memory stays flat however large the input is.
 
     Raises:
-        StudyError: no study has one of this name, or several have.
+        StudyError: there is no such ensemble.
+        DataError: the input cannot be read, or does not fit the ensemble.
     """
-    folders = _ensembles(storage)
-    found = [folder for folder in folders if folder.name == name]
-    if not found:
-        names = [folder.name for folder in folders]
-        hint = did_you_mean(name, names) if names else " There are none yet: run `hpo ensemble` first."
-        raise StudyError(f"no ensemble '{name}' in '{storage}'.{hint}")
-    if len(found) > 1:
-        owners = ", ".join(sorted(folder.parent.parent.name for folder in found))
-        raise StudyError(f"ensemble '{name}' exists in several studies ({owners}); build one with a --name of its own")
-    return found[0]
+    from hpo.datasets.inputs import input_batches
+
+    model = open_ensemble(ensemble, storage)
+    for names, inputs in input_batches(input, model.input_shape):
+        yield _predictions(model, names, inputs)
 
 
-def _ensembles(storage: Path) -> list[Path]:
-    folders = [path.parent for path in storage.glob("*/ensembles/*/ensemble.json")]
-    return [folder for folder in folders if not folder.name.startswith(".")]
+def open_ensemble(name: str, storage: str | Path = "studies") -> "Ensemble":
+    """An ensemble, ready to predict.
+
+    Raises:
+        StudyError: there is no ensemble of this name, or several have it.
+        DataError: its folder is damaged.
+    """
+    from hpo.assembly import find
+    from hpo.ensemble.model import Ensemble
+
+    return Ensemble(find(name, Path(storage)))
+
+
+def export(ensemble: str, output: str | Path, *, member: int | None = None, storage: str | Path = "studies") -> float:
+    """Writes an ensemble as ONNX, and runs that beside PyTorch.
+
+    Args:
+        ensemble: its name.
+        output: the file.
+        member: the place of the one member to write, from 0 on; all of them and what joins them where None.
+        storage: the folder of all studies.
+
+    Returns:
+        The largest difference between the predictions of ONNX Runtime and of PyTorch.
+
+    Raises:
+        StudyError: there is no such ensemble.
+        InputError: `hpo[onnx]` is not installed, there is no such member, or the combiner cannot be exported.
+        HpoError: PyTorch cannot export a network, or the file predicts something else.
+    """
+    from hpo.assembly import find
+    from hpo.ensemble.onnx import export_onnx
+
+    return export_onnx(find(ensemble, Path(storage)), output, member)
+
+
+def _predictions(model: "Ensemble", names: Sequence[str], inputs: "Inputs") -> Predictions:
+    widths = () if model.interval is None else model.interval.half_widths
+    return Predictions(names, model.outputs, model.combined_predictions(inputs), model.task, widths)
 
 
 def _open_or_create(spec: StudySpec, storage: Path, data_dir: Path, warm_start: str | None) -> Study:
@@ -401,7 +455,9 @@ def _earlier(name: str, spec: StudySpec, facts: DataFacts, storage: Path) -> Stu
     earlier = Study.open(storage, name)
     theirs = earlier.study_spec
     if earlier.facts.fingerprint != facts.fingerprint:
-        raise StudyError(f"--from {name}: that study has other data, so its trials say nothing about this one's")
+        splits = [(one.seed, one.data.validation) for one in (theirs, spec)]
+        reason = "has other data" if splits[0] == splits[1] else f"split its data otherwise (seed {theirs.seed})"
+        raise StudyError(f"--from {name}: that study {reason}, so its trials say nothing about this one's")
     if (theirs.task, theirs.model.name) != (spec.task, spec.model.name):
         raise StudyError(f"--from {name}: that study is about model '{theirs.model.name}', not '{spec.model.name}'")
     return earlier
@@ -442,98 +498,3 @@ def _last_problems(spec: StudySpec, data_dir: Path, download: bool) -> Iterable[
         dataset = datasets.load(spec.data, data_dir, spec.seed)
         yield from datasets.check_fit(spec, dataset)
         yield from models.try_build(spec, dataset.input_shape, len(dataset.outputs))
-
-
-def _ensemble_name(study: Study, wanted: str | None) -> str:
-    """A name that no ensemble of the storage has, since `hpo predict` finds an ensemble by its name alone."""
-    taken = {folder.name for folder in _ensembles(study.folder.parent)}
-    if wanted is None:
-        return next(name for number in range(1, len(taken) + 2) if (name := f"{study.name}-{number}") not in taken)
-    try:
-        pydantic.TypeAdapter(specs.StudyName).validate_python(wanted)
-    except pydantic.ValidationError:
-        rule = "letters, digits, '.', '_' and '-', beginning with a letter or digit, 80 at most"
-        raise InputError(f"--name must be {rule}, got {wanted!r}") from None
-    if wanted in taken:
-        raise StudyError(f"there is an ensemble '{wanted}' already; choose another --name")
-    return wanted
-
-
-def _scored(study: Study, name: str, pool: "Pool", choice: "Choice") -> EnsembleResult:
-    """Scores what was chosen, beside the best single trial: here, and nowhere before, test rows are read."""
-    labels, combiner, task = study.facts.targets, choice.combiner, study.study_spec.task
-    places = list(combiner.members)
-    test = pool.test_predictions([*places, pool.best])  # all calibrated alike, the best single trial too
-    return EnsembleResult(
-        name=name,
-        study=study,
-        folder=study.folder / "ensembles" / name,
-        method=choice.method,
-        members=[
-            {"trial": pool.trials[place].number, "weight": weight}
-            for place, weight in zip(places, combiner.weights, strict=True)
-        ],
-        validation=_measure(task, combiner.combine(pool.validation[places]), labels["validation"]),
-        test=_measure(task, combiner.combine(test[:-1]), labels["test"]),
-        best_single=pool.trials[pool.best].number,
-        best_single_test=_measure(task, test[-1], labels["test"]),
-        compared=dict(choice.costs),
-        skipped=pool.skipped,
-    )
-
-
-def _write_ensemble(result: EnsembleResult, pool: "Pool", combiner: "Combiner") -> None:
-    """Writes the ensemble's folder, whole or not at all."""
-    from hpo.ensemble import model
-
-    study = result.study
-    draft = result.folder.with_name(f".{result.name}.{uuid.uuid4().hex}")
-    try:
-        model.write(
-            draft,
-            study.study_spec,
-            study.facts,
-            [(pool.trials[place], pool.temperatures[place]) for place in combiner.members],
-            study.artifacts,
-            combiner,
-        )
-        model.EnsembleModel(draft)  # what cannot be loaded again is not an ensemble
-        draft.rename(result.folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _measure(task: str, probabilities: NDArray[np.float32], labels: NDArray[Any]) -> dict[str, float]:
-    import torch
-
-    from hpo.tasks.kinds import kind
-
-    return kind(task).measure(torch.from_numpy(probabilities), torch.from_numpy(labels))
-
-
-def _tracked(result: EnsembleResult, storage: Path) -> EnsembleResult:
-    from hpo.ensemble.model import LOADER_MODULE
-    from hpo.tracking.ensembles import EnsembleRecord, log_ensemble
-
-    metrics = {
-        **{f"validation_{name}": value for name, value in result.validation.items()},
-        **{f"test_{name}": value for name, value in result.test.items()},
-        **{f"best_single_test_{name}": value for name, value in result.best_single_test.items()},
-    }
-    facts = result.study.facts
-    record = EnsembleRecord(
-        name=result.name,
-        method=result.method,
-        folder=result.folder,
-        loader=LOADER_MODULE,
-        members=result.members,
-        metrics=metrics,
-        example=facts.example,
-        classes=len(facts.outputs),
-        code=[path for path in [models.source(result.study.study_spec.model.name)] if path],
-    )
-    try:
-        return replace(result, run_id=log_ensemble(result.study, storage, record))
-    except Exception as error:  # the ensemble is on disk, whatever MLflow's client or its transport raises
-        problem = f"MLflow lacks ensemble '{result.name}', which is in '{result.folder}': {error}"
-        return replace(result, tracking_problem=problem)

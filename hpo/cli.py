@@ -15,6 +15,9 @@ from hpo import __version__
 from hpo.errors import HpoError, InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hpo.results import EnsembleResult
     from hpo.spec import Budget
 
 _EXAMPLES = """\b
@@ -35,6 +38,12 @@ _format = click.option(
     default="table",
     show_default=True,
     help="json prints one document to stdout; everything else goes to stderr.",
+)
+_data_dir = click.option(
+    "--data-dir", default="data", show_default=True, metavar="DIR", help="Where downloaded data sets are kept."
+)
+_ensemble = click.option(
+    "--ensemble", "name", required=True, metavar="NAME", help="Its name, as `hpo ensemble` printed it."
 )
 _study = click.option("--study", metavar="NAME", help="The study; by default the one touched last.")
 _set = click.option(
@@ -112,9 +121,7 @@ def _quiet_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
     "--concurrency", type=click.IntRange(min=1), metavar="N", help="Trials at once; by default as many as fit."
 )
 @_storage
-@click.option(
-    "--data-dir", default="data", show_default=True, metavar="DIR", help="Where downloaded data sets are kept."
-)
+@_data_dir
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of the split, the sampler and every trial.")
 @click.option(
     "--from",
@@ -260,7 +267,7 @@ def plan(
 
 @commands.command(short_help="Combine the best trials.")
 @_study
-@click.option("--top", type=int, default=5, show_default=True, metavar="K", help="Members at most.")
+@click.option("--top", "--max-members", type=int, default=5, show_default=True, metavar="K", help="Members at most.")
 @click.option(
     "--pool", type=int, default=50, show_default=True, metavar="N", help="How many of the best trials are candidates."
 )
@@ -269,56 +276,138 @@ def plan(
     default="auto",
     show_default=True,
     metavar="METHOD",
-    help="auto (by cross-validation on validation rows), voting, hard_voting, greedy or stacking.",
+    help="auto compares all that train nothing, and takes the best single trial where none is surely better: voting, "
+    "weighted, greedy, bagged_greedy, hard_voting, median, stacking, stacking_ridge, stacking_boosting. soup averages "
+    "weights. bagging, boosting and deep train members.",
 )
+@click.option(
+    "--select",
+    default="score",
+    show_default=True,
+    metavar="HOW",
+    help="How voting and stacking come by their members: score, gain or diversity.",
+)
+@click.option(
+    "--bags", type=int, default=8, show_default=True, metavar="N", help="Members that bagging, boosting and deep train."
+)
+@click.option("--folds", type=int, metavar="K", help="Stacking learns from out-of-fold predictions of K retrainings.")
+@click.option("--max-latency", metavar="TIME", help="Of one example on this machine, for example 5ms.")
+@click.option(
+    "--distill", metavar="CONFIG", help="Trains one model on what the ensemble says: a trial's number or a YAML file."
+)
+@click.option("--register", metavar="NAME", help="Puts the model into MLflow's registry.")
+@click.option("--alias", default="champion", show_default=True, metavar="NAME", help="Of the registered version.")
 @click.option("--name", metavar="NAME", help="Of the ensemble; by default the study's and a number.")
 @_storage
+@_data_dir
 @_format
 @_quiet_stdout
-def ensemble(study: str | None, top: int, pool: int, method: str, name: str | None, storage: str, output: str) -> None:
-    """Builds an ensemble from the predictions that trials have stored; nothing is trained again.
+def ensemble(
+    study: str | None,
+    top: int,
+    pool: int,
+    method: str,
+    select: str,
+    bags: int,
+    folds: int | None,
+    max_latency: str | None,
+    distill: str | None,
+    register: str | None,
+    alias: str,
+    name: str | None,
+    storage: str,
+    data_dir: str,
+    output: str,
+) -> None:
+    """Builds an ensemble from the predictions that trials have stored; only the methods that say so train.
 
     Members and weights are chosen on validation rows. The test rows are scored once, beside the best single trial.
     """
     from rich.console import Console
 
     from hpo import api
-    from hpo.report.tables import members_table, scores_table
-    from hpo.tracking.store import tracking_uri
 
-    result = api.build_ensemble(study, top=top, pool=pool, method=method, name=name, storage=storage)
     console = Console(stderr=True)
+    result = api.build_ensemble(
+        study,
+        top=top,
+        pool=pool,
+        method=method,
+        select=select,
+        bags=bags,
+        folds=folds,
+        max_latency=_milliseconds(max_latency),
+        distill=distill,
+        register=register,
+        alias=alias,
+        name=name,
+        storage=storage,
+        data_dir=data_dir,
+        console=console,
+    )
+    for built in (result, result.student):
+        if built is not None:
+            _warn_of(built, console)
+    if output == "json":
+        _say_json(result.to_json())
+        return
+    _say_ensemble(result, storage)
+    if result.student is not None:
+        _say(f"\nThe student of {result.name}:")
+        _say_ensemble(result.student, storage)
+
+
+def _warn_of(result: "EnsembleResult", console: "Console") -> None:
     for line in result.skipped:
         console.print(f"[yellow]Skipped:[/] {line}", highlight=False)
     if result.tracking_problem:
         console.print(f"[yellow]Warning:[/] {result.tracking_problem}", highlight=False)
-    if output == "json":
-        _say_json(result.to_json())
-        return
-    configs = {trial.number: trial.config for trial in result.study.trials()}
-    _say(members_table(result.members, configs))
+
+
+def _say_ensemble(result: "EnsembleResult", storage: str) -> None:
+    """What was built, for people."""
+    from hpo.report.tables import compared_table, costs_table, members_table, scores_table
+    from hpo.tracking.store import tracking_uri
+
+    if result.gain is not None and len(result.compared) > 1:
+        _say(compared_table(result.compared, result.method, result.gain.score))
+    _say(members_table(result.members))
+    if result.note:
+        _say(f"{result.note[0].upper()}{result.note[1:]}.")
+    if result.calibration is not None and result.calibration.before:
+        stages = {"before": result.calibration.before, "after": result.calibration.after}
+        _say(scores_table(stages, f"Last temperature {result.calibration.temperature:.3g}, cross-validated"))
+    if result.estimate is not None:
+        shown = {f"{result.estimate['rows']} of {result.estimate['of']} rows": result.estimate["metrics"]}
+        _say(scores_table(shown, f"Training rows, {result.estimate['kind']}"))
     rows = {
         f"best single (trial {result.best_single})": result.best_single_test,
         f"ensemble ({result.method})": result.test,
     }
     _say(scores_table(rows, "Test split"))
+    if result.interval is not None:
+        widths = ", ".join(f"{width:.4g}" for width in result.interval.half_widths)
+        _say(f"An interval of {widths} to either side holds {result.interval.level:.0%} of new values.")
+    if result.cost is not None and result.member_cost is not None:
+        _say(costs_table({"first member": result.member_cost, "ensemble": result.cost}))
     _say(
-        f"Ensemble '{result.name}' is in {result.folder}.\n"
+        f"Ensemble '{result.name}' is in {result.folder}; {result.report} shows it.\n"
         f"Use it: `hpo predict --ensemble {result.name} --input FILE_OR_FOLDER{_where(storage)}`"
     )
     if result.run_id:
         uri = tracking_uri(Path(storage))
-        _say(f"In MLflow ({uri}): mlflow.pyfunc.load_model('runs:/{result.run_id}/model')")
+        model = result.registered or f"runs:/{result.run_id}/model"
+        _say(f"In MLflow ({uri}): mlflow.pyfunc.load_model('{model}')")
 
 
 @commands.command(short_help="Predict with an ensemble.")
-@click.option("--ensemble", "name", required=True, metavar="NAME", help="Its name, as `hpo ensemble` printed it.")
+@_ensemble
 @click.option(
     "--input",
     "input_",
     required=True,
     metavar="PATH",
-    help="An image, a folder of images, or .npy or .npz (x_test, else x) with uint8 images.",
+    help="An image or a folder of images; .npy or .npz (x_test, else x); for a table also .csv with a header.",
 )
 @click.option(
     "--output", default="preds.csv", show_default=True, metavar="FILE", help="CSV: input, prediction, probabilities."
@@ -326,14 +415,29 @@ def ensemble(study: str | None, top: int, pool: int, method: str, name: str | No
 @_storage
 @_quiet_stdout
 def predict(name: str, input_: str, output: str, storage: str) -> None:
-    """Writes an ensemble's predictions for images."""
+    """Writes an ensemble's predictions, batch by batch: memory stays flat however large the input is."""
+    from hpo import api
+    from hpo.results import write_csv
+
+    rows = write_csv(output, api.predict_batches(name, input_, storage=storage))
+    _say(f"{rows} predictions in {output}")
+
+
+@commands.command(short_help="Write an ensemble as ONNX.")
+@_ensemble
+@click.option("--output", required=True, metavar="FILE", help="Such as model.onnx.")
+@click.option("--member", type=click.IntRange(min=0), metavar="PLACE", help="One member alone, by its place from 0 on.")
+@_storage
+@_quiet_stdout
+def export(name: str, output: str, member: int | None, storage: str) -> None:
+    """Writes an ensemble as one ONNX file, preprocessing included, and compares it with PyTorch.
+
+    Needs `pip install 'hpo[onnx]'`.
+    """
     from hpo import api
 
-    if Path(output).is_dir() or not Path(output).absolute().parent.is_dir():
-        raise InputError(f"--output {output}: is a folder, or its folder does not exist; name a file")
-    predictions = api.predict(name, input_, storage=storage)
-    predictions.write_csv(output)
-    _say(f"{len(predictions.inputs)} predictions in {output}")
+    difference = api.export(name, output, member=member, storage=storage)
+    _say(f"{output}: ONNX Runtime and PyTorch differ by {difference:.1e} at most")
 
 
 @commands.command(short_help="List the studies.")
@@ -463,6 +567,17 @@ def _seconds(text: str | None) -> float | None:
         return seconds(text)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--time-limit") from None
+
+
+def _milliseconds(text: str | None) -> float | None:
+    """`5ms` or `0.2s`, in milliseconds."""
+    if text is None:
+        return None
+    number, unit = (text[:-2], 1.0) if text.endswith("ms") else (text.removesuffix("s"), 1000.0)
+    try:
+        return float(number) * unit
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no time; write for example 5ms", param_hint="--max-latency") from None
 
 
 def _where(storage: str) -> str:

@@ -1,15 +1,22 @@
 """What the public functions return."""
 
 import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.errors import InputError
 from hpo.study import State, Study, TrialRecord, count_states
+
+if TYPE_CHECKING:
+    from hpo.ensemble.calibration import Calibration, Interval
+    from hpo.ensemble.cost import Cost
+    from hpo.ensemble.selection import Gain
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +72,8 @@ class SimulationResult:
 class EnsembleResult:
     """An ensemble that was built: its members, and its scores beside those of the best single trial.
 
-    `validation` and `test` map metric -> value; `compared` maps a method to its cross-validated NLL on validation rows.
+    `validation` and `test` map metric -> value; `compared` maps a method to its cross-validated score on validation
+    rows, `gain` says what the choice gains there over the best single trial, `note` says it in a sentence.
     """
 
     name: str
@@ -78,12 +86,28 @@ class EnsembleResult:
     best_single: int
     best_single_test: Mapping[str, float]
     compared: Mapping[str, float]
+    gain: "Gain | None" = None
+    note: str | None = None
+    calibration: "Calibration | None" = None
+    interval: "Interval | None" = None
+    estimate: Mapping[str, Any] | None = None
+    """Metrics of training rows by members that were not trained on them; of methods that train."""
+    cost: "Cost | None" = None
+    member_cost: "Cost | None" = None
+    """Of the first member alone."""
+    report: Path | None = None
+    """An HTML page with tables and figures."""
+    student: "EnsembleResult | None" = None
     skipped: Sequence[str] = field(default=())
     run_id: str | None = None
+    registered: str | None = None
+    """The model in MLflow's registry, `models:/<name>@<alias>`."""
     tracking_problem: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As `hpo ensemble --format json` prints it."""
+        known = {"calibration": self.calibration, "interval": self.interval}
+        costs = {"ensemble": self.cost, "member": self.member_cost}
         return {
             "ensemble": self.name,
             "study": self.study.name,
@@ -93,22 +117,98 @@ class EnsembleResult:
             "test": dict(self.test),
             "best_single": {"trial": self.best_single, "test": dict(self.best_single_test)},
             "compared": dict(self.compared),
+            "gain": None if self.gain is None else asdict(self.gain),
+            "note": self.note,
+            **{name: None if value is None else value.to_json() for name, value in known.items()},
+            "estimate": self.estimate,
+            "cost": {name: cost.to_json() for name, cost in costs.items() if cost is not None},
+            "report": None if self.report is None else str(self.report),
+            "student": None if self.student is None else self.student.to_json(),
             "run_id": self.run_id,
+            "registered": self.registered,
         }
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Probabilities `(n, classes)` float32 for each input; `inputs` are file names or row numbers."""
+    """An ensemble's predictions `values` `(n, outputs)` float32 for inputs, which are file names or row numbers.
+
+    Values are probabilities of classes or labels, or regression values; `half_widths` say how far these may be off.
+    """
 
     inputs: Sequence[str]
-    classes: Sequence[str]
-    probabilities: NDArray[np.float32]
+    outputs: Sequence[str]
+    values: NDArray[np.float32]
+    task: str = "classification"
+    half_widths: Sequence[float] = ()
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """Of classes or labels `(n, outputs)`.
+
+        Raises:
+            InputError: the task is regression.
+        """
+        if self.task == "regression":
+            raise InputError("an ensemble for regression has no probabilities; its values are in `values`")
+        return self.values
 
     def write_csv(self, path: str | Path) -> None:
-        """One row an input: its name, the predicted class, each class's probability."""
-        with Path(path).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["input", "prediction", *(f"p_{name}" for name in self.classes)])
-            for name, row in zip(self.inputs, self.probabilities, strict=True):
-                writer.writerow([name, self.classes[int(row.argmax())], *(f"{value:.9g}" for value in row)])
+        """One row an input, as `write_csv` writes them."""
+        write_csv(path, [self])
+
+
+def write_csv(path: str | Path, batches: Iterable[Predictions]) -> int:
+    """Writes predictions as they come, one row an input; the file appears whole or not at all.
+
+    Columns are `input`, and then of classes `prediction` and the probability of each (`p_<class>`); of labels
+    `prediction`, those with a probability of one half or more with ";" between them, and the probability of each; of
+    regression each target, and where there is an interval `<target>_low` and `<target>_high`.
+
+    Args:
+        path: of the file; something like a pipe is written to as it is.
+        batches: of one ensemble, at least one.
+
+    Returns:
+        How many inputs there were.
+    """
+    path = Path(path).resolve()
+    if path.exists() and not path.is_file():
+        return _write_rows(path, batches)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        rows = _write_rows(draft, batches)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return rows
+
+
+def _write_rows(path: Path, batches: Iterable[Predictions]) -> int:
+    rows = 0
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        for number, batch in enumerate(batches):
+            if number == 0:
+                writer.writerow(["input", *_columns(batch)])
+            for name, values in zip(batch.inputs, batch.values, strict=True):
+                writer.writerow([name, *_cells(batch, values)])
+            rows += len(batch.inputs)
+    return rows
+
+
+def _columns(batch: Predictions) -> list[str]:
+    if batch.task != "regression":
+        return ["prediction", *(f"p_{name}" for name in batch.outputs)]
+    ends = [f"{name}_{end}" for name in batch.outputs for end in ("low", "high")]
+    return [*batch.outputs, *(ends if batch.half_widths else ())]
+
+
+def _cells(batch: Predictions, values: NDArray[np.float32]) -> list[str]:
+    numbers = [f"{value:.9g}" for value in values]
+    if batch.task == "classification":
+        return [batch.outputs[int(values.argmax())], *numbers]
+    if batch.task == "multilabel":
+        return [";".join(name for name, value in zip(batch.outputs, values, strict=True) if value >= 0.5), *numbers]
+    pairs = zip(values.astype(float), batch.half_widths, strict=False)  # without an interval there are none
+    return [*numbers, *(f"{end:.9g}" for value, width in pairs for end in (value - width, value + width))]

@@ -105,7 +105,7 @@ def facts(rows: int = 60) -> DataFacts:
     )
 
 
-def finish(study: Study, skill: float, epochs: int) -> int:
+def finish(study: Study, skill: float, epochs: int, **metrics: float) -> int:
     """A trial whose predictions are right more often the larger `skill` is; its weights are those of a fresh model."""
     trial = study.ask()
     generator = np.random.default_rng(trial.number)
@@ -115,7 +115,7 @@ def finish(study: Study, skill: float, epochs: int) -> int:
     accuracy = float((predictions["validation"].argmax(axis=1) == study.facts.targets["validation"]).mean())
     for epoch in range(1, epochs + 1):
         value = accuracy * epoch / epochs
-        study.report(trial.number, epoch, {"accuracy": value, "nll": 1.0 - value})
+        study.report(trial.number, epoch, {"accuracy": value, "nll": 1.0 - value, **metrics})
     torch.manual_seed(trial.number)
     model = models.build(study.study_spec.apply(trial.config).model, study.facts.input_shape, CLASSES)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}

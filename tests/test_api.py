@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import hpo
-from hpo import api, spec
+from hpo import assembly, spec
 from hpo.errors import DataError, InputError, StudyError
 from hpo.study import Study
 from hpo.tracking.store import connect
@@ -66,7 +66,7 @@ def test_what_cannot_be_built_is_refused_and_leaves_nothing(study: Study, tmp_pa
     for arguments, message in (
         ({"top": 0}, "--top must be at least 1"),
         ({"pool": 1}, "--pool must be at least 2"),
-        ({"method": "bagging"}, "bagging is not built yet"),
+        ({"method": "bogging"}, "unknown --method 'bogging'. Did you mean 'bagging'"),
         ({"name": "../mine"}, "--name must be letters"),
     ):
         with pytest.raises(InputError, match=message):
@@ -85,17 +85,17 @@ def test_ensembles_have_names_of_their_own(study: Study, tmp_path: Path) -> None
     with pytest.raises(StudyError, match="there is an ensemble 'squares-2' already"):
         hpo.build_ensemble(method="voting", storage=storage, name="squares-2")
     with pytest.raises(StudyError, match="no ensemble 'squares-3' .* Did you mean"):
-        api.find_ensemble("squares-3", storage)
+        assembly.find("squares-3", storage)
     shutil.copytree(study.folder, storage / "copy")
     with pytest.raises(StudyError, match="exists in several studies \\(copy, squares\\)"):
-        api.find_ensemble("squares-1", storage)
+        assembly.find("squares-1", storage)
 
 
 def test_an_ensemble_outlives_a_broken_tracking_store(study: Study, tmp_path: Path) -> None:
     (tmp_path / "studies" / "mlflow.db").write_text("this is no database")
     result = hpo.build_ensemble(method="voting", storage=tmp_path / "studies")
     assert result.run_id is None and result.tracking_problem is not None
-    assert result.tracking_problem.startswith("MLflow lacks ensemble 'squares-1', which is in")
+    assert result.tracking_problem.startswith("MLflow lacks ensemble 'squares-1'; the ensemble is in")
     assert len(hpo.predict("squares-1", squares(2, seed=0)[0], storage=tmp_path / "studies").inputs) == 2
 
 

@@ -2,12 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Probabilities = NDArray[np.float32]
+from hpo.ensemble.calibration import temper
+from hpo.ensemble.score import Predictions
+
+Probabilities = Predictions
+
+_LEAST = 1e-4
+"""Where the logarithm of a member's probability is cut; float16 has zeros."""
+_SURE = 1e-3
+"""A linear model of probabilities leaves 0 to 1: it is cut here."""
+_TIE = 0.5
+"""How many votes the mean probability has: it decides ties, no majority, and leaves what nobody names possible."""
 
 
 class Combiner(Protocol):
@@ -23,8 +33,8 @@ class Combiner(Protocol):
         """Each member's share; they sum to one."""
         ...
 
-    def combine(self, predictions: Probabilities) -> Probabilities:
-        """Probabilities `(members, rows, classes)`, in the order of `members` -> `(rows, classes)`."""
+    def combine(self, predictions: Predictions) -> Predictions:
+        """Predictions `(members, rows, outputs)`, in the order of `members` -> `(rows, outputs)`."""
         ...
 
     def to_json(self) -> dict[str, Any]:
@@ -34,98 +44,255 @@ class Combiner(Protocol):
 
 @dataclass(frozen=True)
 class Average:
-    """The weighted mean of the members' probabilities (soft voting)."""
+    """The weighted mean of the members' predictions (soft voting)."""
 
     members: tuple[int, ...]
     weights: tuple[float, ...]
+    task: str = "classification"
 
-    def combine(self, predictions: Probabilities) -> Probabilities:
-        """Rows of the result sum to one."""
+    def combine(self, predictions: Predictions) -> Predictions:
+        """Rows of class probabilities sum to one."""
         mean = np.einsum("m,mnc->nc", np.asarray(self.weights, np.float32), predictions)
-        return normalized(mean)
+        return normalized(mean) if self.task == "classification" else mean
 
     def to_json(self) -> dict[str, Any]:
         """Numbers that `from_json` reads back."""
-        return {"kind": "average", "weights": list(self.weights)}
+        return {"kind": "average", "task": self.task, "weights": list(self.weights)}
 
 
-@dataclass(frozen=True)
-class Votes:
-    """The share of members that name each class (hard voting)."""
+class _Equal:
+    """Members with the same say."""
 
     members: tuple[int, ...]
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """Every member has one vote."""
+        """All the same."""
         return (1 / len(self.members),) * len(self.members)
 
-    def combine(self, predictions: Probabilities) -> Probabilities:
-        """Vote shares; a tie goes to the class with more probability, which counts for less than any vote."""
-        classes = predictions.shape[2]
-        votes = np.eye(classes, dtype=np.float32)[predictions.argmax(axis=2)].sum(axis=0)
-        tie_break = predictions.mean(axis=0) * 1e-3
-        return normalized(votes + tie_break)
+
+@dataclass(frozen=True)
+class Votes(_Equal):
+    """The share of members that name each class, or that say that a label holds (hard voting)."""
+
+    members: tuple[int, ...]
+    task: str = "classification"
+
+    def combine(self, predictions: Predictions) -> Predictions:
+        """Vote shares; the mean probability has half a vote, so that it decides a tie and no more."""
+        means = predictions.mean(axis=0)
+        if self.task == "classification":
+            classes = predictions.shape[2]
+            votes = np.eye(classes, dtype=np.float32)[predictions.argmax(axis=2)].sum(axis=0)
+            return normalized(votes + _TIE * means)
+        votes = (predictions >= 0.5).sum(axis=0, dtype=np.float32)
+        return np.asarray((votes + _TIE * means) / (len(predictions) + _TIE), np.float32)
 
     def to_json(self) -> dict[str, Any]:
         """Numbers that `from_json` reads back."""
-        return {"kind": "votes"}
+        return {"kind": "votes", "task": self.task}
+
+
+@dataclass(frozen=True)
+class Median(_Equal):
+    """The median of the members' regression values."""
+
+    members: tuple[int, ...]
+
+    def combine(self, predictions: Predictions) -> Predictions:
+        """Of an even number of members, the mean of the middle two."""
+        return np.asarray(np.median(predictions, axis=0), np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """Numbers that `from_json` reads back."""
+        return {"kind": "median"}
 
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """A multinomial logistic regression on the members' log-probabilities (stacking).
+    """A linear model of the members' predictions (stacking).
 
-    `coefficients` is `(classes, members * classes)`, `intercept` `(classes,)`.
+    `coefficients` is `(outputs, members * outputs)`, `intercept` `(outputs,)`. With features `logits` it reads
+    `stack_features` and gives logits; with `values` it reads the predictions and gives predictions.
     """
 
     members: tuple[int, ...]
     coefficients: NDArray[np.float64]
     intercept: NDArray[np.float64]
+    task: str = "classification"
+    features: Literal["logits", "values"] = "logits"
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """Each member's share of the absolute coefficients: how much the regression listens to it."""
+        """Each member's share of the absolute coefficients: how much the model listens to it."""
         mass = np.abs(self.coefficients).reshape(len(self.intercept), len(self.members), -1).sum(axis=(0, 2))
         total = mass.sum()
         shares = mass / total if total > 0 else np.full(len(mass), 1 / len(mass))
         return tuple(float(share) for share in shares)
 
-    def combine(self, predictions: Probabilities) -> Probabilities:
-        """Softmax of the regression's logits."""
-        logits = stack_features(predictions) @ self.coefficients.T + self.intercept
-        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return normalized(exponents.astype(np.float32))
+    def combine(self, predictions: Predictions) -> Predictions:
+        """Softmax or sigmoid of logits; values are cut to what a probability can be."""
+        if self.features == "logits":
+            return from_logits(stack_features(predictions, self.task) @ self.coefficients.T + self.intercept, self.task)
+        values = side_by_side(predictions) @ self.coefficients.T + self.intercept
+        if self.task == "regression":
+            return np.asarray(values, np.float32)
+        cut = np.asarray(np.clip(values, _SURE, 1 - _SURE), np.float32)
+        return normalized(cut) if self.task == "classification" else cut
 
     def to_json(self) -> dict[str, Any]:
         """Numbers that `from_json` reads back."""
         return {
             "kind": "stack",
+            "task": self.task,
+            "features": self.features,
             "coefficients": self.coefficients.tolist(),
             "intercept": self.intercept.tolist(),
         }
 
 
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """A decision tree over `nodes`; a leaf is its own child.
+
+    A row goes left where its feature is at most the threshold (both float32). `values` is `(nodes, outputs)`.
+    """
+
+    feature: NDArray[np.int64]
+    threshold: NDArray[np.float32]
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    values: NDArray[np.float64]
+    depth: int
+
+    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Features `(rows, features)` -> values `(rows, outputs)`."""
+        rows, node = np.arange(len(features)), np.zeros(len(features), np.int64)
+        for _ in range(self.depth):
+            goes_left = features[rows, self.feature[node]] <= self.threshold[node]
+            node = np.where(goes_left, self.left[node], self.right[node])
+        return self.values[node]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers."""
+        arrays = ("feature", "threshold", "left", "right", "values")
+        return {**{name: getattr(self, name).tolist() for name in arrays}, "depth": self.depth}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Tree":
+        """What `to_json` wrote."""
+        return cls(
+            np.array(document["feature"], np.int64),
+            np.array(document["threshold"], np.float32),
+            np.array(document["left"], np.int64),
+            np.array(document["right"], np.int64),
+            np.array(document["values"], np.float64),
+            document["depth"],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Trees(_Equal):
+    """Decision trees that mend the members' mean in logits, or in values for regression (boosted stacking)."""
+
+    members: tuple[int, ...]
+    trees: tuple[Tree, ...]
+    task: str = "classification"
+
+    def combine(self, predictions: Predictions) -> Predictions:
+        """The mean of `stack_features` over members plus what the trees say of them."""
+        features = stack_features(predictions, self.task)
+        outputs = features.reshape(len(features), len(predictions), -1).mean(axis=1)
+        singles = features.astype(np.float32)
+        for tree in self.trees:
+            outputs = outputs + tree(singles)
+        return from_logits(outputs, self.task)
+
+    def to_json(self) -> dict[str, Any]:
+        """Numbers that `from_json` reads back."""
+        return {"kind": "trees", "task": self.task, "trees": [tree.to_json() for tree in self.trees]}
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A combiner with a last temperature on what it gives."""
+
+    combiner: Combiner
+    temperature: float
+    task: str = "classification"
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Places in the pool."""
+        return self.combiner.members
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Each member's share; they sum to one."""
+        return self.combiner.weights
+
+    def combine(self, predictions: Predictions) -> Predictions:
+        """Combined, then tempered."""
+        return temper(self.combiner.combine(predictions), self.temperature, self.task)
+
+    def to_json(self) -> dict[str, Any]:
+        """Numbers that `from_json` reads back."""
+        return {
+            "kind": "calibrated",
+            "task": self.task,
+            "temperature": self.temperature,
+            "combiner": self.combiner.to_json(),
+        }
+
+
 def from_json(document: Mapping[str, Any], members: int) -> Combiner:
     """The combiner that `to_json` wrote, over `members` members in their saved order."""
-    places = tuple(range(members))
+    places, task = tuple(range(members)), document.get("task", "classification")
     match document["kind"]:
         case "average":
-            return Average(places, tuple(document["weights"]))
+            return Average(places, tuple(document["weights"]), task)
         case "votes":
-            return Votes(places)
+            return Votes(places, task)
+        case "median":
+            return Median(places)
         case "stack":
-            return Stack(places, np.array(document["coefficients"]), np.array(document["intercept"]))
+            coefficients, intercept = np.array(document["coefficients"]), np.array(document["intercept"])
+            return Stack(places, coefficients, intercept, task, document.get("features", "logits"))
+        case "trees":
+            return Trees(places, tuple(Tree.from_json(tree) for tree in document["trees"]), task)
+        case "calibrated":
+            return Calibrated(from_json(document["combiner"], members), document["temperature"], task)
     raise ValueError(f"unknown combiner '{document['kind']}'")
 
 
-def stack_features(predictions: Probabilities) -> NDArray[np.float64]:
-    """Log-probabilities `(members, rows, classes)` -> `(rows, members * classes)`, clipped where float16 has zeros."""
-    logs = np.log(np.clip(predictions.astype(np.float64), 1e-4, 1.0))
-    return logs.transpose(1, 0, 2).reshape(predictions.shape[1], -1)
+def stack_features(predictions: Predictions, task: str = "classification") -> NDArray[np.float64]:
+    """What a meta-model reads of `(members, rows, outputs)`: `(rows, members * outputs)`.
+
+    Logarithms of class probabilities, logits of labels, both cut at 1e-4, where float16 has zeros; regression values.
+    """
+    if task == "regression":
+        return side_by_side(predictions)
+    inside = np.clip(side_by_side(predictions), _LEAST, 1.0 if task == "classification" else 1 - _LEAST)
+    logits: NDArray[np.float64] = np.log(inside) if task == "classification" else np.log(inside / (1 - inside))
+    return logits
 
 
-def normalized(probabilities: Probabilities) -> Probabilities:
+def side_by_side(predictions: Predictions) -> NDArray[np.float64]:
+    """Predictions `(members, rows, outputs)` -> `(rows, members * outputs)`."""
+    return predictions.astype(np.float64).transpose(1, 0, 2).reshape(predictions.shape[1], -1)
+
+
+def from_logits(outputs: NDArray[np.float64], task: str) -> Predictions:
+    """A meta-model's outputs `(rows, outputs)` as predictions: softmax, sigmoid, or for regression as they are."""
+    if task == "classification":
+        exponents = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        return normalized(exponents.astype(np.float32))
+    if task == "multilabel":
+        outputs = 1 / (1 + np.exp(-np.clip(outputs, -50, 50)))
+    return np.asarray(outputs, np.float32)
+
+
+def normalized(probabilities: Predictions) -> Predictions:
     """Rows scaled to sum to one; float16 rows sum to almost one."""
-    result: Probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
+    result: Predictions = probabilities / probabilities.sum(axis=1, keepdims=True)
     return result

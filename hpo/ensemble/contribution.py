@@ -10,17 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.ensemble.calibration import fit_temperature, temper
-from hpo.ensemble.combiner import Probabilities
 from hpo.ensemble.greedy import greedy_weights
-from hpo.ensemble.score import nll, true_class
+from hpo.ensemble.score import SCORES, Predictions, Score, Targets
 from hpo.errors import InputError
 from hpo.study import Study, TrialRecord
 
 _ROUNDS = 10
 """The size of the ensemble that a trial is added to."""
 
-Source = Callable[[TrialRecord], Probabilities | None]
-"""A trial -> its probabilities of the validation rows at its best epoch `(rows, classes)`, None without any."""
+Source = Callable[[TrialRecord], Predictions | None]
+"""A trial -> its predictions of the validation rows at its best epoch `(rows, outputs)`, None without any."""
 
 
 class Contributions:
@@ -28,19 +27,20 @@ class Contributions:
 
     Args:
         study: whose trials.
-        labels: of the validation rows `(rows,)`.
+        targets: of the validation rows.
         source: where predictions come from. They are read once for each trial and best epoch.
+        task: what is predicted.
     """
 
-    def __init__(self, study: Study, labels: NDArray[np.int64], source: Source) -> None:
-        self._study, self._labels, self._source = study, labels, source
+    def __init__(self, study: Study, targets: Targets, source: Source, task: str = "classification") -> None:
+        self._study, self._targets, self._source, self._task = study, targets, source, task
         self._known: dict[tuple[int, int], NDArray[np.float64] | None] = {}
 
     def __call__(self) -> dict[int, float]:
         """Number -> contribution, of the trials that have predictions.
 
         Raises:
-            InputError: predictions do not fit the labels.
+            InputError: predictions do not fit the targets.
         """
         own = {}
         for trial in self._study.trials():
@@ -48,59 +48,65 @@ class Contributions:
                 own[trial.number] = row
         if not own:
             return {}
-        values = contributions(np.stack(list(own.values())))
+        values = contributions(np.stack(list(own.values())), score=SCORES[self._task])
         return {number: float(value) for number, value in zip(own, values, strict=True)}
 
     def _own(self, trial: TrialRecord, epoch: int) -> NDArray[np.float64] | None:
         key = (trial.number, epoch)
         if key not in self._known:
             predictions = self._source(trial)
-            if predictions is not None and (predictions.ndim != 2 or len(predictions) != len(self._labels)):
+            if predictions is not None and (predictions.ndim != 2 or len(predictions) != len(self._targets)):
                 raise InputError(
-                    f"predictions of trial {trial.number} must be ({len(self._labels)} rows, classes), since there are"
-                    f" so many labels, got {predictions.shape}"
+                    f"predictions of trial {trial.number} must be ({len(self._targets)} rows, outputs), since there are"
+                    f" so many targets, got {predictions.shape}"
                 )
             if predictions is None or not np.isfinite(predictions).all():
                 self._known[key] = None
             else:
-                tempered = temper(predictions, fit_temperature(predictions, self._labels))
-                self._known[key] = true_class(tempered, self._labels)
+                temperature = fit_temperature(predictions, self._targets, self._task)
+                tempered = temper(predictions, temperature, self._task)
+                self._known[key] = SCORES[self._task].own(tempered, self._targets).ravel()
         return self._known[key]
 
 
-def contributions(own: NDArray[np.float64], rounds: int = _ROUNDS) -> NDArray[np.float64]:
-    """By how much each candidate lowers the NLL of a greedy ensemble, when it is added to it once.
+def contributions(
+    own: NDArray[np.float64], rounds: int = _ROUNDS, score: Score = SCORES["classification"]
+) -> NDArray[np.float64]:
+    """By how much each candidate lowers the score of a greedy ensemble, when it is added to it once.
 
     The ensemble is selected on one half of the rows and the gain is measured on the other, both ways, so that what fits
     the selection by chance gains nothing. A candidate that is in the ensemble is added to one selected without it.
 
     Args:
-        own: the probability of each row's own class, `(candidates, rows)`.
+        own: own parts of `score`, `(candidates, parts)`: of classes the probability of each row's own.
         rounds: the size of the ensemble's bag.
+        score: what is minimized.
 
     Returns:
-        `(candidates,)`, in nats, the mean of both halves; below 0 where it harms.
+        `(candidates,)`, of classes in nats, the mean of both halves; below 0 where it harms.
     """
     halves = np.arange(own.shape[1]) % 2
     first, second = own[:, halves == 0], own[:, halves == 1]
-    return (_gains(first, second, rounds) + _gains(second, first, rounds)) / 2
+    return (_gains(first, second, rounds, score) + _gains(second, first, rounds, score)) / 2
 
 
-def _gains(selecting: NDArray[np.float64], measuring: NDArray[np.float64], rounds: int) -> NDArray[np.float64]:
-    weights = greedy_weights(selecting, rounds)
-    gains = _gain(weights, measuring, measuring)
+def _gains(
+    selecting: NDArray[np.float64], measuring: NDArray[np.float64], rounds: int, score: Score
+) -> NDArray[np.float64]:
+    weights = greedy_weights(selecting, rounds, score=score)
+    gains = _gain(weights, measuring, measuring, score)
     for member in np.flatnonzero(weights):
         others = np.arange(len(weights)) != member
         if others.any():
             without = np.zeros_like(weights)
-            without[others] = greedy_weights(selecting[others], rounds)
-            gains[member] = _gain(without, measuring, measuring[member])
+            without[others] = greedy_weights(selecting[others], rounds, score=score)
+            gains[member] = _gain(without, measuring, measuring[member], score)
     return gains
 
 
 def _gain(
-    weights: NDArray[np.int64], measuring: NDArray[np.float64], added: NDArray[np.float64]
+    weights: NDArray[np.int64], measuring: NDArray[np.float64], added: NDArray[np.float64], score: Score
 ) -> NDArray[np.float64]:
-    """How much lower the NLL gets by adding one to the bag."""
+    """How much lower the score gets by adding one to the bag."""
     total, size = weights @ measuring, weights.sum()
-    return np.asarray(nll(total / size) - nll((total + added) / (size + 1)))
+    return np.asarray(score.mean(total / size) - score.mean((total + added) / (size + 1)))

@@ -1,15 +1,16 @@
 """The final model: members and a combiner in one folder; `hpo predict` and MLflow load it without the study.
 
-ensemble.json               task, classes, members with their models, combiner
-trial-00012.safetensors     the weights of a member
+ensemble.json               task, outputs, members with their models, combiner, perhaps an interval
+member-00.safetensors       the weights of a member
 """
 
+import copy
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,37 +19,62 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from hpo import models
-from hpo.artifacts import Artifacts
-from hpo.ensemble.calibration import temper
-from hpo.ensemble.combiner import Combiner, Probabilities, from_json
-from hpo.errors import DataError
-from hpo.spec import Named, StudySpec
-from hpo.study import DataFacts, TrialRecord
-from hpo.tasks import classification
-from hpo.tasks.kinds import predict
+from hpo.artifacts import Stored
+from hpo.datasets.dataset import Inputs
+from hpo.ensemble.calibration import Interval, temper
+from hpo.ensemble.combiner import Average, Combiner, from_json
+from hpo.ensemble.networks import Networks
+from hpo.ensemble.score import Predictions
+from hpo.errors import DataError, InputError
+from hpo.spec import Config, Named, StudySpec
+from hpo.study import DataFacts
+from hpo.tasks.kinds import kind
 
-_BATCH = 512
 LOADER_MODULE = __name__
 """What MLflow calls to load the folder: see `_load_pyfunc`."""
+_BATCH = 512
+_LIKELY = 0.5
+"""A label is predicted from this probability on."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """One trial of an ensemble."""
+    """One network of an ensemble; `trial` is the one whose config it has, None where it has one of its own."""
 
-    trial: int
+    name: str
+    trial: int | None
     weight: float
     temperature: float
     model: Named
+    file: str
+    """Its checkpoint in the ensemble's folder."""
 
     @property
-    def checkpoint(self) -> str:
-        """Its file in the ensemble's folder."""
-        return f"trial-{self.trial:05d}.safetensors"
+    def architecture(self) -> str:
+        """The same for members that differ in their weights alone."""
+        return json.dumps([self.model.name, self.model.settings], sort_keys=True)
 
 
-class EnsembleModel:
-    """Predicts class probabilities for uint8 images; standardization is part of every member.
+@dataclass(frozen=True)
+class Part:
+    """What goes into an ensemble: a trial, or a member trained anew with a trial's config.
+
+    `temperature` is the one that its predictions were calibrated with; 1 leaves them as they are.
+    """
+
+    name: str
+    """For messages, such as `trial 12`."""
+    trial: int | None
+    config: Config
+    model: Named
+    temperature: float
+    stored: Stored
+
+
+class Ensemble:
+    """Predicts for images or rows of a table; standardization is part of every member.
+
+    Members of one architecture run as one stacked call where that is faster (see `hpo.ensemble.networks`).
 
     Args:
         folder: written by `write`.
@@ -58,87 +84,190 @@ class EnsembleModel:
         DataError: the folder holds no ensemble, or a checkpoint does not fit.
     """
 
-    def __init__(self, folder: Path, device: torch.device | None = None) -> None:
+    def __init__(self, folder: str | Path, device: torch.device | None = None) -> None:
+        folder = Path(folder)
         try:
             document = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(f"{folder}: holds no ensemble: {error}") from error
+        self.task: str = document["task"]
         self.outputs: tuple[str, ...] = tuple(document["outputs"])
-        channels, height, width = document["input_shape"]
-        self.input_shape: tuple[int, int, int] = (channels, height, width)
-        self._device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._members = [_member(entry) for entry in document["members"]]
-        self._combiner: Combiner = from_json(document["combiner"], len(self._members))
-        self._networks = [self._network(folder, member) for member in self._members]
+        self.input_shape: tuple[int, ...] = tuple(document["input_shape"])
+        """(channels, height, width) of images, (features,) of a table."""
+        self.members: tuple[Member, ...] = tuple(_member(entry) for entry in document["members"])
+        self.combiner: Combiner = from_json(document["combiner"], len(self.members))
+        self.interval: Interval | None = _interval(document.get("interval"))
+        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.networks: tuple[torch.nn.Module, ...] = tuple(self._network(folder, member) for member in self.members)
+        self._stacked = Networks(self.networks, [member.architecture for member in self.members])
 
-    def predict_proba(self, images: NDArray[np.uint8]) -> Probabilities:
-        """Class probabilities `(n, classes)` of images `(n, h, w, c)` uint8.
+    def predict(self, inputs: Inputs) -> list[str] | list[tuple[str, ...]] | Predictions:
+        """What the ensemble says of each input.
+
+        Args:
+            inputs: images `(n, h, w, c)` uint8, or rows of a table `(n, features)`, in which NaN is a missing value.
+
+        Returns:
+            Of classification the name of each one's most probable class; of multilabel the names of its labels, those
+            with a probability of one half or more; of regression values `(n, targets)` float32.
 
         Raises:
-            DataError: the images have another shape or type than those that the members were trained on.
+            DataError: the inputs have another shape or type than those that the members were trained on.
         """
-        channels, height, width = self.input_shape
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, channels):
-            raise DataError(
-                f"images must be uint8 (n, {height}, {width}, {channels}), got {images.dtype} {images.shape}"
-            )
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
-        predictions = [
-            temper(predict(network, pixels, classification.activate, batch_size=_BATCH).cpu().numpy(), member.temperature)
-            for network, member in zip(self._networks, self._members, strict=True)
-        ]
-        return self._combiner.combine(np.stack(predictions))
+        combined = self.combined_predictions(inputs)
+        if self.task == "classification":
+            return [self.outputs[place] for place in combined.argmax(axis=1)]
+        if self.task == "multilabel":
+            return [tuple(self.outputs[place] for place in np.flatnonzero(row >= _LIKELY)) for row in combined]
+        return combined
 
-    def predict(self, model_input: NDArray[np.uint8], params: Mapping[str, str] | None = None) -> Probabilities:
-        """What MLflow calls; the same as `predict_proba`."""
-        return self.predict_proba(np.asarray(model_input))
+    def predict_proba(self, inputs: Inputs) -> Predictions:
+        """Probabilities `(n, outputs)` float32 of classes, where rows sum to one, or of labels.
+
+        Raises:
+            DataError: the inputs have another shape or type than those that the members were trained on.
+            InputError: the task is regression.
+        """
+        if self.task == "regression":
+            raise InputError("an ensemble for regression has no probabilities; call predict or predict_interval")
+        return self.combined_predictions(inputs)
+
+    def predict_interval(self, inputs: Inputs) -> tuple[Predictions, Predictions]:
+        """The lower and the upper ends `(n, targets)` between which a share `interval.level` of the truth lies.
+
+        Raises:
+            DataError: the inputs have another shape or type than those that the members were trained on.
+            InputError: the ensemble was made without an interval, as all but those for regression are.
+        """
+        if self.interval is None:
+            raise InputError(f"this ensemble ({self.task}) has no interval; those for regression have one")
+        values, half_widths = self.combined_predictions(inputs), np.asarray(self.interval.half_widths, np.float32)
+        return values - half_widths, values + half_widths
+
+    def combined_predictions(self, inputs: Inputs) -> Predictions:
+        """The members' predictions as one `(n, outputs)`: probabilities of classes or labels, or regression values.
+
+        Raises:
+            DataError: the inputs have another shape or type than those that the members were trained on.
+        """
+        return self.combiner.combine(self.member_predictions(inputs))
+
+    def member_predictions(self, inputs: Inputs) -> Predictions:
+        """Each member's calibrated predictions `(members, n, outputs)`, in the order of `members`.
+
+        Raises:
+            DataError: the inputs have another shape or type than those that the members were trained on.
+        """
+        tensor = self._tensor(inputs)
+        batches = np.concatenate([self._activated(batch) for batch in tensor.split(_BATCH)], axis=1)
+        return np.stack(
+            [
+                temper(predictions, member.temperature, self.task)
+                for predictions, member in zip(batches, self.members, strict=True)
+            ]
+        )
+
+    def single(self, place: int) -> Self:
+        """One member alone, calibrated, in place of all.
+
+        Args:
+            place: in `members`.
+
+        Raises:
+            InputError: there is no such member.
+        """
+        if not 0 <= place < len(self.members):
+            raise InputError(f"member must be 0 to {len(self.members) - 1}, its place in the ensemble, got {place}")
+        alone = copy.copy(self)
+        alone.members = (replace(self.members[place], weight=1.0),)
+        alone.combiner = Average((0,), (1.0,), self.task)
+        alone.interval = None
+        alone.networks = (self.networks[place],)
+        alone._stacked = Networks(alone.networks, ["alone"])
+        return alone
+
+    @torch.inference_mode()
+    def _activated(self, inputs: torch.Tensor) -> Predictions:
+        values = inputs.to(self.device).float()
+        if values.ndim == 4:
+            values = values.contiguous(memory_format=torch.channels_last)
+        outputs = self._stacked(values).float()
+        predictions: Predictions = kind(self.task).activate(outputs.flatten(0, 1)).view_as(outputs).cpu().numpy()
+        return predictions
+
+    def _tensor(self, inputs: Inputs) -> torch.Tensor:
+        """Inputs as a network takes them, apart from their type."""
+        if len(self.input_shape) == 1:
+            return torch.from_numpy(_rows(inputs, self.input_shape[0]))
+        channels, height, width = self.input_shape
+        if inputs.dtype != np.uint8 or inputs.ndim != 4 or inputs.shape[1:] != (height, width, channels):
+            raise DataError(
+                f"images must be uint8 (n, {height}, {width}, {channels}), got {inputs.dtype} {inputs.shape}"
+            )
+        return torch.from_numpy(np.require(inputs, requirements=["C", "W"])).permute(0, 3, 1, 2)
 
     def _network(self, folder: Path, member: Member) -> torch.nn.Module:
-        network = models.build(member.model, self.input_shape, len(self.outputs))
+        network = models.build(member.model, self.input_shape, len(self.outputs), self.task)
         try:
-            network.load_state_dict(load_file(folder / member.checkpoint))
+            network.load_state_dict(load_file(folder / member.file))
         except (OSError, RuntimeError, SafetensorError) as error:
-            raise DataError(f"trial {member.trial}: its checkpoint does not fit its model: {error}") from error
-        return models.place(network.eval(), self._device)
+            raise DataError(f"{member.name}: its checkpoint does not fit its model: {error}") from error
+        return models.place(network.eval(), self.device)
+
+
+EnsembleModel = Ensemble  # until everybody says Ensemble
+
+
+class Served:
+    """An ensemble as MLflow calls it."""
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        self.ensemble = ensemble
+
+    def predict(self, model_input: Inputs, params: Mapping[str, str] | None = None) -> Predictions:
+        """Probabilities of classes or labels, or regression values, `(n, outputs)`."""
+        return self.ensemble.combined_predictions(model_input)
 
 
 def write(
     folder: Path,
     spec: StudySpec,
     facts: DataFacts,
-    members: Sequence[tuple[TrialRecord, float]],
-    artifacts: Artifacts,
+    parts: Sequence[Part],
     combiner: Combiner,
+    interval: Interval | None = None,
 ) -> None:
-    """Writes an ensemble's folder.
+    """Writes the folder of an ensemble.
 
     Args:
         folder: is made.
         spec: of the study.
         facts: of its data.
-        members: trials and their temperatures, in the combiner's order.
-        artifacts: where they left their checkpoints.
+        parts: the members, in the combiner's order; several may be of one trial.
         combiner: joins them.
+        interval: of regression values.
 
     Raises:
-        DataError: a member has left no checkpoint.
+        DataError: a member's checkpoint is not there.
     """
     folder.mkdir(parents=True)
     entries = []
-    for (trial, temperature), weight in zip(members, combiner.weights, strict=True):
-        stored = artifacts.read(trial.number)
-        if stored is None:
-            raise DataError(f"trial {trial.number} has no stored checkpoint")
-        member = Member(trial.number, weight, temperature, spec.apply(trial.config).model)
-        shutil.copyfile(stored.checkpoint, folder / member.checkpoint)
+    for place, (part, weight) in enumerate(zip(parts, combiner.weights, strict=True)):
+        file = f"member-{place:02d}.safetensors"
+        try:
+            shutil.copyfile(part.stored.checkpoint, folder / file)
+        except FileNotFoundError as error:
+            raise DataError(f"{part.name} has no stored checkpoint: {error}") from error
         entries.append(
             {
-                "trial": member.trial,
-                "weight": member.weight,
-                "temperature": member.temperature,
-                "epoch": stored.epoch,
-                "model": {"name": member.model.name, "settings": member.model.settings},
-                "config": trial.config,
+                "name": part.name,
+                "trial": part.trial,
+                "file": file,
+                "weight": weight,
+                "temperature": part.temperature,
+                "epoch": part.stored.epoch,
+                "model": {"name": part.model.name, "settings": part.model.settings},
+                "config": part.config,
             }
         )
     document = {
@@ -149,14 +278,34 @@ def write(
         "members": entries,
         "combiner": combiner.to_json(),
     }
+    if interval is not None:
+        document["interval"] = interval.to_json()
     (folder / "ensemble.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
+def _rows(table: NDArray[Any], features: int) -> NDArray[np.float32]:
+    """Rows of a table as float32; a missing value is NaN."""
+    if table.dtype.kind not in "fiu" or table.ndim != 2 or table.shape[1] != features:
+        raise DataError(f"rows of a table must be float32 (n, {features}), got {table.dtype} {table.shape}")
+    with np.errstate(over="ignore"):
+        rows = np.require(table, np.float32, ["C", "W"])
+    infinite = np.flatnonzero(np.isinf(rows).any(axis=1))
+    if len(infinite):
+        raise DataError(f"row {infinite[0]} has an infinite value (as float32); write NaN where a value is missing")
+    return rows
+
+
 def _member(entry: Mapping[str, Any]) -> Member:
+    trial = entry["trial"]
     model = Named(name=entry["model"]["name"], **entry["model"]["settings"])
-    return Member(entry["trial"], entry["weight"], entry["temperature"], model)
+    name, file = entry.get("name", f"trial {trial}"), entry.get("file", f"trial-{trial:05d}.safetensors")
+    return Member(name, trial, entry["weight"], entry["temperature"], model, file)
 
 
-def _load_pyfunc(path: str) -> EnsembleModel:
+def _interval(entry: Mapping[str, Any] | None) -> Interval | None:
+    return None if entry is None else Interval(entry["level"], tuple(entry["half_widths"]))
+
+
+def _load_pyfunc(path: str) -> Served:
     """MLflow's entry: the object whose `predict` it calls."""
-    return EnsembleModel(Path(path))
+    return Served(Ensemble(path))

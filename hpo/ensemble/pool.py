@@ -1,63 +1,83 @@
 """The pool: trials whose predictions are stored, as one array."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpo.artifacts import Split
 from hpo.ensemble.calibration import fit_temperature, temper
+from hpo.ensemble.score import Predictions, Targets, costs, hits
 from hpo.errors import StudyError
 from hpo.study import State, Study, TrialRecord
+
+_UNLIKE = 0.1
+"""So far may the accuracy of stored predictions be below the reported one, or the RMSE above it as a share of it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pool:
     """Candidates for an ensemble, the best trial first.
 
-    `validation` is float32 `(trials, rows, classes)`, calibrated by each trial's own of the `temperatures`; `labels` is
-    int64 `(rows,)`; `skipped` says which trials were left out and why.
+    `validation` is float32 `(trials, rows, outputs)`, calibrated by each trial's own of the `temperatures`; `targets`
+    are of the same rows; `skipped` says which trials were left out and why.
     """
 
     study: Study = field(repr=False)
     trials: tuple[TrialRecord, ...]
-    validation: NDArray[np.float32] = field(repr=False)
-    labels: NDArray[np.int64] = field(repr=False)
+    validation: Predictions = field(repr=False)
+    targets: Targets = field(repr=False)
     temperatures: tuple[float, ...]
     skipped: tuple[str, ...]
 
     @classmethod
     def load(cls, study: Study, size: int) -> "Pool":
-        """The best `size` trials of a study that have stored predictions.
+        """The best `size` trials of a study that have stored predictions; those that were pruned too.
 
         Raises:
             StudyError: there are fewer than two.
         """
         trials: list[TrialRecord] = []
-        arrays: list[NDArray[np.float32]] = []
+        arrays: list[Predictions] = []
+        ranked = study.leaderboard()
         skipped: list[str] = []
-        for trial in study.leaderboard():
+        for trial in ranked:
             if len(trials) == size:
                 break
-            if trial.state is State.RUNNING:  # its artifacts may change under our hands
-                continue
-            array = _read(study, trial, "validation")
-            if isinstance(array, str):
-                skipped.append(array)
+            array = _unfinished(trial) or _read(study, trial, "validation")
+            problem = array if isinstance(array, str) else _unlike_report(study, trial, array)
+            if isinstance(array, str) or problem:
+                skipped.append(f"trial {trial.number}{problem}")
             else:
                 trials.append(trial)
                 arrays.append(array)
+        skipped += _without_value(study, ranked)
         if len(trials) < 2:
             reasons = f" Skipped: {'; '.join(skipped)}." if skipped else ""
             raise StudyError(
                 f"study '{study.name}' has {len(trials)} trials with stored predictions;"
                 f" an ensemble needs two.{reasons} Run `hpo search` for more trials"
             )
-        labels = study.facts.targets["validation"]
-        temperatures = tuple(fit_temperature(array, labels) for array in arrays)
-        calibrated = np.stack([temper(*pair) for pair in zip(arrays, temperatures, strict=True)])
-        return cls(study, tuple(trials), calibrated, labels, temperatures, tuple(skipped))
+        task, targets = study.study_spec.task, study.facts.targets["validation"]
+        temperatures = tuple(fit_temperature(array, targets, task) for array in arrays)
+        calibrated = np.stack([temper(*pair, task) for pair in zip(arrays, temperatures, strict=True)])
+        return cls(study, tuple(trials), calibrated, targets, temperatures, tuple(skipped))
+
+    @property
+    def task(self) -> str:
+        """What the trials predict."""
+        return self.study.study_spec.task
+
+    def only(self, places: Sequence[int]) -> "Pool":
+        """These of the candidates, in the pool's order."""
+        kept = sorted(places)
+        return replace(
+            self,
+            trials=tuple(self.trials[place] for place in kept),
+            validation=self.validation[kept],
+            temperatures=tuple(self.temperatures[place] for place in kept),
+        )
 
     @property
     def best(self) -> int:
@@ -66,8 +86,8 @@ class Pool:
         numbers = [trial.number for trial in self.trials]
         return numbers.index(incumbent.number) if incumbent is not None and incumbent.number in numbers else 0
 
-    def test_predictions(self, members: Sequence[int]) -> NDArray[np.float32]:
-        """The members' calibrated probabilities of the test rows, `(members, rows, classes)`.
+    def test_predictions(self, members: Sequence[int]) -> Predictions:
+        """The members' calibrated predictions of the test rows, `(members, rows, outputs)`.
 
         Read once, after everything is chosen.
 
@@ -78,29 +98,62 @@ class Pool:
         for member in members:
             array = _read(self.study, self.trials[member], "test")
             if isinstance(array, str):
-                raise StudyError(array)
-            arrays.append(temper(array, self.temperatures[member]))
+                raise StudyError(f"trial {self.trials[member].number}{array}")
+            arrays.append(temper(array, self.temperatures[member], self.task))
         return np.stack(arrays)
 
 
 def stored_predictions(study: Study, trial: TrialRecord) -> NDArray[np.float32] | None:
-    """A trial's probabilities of the validation rows `(rows, classes)`, not calibrated; None without usable ones."""
+    """A trial's predictions of the validation rows `(rows, outputs)`, not calibrated; None without usable ones."""
     array = _read(study, trial, "validation")
     return None if isinstance(array, str) else array
 
 
-def _read(study: Study, trial: TrialRecord, split: Split) -> NDArray[np.float32] | str:
-    """A trial's predictions, or why they cannot be used."""
+def _without_value(study: Study, ranked: Sequence[TrialRecord]) -> list[str]:
+    """The trials that are no candidates since they never reported a finite value."""
+    known = {trial.number for trial in ranked}
+    others = [trial for trial in study.trials() if trial.number not in known]
+    return [f"trial {trial.number} has no finite {trial.metric} ({trial.state.value})" for trial in others]
+
+
+def _unfinished(trial: TrialRecord) -> str | None:
+    """Why the artifacts of a trial may change under our hands."""
+    if trial.state in (State.RUNNING, State.PAUSED):
+        return f" is {trial.state.value}; it may be a member when it has ended"
+    return None
+
+
+def _read(study: Study, trial: TrialRecord, split: Split) -> Predictions | str:
+    """A trial's predictions, or why they cannot be used, as it goes on after the trial's number."""
     stored = study.artifacts.read(trial.number)
     if stored is None:
-        return f"trial {trial.number} has no stored predictions"
+        where = ": it was taken over from another study, where they are" if trial.taken_over else ""
+        return f" has no stored predictions{where}"
     try:
         array = stored.predictions(split)
     except (OSError, ValueError, EOFError) as error:
-        return f"trial {trial.number}: its {split} predictions cannot be read: {error}"
+        return f": its {split} predictions cannot be read: {error}"
     expected = (len(study.facts.targets[split]), len(study.facts.outputs))
     if array.shape != expected:
-        return f"trial {trial.number}: its {split} predictions are {array.shape}, the study's are {expected}"
+        return f": its {split} predictions are {array.shape}, the study's are {expected}"
     if not np.isfinite(array).all():
-        return f"trial {trial.number}: its {split} predictions are not all finite"
+        return f": its {split} predictions are not all finite"
     return array
+
+
+def _unlike_report(study: Study, trial: TrialRecord, array: Predictions) -> str | None:
+    """Why stored predictions cannot be of the study's own split: they are far worse than the trial reported."""
+    reported = trial.reports[trial.best_epoch] if trial.best_epoch is not None else {}
+    task, targets = study.study_spec.task, study.facts.targets["validation"]
+    if task == "regression":
+        name, value = "rmse", float(np.sqrt(costs(array, targets, task)))
+        unlike = name in reported and value > reported[name] * (1 + _UNLIKE) + 1e-6 and targets.shape[1] == 1
+    else:
+        name, value = "accuracy", float(hits(array, targets, task).mean())
+        unlike = name in reported and value < reported[name] - _UNLIKE
+    if not unlike:
+        return None
+    return (
+        f": its validation predictions have {name} {value:.3g} on the study's rows, and it reported"
+        f" {reported[name]:.3g}: they are of another split or seed"
+    )

@@ -1,88 +1,381 @@
-"""The methods by name, and the choice between them by cross-validation on validation rows."""
+"""The methods by name, and the choice between them by nested cross-validation on validation rows.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+The rule of `auto`: whole folds of rows are held out; on the others a method is chosen by cross-validation, fitted and
+calibrated; then it is compared on the held-out rows with the best single trial, row by row. So what is measured is the
+whole procedure, the choice included (Varma & Simon 2006; Cawley & Talbot 2010). Only an ensemble that gains more than
+noise may have made is taken: the mean gain must be above `MARGIN` standard errors, and no fewer rows may be right than
+one standard error allows. Otherwise the single trial is the answer.
+
+Between methods the plainest is chosen that is within one standard error of the best (Breiman et al. 1984): on few rows
+a stack may look best by chance, and the plain mean is seldom far behind.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from hpo.ensemble.combiner import Combiner, Probabilities
-from hpo.ensemble.folds import stratified_folds
-from hpo.ensemble.greedy import greedy
-from hpo.ensemble.score import nll, true_class
-from hpo.ensemble.stacking import stacking
-from hpo.ensemble.voting import hard_voting, soft_voting
+from hpo.ensemble.calibration import Calibration, Interval, calibration, conformal, fit_temperature, temper
+from hpo.ensemble.combiner import Average, Calibrated, Combiner
+from hpo.ensemble.folds import fold_numbers
+from hpo.ensemble.greedy import bagged_greedy, greedy
+from hpo.ensemble.members import SELECTIONS
+from hpo.ensemble.score import SCORES, Predictions, Targets, costs, hits
+from hpo.ensemble.stacking import stacking, stacking_boosting, stacking_ridge
+from hpo.ensemble.voting import hard_voting, median, soft_voting
+from hpo.ensemble.weighted import weighted_voting
 from hpo.errors import InputError
 from hpo.registry import did_you_mean
 
-Method = Callable[[Probabilities, NDArray[np.int64], int], Combiner]
-"""From candidates `(candidates, rows, classes)`, labels `(rows,)` and a number of members to a combiner."""
+Method = Callable[[Predictions, Targets, int, str], Combiner]
+"""From candidates `(candidates, rows, outputs)`, targets, a number of members and a task to a combiner."""
 
 METHODS: Mapping[str, Method] = {
     "voting": soft_voting,
+    "median": median,
+    "bagged_greedy": bagged_greedy,
     "greedy": greedy,
-    "hard_voting": hard_voting,
+    "weighted": weighted_voting,
     "stacking": stacking,
+    "stacking_ridge": stacking_ridge,
+    "stacking_boosting": stacking_boosting,
+    "hard_voting": hard_voting,
 }
-"""In the order in which `auto` breaks ties."""
+"""The plainest first, which `auto` prefers."""
 
-_FOLDS = 5
+SINGLE = "single"
+"""The best single trial, as a method."""
+MARGIN = 1.0
+"""Standard errors by which `auto` wants an ensemble to gain."""
+
+_NOT_FOR = {
+    "hard_voting": ("regression",),
+    "median": ("classification", "multilabel"),
+    "stacking_ridge": ("regression",),
+}
+"""Method -> tasks of which it is not a candidate; ridge regression is what `stacking` is for regression."""
+_CHOOSE_THEMSELVES = ("greedy", "bagged_greedy")
+_FEWEST = 10
+"""Validation rows that a choice needs."""
+_MANY = 3000
+"""From so many rows on, three folds tell as much as five."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What an ensemble gains over the best single trial on rows that neither was fitted to.
+
+    `score` is the name of the costs; `gain` is how much lower the ensemble's is, with its standard `error` over rows;
+    `hits` is by how much the share of right classes or labels is higher, with `hits_error`; None for regression.
+    """
+
+    score: str
+    single: float
+    ensemble: float
+    gain: float
+    error: float
+    hits: float | None
+    hits_error: float = 0.0
+
+    @property
+    def certain(self) -> bool:
+        """Whether the ensemble may be taken in place of the single trial."""
+        no_fewer_right = self.hits is None or self.hits >= -self.hits_error
+        return self.gain > 0 and self.gain >= MARGIN * self.error and no_fewer_right
+
+    def __str__(self) -> str:
+        return f"{self.score} {self.ensemble:.4f} against {self.single:.4f}, gain {self.gain:.4f} ± {self.error:.4f}"
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """A method's name and its combiner; `costs` has each compared method's cross-validated NLL."""
+    """A method's name and its combiner, calibrated.
+
+    `costs` has each compared method's cross-validated score, `single` among them; `gain` compares what was chosen, or
+    with `auto` the whole procedure, with the best single trial; `interval` is for regression, None with too few rows;
+    `note` is a sentence for whoever reads the output.
+    """
 
     method: str
     combiner: Combiner
     costs: Mapping[str, float]
+    calibration: Calibration
+    gain: Gain
+    interval: Interval | None
+    note: str
 
 
-def check_method(method: str) -> None:
-    """Holds a method's name to the known ones.
+def check_method(method: str, task: str | None = None) -> None:
+    """Holds a method's name to the known ones, and to those of a task where one is named.
 
     Raises:
         InputError: it is not one of them.
     """
-    if method == "bagging":
-        raise InputError("--method bagging is not built yet: it retrains members; use auto, voting, greedy or stacking")
-    if method != "auto" and method not in METHODS:
-        raise InputError(f"unknown method '{method}'.{did_you_mean(method, ['auto', *METHODS])}")
+    if method not in ("auto", SINGLE) and method not in METHODS:
+        raise InputError(f"unknown method '{method}'.{did_you_mean(method, ['auto', SINGLE, *METHODS])}")
+    if method in ("hard_voting", "median") and task in _NOT_FOR[method]:
+        raise InputError(f"--method {method} is not for task {task}; use auto, voting or greedy")
 
 
-def choose(method: str, predictions: Probabilities, labels: NDArray[np.int64], top: int) -> Choice:
-    """Fits one method, or with `auto` the one whose cross-validated likelihood is best.
-
-    Args:
-        method: `auto` or a key of METHODS.
-        predictions: of the candidates, `(candidates, rows, classes)`.
-        labels: `(rows,)`.
-        top: how many members at most.
+def check_selection(select: str) -> None:
+    """Holds the name of a selection of members to the known ones.
 
     Raises:
-        InputError: there is no such method.
+        InputError: it is not one of them.
     """
-    check_method(method)
-    names = list(METHODS) if method == "auto" else [method]
-    costs = {}
-    for name in names:
-        try:
-            costs[name] = cross_validated(METHODS[name], predictions, labels, top)
-        except InputError:  # these rows are too few for this method
-            if method != "auto":
-                raise
-    best = min(costs, key=lambda name: costs[name])
-    return Choice(best, METHODS[best](predictions, labels, top), costs)
+    if select not in SELECTIONS:
+        raise InputError(f"unknown selection '{select}'.{did_you_mean(select, SELECTIONS)}")
 
 
-def cross_validated(method: Method, predictions: Probabilities, labels: NDArray[np.int64], top: int) -> float:
-    """The NLL of predictions for held-out rows, whose members and weights were chosen without these rows.
+def candidates(task: str) -> list[str]:
+    """The methods that `auto` compares for a task."""
+    return [name for name in METHODS if task not in _NOT_FOR.get(name, ())]
+
+
+def choose(
+    method: str,
+    predictions: Predictions,
+    targets: Targets,
+    top: int,
+    *,
+    task: str = "classification",
+    best: int = 0,
+    select: str = "score",
+    level: float = 0.9,
+) -> Choice:
+    """Fits one method, or with `auto` the one whose cross-validated score is best, if that is better than one trial.
+
+    A named method is used as asked; `gain` and `note` say how it stands beside the single trial.
+
+    Args:
+        method: `auto`, `single` or a key of METHODS.
+        predictions: of the candidates, `(candidates, rows, outputs)`, calibrated, for validation rows.
+        targets: of the same rows.
+        top: how many members at most.
+        task: what is predicted.
+        best: the place of the best single trial.
+        select: by what the members are chosen of methods that do not choose theirs: `score`, `gain` or `diversity`.
+        level: of the intervals, for regression.
+
+    Raises:
+        InputError: there is no such method or selection, or too few rows.
+    """
+    check_method(method, task)
+    check_selection(select)
+    if len(targets) < _FEWEST:
+        raise InputError(
+            f"an ensemble needs at least {_FEWEST} validation rows to be chosen by, there are {len(targets)};"
+            " raise data.validation"
+        )
+    with threadpool_limits(1, user_api="blas"):  # many small products: a second thread makes them several times slower
+        return _choice(method, predictions, targets, top, task, best, select, level)
+
+
+def _choice(
+    method: str,
+    predictions: Predictions,
+    targets: Targets,
+    top: int,
+    task: str,
+    best: int,
+    select: str,
+    level: float,
+) -> Choice:
+    trials = _CrossValidation(predictions, targets, top, task, best, select)
+    if method == "auto":
+        trials.run(candidates(task), nested=True)
+        gain, name = trials.gain_of_choice(), trials.favourite()
+        chosen = name if gain.certain and trials.costs[name] < trials.costs[SINGLE] else SINGLE
+    else:
+        trials.run([method] if method != SINGLE else [], nested=False)
+        gain, chosen = trials.gain_of(method), method
+    return Choice(
+        chosen,
+        trials.fitted(chosen),
+        trials.costs,
+        trials.calibrations[chosen],
+        gain,
+        _interval(trials.held_out[chosen], targets, task, level),
+        _note(method, chosen, gain),
+    )
+
+
+def fit(name: str, predictions: Predictions, targets: Targets, top: int, task: str, select: str = "score") -> Combiner:
+    """A method's combiner of candidates `(candidates, rows, outputs)`, members selected as told; not calibrated."""
+    method = METHODS[name]
+    if select == "score" or name in _CHOOSE_THEMSELVES:
+        return method(predictions, targets, top, task)
+    return _fit_selected(method, predictions, targets, SELECTIONS[select](predictions, targets, top, task), task)
+
+
+def cross_validated(
+    method: Method, predictions: Predictions, targets: Targets, top: int, task: str = "classification"
+) -> float:
+    """The score of predictions for held-out rows, whose members and weights were chosen without these rows.
 
     (The candidates' temperatures, one number each, have seen all rows.)
     """
+    numbers = fold_numbers(targets, _fold_count(targets))
     combined = np.empty(predictions.shape[1:], np.float32)
-    for fitted, held_out in stratified_folds(labels, _FOLDS):
-        combiner = method(predictions[:, fitted], labels[fitted], top)
-        members = predictions[list(combiner.members)]
-        combined[held_out] = combiner.combine(members[:, held_out])
-    return float(nll(true_class(combined, labels)))
+    for fold in range(numbers.max() + 1):
+        fitted, held_out = np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold)
+        combiner = method(predictions[:, fitted], targets[fitted], top, task)
+        combined[held_out] = _combined(combiner, predictions, held_out)
+    return float(costs(combined, targets, task))
+
+
+class _CrossValidation:
+    """Predictions of every method for rows that it was not fitted to.
+
+    Nested cross-validation with the same folds inside and outside: every fit leaves out one fold or two. What leaves
+    out i and j predicts i for the choice made without j, and j for the choice made without i.
+    """
+
+    def __init__(self, predictions: Predictions, targets: Targets, top: int, task: str, best: int, select: str) -> None:
+        self._predictions, self._targets, self._top = predictions, targets, top
+        self._task, self._best, self._select = task, best, select
+        self._folds = _fold_count(targets)
+        self._numbers = fold_numbers(targets, self._folds)
+        self._inner: dict[str, list[Predictions]] = {SINGLE: [predictions[best]] * self._folds}
+        self.held_out: dict[str, Predictions] = {SINGLE: predictions[best]}
+        self.costs: dict[str, float] = {}
+        self.calibrations: dict[str, Calibration] = {}
+        self.names: list[str] = []
+
+    def run(self, names: Iterable[str], nested: bool) -> None:
+        """Predicts every row by these methods, and with `nested` also for choices without each one of the folds."""
+        self.names = list(names)
+        for name in self.names:
+            self.held_out[name] = np.empty_like(self._predictions[0])
+            self._inner[name] = [np.empty_like(self._predictions[0]) for _ in range(self._folds if nested else 0)]
+        for fold in range(self._folds):
+            self._predict({fold: self.held_out})
+        for first, second in combinations(range(self._folds), 2) if nested else ():
+            without = [{name: self._inner[name][fold] for name in self.names} for fold in (first, second)]
+            self._predict({first: without[1], second: without[0]})
+        for name in [*self.names, SINGLE]:
+            self.calibrations[name] = calibration(self.held_out[name], self._targets, self._task)
+            after = temper(self.held_out[name], self.calibrations[name].temperature, self._task)
+            self.costs[name] = float(costs(after, self._targets, self._task))
+
+    def favourite(self) -> str:
+        """The plainest method whose cross-validated score is as good as the best."""
+        return plainest({name: self._losses(self._tempered(name)) for name in self.names})
+
+    def fitted(self, name: str) -> Combiner:
+        """The method's combiner, fitted to all rows, with its last temperature."""
+        if name == SINGLE:
+            combiner: Combiner = Average((self._best,), (1.0,), self._task)
+        else:
+            combiner = fit(name, self._predictions, self._targets, self._top, self._task, self._select)
+        temperature = self.calibrations[name].temperature
+        return combiner if temperature == 1.0 else Calibrated(combiner, temperature, self._task)
+
+    def gain_of(self, name: str) -> Gain:
+        """What one method gains over the single trial, both cross-validated and calibrated."""
+        return self._gain(self._tempered(name))
+
+    def gain_of_choice(self) -> Gain:
+        """What the choice between the methods gains, on folds that it was made without."""
+        combined = np.empty_like(self._predictions[0])
+        for fold in range(self._folds):
+            inside, outside = np.flatnonzero(self._numbers != fold), np.flatnonzero(self._numbers == fold)
+            name, temperature = self._choice_without(fold, inside)
+            combined[outside] = temper(self.held_out[name][outside], temperature, self._task)
+        return self._gain(combined)
+
+    def _choice_without(self, fold: int, rows: NDArray[np.intp]) -> tuple[str, float]:
+        """The favourite by what was predicted without this fold, and its temperature."""
+        targets, temperatures, losses = self._targets[rows], {}, {}
+        for name in self.names:
+            inner = self._inner[name][fold][rows]
+            temperatures[name] = fit_temperature(inner, targets, self._task)
+            losses[name] = _row_losses(temper(inner, temperatures[name], self._task), targets, self._task)
+        name = plainest(losses)
+        return name, temperatures[name]
+
+    def _predict(self, goals: Mapping[int, Mapping[str, Predictions]]) -> None:
+        """Fits all methods without these folds, and puts each one's predictions of a fold where its goal is."""
+        fitted = np.flatnonzero(~np.isin(self._numbers, list(goals)))
+        known, targets = self._predictions[:, fitted], self._targets[fitted]
+        places = SELECTIONS[self._select](known, targets, self._top, self._task)
+        for name in self.names:
+            if name in _CHOOSE_THEMSELVES:
+                combiner = METHODS[name](known, targets, self._top, self._task)
+            else:
+                combiner = _fit_selected(METHODS[name], known, targets, places, self._task)
+            for fold, goal in goals.items():
+                rows = np.flatnonzero(self._numbers == fold)
+                goal[name][rows] = _combined(combiner, self._predictions, rows)
+
+    def _tempered(self, name: str) -> Predictions:
+        return temper(self.held_out[name], self.calibrations[name].temperature, self._task)
+
+    def _losses(self, predictions: Predictions) -> NDArray[np.float64]:
+        return _row_losses(predictions, self._targets, self._task)
+
+    def _gain(self, combined: Predictions) -> Gain:
+        single = self._tempered(SINGLE)
+        before, after = self._losses(single), self._losses(combined)
+        gain, error = _mean(before - after)
+        more, more_error = None, 0.0
+        if self._task != "regression":
+            right = [hits(predictions, self._targets, self._task) for predictions in (single, combined)]
+            more, more_error = _mean(right[1] - right[0])
+        name = SCORES[self._task].name
+        return Gain(name, float(before.mean()), float(after.mean()), gain, error, more, more_error)
+
+
+def _row_losses(predictions: Predictions, targets: Targets, task: str) -> NDArray[np.float64]:
+    """What each row costs, `(rows,)`; their mean is the score."""
+    score = SCORES[task]
+    losses: NDArray[np.float64] = score.losses(score.own(predictions, targets)).mean(axis=1)
+    return losses
+
+
+def plainest(losses: Mapping[str, NDArray[np.float64]]) -> str:
+    """The first method whose losses, row by row, exceed the best method's by no more than a standard error."""
+    best = min(losses, key=lambda name: float(losses[name].mean()))
+    excesses = {name: _mean(rows - losses[best]) for name, rows in losses.items()}
+    return next((name for name, (excess, error) in excesses.items() if excess <= error), best)
+
+
+def _mean(rows: NDArray[np.float64]) -> tuple[float, float]:
+    """The mean and its standard error."""
+    return float(rows.mean()), float(rows.std(ddof=1) / np.sqrt(len(rows)))
+
+
+def _fit_selected(
+    method: Method, predictions: Predictions, targets: Targets, places: tuple[int, ...], task: str
+) -> Combiner:
+    combiner = method(predictions[list(places)], targets, len(places), task)
+    members = tuple(places[member] for member in combiner.members)
+    return replace(combiner, members=members)  # type: ignore[type-var]  # every combiner is a dataclass
+
+
+def _combined(combiner: Combiner, predictions: Predictions, rows: NDArray[np.intp]) -> Predictions:
+    return combiner.combine(predictions[np.asarray(combiner.members)[:, None], rows])
+
+
+def _fold_count(targets: Targets) -> int:
+    return 5 if len(targets) < _MANY else 3
+
+
+def _interval(held_out: Predictions, targets: Targets, task: str, level: float) -> Interval | None:
+    if task != "regression" or (len(targets) + 1) * level > len(targets):
+        return None
+    return conformal(held_out - targets, level)
+
+
+def _note(method: str, chosen: str, gain: Gain) -> str:
+    """What the output says of the choice."""
+    if method == SINGLE:
+        return "the best single trial, as asked"
+    if chosen == SINGLE:
+        return f"no ensemble is surely better than the best single trial ({gain}), which is the answer"
+    if gain.certain:
+        return f"better than the best single trial on held-out rows: {gain}"
+    return f"not surely better than the best single trial on held-out rows: {gain}; auto would take the single trial"

@@ -1,11 +1,24 @@
 """Tables for people."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from rich.table import Table
 
 from hpo.study import State, Study, TrialRecord, count_states
+
+
+class Cost(Protocol):
+    """What a model costs to use; `milliseconds` maps a number of examples to the time of a call with so many."""
+
+    @property
+    def parameters(self) -> int:
+        """How many."""
+
+    @property
+    def milliseconds(self) -> Mapping[int, float]:
+        """Of a call."""
+
 
 _COLOURS = {
     State.COMPLETE: "green",
@@ -63,14 +76,38 @@ def scores_table(rows: Mapping[str, Mapping[str, float]], title: str) -> Table:
     return table
 
 
-def members_table(members: Sequence[Mapping[str, Any]], configs: Mapping[int, Mapping[str, Any]]) -> Table:
-    """One row a member of an ensemble: its trial, weight and config."""
+def members_table(members: Sequence[Mapping[str, Any]]) -> Table:
+    """One row a member of an ensemble: its name, weight and config."""
     table = Table(title="Members", title_justify="left")
-    table.add_column("trial", justify="right")
+    table.add_column("member")
     table.add_column("weight", justify="right")
     table.add_column("config", overflow="fold")
     for member in members:
-        table.add_row(str(member["trial"]), f"{member['weight']:.3f}", config_text(configs[member["trial"]]))
+        table.add_row(str(member["name"]), f"{member['weight']:.3f}", config_text(member["config"]))
+    return table
+
+
+def compared_table(costs: Mapping[str, float], chosen: str, score: str) -> Table:
+    """One row a method, the best first: its cross-validated score on validation rows, and which was chosen."""
+    table = Table(title="Methods, cross-validated on validation rows", title_justify="left")
+    table.add_column("method")
+    table.add_column(score, justify="right")
+    table.add_column("")
+    for name, value in sorted(costs.items(), key=lambda item: item[1]):
+        table.add_row(name, f"{value:.4f}", "chosen" if name == chosen else "")
+    return table
+
+
+def costs_table(costs: Mapping[str, Cost]) -> Table:
+    """One row a model: its parameters, and milliseconds of a call, by how many examples it has."""
+    table = Table(title="Cost on this machine", title_justify="left")
+    table.add_column("")
+    table.add_column("parameters", justify="right")
+    rows = next(iter(costs.values())).milliseconds
+    for count in rows:
+        table.add_column(f"ms for {count}", justify="right")
+    for name, cost in costs.items():
+        table.add_row(name, f"{cost.parameters:,}", *(f"{value:.2f}" for value in cost.milliseconds.values()))
     return table
 
 

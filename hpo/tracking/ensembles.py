@@ -1,6 +1,7 @@
 """An ensemble as an MLflow run under its study, with a model that loads and serves anywhere."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ import mlflow
 import numpy as np
 from mlflow.models import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
-from numpy.typing import NDArray
 
+from hpo.datasets.dataset import Inputs
 from hpo.study import Study
 from hpo.tracking.store import (
     KIND_TAG,
@@ -25,6 +26,7 @@ from hpo.tracking.store import (
 )
 
 _URI_VARIABLE = "MLFLOW_TRACKING_URI"
+_LONGEST_KEY = 250
 _PACKAGE = Path(__file__).parents[1]
 """Goes with the model, so that it loads where `hpo` is not installed."""
 
@@ -33,8 +35,8 @@ _PACKAGE = Path(__file__).parents[1]
 class EnsembleRecord:
     """What MLflow is told of an ensemble.
 
-    `folder` holds the model and `loader` is the module that loads it; `members` have trial and weight; `metrics` maps a
-    name to a value.
+    `folder` holds the model and `loader` is the module that loads it; `members` have name, trial and weight;
+    `metrics` maps a name to a value.
     """
 
     name: str
@@ -43,10 +45,14 @@ class EnsembleRecord:
     loader: str
     members: Sequence[Mapping[str, Any]]
     metrics: Mapping[str, float]
-    example: NDArray[np.uint8] | NDArray[np.float32]
+    example: Inputs
+    """One input: an image `(1, h, w, c)` uint8 or a row of a table `(1, features)` float32."""
     classes: int
+    """Columns of what the model predicts: classes, labels or regression targets."""
     code: Sequence[Path] = ()
     """The user's own modules that the model needs."""
+    report: Path | None = None
+    """An HTML page; it is logged with all that is in its folder."""
 
 
 def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
@@ -60,13 +66,15 @@ def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
     """
     client, experiment_id = connect(storage)
     parent = study_run(client, experiment_id, study)
-    with _tracking_to(tracking_uri(storage)):
+    with tracking_to(tracking_uri(storage)):
         tags = {**study_tags(study, "ensemble"), "mlflow.parentRunId": parent, "method": record.method}
         tags |= _member_runs(client, experiment_id, study, record)
         run = client.create_run(experiment_id, tags=tags, run_name=record.name)
         with mlflow.start_run(run_id=run.info.run_id, nested=True):
-            mlflow.log_params({f"weight.trial-{m['trial']}": m["weight"] for m in record.members})
+            mlflow.log_params({_weight_key(member["name"]): member["weight"] for member in record.members})
             mlflow.log_metrics(dict(record.metrics))
+            if record.report is not None:
+                mlflow.log_artifacts(str(record.report.parent), "report")
             mlflow.pyfunc.log_model(
                 name="model",
                 loader_module=record.loader,
@@ -74,13 +82,13 @@ def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
                 code_paths=[str(path) for path in (_PACKAGE, *record.code)],
                 signature=_signature(record),
                 input_example=record.example,
-                pip_requirements=_requirements(),
+                pip_requirements=requirements(),
             )
         return str(run.info.run_id)
 
 
 @contextmanager
-def _tracking_to(uri: str) -> Iterator[None]:
+def tracking_to(uri: str) -> Iterator[None]:
     """Points MLflow's global functions at a store for a while; they keep it in the environment, which is put back."""
     before = os.environ.get(_URI_VARIABLE)
     mlflow.set_tracking_uri(uri)
@@ -88,6 +96,11 @@ def _tracking_to(uri: str) -> Iterator[None]:
         yield
     finally:
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None, undeclared, unsets it
+
+
+def _weight_key(member: str) -> str:
+    """The name of a member's weight, in what MLflow takes for a key."""
+    return re.sub(r"[^\w.:/-]+", "-", f"weight.{member}")[:_LONGEST_KEY]
 
 
 def _member_runs(
@@ -104,12 +117,12 @@ def _member_runs(
 
 
 def _signature(record: EnsembleRecord) -> ModelSignature:
-    images = TensorSpec(np.dtype(np.uint8), (-1, *record.example.shape[1:]))
-    probabilities = TensorSpec(np.dtype(np.float32), (-1, record.classes))
-    return ModelSignature(inputs=Schema([images]), outputs=Schema([probabilities]))
+    inputs = TensorSpec(record.example.dtype, (-1, *record.example.shape[1:]))
+    predictions = TensorSpec(np.dtype(np.float32), (-1, record.classes))
+    return ModelSignature(inputs=Schema([inputs]), outputs=Schema([predictions]))
 
 
-def _requirements() -> list[str]:
+def requirements() -> list[str]:
     """What a served model needs: the versions in use here."""
     from importlib.metadata import version
 
@@ -122,7 +135,6 @@ def _requirements() -> list[str]:
         "torch",
         "torchmetrics",
         "optuna",
-        "scikit-learn",
         "scipy",
     )
     return [f"{name}=={version(name).partition('+')[0]}" for name in names]

@@ -123,4 +123,4 @@ def test_inputs_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message):
             read_inputs(tmp_path / path, (1, 4, 4))
     with pytest.raises(DataError, match="images must be uint8"):
-        read_inputs(np.zeros((1, 4, 4)), (1, 4, 4))  # type: ignore[arg-type]
+        read_inputs(np.zeros((1, 4, 4)), (1, 4, 4))

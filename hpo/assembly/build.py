@@ -1,0 +1,148 @@
+"""The way of an ensemble, from top to bottom."""
+
+import json
+import shutil
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from hpo.assembly import drawn, logged, trained
+from hpo.assembly.draft import Draft, from_pool
+from hpo.assembly.folders import free_name
+from hpo.assembly.request import Request
+from hpo.assembly.trained import Say
+from hpo.ensemble import model
+from hpo.ensemble.cost import cost, fits
+from hpo.ensemble.pool import Pool
+from hpo.ensemble.score import Predictions, Targets
+from hpo.ensemble.selection import choose
+from hpo.errors import InputError, StudyError
+from hpo.results import EnsembleResult
+from hpo.study import Study
+from hpo.tasks.kinds import kind
+
+
+def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Say) -> EnsembleResult:
+    """Makes an ensemble of a study as it was asked for.
+
+    Args:
+        study: whose trials.
+        request: what is wanted.
+        storage: the folder of all studies.
+        data_dir: where downloaded data sets are; read only where members are trained.
+        say: is told of members that are trained, a line each.
+
+    Raises:
+        InputError: the request breaks a rule, or cannot be fulfilled.
+        StudyError: there are fewer than two usable trials, or the ensemble's name is taken.
+        DataError: the data are needed, and cannot be read.
+    """
+    request.check()
+    name = free_name(study, request.name)
+    pool = Pool.load(study, request.pool)
+    pupil = None if request.distill is None else trained.class_of(study, request.distill, data_dir, say)
+    draft = trained.draft(study, request, pool, data_dir, say) if request.needs_data else _chosen(pool, request)
+    result = _finished(name, draft, pool, storage, request)
+    if pupil is None:
+        return result
+    taught = trained.taught(pupil, model.Ensemble(result.folder))
+    student = _finished(free_name(study, f"{name}-student"), taught, pool, storage, replace(request, register=None))
+    return replace(result, student=student)
+
+
+def _chosen(pool: Pool, request: Request) -> Draft:
+    """The ensemble of stored trials: nothing is trained, and no test row is read."""
+    top = request.top
+    if request.max_latency is not None:
+        pool = _fast_enough(pool, request.max_latency)
+        top = min(top, fits([_latency(pool, place) for place in range(len(pool.trials))], request.max_latency))
+    choice = choose(
+        request.method,
+        pool.validation,
+        pool.targets,
+        top,
+        task=pool.task,
+        best=pool.best,
+        select=request.select,
+    )
+    return from_pool(pool, choice)
+
+
+def _fast_enough(pool: Pool, limit: float) -> Pool:
+    """The candidates that keep to a limit of milliseconds alone, by what their trials measured."""
+    latencies = [_latency(pool, place) for place in range(len(pool.trials))]
+    places = [place for place, latency in enumerate(latencies) if latency <= limit]
+    if not places:
+        raise InputError(
+            f"--max-latency {limit:g}ms: the fastest of {len(latencies)} candidates takes {min(latencies):.3g} ms for"
+            " one example; allow more"
+        )
+    return pool.only(places)
+
+
+def _latency(pool: Pool, place: int) -> float:
+    trial = pool.trials[place]
+    metrics = {} if trial.best_epoch is None else trial.reports[trial.best_epoch]
+    return float(metrics.get("latency_ms", float("inf")))
+
+
+def _finished(name: str, draft: Draft, pool: Pool, storage: Path, request: Request) -> EnsembleResult:
+    """Scores, writes, measures, draws and logs what was chosen."""
+    result, test = _scored(name, draft, pool)
+    _write(result, draft)
+    ensemble = model.Ensemble(result.folder)
+    result = replace(result, cost=cost(ensemble), member_cost=cost(ensemble.single(0)))
+    result = replace(result, report=drawn.report(result, draft, pool, test))
+    result = logged.logged(result, storage, request)
+    (result.folder / "result.json").write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
+    return result
+
+
+def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[str, Predictions]]:
+    """Scores the draft beside the best single trial: here, and nowhere before, test rows are read."""
+    study, task = pool.study, pool.task
+    targets = study.facts.targets
+    test = {
+        drawn.single_name(pool): pool.test_predictions([pool.best])[0],
+        drawn.ensemble_name(draft): draft.combiner.combine(draft.test()),
+    }
+    single, ensemble = (_measure(task, predictions, targets["test"]) for predictions in test.values())
+    result = EnsembleResult(
+        name=name,
+        study=study,
+        folder=study.folder / "ensembles" / name,
+        method=draft.method,
+        members=draft.members,
+        validation=_measure(task, draft.combiner.combine(draft.validation), targets["validation"]),
+        test=ensemble,
+        best_single=pool.trials[pool.best].number,
+        best_single_test=single,
+        compared=dict(draft.compared),
+        gain=draft.gain,
+        calibration=draft.calibration,
+        interval=draft.interval,
+        estimate=None if draft.estimate is None else draft.estimate.to_json(),
+        note=draft.note,
+        skipped=draft.skipped,
+    )
+    return result, test
+
+
+def _measure(task: str, predictions: Predictions, targets: Targets) -> dict[str, float]:
+    return kind(task).measure(torch.from_numpy(predictions), torch.from_numpy(targets))
+
+
+def _write(result: EnsembleResult, draft: Draft) -> None:
+    """Writes the ensemble's folder, whole or not at all."""
+    study = result.study
+    folder = result.folder.with_name(f".{result.name}.{uuid.uuid4().hex}")
+    try:
+        model.write(folder, study.study_spec, study.facts, draft.parts, draft.combiner, draft.interval)
+        model.Ensemble(folder)  # what cannot be loaded again is not an ensemble
+        folder.rename(result.folder)
+    except OSError as error:
+        raise StudyError(f"ensemble '{result.name}' cannot be written to '{result.folder.parent}': {error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,121 @@
+"""The report of an ensemble: what was chosen and how it does on test rows, as tables and figures."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from hpo.assembly.draft import Draft
+from hpo.ensemble.calibration import temper
+from hpo.ensemble.combiner import Calibrated
+from hpo.ensemble.diversity import diversity
+from hpo.ensemble.greedy import greedy
+from hpo.ensemble.pool import Pool
+from hpo.ensemble.score import SCORES, Predictions, Targets, costs
+from hpo.report import figures
+from hpo.report.page import write_report
+from hpo.report.tables import compared_table, members_table, scores_table
+from hpo.results import EnsembleResult
+
+Rows = NDArray[np.intp]
+_SIZES = 10
+"""Up to so many members the score by number of members is drawn."""
+
+
+def single_name(pool: Pool) -> str:
+    """What the best single trial is called beside an ensemble."""
+    return f"best single (trial {pool.trials[pool.best].number})"
+
+
+def ensemble_name(draft: Draft) -> str:
+    """What an ensemble is called beside the best single trial."""
+    return f"ensemble ({draft.method})"
+
+
+def report(result: EnsembleResult, draft: Draft, pool: Pool, test: Mapping[str, Predictions]) -> Path:
+    """Writes tables and figures into the ensemble's folder.
+
+    Args:
+        result: of the ensemble.
+        draft: it was written from.
+        pool: of its study.
+        test: model -> predictions of the test rows, the best single trial first.
+
+    Returns:
+        The HTML page.
+    """
+    tables = [scores_table(dict(zip(test, _scores(result), strict=True)), "Test split")]
+    tables.append(members_table(result.members))
+    if result.compared:
+        tables.append(compared_table(result.compared, result.method, SCORES[pool.task].name))
+    drawings = {**_of_members(draft, pool), **_of_outputs(result, draft, pool, test)}
+    title = f"Ensemble {result.name} of study {result.study.name}"
+    return write_report(result.folder / "report", title, tables, drawings)
+
+
+def _scores(result: EnsembleResult) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    return result.best_single_test, result.test
+
+
+def _of_members(draft: Draft, pool: Pool) -> dict[str, Figure]:
+    """Of the members, from validation rows."""
+    names = figures.member_names([part.name for part in draft.parts], [part.config for part in draft.parts])
+    drawings = {"score_by_members": _by_size(draft, pool), "weights": figures.weights(names, draft.combiner.weights)}
+    if len(draft.parts) > 1:
+        measured = diversity(draft.validation, pool.targets, pool.task)
+        matrices = {
+            "disagreement": measured.disagreement,
+            "double_fault": measured.double_fault,
+            "error_correlation": measured.correlation,
+        }
+        for name, matrix in matrices.items():
+            if matrix is not None:
+                drawings[name] = figures.diversity(matrix, names, measure=name.replace("_", " "))
+    return drawings
+
+
+def _by_size(draft: Draft, pool: Pool) -> Figure:
+    """Greedy ensembles of more and more stored trials; what was chosen may be another method."""
+    sizes = range(1, min(_SIZES, len(pool.trials)) + 1)
+    halves = [np.arange(0, len(pool.targets), 2), np.arange(1, len(pool.targets), 2)]
+    fitted, held_out = [], []
+    for size in sizes:
+        fitted.append(_greedy_cost(pool, size, np.arange(len(pool.targets)), np.arange(len(pool.targets))))
+        ways = [_greedy_cost(pool, size, *pair) for pair in (halves, halves[::-1])]
+        held_out.append(sum(ways) / 2)
+    single = float(costs(pool.validation[pool.best], pool.targets, pool.task))
+    return figures.score_by_members(
+        list(sizes), fitted, single, metric=SCORES[pool.task].name, cross_validated=held_out, chosen=len(draft.parts)
+    )
+
+
+def _greedy_cost(pool: Pool, size: int, fitted: Rows, scored: Rows) -> float:
+    combiner = greedy(pool.validation[:, fitted], pool.targets[fitted], size, pool.task)
+    members = pool.validation[list(combiner.members)]
+    return float(costs(combiner.combine(members[:, scored]), pool.targets[scored], pool.task))
+
+
+def _of_outputs(result: EnsembleResult, draft: Draft, pool: Pool, test: Mapping[str, Predictions]) -> dict[str, Figure]:
+    """Of the predictions, from test rows."""
+    facts = result.study.facts
+    targets: Targets = facts.targets["test"]
+    if pool.task == "regression":
+        half_widths = {} if draft.interval is None else {ensemble_name(draft): draft.interval.half_widths}
+        level = 0.9 if draft.interval is None else draft.interval.level
+        return {"regression": figures.regression(test, targets, facts.outputs, half_widths, level)}
+    drawings = {"reliability": figures.reliability(_stages(draft, pool, test), targets)}
+    if pool.task == "multilabel":
+        return {**drawings, "f1_by_label": figures.f1_by_label(test, targets, facts.outputs)}
+    return {**drawings, "confusion": figures.confusion(test, targets, facts.outputs)}
+
+
+def _stages(draft: Draft, pool: Pool, test: Mapping[str, Predictions]) -> dict[str, dict[str, Predictions]]:
+    """Test predictions before and after the last temperature of each model."""
+    last = draft.combiner.temperature if isinstance(draft.combiner, Calibrated) else 1.0
+    temperatures = (pool.temperatures[pool.best], last)
+    return {
+        name: {"before": temper(predictions, 1 / temperature, pool.task), "after": predictions}
+        for (name, predictions), temperature in zip(test.items(), temperatures, strict=True)
+    }

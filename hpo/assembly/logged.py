@@ -1,0 +1,48 @@
+"""An ensemble in MLflow: its run under the study's, its model, and its name in the registry."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from hpo import models
+from hpo.assembly.request import Request
+from hpo.ensemble.model import LOADER_MODULE
+from hpo.results import EnsembleResult
+from hpo.tracking.ensembles import EnsembleRecord, log_ensemble
+from hpo.tracking.registry import register
+
+
+def logged(result: EnsembleResult, storage: Path, request: Request) -> EnsembleResult:
+    """Tells MLflow of an ensemble; what goes wrong there is told and costs the ensemble nothing."""
+    try:
+        result = replace(result, run_id=log_ensemble(result.study, storage, _record(result)))
+        if request.register is not None and result.run_id is not None:
+            register(storage, result.run_id, request.register, request.alias)
+            result = replace(result, registered=f"models:/{request.register}@{request.alias}")
+    except Exception as error:  # the ensemble is on disk, whatever MLflow's client or its transport raises
+        what = f"ensemble '{result.name}'" if result.run_id is None else f"the name '{request.register}' for it"
+        problem = f"MLflow lacks {what}; the ensemble is in '{result.folder}': {error}"
+        return replace(result, tracking_problem=problem)
+    return result
+
+
+def _record(result: EnsembleResult) -> EnsembleRecord:
+    facts = result.study.facts
+    metrics = {
+        **{f"validation_{name}": value for name, value in result.validation.items()},
+        **{f"test_{name}": value for name, value in result.test.items()},
+        **{f"best_single_test_{name}": value for name, value in result.best_single_test.items()},
+    }
+    if result.cost is not None:
+        metrics |= {"parameters": float(result.cost.parameters), "latency_ms": result.cost.milliseconds[1]}
+    return EnsembleRecord(
+        name=result.name,
+        method=result.method,
+        folder=result.folder,
+        loader=LOADER_MODULE,
+        members=result.members,
+        metrics=metrics,
+        example=facts.example,
+        classes=len(facts.outputs),
+        code=[path for path in [models.source(result.study.study_spec.model.name)] if path],
+        report=result.report,
+    )

@@ -1,0 +1,122 @@
+"""Ensembles for which the data are read: members trained anew, a soup of weights, a student."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+
+from hpo import models
+from hpo.artifacts import Artifacts
+from hpo.assembly.draft import Draft, from_retrained
+from hpo.assembly.request import Request
+from hpo.engine.members import Trained
+from hpo.ensemble.model import Ensemble
+from hpo.ensemble.pool import Pool
+from hpo.ensemble.score import Predictions
+from hpo.ensemble.soup import Weights, greedy_soup, kin
+from hpo.report.tables import duration
+from hpo.retraining import Student, Trainer, bagging, boosting, deep, distill, out_of_fold, read_student
+from hpo.retraining.retrained import Retrained, calibrated_member, join, uniform
+from hpo.study import Study
+from hpo.tasks.kinds import kind
+from hpo.training import Predictor
+
+Say = Callable[[str], None]
+"""Progress, a line at a time."""
+_SOUP = "soup"
+
+
+@dataclass(frozen=True, eq=False)
+class Class:
+    """Who is to be taught by an ensemble, and on what."""
+
+    trainer: Trainer
+    student: Student
+
+
+def draft(study: Study, request: Request, pool: Pool, data_dir: Path, say: Say) -> Draft:
+    """The ensemble of a method that needs the data.
+
+    Raises:
+        InputError: the study is nothing for this method.
+        DataError: the data cannot be read.
+        HpoError: no member could be trained.
+    """
+    trainer = Trainer.of(study, data_dir, _told(say))
+    if request.folds is not None:
+        made = out_of_fold(trainer, request.folds, request.top, request.method)
+    elif request.method == "bagging":
+        made = bagging(trainer, request.bags, request.top)
+    elif request.method == "boosting":
+        made = boosting(trainer, request.bags, request.top)
+    elif request.method == "deep":
+        made = deep(trainer, request.bags)
+    else:
+        made = _soup(trainer, pool)
+    return from_retrained(made, pool.skipped)
+
+
+def class_of(study: Study, wanted: str, data_dir: Path, say: Say) -> Class:
+    """The student that a user named, before anything is built for it.
+
+    Raises:
+        InputError, StudyError, SpecError: there is no such student.
+        DataError: the data cannot be read.
+    """
+    trainer = Trainer.of(study, data_dir, _told(say))
+    return Class(trainer, read_student(trainer, wanted))
+
+
+def taught(pupil: Class, teacher: Ensemble) -> Draft:
+    """One model that has learned what an ensemble says of the training rows.
+
+    Raises:
+        HpoError: its training failed.
+    """
+    inputs = pupil.trainer.dataset.train.inputs
+    return from_retrained(distill(pupil.trainer, pupil.student, teacher.combined_predictions(inputs)))
+
+
+def _told(say: Say) -> Callable[[Trained], None]:
+    def tell(trained: Trained) -> None:
+        if trained.found:
+            how = "found, trained before"
+        elif trained.stored is None:
+            how = f"failed: {trained.reason}"
+        else:
+            how = f"trained in {duration(trained.seconds)}, best at epoch {trained.stored.epoch}"
+        say(f"{trained.job.name} {how}")
+
+    return tell
+
+
+def _soup(trainer: Trainer, pool: Pool) -> Retrained:
+    """One member with the mean of the weights of trials that share their beginning."""
+    spec, dataset = trainer.study.study_spec, trainer.dataset
+    trials = [pool.trials[place] for place in kin(trainer.study, pool.trials)]
+    checkpoints = [trainer.study.artifacts.read(trial.number) for trial in trials]
+    ingredients: list[Weights] = [load_file(stored.checkpoint) for stored in checkpoints if stored is not None]
+    network = models.build(spec.apply(trials[0].config).model, dataset.input_shape, len(dataset.outputs), spec.task)
+    device = torch.device("cpu")
+    predictor = Predictor(models.place(network, device), kind(spec.task), device, None)
+
+    def predict(weights: Weights) -> Predictions:
+        network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
+        return np.asarray(predictor(dataset.validation).numpy(), np.float32)
+
+    soup = greedy_soup(ingredients, predict, dataset.validation.targets, spec.task)
+    validation = predict(soup.weights)
+    artifacts = Artifacts(trainer.study.folder / "retrained" / _SOUP)
+    shutil.rmtree(artifacts.folder, ignore_errors=True)  # of an earlier soup
+    test = np.asarray(predictor(dataset.test).numpy(), np.float32)
+    artifacts.write(0, max(trial.epoch for trial in trials), soup.weights, {"validation": validation, "test": test})
+    stored = artifacts.read(0)
+    assert stored is not None, "it was written just now"
+    first = trials[soup.members[0]]
+    names = ", ".join(str(trials[place].number) for place in soup.members)
+    member = calibrated_member(f"soup of trials {names}", first.number, first.config, stored, spec, dataset)
+    return join(_SOUP, [member], uniform(1, spec.task), dataset)

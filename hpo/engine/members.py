@@ -1,0 +1,259 @@
+"""Members of an ensemble, trained anew side by side: a config, a seed and its own view of the training rows each.
+
+    <folder>/00003/
+        epoch-0005/    what the member left at its best epoch
+        done.json      written last: its fingerprint, best epoch, metrics and seconds
+
+A member with a `done.json` of its own fingerprint is found and not trained again, so that a run that was killed goes on
+member by member.
+"""
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+
+from hpo.artifacts import Artifacts, Stored
+from hpo.datasets import Dataset
+from hpo.engine.ray import cluster, trial_resources
+from hpo.errors import StudyError
+from hpo.fitness import Fitness, measure
+from hpo.spec import Config, Resources, StudySpec
+from hpo.training import Context, Objective
+
+_DONE = "done.json"
+_DEPENDS = {"task", "data", "model", "training", "optimizer", "objective", "constraints"}
+"""The sections of a spec that a member's training, or the choice of its best epoch, depends on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A member to train: what it is, and what it sees of the study's training rows."""
+
+    number: int
+    """Names its folder."""
+    name: str
+    """For messages, such as `bag 3`."""
+    config: Config
+    seed: int
+    trial: int | None = None
+    """Whose config it is, where it is a trial's."""
+    rows: NDArray[np.intp] | None = field(default=None, repr=False)
+    """Training rows, in this order, perhaps some of them twice; all where None."""
+    weights: NDArray[np.float32] | None = field(default=None, repr=False)
+    """Of these rows in the loss, 1 on average."""
+    targets: NDArray[np.float32] | None = field(default=None, repr=False)
+    """Of these rows `(n, outputs)`, instead of the data's own: probabilities or values."""
+    held_out: NDArray[np.intp] | None = field(default=None, repr=False)
+    """Training rows whose predictions are stored too."""
+
+    def view(self, dataset: Dataset) -> Dataset:
+        """The study's data as this member sees them; validation and test rows stay."""
+        train = dataset.train if self.rows is None else dataset.train.take(self.rows)
+        if self.targets is not None:
+            train = dataclasses.replace(train, targets=self.targets)
+        if self.weights is not None:
+            train = dataclasses.replace(train, weights=self.weights)
+        held_out = None if self.held_out is None else dataset.train.take(self.held_out)
+        return dataclasses.replace(dataset, train=train, held_out=held_out)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """How a job ended: what it left and its metrics at its best epoch, or the reason why there is nothing."""
+
+    job: Job
+    stored: Stored | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    reason: str | None = None
+    found: bool = False
+    """Trained in an earlier run."""
+
+
+Observer = Callable[[Trained], None]
+"""Is told of every job when it has ended."""
+
+
+@dataclass(frozen=True)
+class _Shared:
+    objective: Objective
+    spec: StudySpec
+    folder: Path
+    working_directory: Path
+    threads: int
+
+
+def train_members(
+    jobs: Sequence[Job],
+    objective: Objective,
+    *,
+    spec: StudySpec,
+    dataset: Dataset,
+    artifacts: Artifacts,
+    resources: Resources,
+    observer: Observer | None = None,
+) -> list[Trained]:
+    """Trains each job to the end, as many at once as the cluster has room for, and stores its best epoch.
+
+    The best epoch is by the study's objective and constraints on validation rows, as it is of a trial. A job that fails
+    costs the others nothing. Ctrl-C ends what is running; what has ended stays, and the next run goes on from there.
+
+    Args:
+        jobs: with a number each.
+        objective: what is trained.
+        spec: over which each job lays its config.
+        dataset: the study's own split; every worker maps the same copy of it.
+        artifacts: where the members are stored, by number.
+        resources: what one job gets.
+        observer: is told of each job as it ends.
+
+    Returns:
+        How each job ended, in the order of `jobs`.
+
+    Raises:
+        ResourceError: no node of the cluster has what one job asks for.
+        StudyError: another process trains members into the same folder.
+    """
+    ended: dict[int, Trained] = {}
+
+    def end(trained: Trained) -> None:
+        ended[trained.job.number] = trained
+        if observer is not None:
+            observer(trained)
+
+    with _alone(artifacts.folder):
+        prints = {job.number: _fingerprint(job, objective, spec, dataset) for job in jobs}
+        for job in jobs:
+            found = _found(job, prints[job.number], artifacts)
+            if found is not None:
+                end(found)
+        missing = [job for job in jobs if job.number not in ended]
+        if missing:
+            with cluster():
+                for trained in _train_all(missing, objective, spec, dataset, artifacts, resources, prints):
+                    end(trained)
+    return [ended[job.number] for job in jobs]
+
+
+def _train_all(
+    jobs: Sequence[Job],
+    objective: Objective,
+    spec: StudySpec,
+    dataset: Dataset,
+    artifacts: Artifacts,
+    resources: Resources,
+    prints: Mapping[int, str],
+) -> Iterator[Trained]:
+    """The jobs as they end."""
+    each = trial_resources(resources)
+    shared = _Shared(objective, spec, artifacts.folder.resolve(), Path.cwd(), max(1, int(each["cpu"])))
+    put = ray.put(shared), ray.put(dataset)
+    task = ray.remote(_train).options(num_cpus=each["cpu"], num_gpus=each["gpu"], max_retries=0)
+    running = {task.remote(job, prints[job.number], *put): job for job in jobs}
+    try:
+        while running:
+            (ref, *_), _ = ray.wait(list(running))
+            yield _outcome(running.pop(ref), ref, artifacts)
+    finally:
+        for ref in running:
+            ray.cancel(ref, force=True)
+
+
+def _outcome(job: Job, ref: Any, artifacts: Artifacts) -> Trained:
+    try:
+        done = ray.get(ref)
+    except ray.exceptions.RayError as error:  # what an objective raises comes as a reason
+        return Trained(job, reason=f"its worker process died: {type(error).__name__}")
+    if "reason" in done:
+        return Trained(job, seconds=done["seconds"], reason=done["reason"].strip().splitlines()[-1])
+    return Trained(job, artifacts.read(job.number), done["metrics"], done["seconds"])
+
+
+def _train(job: Job, fingerprint: str, shared: _Shared, dataset: Dataset) -> dict[str, Any]:
+    """The worker's side: trains one job, and returns what `done.json` holds, or the reason why there is none."""
+    started = time.monotonic()
+    os.chdir(shared.working_directory)  # where plug-ins by `module:attribute` are looked for
+    torch.set_num_threads(shared.threads)
+    folder = shared.folder / f"{job.number:05d}"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes: it is shared
+            best = _best_epoch(job, shared, dataset)
+    except Exception:  # whatever a user's model raises is a result
+        return {"reason": traceback.format_exc(), "seconds": time.monotonic() - started}
+    if best is None:
+        return {"reason": "diverged: no epoch has a finite objective", "seconds": time.monotonic() - started}
+    epoch, metrics = best
+    done = {"fingerprint": fingerprint, "epoch": epoch, "metrics": metrics, "seconds": time.monotonic() - started}
+    draft = folder / f".{_DONE}"
+    draft.write_text(json.dumps(done), encoding="utf-8")
+    draft.rename(folder / _DONE)
+    return done
+
+
+def _best_epoch(job: Job, shared: _Shared, dataset: Dataset) -> tuple[int, dict[str, float]] | None:
+    """Trains a job and stores it at each epoch that is its best so far; the last of these and its metrics."""
+    artifacts = Artifacts(shared.folder)
+    best: tuple[Fitness, int, dict[str, float]] | None = None
+    for report in shared.objective(job.config, Context(shared.spec, job.view(dataset), job.seed)):
+        worth = measure(shared.spec, report.metrics)
+        if worth.finite and (best is None or worth < best[0]):
+            best = worth, report.epoch, {name: float(value) for name, value in report.metrics.items()}
+            snapshot = report.snapshot()
+            artifacts.write(job.number, report.epoch, snapshot.weights, snapshot.predictions)
+    return None if best is None else best[1:]
+
+
+def _found(job: Job, fingerprint: str, artifacts: Artifacts) -> Trained | None:
+    """What an earlier run has left of the same job."""
+    stored = artifacts.read(job.number)
+    try:
+        done = json.loads((artifacts.folder / f"{job.number:05d}" / _DONE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if stored is None or (done["fingerprint"], done["epoch"]) != (fingerprint, stored.epoch):
+        return None
+    return Trained(job, stored, done["metrics"], done["seconds"], found=True)
+
+
+def _fingerprint(job: Job, objective: Objective, spec: StudySpec, dataset: Dataset) -> str:
+    """A hash of everything that the trained member depends on."""
+    asked = spec.apply(job.config).model_dump_json(include=_DEPENDS)
+    name = f"{objective.__module__}:{getattr(objective, '__qualname__', type(objective).__qualname__)}"
+    digest = hashlib.blake2b(json.dumps([asked, name, job.seed, dataset.fingerprint]).encode(), digest_size=16)
+    for array in (job.rows, job.weights, job.targets, job.held_out):
+        digest.update(b"none" if array is None else repr((array.dtype.str, array.shape)).encode())
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds a folder for one process; the lock goes with it, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StudyError(
+                f"another process is training members into '{folder}'; wait until it has ended, or stop it"
+            ) from None
+        yield

@@ -1,0 +1,265 @@
+"""An ensemble, or one of its members, as one ONNX file: preprocessing, networks, temperatures and combiner inside.
+
+The input `inputs` is `(n, h, w, c)` uint8 or `(n, features)` float32 with any n, the output `predictions` is
+`(n, outputs)` float32. It needs the extra `hpo[onnx]`.
+"""
+
+import json
+import uuid
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hpo.datasets.dataset import Inputs
+from hpo.ensemble.combiner import (
+    _LEAST,
+    _SURE,
+    _TIE,
+    Average,
+    Calibrated,
+    Combiner,
+    Median,
+    Stack,
+    Votes,
+)
+from hpo.ensemble.model import Ensemble
+from hpo.errors import HpoError, InputError
+from hpo.tasks import SMALLEST_PROBABILITY
+from hpo.tasks.kinds import kind
+
+_ROWS = (1, 2, 7, 64)
+"""Batches by which an export is checked."""
+_TOLERANCE = 1e-4
+"""How far an export may be off, as a share of the largest prediction."""
+
+
+def export_onnx(folder: str | Path, target: str | Path, member: int | None = None) -> float:
+    """Writes an ensemble as an ONNX file and runs it beside PyTorch on random inputs.
+
+    The file appears whole or not at all; its metadata hold the task and the names of the outputs.
+
+    Args:
+        folder: of the ensemble.
+        target: the file.
+        member: the place of the one member to write; all of them and what combines them where None.
+
+    Returns:
+        The largest difference between the predictions of ONNX Runtime and of PyTorch, both on the CPU.
+
+    Raises:
+        DataError: the folder holds no ensemble.
+        InputError: `hpo[onnx]` is not installed, there is no such member, the combiner cannot be exported, or the
+            target is no place for a file.
+        HpoError: PyTorch cannot export a network, or the exported file predicts something else.
+    """
+    target = Path(target)
+    if target.is_dir() or not target.absolute().parent.is_dir():
+        raise InputError(f"{target}: is a folder, or its folder does not exist; name a file")
+    ensemble = Ensemble(folder, torch.device("cpu"))
+    if member is not None:
+        ensemble = ensemble.single(member)
+    draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        _export(ensemble, draft)
+        difference = _largest_difference(ensemble, draft)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return difference
+
+
+class Exportable(nn.Module):
+    """All that an ensemble does to inputs `(n, h, w, c)` uint8 or `(n, features)` float32, in torch."""
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(ensemble.networks)
+        self._temperatures = [member.temperature for member in ensemble.members]
+        self._task = ensemble.task
+        self._combine = in_torch(ensemble.combiner)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Combined predictions `(n, outputs)`."""
+        values = inputs.float()
+        if values.ndim == 4:
+            values = values.permute(0, 3, 1, 2)
+        activate = kind(self._task).activate
+        members = [
+            _temper(activate(network(values)), temperature, self._task)
+            for network, temperature in zip(self.networks, self._temperatures, strict=True)
+        ]
+        return self._combine(torch.stack(members))
+
+
+def _export(ensemble: Ensemble, file: Path) -> None:
+    _installed()
+    module = Exportable(ensemble).eval()
+    example = torch.from_numpy(_random_inputs(ensemble, 2))
+    try:
+        with warnings.catch_warnings():  # the exporter's news about itself
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                input_names=["inputs"],
+                output_names=["predictions"],
+                dynamic_shapes={"inputs": {0: torch.export.Dim("rows")}},
+                verbose=False,
+            )
+            if program is None:
+                raise RuntimeError("PyTorch made no program")
+            program.model.metadata_props.update(task=ensemble.task, outputs=json.dumps(ensemble.outputs))
+            program.save(file, external_data=False)
+    except Exception as error:  # a user's network may do what ONNX cannot say
+        names = ", ".join(sorted({member.model.name for member in ensemble.members}))
+        raise HpoError(f"PyTorch cannot export these networks ({names}) to ONNX: {_first_line(error)}") from error
+
+
+def _installed() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # type: ignore[import-untyped]  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"export to ONNX needs '{error.name}'; install it with `pip install 'hpo[onnx]'`") from error
+
+
+def _largest_difference(ensemble: Ensemble, file: Path) -> float:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
+    largest, scale = 0.0, 0.0
+    for rows in _ROWS:
+        inputs = _random_inputs(ensemble, rows)
+        expected = ensemble.combined_predictions(inputs)
+        (found,) = session.run(["predictions"], {"inputs": inputs})
+        if found.shape != expected.shape:
+            raise HpoError(f"the exported file gives {found.shape} for {rows} rows instead of {expected.shape}")
+        largest = max(largest, float(np.abs(found - expected).max()))
+        scale = max(scale, float(np.abs(expected).max()))
+    if not largest <= _TOLERANCE * scale:
+        raise HpoError(
+            f"the exported file is off by {largest:.2g} from PyTorch, more than {_TOLERANCE:g} of the largest"
+            " prediction; nothing was written"
+        )
+    return largest
+
+
+def _random_inputs(ensemble: Ensemble, rows: int) -> Inputs:
+    """Noise of the type that the ensemble takes; of a table around the training rows, with missing values."""
+    generator = np.random.default_rng(rows)
+    if len(ensemble.input_shape) == 3:
+        channels, height, width = ensemble.input_shape
+        return generator.integers(0, 256, (rows, height, width, channels), dtype=np.uint8)
+    state = ensemble.networks[0].state_dict()
+    mean, std = (state[f"standardize.{name}"].numpy() for name in ("mean", "std"))
+    table: NDArray[np.float32] = generator.normal(mean, std, (rows, *ensemble.input_shape)).astype(np.float32)
+    table[generator.random(table.shape) < 0.05] = np.nan
+    return table
+
+
+def in_torch(combiner: Combiner) -> Callable[[Tensor], Tensor]:
+    """A combiner as a function of tensors: predictions `(members, n, outputs)` -> `(n, outputs)`.
+
+    Raises:
+        InputError: ONNX cannot be trusted with it.
+    """
+    match combiner:
+        case Average():
+            return _average(combiner)
+        case Votes():
+            return _votes(combiner)
+        case Median():
+            return _median
+        case Stack():
+            return _stack(combiner)
+        case Calibrated():
+            inner = in_torch(combiner.combiner)
+            return lambda predictions: _temper(inner(predictions), combiner.temperature, combiner.task)
+    raise InputError(
+        f"an ensemble that is combined by '{combiner.to_json()['kind']}' cannot be exported to ONNX, whose rounding may"
+        " send a row down another branch; export a member, or build the ensemble with another --method"
+    )
+
+
+def _average(combiner: Average) -> Callable[[Tensor], Tensor]:
+    weights = torch.tensor(combiner.weights)[:, None, None]
+
+    def combine(predictions: Tensor) -> Tensor:
+        mean = (weights * predictions).sum(dim=0)
+        return _normalized(mean) if combiner.task == "classification" else mean
+
+    return combine
+
+
+def _votes(combiner: Votes) -> Callable[[Tensor], Tensor]:
+    def combine(predictions: Tensor) -> Tensor:
+        mean = predictions.mean(dim=0)
+        if combiner.task == "classification":
+            votes = functional.one_hot(predictions.argmax(dim=2), predictions.shape[2]).float().sum(dim=0)
+            return _normalized(votes + _TIE * mean)
+        return ((predictions >= 0.5).float().sum(dim=0) + _TIE * mean) / (len(predictions) + _TIE)
+
+    return combine
+
+
+def _median(predictions: Tensor) -> Tensor:
+    ordered, members = predictions.sort(dim=0).values, len(predictions)
+    return (ordered[(members - 1) // 2] + ordered[members // 2]) / 2
+
+
+def _stack(combiner: Stack) -> Callable[[Tensor], Tensor]:
+    coefficients = torch.from_numpy(combiner.coefficients.T.astype(np.float32))
+    intercept = torch.from_numpy(combiner.intercept.astype(np.float32))
+    task = combiner.task
+
+    def combine(predictions: Tensor) -> Tensor:
+        if combiner.features == "logits":
+            return kind(task).activate(_features(predictions, task) @ coefficients + intercept)
+        values = _side_by_side(predictions) @ coefficients + intercept
+        if task == "regression":
+            return values
+        cut = values.clamp(_SURE, 1 - _SURE)
+        return _normalized(cut) if task == "classification" else cut
+
+    return combine
+
+
+def _features(predictions: Tensor, task: str) -> Tensor:
+    """As `hpo.ensemble.combiner.stack_features`."""
+    beside = _side_by_side(predictions)
+    if task == "regression":
+        return beside
+    if task == "classification":
+        return beside.clamp(_LEAST, 1.0).log()
+    holds, fails = (part.clamp(_LEAST, 1 - _LEAST) for part in (beside, 1 - beside))  # float32 is finer near 0
+    return holds.log() - fails.log()
+
+
+def _side_by_side(predictions: Tensor) -> Tensor:
+    return predictions.transpose(0, 1).flatten(1)
+
+
+def _temper(predictions: Tensor, temperature: float, task: str) -> Tensor:
+    """As `hpo.ensemble.calibration.temper`."""
+    if task == "regression":
+        return predictions
+    logits = predictions.clamp_min(SMALLEST_PROBABILITY).log()
+    if task == "classification":
+        return (logits / temperature).softmax(dim=-1)
+    return ((logits - (1 - predictions).clamp_min(SMALLEST_PROBABILITY).log()) / temperature).sigmoid()
+
+
+def _normalized(probabilities: Tensor) -> Tensor:
+    return probabilities / probabilities.sum(dim=1, keepdim=True)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

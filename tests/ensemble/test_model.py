@@ -1,0 +1,258 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hpo.datasets.dataset import Inputs
+from hpo.ensemble.calibration import Interval
+from hpo.ensemble.combiner import Calibrated, Votes
+from hpo.ensemble.cost import cost, fits
+from hpo.ensemble.model import Ensemble, Member
+from hpo.ensemble.networks import Networks
+from hpo.errors import DataError, InputError
+from hpo.spec import Named
+from tests.ensemble.folders import OUTPUTS, TASKS, inputs, write_ensemble
+
+
+@pytest.mark.parametrize("kind", ["images", "table"])
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_predicts_for_images_and_tables(task: str, kind: str, tmp_path: Path) -> None:
+    ensemble = Ensemble(write_ensemble(tmp_path / "made", task, kind))
+    rows = inputs(kind, 7)
+    members, combined = ensemble.member_predictions(rows), ensemble.combined_predictions(rows)
+    assert members.shape == (3, 7, 3) and combined.shape == (7, 3)
+    assert members.dtype == combined.dtype == np.float32 and np.isfinite(combined).all()
+    np.testing.assert_array_equal(combined, ensemble.combiner.combine(members))
+    np.testing.assert_array_equal(ensemble.single(1).combined_predictions(rows).shape, (7, 3))
+    np.testing.assert_allclose(ensemble.single(1).combined_predictions(rows), members[1], atol=1e-6)
+    predicted = ensemble.predict(rows)
+    if task == "regression":
+        np.testing.assert_array_equal(predicted, combined)
+        with pytest.raises(InputError, match="regression has no probabilities; call predict"):
+            ensemble.predict_proba(rows)
+        return
+    np.testing.assert_array_equal(ensemble.predict_proba(rows), combined)
+    if task == "classification":
+        np.testing.assert_allclose(combined.sum(axis=1), 1, atol=1e-6)
+        assert predicted == [OUTPUTS[place] for place in combined.argmax(axis=1)]
+    else:
+        assert predicted == [
+            tuple(name for name, value in zip(OUTPUTS, row, strict=True) if value >= 0.5) for row in combined
+        ]
+
+
+def test_members_predict_what_their_networks_say(tmp_path: Path) -> None:
+    ensemble = Ensemble(write_ensemble(tmp_path / "made", model="convnet", settings={"width": 4, "stages": 2}))
+    images = inputs("images", 5)
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    with torch.inference_mode():
+        for place, member in enumerate(ensemble.members):
+            expected = (ensemble.networks[place](pixels) / member.temperature).softmax(dim=1)
+            np.testing.assert_allclose(ensemble.member_predictions(images)[place], expected, atol=1e-5)
+
+
+def test_rows_are_predicted_alike_in_batches_of_any_size(tmp_path: Path) -> None:
+    ensemble = Ensemble(write_ensemble(tmp_path / "made", kind="table", members=9))
+    table = inputs("table", 600)
+    whole = ensemble.predict_proba(table)
+    parts = [ensemble.predict_proba(table[first : first + 26]) for first in range(0, 600, 26)]
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
+    assert ensemble.predict_proba(table[:0]).shape == (0, 3)
+
+
+def test_an_interval_is_stored_and_given(tmp_path: Path) -> None:
+    half_widths = (1.0, 2.0, 0.5)
+    folder = write_ensemble(tmp_path / "made", "regression", "table", interval=Interval(0.9, half_widths))
+    assert json.loads((folder / "ensemble.json").read_text())["interval"]["level"] == 0.9
+    ensemble, table = Ensemble(folder), inputs("table", 4)
+    low, high = ensemble.predict_interval(table)
+    np.testing.assert_allclose((low + high) / 2, ensemble.combined_predictions(table), rtol=1e-5)
+    np.testing.assert_allclose(high - low, np.tile(2 * np.array(half_widths), (4, 1)), rtol=1e-4)
+    with pytest.raises(InputError, match=r"\(classification\) has no interval"):
+        Ensemble(write_ensemble(tmp_path / "other")).predict_interval(inputs("images", 1))
+
+
+def test_a_calibrated_combiner_comes_back(tmp_path: Path) -> None:
+    combiner = Calibrated(Votes((0, 1, 2)), 1.5)
+    ensemble = Ensemble(write_ensemble(tmp_path / "made", combiner=combiner))
+    images = inputs("images", 6)
+    expected = combiner.combine(ensemble.member_predictions(images))
+    np.testing.assert_array_equal(ensemble.predict_proba(images), expected)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros((2, 9, 8, 3), np.uint8), r"images must be uint8 \(n, 8, 8, 3\), got uint8 \(2, 9, 8, 3\)"),
+        (np.zeros((8, 8, 3), np.uint8), "images must be uint8"),
+        (np.zeros((2, 8, 8, 3), np.float32), r"got float32 \(2, 8, 8, 3\)"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(wrong: Inputs, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        Ensemble(write_ensemble(tmp_path / "made")).predict_proba(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros((2, 4), np.float32), r"rows of a table must be float32 \(n, 5\), got float32 \(2, 4\)"),
+        (np.zeros(5, np.float32), "rows of a table must be float32"),
+        (np.array([["a"] * 5]), "rows of a table must be float32"),
+        (np.array([[0.0] * 5, [np.inf] * 5]), "row 1 has an infinite value"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(wrong: Inputs, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        Ensemble(write_ensemble(tmp_path / "made", kind="table")).predict_proba(wrong)
+
+
+def test_a_table_may_be_of_any_number_type(tmp_path: Path) -> None:
+    ensemble = Ensemble(write_ensemble(tmp_path / "made", kind="table"))
+    table = np.arange(10, dtype=np.float32).reshape(2, 5)
+    whole: Any = table.astype(np.int64)
+    np.testing.assert_array_equal(ensemble.predict_proba(whole), ensemble.predict_proba(table))
+
+
+def test_what_is_no_ensemble_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no ensemble"):
+        Ensemble(tmp_path)
+    folder = write_ensemble(tmp_path / "made")
+    (folder / "member-01.safetensors").write_bytes(b"torn")
+    with pytest.raises(DataError, match="trial 1: its checkpoint does not fit its model"):
+        Ensemble(folder)
+
+
+def test_an_ensemble_of_an_older_format_is_read(tmp_path: Path) -> None:
+    folder = write_ensemble(tmp_path / "made")
+    images = inputs("images", 3)
+    expected = Ensemble(folder).predict_proba(images)
+    document = json.loads((folder / "ensemble.json").read_text())
+    for entry in document["members"]:
+        (folder / entry.pop("file")).rename(folder / f"trial-{entry['trial']:05d}.safetensors")
+        del entry["name"]
+    (folder / "ensemble.json").write_text(json.dumps(document))
+    np.testing.assert_array_equal(Ensemble(folder).predict_proba(images), expected)
+
+
+class Perceptron(nn.Module):
+    """Counts its calls."""
+
+    def __init__(self, seed: int, extra: nn.Module | None = None) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.layers = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
+        self.extra = extra or nn.Identity()
+        self.calls = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.calls += 1
+        outputs: Tensor = self.extra(self.layers(inputs))
+        return outputs
+
+
+class InPlaceOnAConstant(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.zeros(len(inputs), 2).add_(inputs)
+
+
+class Branch(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs if inputs.sum() > 0 else -inputs
+
+
+class Dropped(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.nn.functional.dropout(inputs, 1e-9, training=True)
+
+
+class Scaled(nn.Module):
+    """Differs by what is neither a parameter nor a buffer."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * self.factor
+
+
+def one_by_one(networks: list[Perceptron], inputs: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return torch.stack([network(inputs) for network in networks])
+
+
+def test_many_members_of_one_architecture_run_as_one_call() -> None:
+    networks = [Perceptron(seed).eval() for seed in range(8)]
+    values = torch.randn(16, 6)
+    expected = one_by_one(networks, values)
+    side_by_side = Networks(networks, ["same"] * 8)
+    with torch.inference_mode():
+        side_by_side(values)  # the first call compares
+        before = [network.calls for network in networks]
+        found = side_by_side(values)
+    assert sum(network.calls for network in networks) - sum(before) == 1
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_members_of_several_architectures_keep_their_order() -> None:
+    networks = [Perceptron(seed).eval() for seed in range(20)]
+    architectures = [place % 2 for place in range(20)]
+    values = torch.randn(5, 6)
+    with torch.inference_mode():
+        found = Networks(networks, architectures)(values)
+    torch.testing.assert_close(found, one_by_one(networks, values), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("extra", [InPlaceOnAConstant, Branch, Dropped])
+def test_what_cannot_be_vectorised_runs_one_by_one(extra: type[nn.Module]) -> None:
+    networks = [Perceptron(seed, extra()).eval() for seed in range(8)]
+    values = torch.randn(3, 6)
+    with torch.inference_mode():
+        found = Networks(networks, ["same"] * 8)(values)
+    torch.testing.assert_close(found, one_by_one(networks, values), atol=1e-5, rtol=0)
+
+
+def test_members_that_differ_by_more_than_weights_run_one_by_one() -> None:
+    networks = [Perceptron(seed, Scaled(seed)).eval() for seed in range(8)]
+    values = torch.randn(3, 6)
+    with torch.inference_mode():
+        found = Networks(networks, ["same"] * 8)(values)
+    torch.testing.assert_close(found, one_by_one(networks, values), atol=1e-5, rtol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_an_ensemble_predicts_the_same_on_a_gpu(tmp_path: Path) -> None:
+    folder = write_ensemble(tmp_path / "made", model="convnet", settings={"width": 4, "stages": 2})
+    images = inputs("images", 50)
+    on_gpu, on_cpu = (Ensemble(folder, torch.device(name)).predict_proba(images) for name in ("cuda", "cpu"))
+    np.testing.assert_allclose(on_gpu, on_cpu, atol=1e-2)
+
+
+def test_architectures_are_told_apart() -> None:
+    one, same, other = (
+        Member(str(trial), trial, 1.0, 1.0, Named(name="mlp", **settings), "file")
+        for trial, settings in enumerate(({"layers": 1, "width": 2}, {"width": 2, "layers": 1}, {"layers": 2}))
+    )
+    assert one.architecture == same.architecture != other.architecture
+
+
+def test_a_cost_counts_parameters_and_times_calls(tmp_path: Path) -> None:
+    ensemble = Ensemble(write_ensemble(tmp_path / "made", kind="table"))
+    all_of_them, alone = cost(ensemble, repeats=3), cost(ensemble.single(0), repeats=3)
+    assert alone.parameters == 5 * 8 + 2 * 8 + 8 * 3 + 3 and all_of_them.parameters == 3 * alone.parameters
+    assert set(all_of_them.milliseconds) == {1, 64} and min(all_of_them.milliseconds.values()) > 0
+    assert all_of_them.to_json()["milliseconds"]["64"] == all_of_them.milliseconds[64]
+    with pytest.raises(InputError, match="member must be 0 to 2, its place in the ensemble, got 3"):
+        ensemble.single(3)
+
+
+@pytest.mark.parametrize(("limit", "members"), [(0.5, 0), (3.0, 1), (4.9, 1), (5.0, 2), (6.0, 3), (100.0, 3)])
+def test_as_many_members_fit_as_the_slowest_allow(limit: float, members: int) -> None:
+    assert fits([1.0, 3.0, 2.0], limit) == members
+    assert fits([], limit) == 0
