@@ -21,6 +21,7 @@ from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, Self
+from zipfile import BadZipFile
 
 import numpy as np
 import optuna
@@ -402,13 +403,18 @@ class Study:
         """
         if not (self.folder / "data.npz").exists():
             raise StudyError(f"study '{self.name}' was simulated: it has no data")
-        with np.load(self.folder / "data.npz", allow_pickle=False) as archive:
-            targets: dict[Split, NDArray[Any]] = {
-                "validation": archive["validation_targets"],
-                "test": archive["test_targets"],
-            }
-            outputs = tuple(str(name) for name in archive["outputs"])
-            return DataFacts(outputs, targets, archive["example"], str(archive["fingerprint"]))
+        try:
+            with np.load(self.folder / "data.npz", allow_pickle=False) as archive:
+                targets: dict[Split, NDArray[Any]] = {
+                    "validation": archive["validation_targets"],
+                    "test": archive["test_targets"],
+                }
+                outputs = tuple(str(name) for name in archive["outputs"])
+                return DataFacts(outputs, targets, archive["example"], str(archive["fingerprint"]))
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise StudyError(
+                f"study '{self.name}': data.npz is damaged, or of another version of hpo: {error}; run a new search"
+            ) from error
 
     # ---- what happened -------------------------------------------------------------------------------------------
 

@@ -88,7 +88,7 @@ READERS = {
     "ensemble/pool.py:test_predictions",
     "retraining/retrained.py:test_predictions",
     "assembly/draft.py:from_pool",
-    "assembly/draft.py:from_retrained",
+    "assembly/trained.py:from_retrained",
     "assembly/build.py:_scored",
 }
 """The two that read, the two that pass them on unread, and the one that calls, after everything is chosen."""

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import torch
 
-from hpo.assembly import drawn, logged, trained
-from hpo.assembly.draft import Draft, from_pool
+from hpo.assembly import drawn, logged
+from hpo.assembly.draft import Draft, Say, from_pool
 from hpo.assembly.folders import free_name
 from hpo.assembly.request import Request
-from hpo.assembly.trained import Say
 from hpo.ensemble import model
 from hpo.ensemble.cost import cost, fits
 from hpo.ensemble.pool import Pool
@@ -42,6 +41,11 @@ def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Sa
     request.check()
     name = free_name(study, request.name)
     pool = Pool.load(study, request.pool)
+    if not request.needs_data and request.distill is None:
+        return _finished(name, _chosen(pool, request), pool, storage, request)
+
+    from hpo.assembly import trained  # only who trains waits for Ray to be imported
+
     pupil = None if request.distill is None else trained.class_of(study, request.distill, data_dir, say)
     draft = trained.draft(study, request, pool, data_dir, say) if request.needs_data else _chosen(pool, request)
     result = _finished(name, draft, pool, storage, request)

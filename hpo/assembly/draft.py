@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from hpo.ensemble.calibration import Calibration, Interval
 from hpo.ensemble.combiner import Combiner
@@ -13,7 +11,12 @@ from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import Predictions
 from hpo.ensemble.selection import Choice, Gain
 from hpo.errors import DataError
-from hpo.retraining import Estimate, Retrained
+
+if TYPE_CHECKING:
+    from hpo.retraining import Estimate
+
+Say = Callable[[str], None]
+"""Progress, a line at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +35,7 @@ class Draft:
     compared: Mapping[str, float] = field(default_factory=dict)
     calibration: Calibration | None = None
     interval: Interval | None = None
-    estimate: Estimate | None = None
+    estimate: "Estimate | None" = None
     gain: Gain | None = None
     """Over the best single trial, on validation rows that neither was fitted to."""
     note: str | None = None
@@ -67,26 +70,6 @@ def from_pool(pool: Pool, choice: Choice) -> Draft:
         gain=choice.gain,
         note=choice.note,
         skipped=pool.skipped,
-    )
-
-
-def from_retrained(retrained: Retrained, skipped: tuple[str, ...] = ()) -> Draft:
-    """The ensemble whose members were trained anew."""
-    places = list(retrained.combiner.members)
-    members = [retrained.members[place] for place in places]
-    return Draft(
-        retrained.method,
-        [
-            Part(member.name, member.trial, member.config, member.model, member.temperature, member.stored)
-            for member in members
-        ],
-        retrained.combiner,
-        retrained.validation[places],
-        lambda: np.stack([member.predictions("test") for member in members]),
-        calibration=retrained.calibration,
-        interval=retrained.interval,
-        estimate=retrained.estimate,
-        skipped=(*skipped, *retrained.failed),
     )
 
 

@@ -11,10 +11,10 @@ from safetensors.numpy import load_file
 
 from hpo import models
 from hpo.artifacts import Artifacts
-from hpo.assembly.draft import Draft, from_retrained
+from hpo.assembly.draft import Draft, Say
 from hpo.assembly.request import Request
 from hpo.engine.members import Trained
-from hpo.ensemble.model import Ensemble
+from hpo.ensemble.model import Ensemble, Part
 from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import Predictions
 from hpo.ensemble.soup import Weights, greedy_soup, kin
@@ -25,8 +25,6 @@ from hpo.study import Study
 from hpo.tasks.kinds import kind
 from hpo.training import Predictor
 
-Say = Callable[[str], None]
-"""Progress, a line at a time."""
 _SOUP = "soup"
 
 
@@ -79,6 +77,26 @@ def taught(pupil: Class, teacher: Ensemble) -> Draft:
     """
     inputs = pupil.trainer.dataset.train.inputs
     return from_retrained(distill(pupil.trainer, pupil.student, teacher.combined_predictions(inputs)))
+
+
+def from_retrained(retrained: Retrained, skipped: tuple[str, ...] = ()) -> Draft:
+    """The ensemble whose members were trained anew."""
+    places = list(retrained.combiner.members)
+    members = [retrained.members[place] for place in places]
+    return Draft(
+        retrained.method,
+        [
+            Part(member.name, member.trial, member.config, member.model, member.temperature, member.stored)
+            for member in members
+        ],
+        retrained.combiner,
+        retrained.validation[places],
+        lambda: np.stack([member.predictions("test") for member in members]),
+        calibration=retrained.calibration,
+        interval=retrained.interval,
+        estimate=retrained.estimate,
+        skipped=(*skipped, *retrained.failed),
+    )
 
 
 def _told(say: Say) -> Callable[[Trained], None]:

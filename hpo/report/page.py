@@ -30,8 +30,8 @@ READING = {
     "confusion": "A row is a true class, a column what it was taken for. All mass on the diagonal is perfect; a dark"
     " cell beside it is a mistake that is made often. Grey rows are classes without rows.",
     "regression": "On the dotted diagonal, predictions are right. The grey band is the interval, which should hold its"
-    " share of the points everywhere along the line. Errors should gather narrowly around 0; the outer steps also count"
-    " the few that lie beyond them.",
+    " share of the points everywhere along the line. Errors should gather narrowly around 0. Points on the edge and the"
+    " outermost steps also stand for what lies beyond.",
     "f1_by_label": "F1 is 1 where a label is always found and never made up. In brackets is how many rows have the"
     " label: the score of a rare one is uncertain.",
 }

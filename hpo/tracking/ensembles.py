@@ -133,7 +133,6 @@ def requirements() -> list[str]:
         "ruamel.yaml",
         "safetensors",
         "torch",
-        "torchmetrics",
         "optuna",
         "scipy",
     )

@@ -1,5 +1,6 @@
 """What the figures share: a canvas without a display, colours, and text that is fit to be drawn."""
 
+import textwrap
 from functools import cache
 
 import numpy as np
@@ -21,9 +22,9 @@ SMALL = 8
 """Points, of text in cells and of long lists of names."""
 
 
-def empty_figure(width: float, height: float, text: str) -> Figure:
-    """A figure without axes, sizes in inches, labelled with what it will show."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+def empty_figure(width: float, height: float, text: str, *, square: bool = False) -> Figure:
+    """A figure without axes, sizes in inches, labelled with what it will show; `square` says that its axes will be."""
+    figure = Figure((width, height), layout="compressed" if square else "constrained", facecolor="white")
     FigureCanvasAgg(figure)
     figure.set_label(text)
     return figure
@@ -39,12 +40,17 @@ def plain(axes: Axes, grid: str | None = None) -> None:
 
 def shown(text: str, length: int = 28) -> str:
     """A name as it can be drawn: on one line, cut in its middle, without formulas, and with a box for every character
-    that the font lacks."""
+    that the font lacks. It does not begin with an underscore, which would keep it out of legends."""
     line = "".join(character if _drawable(character) else "□" for character in " ".join(text.split()))
     if len(line) > length:
         end = (length - 1) // 3
         line = f"{line[: length - 1 - end]}…{line[len(line) - end :]}"
-    return line.replace("$", r"\$")
+    return f"{' ' if line.startswith('_') else ''}{line}".replace("$", r"\$")
+
+
+def wrapped(text: str, width: int = 58) -> str:
+    """A long name on two lines at most, cut at a space."""
+    return "\n".join(textwrap.wrap(shown(text, 4 * width), width, max_lines=2, placeholder=" …"))
 
 
 def write_cells(axes: Axes, image: ScalarMappable, values: NDArray[np.float64], texts: list[list[str]]) -> None:

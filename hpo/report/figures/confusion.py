@@ -36,9 +36,11 @@ def confusion(
     matrices = {model: confusion_matrix(targets, places, count) for model, places in predicted.items()}
     right = {model: float((places == targets).mean()) for model, places in predicted.items()}
     side = 2.6 + 0.28 * min(max(count, 4), 12) if count <= _WRITTEN else 6.0
-    figure = empty_figure(side * len(matrices) + 1.6, side + 0.6, _confusion_text(matrices, right, classes))
+    figure = empty_figure(
+        side * len(matrices) + 1.6, side + 0.6, _confusion_text(matrices, right, classes), square=True
+    )
     panels = figure.subplots(1, len(matrices), squeeze=False)[0]
-    colours = matplotlib.colormaps["cividis_r"].with_extremes(bad=MISSING)
+    colours = matplotlib.colormaps["Blues"].with_extremes(bad=MISSING)
     for place, (axes, (model, matrix)) in enumerate(zip(panels, matrices.items(), strict=True)):
         image = axes.imshow(matrix, cmap=colours, norm=PowerNorm(0.5, 0, 1))
         if count <= _WRITTEN:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from hpo.report.figures.canvas import COLOURS, MISSING, SMALL, empty_figure, plain, shown, write_cells
+from hpo.report.figures.canvas import COLOURS, MISSING, SMALL, empty_figure, plain, shown, wrapped, write_cells
 from hpo.report.tables import config_text
 from hpo.tasks import Goal
 
@@ -63,6 +63,7 @@ def score_by_members(
         axes.plot(chosen, honest[place], "o", ms=13, mfc="none", mec="black", label=f"chosen: {chosen}")
     axes.set_xlabel("members")
     axes.set_ylabel(f"{shown(metric)} ({'lower' if goal == 'minimize' else 'higher'} is better)")
+    axes.set_xlim(min(members) - 0.5, max(members) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title("Score by number of members")
     plain(axes, "both")
@@ -79,12 +80,15 @@ def weights(names: Sequence[str], shares: ArrayLike) -> Figure:
     """
     values = np.asarray(shares, float)
     order = np.argsort(-values, kind="stable")
-    bars = [(shown(names[place], 64), float(values[place])) for place in order[:_BARS]]
+    bars = [(wrapped(names[place]), float(values[place])) for place in order[:_BARS]]
     if len(order) > _BARS:
         others = order[_BARS:]
         bars.append((f"{len(others)} others together", float(values[others].sum())))
     text = ", ".join(f"{names[place]} {values[place]:.2f}" for place in order[:5])
-    figure = empty_figure(9, 1.1 + 0.28 * len(bars), f"Weights of {len(order)} members, the largest first: {text}.")
+    lines = max(name.count("\n") + 1 for name, _ in bars)
+    figure = empty_figure(
+        9, 1.1 + (0.16 + 0.12 * lines) * len(bars), f"Weights of {len(order)} members, the largest first: {text}."
+    )
     axes = figure.subplots()
     drawn = axes.barh(range(len(bars)), [value for _, value in bars], color=COLOURS[1], height=0.7)
     axes.bar_label(drawn, fmt="%.3f", padding=3, fontsize=SMALL)
@@ -119,20 +123,21 @@ def diversity(matrix: ArrayLike, names: Sequence[str], *, measure: str) -> Figur
 
     Args:
         matrix: symmetric, `(members, members)`; values below zero get a scale with two arms.
-        names: of the members.
+        names: of the members; a config, after the colon, is left out here.
         measure: what the matrix holds, such as disagreement or correlation of errors.
     """
     values = np.asarray(matrix, float)
     count = len(values)
     pairs = np.where(np.eye(count, dtype=bool), np.nan, values)
     side = min(9.0, 2.2 + 0.32 * count)
-    figure = empty_figure(side + 1.6, side + 0.4, _diversity_text(pairs, names, measure))
+    short = [name.partition(": ")[0] for name in names]
+    figure = empty_figure(side + 1.6, side + 0.4, _diversity_text(pairs, short, measure), square=True)
     axes = figure.subplots()
     colours, scale = _pair_colours(pairs)
     image = axes.imshow(pairs, cmap=colours, norm=scale)
     if count <= _WRITTEN:
         write_cells(axes, image, pairs, [[f"{value:.2f}" for value in row] for row in values])
-    _name_both(axes, [shown(name, 18) for name in names])
+    _name_both(axes, [shown(name, 18) for name in short])
     axes.set_title(measure.capitalize())
     if count > 1:
         figure.colorbar(image, ax=axes, label=measure, shrink=0.8)
@@ -164,7 +169,7 @@ def _pair_colours(pairs: NDArray[np.float64]) -> tuple[Colormap, Normalize]:
     finite = pairs[np.isfinite(pairs)]
     largest = float(np.abs(finite).max()) if finite.any() else 1.0
     below = bool((finite < 0).any())
-    colours = matplotlib.colormaps["PuOr_r" if below else "cividis"].with_extremes(bad=MISSING)
+    colours = matplotlib.colormaps["PuOr_r" if below else "Blues"].with_extremes(bad=MISSING)
     return colours, Normalize(-largest if below else 0.0, largest)
 
 

@@ -15,7 +15,7 @@ _POINTS = 3000
 """Rows that are drawn one by one at most; more are counted in hexagons."""
 _ERROR_BINS = 40
 _INNER = (0.5, 99.5)
-"""Percentiles of the errors between which the bins lie."""
+"""Percentiles of the predictions and the errors that are drawn in their place; what is beyond lies on the edge."""
 _LINES = ("--", "-", ":", "-.")
 
 
@@ -42,7 +42,7 @@ def regression(
     panels = figure.subplots(drawn, len(predictions) + 1, squeeze=False)
     for target, row in enumerate(panels):
         true = targets[:, target]
-        limits = _limits(np.concatenate([true, *(array[:, target] for array in predictions.values())]))
+        limits = _limits(true, np.concatenate([array[:, target] for array in predictions.values()]))
         for axes, (model, array), colour in zip(row, predictions.items(), COLOURS, strict=False):
             half = (intervals or {}).get(model)
             half_width = None if half is None else float(np.asarray(half, float)[target])
@@ -55,8 +55,10 @@ def regression(
     return figure
 
 
-def _limits(values: NDArray[np.floating]) -> tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
+def _limits(true: NDArray[np.floating], predicted: NDArray[np.floating]) -> tuple[float, float]:
+    """Between which values both axes lie: all true ones, and all but the most extreme predicted ones."""
+    inner = np.percentile(predicted.astype(float), _INNER)
+    low, high = min(float(true.min()), float(inner[0])), max(float(true.max()), float(inner[1]))
     margin = 0.04 * (high - low) or 0.5
     return low - margin, high + margin
 
@@ -75,6 +77,7 @@ def _draw_values(
         label = f"interval for {level:.0%}: holds {held:.1%}"
         axes.fill_between(line, line - half_width, line + half_width, color=NEUTRAL, alpha=0.25, lw=0, label=label)
         axes.legend(frameon=False, fontsize=SMALL + 1, loc="upper left")
+    predicted = np.clip(predicted, *limits)
     if len(true) > _POINTS:
         axes.hexbin(predicted, true, gridsize=60, extent=(*limits, *limits), mincnt=1, bins="log", cmap="cividis_r")
     else:

@@ -98,7 +98,7 @@ def _draw(diagram: Axes, shares: Axes, stages: Mapping[str, Bins]) -> None:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     diagram.set(xlim=(0, 1), ylim=(0, 1.02))
     diagram.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    diagram.legend(frameon=False, fontsize=SMALL + 1, loc="upper left")
+    diagram.legend(frameon=False, fontsize=SMALL + 1, loc="best")
 
 
 def _reliability_text(binned: Mapping[str, Mapping[str, Bins]]) -> str:

@@ -25,7 +25,8 @@ _REPORT = 7
 """Optuna's code of a report in a journal."""
 _SEEDS = 1000
 """Where the numbers of members begin, beyond those of trials."""
-_THREADS = 2
+_THREADS = 1
+"""As a trial of the search had."""
 
 
 def run(data: str, seed: int, study: Study) -> Run:
