@@ -26,7 +26,7 @@ FLOORS = (
     {"registry"},
     {"errors"},
 )
-HEAVY = {"torch", "ray", "mlflow", "optuna", "sklearn", "torchvision", "pandas", "rich", "pydantic"}
+HEAVY = {"torch", "ray", "matplotlib", "mlflow", "optuna", "sklearn", "torchvision", "pandas", "rich", "pydantic"}
 
 
 def room(path: Path) -> str:

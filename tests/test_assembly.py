@@ -1,20 +1,27 @@
 """From a study to an ensemble on disk and in MLflow; what is chosen never sees a test row."""
 
 import ast
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pytest
+from rich.console import Console
 
 import hpo
-from hpo import api, assembly
+from hpo import api, assembly, models, spec
 from hpo.assembly import Request
 from hpo.ensemble.model import Ensemble
+from hpo.ensemble.pool import Pool
+from hpo.ensemble.score import costs
+from hpo.ensemble.selection import choose
 from hpo.errors import InputError, StudyError
-from hpo.study import Study
-from tests.conftest import finish
+from hpo.study import DataFacts, Outcome, State, Study
+from tests.conftest import facts, finish, squares
 
 PACKAGE = Path(hpo.__file__).parent
 
@@ -122,3 +129,95 @@ def test_a_request_knows_what_it_needs() -> None:
     assert Request(method="soup").needs_data and not Request(method="soup").trains
     assert not Request().needs_data
     assert assembly.find is not None
+
+
+def test_with_shuffled_labels_the_test_score_stays_at_chance(document: dict[str, Any], tmp_path: Path) -> None:
+    known = facts(rows=300)
+    generator = np.random.default_rng(0)
+    shuffled = {split: generator.permutation(targets) for split, targets in known.targets.items()}
+    study = Study.create(tmp_path / "studies", spec.load(document), known)
+    for _ in range(12):
+        finish(study, 2.0, epochs=3)
+    study.__dict__["facts"] = replace(known, targets=shuffled)
+    pool = Pool.load(study, 12)
+    for method in ("auto", "greedy", "stacking"):
+        choice = choose(method, pool.validation, pool.targets, 5, best=pool.best)
+        combined = choice.combiner.combine(pool.test_predictions(choice.combiner.members))
+        accuracy = (combined.argmax(axis=1) == shuffled["test"]).mean()
+        assert abs(accuracy - 1 / 3) < 0.1
+        assert costs(combined, shuffled["test"], "classification") > np.log(3) - 0.05
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_members_are_trained_anew_and_a_student_learns_from_them(document: dict[str, Any], tmp_path: Path) -> None:
+    storage = tmp_path / "studies"
+    document["training"]["epochs"] = 4
+    hpo.search({**document, "scheduler": "none"}, trials=3, storage=storage)
+    console = Console(file=io.StringIO(), width=200)
+    bagged = api.build_ensemble(
+        method="bagging", bags=3, top=2, distill="1", register="squares", storage=storage, console=console
+    )
+    told = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(f"bag {bag} trained in" in told for bag in range(3)) and "student (trial 1) trained in" in told
+    assert [member["name"] for member in bagged.members] == ["bag 0", "bag 1", "bag 2"]
+    assert len({member["trial"] for member in bagged.members}) == 2
+    assert bagged.estimate is not None and bagged.estimate["kind"] == "out-of-bag"
+    assert bagged.estimate["metrics"]["accuracy"] > 0.8 and bagged.test["accuracy"] > 0.8
+    assert bagged.student is not None and len(bagged.student.members) == 1
+    assert bagged.student.test["accuracy"] > 0.8 and bagged.student.registered is None
+    served = mlflow.pyfunc.load_model(f"{bagged.registered}")
+    images = squares(5, seed=3)[0][..., None]
+    expected = Ensemble(bagged.folder).predict_proba(images)
+    np.testing.assert_allclose(served.predict(images), expected, atol=1e-6)
+    stacked = api.build_ensemble(method="stacking", folds=2, top=2, storage=storage)
+    assert stacked.estimate is not None and stacked.estimate["rows"] == 180
+    with pytest.raises(InputError, match="a soup averages weights of one initialisation"):
+        api.build_ensemble(method="soup", storage=storage)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_population_makes_a_soup(document: dict[str, Any], tmp_path: Path) -> None:
+    storage = tmp_path / "studies"
+    document["training"]["epochs"] = 6
+    document["parameters"] = {"optimizer.lr": {"min": 1e-4, "max": 0.1, "log": True}}
+    hpo.search({**document, "scheduler": {"name": "pbt", "interval": 2}}, trials=5, storage=storage)
+    for _ in range(2):  # the second takes the place of the first
+        soup = api.build_ensemble(method="soup", storage=storage)
+    assert len(soup.members) == 1 and soup.members[0]["name"].startswith("soup of trials ")
+    assert soup.test["nll"] < soup.best_single_test["nll"] + 0.2
+
+
+def test_a_regression_has_an_interval(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    targets = {split: generator.normal(50, 10, (200, 1)).astype(np.float32) for split in ("validation", "test")}
+    document = {
+        "study": "numbers",
+        "task": "regression",
+        "data": "diabetes",
+        "model": {"name": "mlp", "layers": 1},
+        "training": {"epochs": 1},
+        "parameters": {"model.width": {"type": "int", "min": 8, "max": 32}},
+        "scheduler": "none",
+        "sampler": "random",
+    }
+    row = generator.normal(size=(1, 4)).astype(np.float32)
+    known = DataFacts(("price",), targets, row, "of numbers")  # type: ignore[arg-type]
+    study = Study.create(tmp_path / "studies", spec.load(document), known)
+    for _ in range(6):
+        trial = study.ask()
+        noisy = {split: true + generator.normal(0, 4, true.shape).astype(np.float32) for split, true in targets.items()}
+        rmse = float(np.sqrt(np.square(noisy["validation"] - targets["validation"]).mean()))
+        study.report(trial.number, 1, {"rmse": rmse})
+        network = models.build(study.study_spec.apply(trial.config).model, (4,), 1, "regression")
+        weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+        study.artifacts.write(trial.number, 1, weights, noisy)  # type: ignore[arg-type]
+        study.end(trial.number, Outcome(State.COMPLETE))
+    result = api.build_ensemble(storage=tmp_path / "studies")
+    assert result.method != "single" and result.test["rmse"] < 0.8 * result.best_single_test["rmse"]
+    assert result.interval is not None and result.report is not None
+    assert (result.report.parent / "regression.png").exists()
+    rows = generator.normal(size=(3, 4)).astype(np.float32)
+    low, high = Ensemble(result.folder).predict_interval(rows)
+    np.testing.assert_allclose((high - low) / 2, result.interval.half_widths[0], rtol=1e-4)
+    predictions = api.predict(result.name, rows, storage=tmp_path / "studies")
+    assert predictions.values.shape == (3, 1)

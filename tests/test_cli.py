@@ -54,6 +54,30 @@ def test_help_is_quick_and_teaches() -> None:
     assert "hpo ensemble --top 5" in told
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--max-latency", "soon"), "'soon' is no time; write for example 5ms"),
+        (("--method", "magic"), "unknown --method 'magic'"),
+        (("--bags", "1", "--method", "bagging"), "--bags must be at least 2, got 1"),
+        (("--folds", "3", "--method", "greedy"), "--folds is of stacking"),
+        (("--register", "a:b"), "--register must be a name"),
+        (("--top", "0"), "--top must be at least 1, got 0"),
+    ],
+)
+def test_bad_wishes_for_an_ensemble_are_one_line(hpo: Run, study: Study, arguments: Any, message: str) -> None:
+    code, out, err = hpo("ensemble", *arguments)
+    assert code == 2 and message in err and not out and "Traceback" not in err
+    assert not (study.folder / "ensembles").exists()
+
+
+def test_an_ensemble_is_told_in_tables(hpo: Run, study: Study) -> None:
+    code, out, _ = hpo("ensemble", "--method", "voting", "--max-members", "2")
+    assert code == 0
+    for part in ("Members", "Last temperature", "Test split", "Cost on this machine", "report.html", "hpo predict"):
+        assert part in out
+
+
 def _seconds(command: list[str]) -> float:
     started = time.perf_counter()
     subprocess.run(command, capture_output=True, check=True)
@@ -169,6 +193,9 @@ def test_everything_end_to_end(space: Path, tmp_path: Path) -> None:
 
     images, _ = squares(30, seed=9)
     np.save(tmp_path / "new.npy", images)
+    assert {"note", "gain", "calibration", "cost", "report"} <= built.keys() and Path(built["report"]).exists()
+    exported = command(*hpo, "export", "--ensemble", built["ensemble"], "--member", "0", "--output", "member.onnx")
+    assert "ONNX Runtime and PyTorch differ by" in exported and Path("member.onnx").exists()
     command(*hpo, "predict", "--ensemble", built["ensemble"], "--input", "new.npy", "--output", "preds.csv")
     with (tmp_path / "preds.csv").open() as file:
         rows = list(csv.DictReader(file))

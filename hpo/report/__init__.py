@@ -1,1 +1,1 @@
-"""What people see: live progress and tables."""
+"""What people see: live progress, tables, and the figures and page of an ensemble."""
