@@ -419,6 +419,8 @@ def predict(name: str, input_: str, output: str, storage: str) -> None:
     from hpo import api
     from hpo.results import write_csv
 
+    if Path(output).is_dir() or not Path(output).absolute().parent.is_dir():
+        raise InputError(f"--output {output}: is a folder, or its folder does not exist; name a file")
     rows = write_csv(output, api.predict_batches(name, input_, storage=storage))
     _say(f"{rows} predictions in {output}")
 

@@ -188,7 +188,7 @@ def test_everything_end_to_end(space: Path, tmp_path: Path) -> None:
 
     built = json.loads(command(*hpo, "ensemble", "--top", "3", "--format", "json"))
     assert {"ensemble", "method", "members", "validation", "test", "best_single"} <= built.keys()
-    assert built["members"][0].keys() == {"trial", "weight"}
+    assert built["members"][0].keys() == {"name", "trial", "weight", "config"}
     assert built["best_single"].keys() == {"trial", "test"}
 
     images, _ = squares(30, seed=9)

@@ -20,7 +20,7 @@ from hpo.tasks import SMALLEST_PROBABILITY
 
 _LOG_RANGE = (-3.0, 3.0)
 """Natural logarithms of the temperatures that are tried."""
-_SPREAD = 1.0
+_SPREAD = 0.5
 """The standard deviation of log-temperatures that are expected; on few rows this counts, on many it does not."""
 _BINS = 15
 

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from hpo.ensemble.calibration import Calibration, Interval, calibration, conformal, fit_temperature, temper
+from hpo.ensemble.calibration import Calibration, Interval, calibration, conformal, fit_temperature, reliability, temper
 from hpo.ensemble.combiner import Average, Calibrated, Combiner
 from hpo.ensemble.folds import fold_numbers
 from hpo.ensemble.greedy import bagged_greedy, greedy
-from hpo.ensemble.members import SELECTIONS
+from hpo.ensemble.members import SELECTIONS, best_members
 from hpo.ensemble.score import SCORES, Predictions, Targets, costs, hits
 from hpo.ensemble.stacking import stacking, stacking_boosting, stacking_ridge
 from hpo.ensemble.voting import hard_voting, median, soft_voting
@@ -196,7 +196,7 @@ def _choice(
         chosen,
         trials.fitted(chosen),
         trials.costs,
-        trials.calibrations[chosen],
+        trials.last_calibration(chosen),
         gain,
         _interval(trials.held_out[chosen], targets, task, level),
         _note(method, chosen, gain),
@@ -239,11 +239,23 @@ class _CrossValidation:
         self._task, self._best, self._select = task, best, select
         self._folds = _fold_count(targets)
         self._numbers = fold_numbers(targets, self._folds)
-        self._inner: dict[str, list[Predictions]] = {SINGLE: [predictions[best]] * self._folds}
-        self.held_out: dict[str, Predictions] = {SINGLE: predictions[best]}
+        self._inner: dict[str, list[Predictions]] = {}
+        self.held_out: dict[str, Predictions] = {SINGLE: self._single_anew()}
         self.costs: dict[str, float] = {}
         self.calibrations: dict[str, Calibration] = {}
         self.names: list[str] = []
+
+    def _single_anew(self) -> Predictions:
+        """Each fold as the candidate predicts it that is best on the other folds.
+
+        `best` itself was chosen from all candidates by these very rows: its score here is better than it is.
+        """
+        combined: Predictions = np.empty_like(self._predictions[0])
+        for fold in range(self._folds):
+            inside, outside = np.flatnonzero(self._numbers != fold), np.flatnonzero(self._numbers == fold)
+            (place,) = best_members(self._predictions[:, inside], self._targets[inside], 1, self._task)
+            combined[outside] = self._predictions[place][outside]
+        return combined
 
     def run(self, names: Iterable[str], nested: bool) -> None:
         """Predicts every row by these methods, and with `nested` also for choices without each one of the folds."""
@@ -261,6 +273,16 @@ class _CrossValidation:
             after = temper(self.held_out[name], self.calibrations[name].temperature, self._task)
             self.costs[name] = float(costs(after, self._targets, self._task))
 
+    def last_calibration(self, name: str) -> Calibration:
+        """What the last temperature does; the single trial, which is calibrated as every candidate is, gets none.
+
+        In comparisons it has one all the same: an ensemble must not win by a temperature that the trial was denied.
+        """
+        if name != SINGLE:
+            return self.calibrations[name]
+        measured = reliability(self.held_out[name], self._targets, self._task)
+        return Calibration(1.0, measured, measured)
+
     def favourite(self) -> str:
         """The plainest method whose cross-validated score is as good as the best."""
         return plainest({name: self._losses(self._tempered(name)) for name in self.names})
@@ -268,9 +290,8 @@ class _CrossValidation:
     def fitted(self, name: str) -> Combiner:
         """The method's combiner, fitted to all rows, with its last temperature."""
         if name == SINGLE:
-            combiner: Combiner = Average((self._best,), (1.0,), self._task)
-        else:
-            combiner = fit(name, self._predictions, self._targets, self._top, self._task, self._select)
+            return Average((self._best,), (1.0,), self._task)
+        combiner = fit(name, self._predictions, self._targets, self._top, self._task, self._select)
         temperature = self.calibrations[name].temperature
         return combiner if temperature == 1.0 else Calibrated(combiner, temperature, self._task)
 

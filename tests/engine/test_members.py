@@ -169,9 +169,13 @@ def test_an_interruption_ends_what_runs_and_keeps_what_is_done(read: StudySpec, 
     def interrupt(trained: Trained) -> None:
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        run([job(0), job(100)], sleepy, read, dataset, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run([job(0), job(100)], sleepy, read, dataset, interrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - started < 60
     (found,) = run([job(0)], sleepy, read, dataset)
     assert found.found and Artifacts(FOLDER).read(100) is None

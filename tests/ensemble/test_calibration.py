@@ -26,7 +26,7 @@ def test_a_wrong_temperature_is_found_and_undone(task: str, seed: int, wrong: fl
     expected = fit_temperature(predictions[0], targets, task)
     assume(expected < 1.5)  # what knows nothing has no temperature to be found
     found = fit_temperature(temper(predictions[0], wrong, task), targets, task)
-    assert found == pytest.approx(expected / wrong, rel=0.06)
+    assert found == pytest.approx(expected / wrong, rel=0.12)
 
 
 @settings(deadline=None)

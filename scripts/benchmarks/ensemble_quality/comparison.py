@@ -13,6 +13,8 @@ _RESAMPLES = 10_000
 SUBJECT = "auto"
 ALLOWED = 0.002
 """By how much a method may be less accurate."""
+_SAME = 1e-6
+"""Scores that differ by less, as a share, are equal: a mean of one member is rounded too."""
 
 Floats = NDArray[np.float64]
 Pair = tuple[str, int]
@@ -96,7 +98,7 @@ def promises(finished: Sequence[Run]) -> dict[str, object]:
         "worse": [
             f"{data}-{seed}: {single[data, seed].score:.4f} -> {mine[data, seed].score:.4f}"
             for data, seed in pairs
-            if mine[data, seed].score > single[data, seed].score
+            if mine[data, seed].score > single[data, seed].score * (1 + _SAME)
         ],
         "less accurate": [
             f"{data}-{seed}: {_rows_lost(mine[data, seed], single[data, seed])} of {mine[data, seed].rows} rows"
@@ -151,8 +153,8 @@ def _difference(method: str, mine: dict[Pair, Run], single: dict[Pair, Run]) -> 
         nll=_estimate(changes["score"], places) if judged else None,
         accuracy=_estimate(accuracy, places) if judged else None,
         ece=_estimate(changes["ece"], places) if judged else None,
-        as_good=int((relative <= 0).sum()),
-        equal=int((relative == 0).sum()),
+        as_good=int((relative <= _SAME).sum()),
+        equal=int((np.abs(relative) <= _SAME).sum()),
         worst=float(relative.max()),
         accurate_runs=len(judged) if judged else None,
         worse_runs=sum(worse) if judged else None,
