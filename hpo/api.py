@@ -297,7 +297,7 @@ def build_ensemble(
     pool: int = 50,
     method: str = "auto",
     select: str = "score",
-    bags: int = 8,
+    bags: int | None = None,
     folds: int | None = None,
     max_latency: float | None = None,
     distill: str | None = None,
@@ -320,7 +320,7 @@ def build_ensemble(
             none is surely better; `single`, or a key of `hpo.ensemble.selection.METHODS`; `soup` averages weights;
             `bagging`, `boosting` and `deep` train members.
         select: how voting and stacking come by their members: score, gain or diversity.
-        bags: members that bagging, boosting and deep train.
+        bags: members that bagging, boosting and deep train; 8 where None.
         folds: stacking learns from the out-of-fold predictions of so many retrainings of each member.
         max_latency: milliseconds for one example on the machine that trained.
         distill: one model is trained on what the ensemble says: a trial's number, or a YAML file with a config.

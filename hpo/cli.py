@@ -287,9 +287,7 @@ def plan(
     metavar="HOW",
     help="How voting and stacking come by their members: score, gain or diversity.",
 )
-@click.option(
-    "--bags", type=int, default=8, show_default=True, metavar="N", help="Members that bagging, boosting and deep train."
-)
+@click.option("--bags", type=int, metavar="N", help="Members that bagging, boosting and deep train; 8 by default.")
 @click.option("--folds", type=int, metavar="K", help="Stacking learns from out-of-fold predictions of K retrainings.")
 @click.option("--max-latency", metavar="TIME", help="Of one example on this machine, for example 5ms.")
 @click.option(
@@ -308,7 +306,7 @@ def ensemble(
     pool: int,
     method: str,
     select: str,
-    bags: int,
+    bags: int | None,
     folds: int | None,
     max_latency: str | None,
     distill: str | None,
@@ -366,17 +364,20 @@ def _warn_of(result: "EnsembleResult", console: "Console") -> None:
 
 def _say_ensemble(result: "EnsembleResult", storage: str) -> None:
     """What was built, for people."""
-    from hpo.report.tables import compared_table, costs_table, members_table, scores_table
+    from hpo.report.tables import compared_table, costs_table, diversity_table, members_table, scores_table
     from hpo.tracking.store import tracking_uri
 
     if result.gain is not None and len(result.compared) > 1:
         _say(compared_table(result.compared, result.method, result.gain.score))
     _say(members_table(result.members))
+    if result.diversity:
+        _say(diversity_table(result.diversity))
     if result.note:
         _say(f"{result.note[0].upper()}{result.note[1:]}.")
     if result.calibration is not None and result.calibration.before:
         stages = {"before": result.calibration.before, "after": result.calibration.after}
-        _say(scores_table(stages, f"Last temperature {result.calibration.temperature:.3g}, cross-validated"))
+        how = "cross-validated" if result.gain is not None else "on the rows that it is fitted to"
+        _say(scores_table(stages, f"Last temperature {result.calibration.temperature:.3g}, {how}"))
     if result.estimate is not None:
         shown = {f"{result.estimate['rows']} of {result.estimate['of']} rows": result.estimate["metrics"]}
         _say(scores_table(shown, f"Training rows, {result.estimate['kind']}"))
@@ -575,11 +576,11 @@ def _milliseconds(text: str | None) -> float | None:
     """`5ms` or `0.2s`, in milliseconds."""
     if text is None:
         return None
-    number, unit = (text[:-2], 1.0) if text.endswith("ms") else (text.removesuffix("s"), 1000.0)
-    try:
-        return float(number) * unit
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is no time; write for example 5ms", param_hint="--max-latency") from None
+    with contextlib.suppress(ValueError):
+        found = float(text[:-2]) if text.endswith("ms") else float(text[:-1]) * 1000
+        if text.endswith("s") and 0 < found < float("inf"):
+            return found
+    raise click.BadParameter(f"{text!r} is no time; write for example 5ms", param_hint="--max-latency")
 
 
 def _where(storage: str) -> str:

@@ -92,6 +92,8 @@ class EnsembleResult:
     interval: "Interval | None" = None
     estimate: Mapping[str, Any] | None = None
     """Metrics of training rows by members that were not trained on them; of methods that train."""
+    diversity: Mapping[str, float] = field(default_factory=dict)
+    """Measure -> mean over all pairs of members."""
     cost: "Cost | None" = None
     member_cost: "Cost | None" = None
     """Of the first member alone."""
@@ -121,11 +123,14 @@ class EnsembleResult:
             "note": self.note,
             **{name: None if value is None else value.to_json() for name, value in known.items()},
             "estimate": self.estimate,
+            "diversity": dict(self.diversity),
+            "skipped": list(self.skipped),
             "cost": {name: cost.to_json() for name, cost in costs.items() if cost is not None},
             "report": None if self.report is None else str(self.report),
             "student": None if self.student is None else self.student.to_json(),
             "run_id": self.run_id,
             "registered": self.registered,
+            "tracking_problem": self.tracking_problem,
         }
 
 
@@ -171,16 +176,22 @@ def write_csv(path: str | Path, batches: Iterable[Predictions]) -> int:
 
     Returns:
         How many inputs there were.
+
+    Raises:
+        InputError: the file cannot be written.
     """
-    path = Path(path).resolve()
-    if path.exists() and not path.is_file():
-        return _write_rows(path, batches)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        rows = _write_rows(draft, batches)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+        whole = Path(path).resolve()
+        if whole.exists() and not whole.is_file():
+            return _write_rows(whole, batches)
+        draft = whole.with_name(f".{whole.name}.{uuid.uuid4().hex}")
+        try:
+            rows = _write_rows(draft, batches)
+            draft.replace(whole)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
     return rows
 
 

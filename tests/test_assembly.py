@@ -21,6 +21,8 @@ from hpo.ensemble.score import costs
 from hpo.ensemble.selection import choose
 from hpo.errors import InputError, StudyError
 from hpo.study import DataFacts, Outcome, State, Study
+from hpo.tracking.ensembles import tracking_to
+from hpo.tracking.store import tracking_uri
 from tests.conftest import facts, finish, squares
 
 PACKAGE = Path(hpo.__file__).parent
@@ -36,6 +38,9 @@ PACKAGE = Path(hpo.__file__).parent
         ({"method": "bagging", "bags": 1}, "--bags must be at least 2, got 1"),
         ({"method": "stacking", "folds": 1}, "--folds must be at least 2, got 1"),
         ({"method": "greedy", "folds": 3}, "--folds is of stacking"),
+        ({"method": "greedy", "bags": 3}, "--bags is of bagging, boosting, deep"),
+        ({"method": "greedy", "select": "gain"}, "--select is of voting and stacking"),
+        ({"name": "x" * 78, "distill": "0"}, "--name must be letters"),
         ({"max_latency": 0.0}, "--max-latency must be above 0"),
         ({"method": "bagging", "max_latency": 1.0}, "--max-latency is for stored trials"),
         ({"register": "a/b"}, "--register must be a name"),
@@ -93,12 +98,11 @@ def test_test_rows_are_read_in_one_place() -> None:
 
 READERS = {
     "ensemble/pool.py:test_predictions",
-    "retraining/retrained.py:test_predictions",
     "assembly/draft.py:from_pool",
     "assembly/trained.py:from_retrained",
     "assembly/build.py:_scored",
 }
-"""The two that read, the two that pass them on unread, and the one that calls, after everything is chosen."""
+"""The one that reads, the two that pass them on unread, and the one that calls, after everything is chosen."""
 
 
 def _reads_test(call: ast.Call) -> bool:
@@ -138,8 +142,7 @@ def test_with_shuffled_labels_the_test_score_stays_at_chance(document: dict[str,
     study = Study.create(tmp_path / "studies", spec.load(document), known)
     for _ in range(12):
         finish(study, 2.0, epochs=3)
-    study.__dict__["facts"] = replace(known, targets=shuffled)
-    pool = Pool.load(study, 12)
+    pool = replace(Pool.load(study, 12), targets=shuffled["validation"])
     for method in ("auto", "greedy", "stacking"):
         choice = choose(method, pool.validation, pool.targets, 5, best=pool.best)
         combined = choice.combiner.combine(pool.test_predictions(choice.combiner.members))
@@ -165,7 +168,8 @@ def test_members_are_trained_anew_and_a_student_learns_from_them(document: dict[
     assert bagged.estimate["metrics"]["accuracy"] > 0.8 and bagged.test["accuracy"] > 0.8
     assert bagged.student is not None and len(bagged.student.members) == 1
     assert bagged.student.test["accuracy"] > 0.8 and bagged.student.registered is None
-    served = mlflow.pyfunc.load_model(f"{bagged.registered}")
+    with tracking_to(tracking_uri(storage)):
+        served = mlflow.pyfunc.load_model(f"{bagged.registered}")
     images = squares(5, seed=3)[0][..., None]
     expected = Ensemble(bagged.folder).predict_proba(images)
     np.testing.assert_allclose(served.predict(images), expected, atol=1e-6)

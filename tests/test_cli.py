@@ -58,6 +58,8 @@ def test_help_is_quick_and_teaches() -> None:
     ("arguments", "message"),
     [
         (("--max-latency", "soon"), "'soon' is no time; write for example 5ms"),
+        (("--max-latency", "5"), "'5' is no time; write for example 5ms"),
+        (("--max-latency", "nanms"), "'nanms' is no time; write for example 5ms"),
         (("--method", "magic"), "unknown --method 'magic'"),
         (("--bags", "1", "--method", "bagging"), "--bags must be at least 2, got 1"),
         (("--folds", "3", "--method", "greedy"), "--folds is of stacking"),

@@ -85,9 +85,14 @@ def with_objective(trainer: Trainer, objective: Any) -> Trainer:
     return Trainer(trainer.study, trainer.dataset, objective)
 
 
+def predicted_test(made: Retrained) -> np.ndarray:
+    """The members' predictions of the test rows `(members, rows, outputs)`."""
+    return np.stack([member.predictions("test") for member in made.members])
+
+
 def check_whole(made: Retrained, members: int) -> None:
     assert len(made.members) == members and made.validation.shape == (members, 60, 3)
-    assert made.test_predictions().shape == (members, 60, 3)
+    assert predicted_test(made).shape == (members, 60, 3)
     places = list(made.combiner.members)
     combined = made.combiner.combine(made.validation[places])
     np.testing.assert_allclose(combined.sum(axis=1), 1, rtol=1e-3)
@@ -125,7 +130,7 @@ def test_the_out_of_bag_estimate_is_not_fooled_by_what_was_learned_by_heart(trai
 def test_bagging_learns_the_squares_and_is_not_done_twice(trainer: Trainer) -> None:
     made = bagging(trainer, bags=3, top=1)
     assert made.estimate is not None and made.estimate.metrics["accuracy"] > 0.6
-    combined = made.combiner.combine(made.test_predictions())
+    combined = made.combiner.combine(predicted_test(made))
     assert (combined.argmax(axis=1) == trainer.dataset.test.targets).mean() > 0.6
     assert {member.model.name for member in made.members} == {"mlp"}
     ended: list[Trained] = []
@@ -183,6 +188,47 @@ def test_out_of_fold_joins_the_trials_by_what_was_learned_from_their_folds(train
     assert made.estimate.rows == made.estimate.of == 180
     assert made.estimate.metrics["accuracy"] > 0.5
     assert len(list((trainer.study.folder / "retrained" / "folds").glob("*/done.json"))) == 6
+
+
+@cluster
+def test_a_fold_is_trained_as_long_as_its_trial_was(trainer: Trainer) -> None:
+    pruned = trainer.study.trial(3)
+    assert pruned.epoch == 1
+    ended: list[Trained] = []
+    watched = Trainer(trainer.study, trainer.dataset, observer=ended.append)
+    held_out_predictions(watched, [pruned, trainer.study.trial(0)], folds_of(trainer.dataset.train.targets, 2))
+    assert [trained.job.last_epoch for trained in sorted(ended, key=lambda one: one.job.number)] == [1, 1, 3, 3]
+    assert {trained.stored.epoch for trained in ended if trained.stored and trained.job.trial == 3} == {1}
+
+
+@cluster
+def test_a_trial_whose_predictions_are_corrupt_is_left_out_before_anything_is_trained(trainer: Trainer) -> None:
+    first, second, third = (trial.number for trial in trainer.study.leaderboard()[:3])
+    for number, content in ((first, b"no array"), (second, None)):
+        stored = trainer.study.artifacts.read(number)
+        assert stored is not None
+        if content is None:
+            np.save(stored.folder / "validation.npy", np.full((60, 3), np.nan, np.float32))
+        else:
+            (stored.folder / "validation.npy").write_bytes(content)
+    ended: list[Trained] = []
+    made = out_of_fold(Trainer(trainer.study, trainer.dataset, observer=ended.append), folds=2, top=1)
+    assert [member.trial for member in made.members] == [third]
+    assert {trained.job.trial for trained in ended} == {third}
+
+
+@cluster
+def test_only_of_what_can_be_trained_again_the_folder_may_be_removed(trainer: Trainer) -> None:
+    retrained = deep(with_objective(trainer, knowing), members=1).members[0]
+    trial = out_of_fold(with_objective(trainer, knowing), folds=2, top=1).members[0]
+    for member in (retrained, trial):
+        (member.stored.folder / "test.npy").write_bytes(b"no array")
+    with pytest.raises(HpoError, match="cannot be read: .*; remove this folder and run the same command again"):
+        retrained.predictions("test")
+    with pytest.raises(HpoError, match="cannot be read") as caught:
+        trial.predictions("test")
+    assert "remove" not in str(caught.value)
+    assert deep(with_objective(trainer, knowing), members=1).members[0].predictions("test").shape == (60, 3)
 
 
 @cluster
@@ -275,18 +321,18 @@ def test_tables_of_labels_and_of_numbers_are_bagged_stacked_and_distilled(task: 
     dataset = datasets.load(read.data, Path("data"), read.seed)
     study = Study.create(tmp_path / "studies", read, _facts(dataset))
     number = study.ask().number
-    study.report(number, 1, {read.objective.metric: 0.5})
+    study.report(number, 12, {read.objective.metric: 0.5})
     study.end(number, Outcome(State.COMPLETE))
     trainer = Trainer(study, dataset)
     made = bagging(trainer, bags=3)
     metric, worst = {"multilabel": ("accuracy", 0.8), "regression": ("r2", 0.8)}[task]
     assert made.estimate is not None and made.estimate.metrics[metric] > worst
     assert (made.interval is not None) == (task == "regression")
-    combined = made.combiner.combine(made.test_predictions())
+    combined = made.combiner.combine(predicted_test(made))
     assert combined.shape == (100, 2)
     taught = distill(trainer, read_student(trainer, "0"), np.asarray(dataset.train.targets, np.float32))
     assert taught.validation.shape == (1, 50, 2)
-    shutil.copytree(made.members[0].stored.folder, study.artifacts.folder / "00000" / "epoch-0001")
+    shutil.copytree(made.members[0].stored.folder, study.artifacts.folder / "00000" / "epoch-0012")
     stacked = out_of_fold(trainer, folds=2)
     assert stacked.estimate is not None and stacked.estimate.metrics[metric] > worst
 
@@ -311,7 +357,7 @@ def test_a_student_learns_what_the_teacher_says(trainer: Trainer, tmp_path: Path
     check_whole(made, 1)
     assert made.members[0].model.name == "convnet" and made.members[0].name == "student (student.yaml)"
     wrong = (trainer.dataset.test.targets + 1) % 3
-    named = made.test_predictions()[0].argmax(axis=1)
+    named = predicted_test(made)[0].argmax(axis=1)
     assert (named == wrong).mean() > (named == trainer.dataset.test.targets).mean()
 
 
@@ -332,12 +378,40 @@ def test_a_student_may_be_a_trial(trainer: Trainer) -> None:
         ("config: {optimizer.lr: -1}", "optimizer.lr"),
         ("model: {name: mlp, widht: 8}", "model 'mlp' has no such setting. Did you mean 'width'?"),
         ("model: nothing", "unknown model 'nothing'"),
+        ("config: {1: 2}", "student.yaml: config: a key must be section.setting .*, got 1"),
+        ("config: {task: multilabel}", "a key must be section.setting .*, got 'task'"),
+        ("config: {optimizer.lr: 0.1, study: x, seed: 5, objective: r2}", "got 'study'"),
+        ("config: {data.validation: 0.5}", "or one of data.augment, .*, got 'data.validation'"),
+        ("config: {optimizer: {lr: 0.1}}", "got 'optimizer'"),
+        ("config: {optimizer.lr.x: 1}", "got 'optimizer.lr.x'"),
+        ("config: {optimizer.lrr: 1}", r"student.yaml: optimizer.lrr: unknown key. Did you mean 'lr'"),
+        ("config: {optimizer.lr: 2026-99-99}", "student.yaml: "),
+        ("model: {1: 2}", "student.yaml: "),
     ],
 )
 def test_a_student_that_cannot_be_is_refused(trainer: Trainer, tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "student.yaml").write_text(text)
     with pytest.raises((InputError, SpecError), match=message):
         read_student(trainer, str(tmp_path / "student.yaml"))
+
+
+def test_a_student_of_numbers_has_no_label_smoothing(trainer: Trainer, tmp_path: Path) -> None:
+    (tmp_path / "student.yaml").write_text("config: {training.label_smoothing: 0.1}")
+    assert read_student(trainer, str(tmp_path / "student.yaml")).config["training.label_smoothing"] == 0.1
+    read = trainer.study.study_spec
+    document = {**read.model_dump(exclude_unset=True), "study": "numbers", "task": "regression", "objective": "r2"}
+    study = Study.create(trainer.study.folder.parent, spec.load(document), trainer.study.facts)
+    number = study.ask().number
+    study.report(number, 3, {"r2": 0.5})
+    study.end(number, Outcome(State.COMPLETE))
+    of_numbers = Trainer(study, trainer.dataset)
+    with pytest.raises(SpecError, match="student.yaml: training.label_smoothing: is of labels"):
+        read_student(of_numbers, str(tmp_path / "student.yaml"))
+
+
+def test_a_student_may_have_an_augmentation_of_its_own(trainer: Trainer, tmp_path: Path) -> None:
+    (tmp_path / "student.yaml").write_text("config: {data.augment: [mixup], data.mixup_alpha: 0.3}")
+    assert read_student(trainer, str(tmp_path / "student.yaml")).spec.data.augment == ("mixup",)
 
 
 def test_a_student_that_is_not_there_is_refused(trainer: Trainer) -> None:

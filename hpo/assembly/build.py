@@ -14,6 +14,7 @@ from hpo.assembly.folders import free_name
 from hpo.assembly.request import Request
 from hpo.ensemble import model
 from hpo.ensemble.cost import cost, fits
+from hpo.ensemble.diversity import diversity
 from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import Predictions, Targets
 from hpo.ensemble.selection import choose
@@ -40,8 +41,12 @@ def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Sa
     """
     request.check()
     name = free_name(study, request.name)
+    student_name = None if request.distill is None else free_name(study, f"{name}-student")
+    logged.open_ahead(storage)
     pool = Pool.load(study, request.pool)
-    if not request.needs_data and request.distill is None:
+    if request.max_latency is not None:
+        pool = _fast_enough(pool, request.max_latency)
+    if not request.needs_data and student_name is None:
         return _finished(name, _chosen(pool, request), pool, storage, request)
 
     from hpo.assembly import trained  # only who trains waits for Ray to be imported
@@ -49,10 +54,10 @@ def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Sa
     pupil = None if request.distill is None else trained.class_of(study, request.distill, data_dir, say)
     draft = trained.draft(study, request, pool, data_dir, say) if request.needs_data else _chosen(pool, request)
     result = _finished(name, draft, pool, storage, request)
-    if pupil is None:
+    if pupil is None or student_name is None:
         return result
     taught = trained.taught(pupil, model.Ensemble(result.folder))
-    student = _finished(free_name(study, f"{name}-student"), taught, pool, storage, replace(request, register=None))
+    student = _finished(student_name, taught, pool, storage, replace(request, register=None))
     return replace(result, student=student)
 
 
@@ -60,7 +65,6 @@ def _chosen(pool: Pool, request: Request) -> Draft:
     """The ensemble of stored trials: nothing is trained, and no test row is read."""
     top = request.top
     if request.max_latency is not None:
-        pool = _fast_enough(pool, request.max_latency)
         top = min(top, fits([_latency(pool, place) for place in range(len(pool.trials))], request.max_latency))
     choice = choose(
         request.method,
@@ -93,15 +97,38 @@ def _latency(pool: Pool, place: int) -> float:
 
 
 def _finished(name: str, draft: Draft, pool: Pool, storage: Path, request: Request) -> EnsembleResult:
-    """Scores, writes, measures, draws and logs what was chosen."""
+    """Scores, writes, measures, draws and logs what was chosen; its folder appears whole or not at all."""
     result, test = _scored(name, draft, pool)
-    _write(result, draft)
-    ensemble = model.Ensemble(result.folder)
-    result = replace(result, cost=cost(ensemble), member_cost=cost(ensemble.single(0)))
-    result = replace(result, report=drawn.report(result, draft, pool, test))
-    result = logged.logged(result, storage, request)
-    (result.folder / "result.json").write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
+    folder = result.folder.with_name(f".{name}.{uuid.uuid4().hex}")
+    try:
+        model.write(folder, pool.study.study_spec, pool.study.facts, draft.parts, draft.combiner, draft.interval)
+        ensemble = model.Ensemble(folder)  # what cannot be loaded again is not an ensemble
+        result = _measured(result, ensemble, request.max_latency)
+        page = drawn.report(folder, result, draft, pool, test)
+        result = replace(result, report=result.folder / page.relative_to(folder))
+        _write_result(folder, result)
+        folder.rename(result.folder)
+    except OSError as error:
+        raise StudyError(f"ensemble '{name}' cannot be written to '{result.folder.parent}': {error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    result = logged.logged(result, draft, storage, request)
+    _write_result(result.folder, result)  # now with its run
     return result
+
+
+def _measured(result: EnsembleResult, ensemble: model.Ensemble, limit: float | None) -> EnsembleResult:
+    """The result with what the ensemble costs, beside its first member alone."""
+    result = replace(result, cost=cost(ensemble), member_cost=cost(ensemble.single(0)))
+    taken = 0.0 if result.cost is None else result.cost.milliseconds[1]
+    if limit is None or taken <= limit:
+        return result
+    late = f"it takes {taken:.3g} ms here for one example, above the {limit:g} ms that its trials promised"
+    return replace(result, note=late if result.note is None else f"{result.note}; {late}")
+
+
+def _write_result(folder: Path, result: EnsembleResult) -> None:
+    (folder / "result.json").write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
 
 
 def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[str, Predictions]]:
@@ -128,6 +155,7 @@ def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[s
         calibration=draft.calibration,
         interval=draft.interval,
         estimate=None if draft.estimate is None else draft.estimate.to_json(),
+        diversity=diversity(draft.validation, pool.targets, task).means,
         note=draft.note,
         skipped=draft.skipped,
     )
@@ -136,17 +164,3 @@ def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[s
 
 def _measure(task: str, predictions: Predictions, targets: Targets) -> dict[str, float]:
     return kind(task).measure(torch.from_numpy(predictions), torch.from_numpy(targets))
-
-
-def _write(result: EnsembleResult, draft: Draft) -> None:
-    """Writes the ensemble's folder, whole or not at all."""
-    study = result.study
-    folder = result.folder.with_name(f".{result.name}.{uuid.uuid4().hex}")
-    try:
-        model.write(folder, study.study_spec, study.facts, draft.parts, draft.combiner, draft.interval)
-        model.Ensemble(folder)  # what cannot be loaded again is not an ensemble
-        folder.rename(result.folder)
-    except OSError as error:
-        raise StudyError(f"ensemble '{result.name}' cannot be written to '{result.folder.parent}': {error}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -17,7 +17,7 @@ from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import SCORES, Predictions, Targets, costs
 from hpo.report import figures
 from hpo.report.page import write_report
-from hpo.report.tables import compared_table, members_table, scores_table
+from hpo.report.tables import compared_table, diversity_table, members_table, scores_table
 from hpo.results import EnsembleResult
 
 Rows = NDArray[np.intp]
@@ -37,10 +37,11 @@ def ensemble_name(draft: Draft) -> str:
     return f"ensemble ({draft.method})"
 
 
-def report(result: EnsembleResult, draft: Draft, pool: Pool, test: Mapping[str, Predictions]) -> Path:
-    """Writes tables and figures into the ensemble's folder.
+def report(folder: Path, result: EnsembleResult, draft: Draft, pool: Pool, test: Mapping[str, Predictions]) -> Path:
+    """Writes tables and figures into an ensemble's folder.
 
     Args:
+        folder: as it is now; it may be renamed later.
         result: of the ensemble.
         draft: it was written from.
         pool: of its study.
@@ -51,11 +52,13 @@ def report(result: EnsembleResult, draft: Draft, pool: Pool, test: Mapping[str, 
     """
     tables = [scores_table(dict(zip(test, _scores(result), strict=True)), "Test split")]
     tables.append(members_table(result.members))
+    if result.diversity:
+        tables.append(diversity_table(result.diversity))
     if result.compared:
         tables.append(compared_table(result.compared, result.method, SCORES[pool.task].name))
     drawings = {**_of_members(draft, pool), **_of_outputs(result, draft, pool, test)}
     title = f"Ensemble {result.name} of study {result.study.name}"
-    return write_report(result.folder / "report", title, tables, drawings)
+    return write_report(folder / "report", title, tables, drawings)
 
 
 def _scores(result: EnsembleResult) -> tuple[Mapping[str, float], Mapping[str, float]]:

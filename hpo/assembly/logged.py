@@ -1,20 +1,37 @@
 """An ensemble in MLflow: its run under the study's, its model, and its name in the registry."""
 
+import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from hpo import models
+from hpo.assembly.draft import Draft
 from hpo.assembly.request import Request
 from hpo.ensemble.model import LOADER_MODULE
 from hpo.results import EnsembleResult
 from hpo.tracking.ensembles import EnsembleRecord, log_ensemble
 from hpo.tracking.registry import register
+from hpo.tracking.store import connect
 
 
-def logged(result: EnsembleResult, storage: Path, request: Request) -> EnsembleResult:
+def open_ahead(storage: Path) -> None:
+    """Opens the store in the background: MLflow takes seconds for it, in which the ensemble can be chosen.
+
+    What goes wrong shows when the ensemble is logged.
+    """
+
+    def work() -> None:
+        with suppress(Exception):
+            connect(storage)
+
+    threading.Thread(target=work, name="mlflow-opener", daemon=True).start()
+
+
+def logged(result: EnsembleResult, draft: Draft, storage: Path, request: Request) -> EnsembleResult:
     """Tells MLflow of an ensemble; what goes wrong there is told and costs the ensemble nothing."""
     try:
-        result = replace(result, run_id=log_ensemble(result.study, storage, _record(result)))
+        result = replace(result, run_id=log_ensemble(result.study, storage, _record(result, draft)))
         if request.register is not None and result.run_id is not None:
             register(storage, result.run_id, request.register, request.alias)
             result = replace(result, registered=f"models:/{request.register}@{request.alias}")
@@ -25,7 +42,7 @@ def logged(result: EnsembleResult, storage: Path, request: Request) -> EnsembleR
     return result
 
 
-def _record(result: EnsembleResult) -> EnsembleRecord:
+def _record(result: EnsembleResult, draft: Draft) -> EnsembleRecord:
     facts = result.study.facts
     metrics = {
         **{f"validation_{name}": value for name, value in result.validation.items()},
@@ -43,6 +60,6 @@ def _record(result: EnsembleResult) -> EnsembleRecord:
         metrics=metrics,
         example=facts.example,
         classes=len(facts.outputs),
-        code=[path for path in [models.source(result.study.study_spec.model.name)] if path],
+        code=sorted({path for part in draft.parts if (path := models.source(part.model.name))}),
         report=result.report,
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from hpo.ensemble.members import SELECTIONS
-from hpo.ensemble.selection import METHODS, SINGLE
+from hpo.ensemble.selection import CHOOSE_THEMSELVES, METHODS, SINGLE
 from hpo.errors import InputError
 from hpo.registry import did_you_mean
 from hpo.tracking.registry import DEFAULT_ALIAS, check_name
@@ -26,13 +26,18 @@ class Request:
     top: int = 5
     pool: int = 50
     select: str = "score"
-    bags: int = 8
+    bags: int | None = None
     folds: int | None = None
     max_latency: float | None = None
     distill: str | None = None
     name: str | None = None
     register: str | None = None
     alias: str = DEFAULT_ALIAS
+
+    @property
+    def count(self) -> int:
+        """How many members bagging, boosting and deep train."""
+        return 8 if self.bags is None else self.bags
 
     @property
     def needs_data(self) -> bool:
@@ -59,6 +64,10 @@ class Request:
             number = getattr(self, option)
             if number is not None and number < smallest:
                 raise InputError(f"--{option} must be at least {smallest}, got {number}")
+        if self.bags is not None and self.method not in RETRAINING:
+            raise InputError(f"--bags is of {', '.join(RETRAINING)}; leave it out of {self.method}")
+        if self.select != "score" and (self.needs_data or self.method in (SINGLE, *CHOOSE_THEMSELVES)):
+            raise InputError(f"--select is of voting and stacking; {self.method} has members of its own: leave it out")
         if self.folds is not None and not self.method.startswith("stacking"):
             raise InputError(f"--folds is of stacking; write --method stacking, or leave --folds out of {self.method}")
         if self.max_latency is not None and self.max_latency <= 0:

@@ -20,7 +20,7 @@ from hpo.ensemble.score import Predictions
 from hpo.ensemble.soup import Weights, greedy_soup, kin
 from hpo.report.tables import duration
 from hpo.retraining import Student, Trainer, bagging, boosting, deep, distill, out_of_fold, read_student
-from hpo.retraining.retrained import Retrained, calibrated_member, join, uniform
+from hpo.retraining.retrained import FOLDER, Retrained, calibrated_member, join, uniform
 from hpo.study import Study
 from hpo.tasks.kinds import kind
 from hpo.training import Predictor
@@ -48,11 +48,11 @@ def draft(study: Study, request: Request, pool: Pool, data_dir: Path, say: Say) 
     if request.folds is not None:
         made = out_of_fold(trainer, request.folds, request.top, request.method)
     elif request.method == "bagging":
-        made = bagging(trainer, request.bags, request.top)
+        made = bagging(trainer, request.count, request.top)
     elif request.method == "boosting":
-        made = boosting(trainer, request.bags, request.top)
+        made = boosting(trainer, request.count, request.top)
     elif request.method == "deep":
-        made = deep(trainer, request.bags)
+        made = deep(trainer, request.count)
     else:
         made = _soup(trainer, pool)
     return from_retrained(made, pool.skipped)
@@ -128,7 +128,7 @@ def _soup(trainer: Trainer, pool: Pool) -> Retrained:
 
     soup = greedy_soup(ingredients, predict, dataset.validation.targets, spec.task)
     validation = predict(soup.weights)
-    artifacts = Artifacts(trainer.study.folder / "retrained" / _SOUP)
+    artifacts = Artifacts(trainer.study.folder / FOLDER / _SOUP)
     shutil.rmtree(artifacts.folder, ignore_errors=True)  # of an earlier soup
     test = np.asarray(predictor(dataset.test).numpy(), np.float32)
     artifacts.write(0, max(trial.epoch for trial in trials), soup.weights, {"validation": validation, "test": test})

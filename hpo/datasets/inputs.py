@@ -4,7 +4,7 @@ import csv
 import math
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -35,7 +35,8 @@ def input_batches(source: str | Path | NDArray[Any], input_shape: tuple[int, ...
     Args:
         source: of images an image file, a folder of image files, an .npy or .npz file, or an array `(n, h, w)` or
             `(n, h, w, c)` uint8; of a table a .csv file with a header and a column a feature (an empty cell is a
-            missing value), an .npy or .npz file, or an array `(n, features)` of numbers.
+            missing value, and so is a blank line where there is one feature), an .npy or .npz file, or an array
+            `(n, features)` of numbers.
         input_shape: (channels, height, width) or (features,) that the model wants; image files are scaled to it, arrays
             are not.
 
@@ -190,7 +191,8 @@ def _of_csv(path: Path, features: int) -> Iterator[Batch]:
             lines = csv.reader(file)
             columns = _header(next(lines, []), features, path)
             first, rows = 0, _rows_at_once(features * 4)
-            numbers = (_numbers(cells, columns, f"{path}:{lines.line_num}") for cells in lines if cells)
+            numbered = _cells(((lines.line_num, cells) for cells in lines), features, path)
+            numbers = (_numbers(cells, columns, f"{path}:{line}") for line, cells in numbered)
             while (part := list(islice(numbers, rows))) or not first:
                 table = _table(np.array(part, np.float64).reshape(-1, features), first, str(path))
                 yield [str(row) for row in range(first, first + len(part))], table
@@ -205,6 +207,21 @@ def _header(cells: list[str], features: int, path: Path) -> list[str]:
     if len(cells) != features:
         raise DataError(f"{path}: must have {features} columns, the features in their order, got {len(cells)}")
     return cells
+
+
+def _cells(lines: Iterable[tuple[int, list[str]]], features: int, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Rows with their line numbers; blank lines are a row each of one feature, of several they may end the file."""
+    blank = None
+    for line, cells in lines:
+        if not cells and features > 1:
+            blank = blank or line
+            continue
+        if blank is not None:
+            raise DataError(
+                f"{path}:{blank}: is blank, but rows follow; delete the line, or write '{',' * (features - 1)}' where"
+                " every value is missing"
+            )
+        yield line, cells or [""]
 
 
 def _numbers(cells: list[str], columns: list[str], place: str) -> list[float]:

@@ -28,8 +28,9 @@ import ray
 import torch
 from numpy.typing import NDArray
 
-from hpo.artifacts import Artifacts, Stored
-from hpo.datasets import Dataset
+from hpo import models
+from hpo.artifacts import Artifacts, Split, Stored
+from hpo.datasets import Dataset, Examples
 from hpo.engine.ray import cluster, trial_resources
 from hpo.errors import StudyError
 from hpo.fitness import Fitness, measure
@@ -61,6 +62,8 @@ class Job:
     """Of these rows `(n, outputs)`, instead of the data's own: probabilities or values."""
     held_out: NDArray[np.intp] | None = field(default=None, repr=False)
     """Training rows whose predictions are stored too."""
+    last_epoch: int | None = None
+    """Training stops after it, though the learning rate falls as over `training.epochs`; None trains all of them."""
 
     def view(self, dataset: Dataset) -> Dataset:
         """The study's data as this member sees them; validation and test rows stay."""
@@ -127,6 +130,7 @@ def train_members(
         How each job ended, in the order of `jobs`.
 
     Raises:
+        InputError: a model of the user's own cannot be imported.
         ResourceError: no node of the cluster has what one job asks for.
         StudyError: another process trains members into the same folder.
     """
@@ -140,7 +144,7 @@ def train_members(
     with _alone(artifacts.folder):
         prints = {job.number: _fingerprint(job, objective, spec, dataset) for job in jobs}
         for job in jobs:
-            found = _found(job, prints[job.number], artifacts)
+            found = _found(job, prints[job.number], artifacts, dataset)
             if found is not None:
                 end(found)
         missing = [job for job in jobs if job.number not in ended]
@@ -218,30 +222,65 @@ def _best_epoch(job: Job, shared: _Shared, dataset: Dataset) -> tuple[int, dict[
             best = worth, report.epoch, {name: float(value) for name, value in report.metrics.items()}
             snapshot = report.snapshot()
             artifacts.write(job.number, report.epoch, snapshot.weights, snapshot.predictions)
+        if job.last_epoch is not None and report.epoch >= job.last_epoch:
+            break
     return None if best is None else best[1:]
 
 
-def _found(job: Job, fingerprint: str, artifacts: Artifacts) -> Trained | None:
-    """What an earlier run has left of the same job."""
+def _found(job: Job, fingerprint: str, artifacts: Artifacts, dataset: Dataset) -> Trained | None:
+    """What an earlier run has left of the same job, where all of it can be read."""
     stored = artifacts.read(job.number)
     try:
         done = json.loads((artifacts.folder / f"{job.number:05d}" / _DONE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        known = done["fingerprint"], done["epoch"]
+        found = Trained(job, stored, done["metrics"], done["seconds"], found=True)
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    if stored is None or (done["fingerprint"], done["epoch"]) != (fingerprint, stored.epoch):
+    if stored is None or known != (fingerprint, stored.epoch) or not _whole(stored, job.view(dataset)):
         return None
-    return Trained(job, stored, done["metrics"], done["seconds"], found=True)
+    return found
+
+
+def _whole(stored: Stored, view: Dataset) -> bool:
+    """Whether a member's predictions can be read, and are as many as the rows that it was to predict."""
+    splits: dict[Split, Examples | None] = {
+        "validation": view.validation,
+        "test": view.test,
+        "held_out": view.held_out,
+    }
+    try:
+        return all(
+            stored.predictions(split).shape == (len(examples), len(view.outputs))
+            for split, examples in splits.items()
+            if examples is not None
+        )
+    except (OSError, ValueError, EOFError):
+        return False
 
 
 def _fingerprint(job: Job, objective: Objective, spec: StudySpec, dataset: Dataset) -> str:
     """A hash of everything that the trained member depends on."""
-    asked = spec.apply(job.config).model_dump_json(include=_DEPENDS)
+    applied = spec.apply(job.config)
+    asked = applied.model_dump_json(include=_DEPENDS)
     name = f"{objective.__module__}:{getattr(objective, '__qualname__', type(objective).__qualname__)}"
-    digest = hashlib.blake2b(json.dumps([asked, name, job.seed, dataset.fingerprint]).encode(), digest_size=16)
+    known = [asked, name, job.seed, job.last_epoch, dataset.fingerprint, _code(applied.model.name)]
+    digest = hashlib.blake2b(json.dumps(known).encode(), digest_size=16)
     for array in (job.rows, job.weights, job.targets, job.held_out):
         digest.update(b"none" if array is None else repr((array.dtype.str, array.shape)).encode())
         if array is not None:
             digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _code(model: str) -> str | None:
+    """A hash of the Python files of a user's own model; None for what is installed."""
+    source = models.source(model)
+    if source is None:
+        return None
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
+        digest.update(hashlib.blake2b(str(file.relative_to(source)).encode()).digest())
+        digest.update(hashlib.blake2b(file.read_bytes()).digest())
     return digest.hexdigest()
 
 

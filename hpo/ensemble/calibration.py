@@ -57,7 +57,7 @@ class Interval:
 def fit_temperature(predictions: Predictions, targets: Targets, task: str = "classification") -> float:
     """The temperature that makes probabilities `(rows, outputs)` likeliest; it changes no row's predicted class.
 
-    On a few rows that are all right the likeliest would be the least; so the logarithm has a standard normal prior.
+    On a few rows that are all right the likeliest would be the least; so the logarithm has a normal prior around 0.
 
     Args:
         predictions: of validation rows.

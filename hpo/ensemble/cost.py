@@ -2,11 +2,13 @@
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from hpo.datasets.dataset import Inputs
 from hpo.ensemble.model import Ensemble
@@ -21,7 +23,7 @@ class Cost:
     """Of an ensemble or of one member.
 
     `milliseconds` maps a number of inputs to the median time of a call with so many, on this machine and device: from
-    an array of inputs to an array of predictions.
+    an array of inputs to an array of predictions. On a CPU it is that of one thread.
     """
 
     parameters: int
@@ -38,12 +40,15 @@ class Cost:
 def cost(ensemble: Ensemble, repeats: int = 9) -> Cost:
     """Measures an ensemble; `cost(ensemble.single(0))` measures its first member alone.
 
+    PyTorch has one thread for the while: many wait for each other where the machine is busy, and times scatter.
+
     Args:
         ensemble: on the device where it will run.
         repeats: timed calls of each batch, of which the median counts.
     """
     parameters = sum(parameter.numel() for network in ensemble.networks for parameter in network.parameters())
-    return Cost(parameters, {rows: _milliseconds(ensemble, rows, repeats) for rows in BATCHES})
+    with _one_thread():
+        return Cost(parameters, {rows: _milliseconds(ensemble, rows, repeats) for rows in BATCHES})
 
 
 def fits(milliseconds: Sequence[float], limit: float) -> int:
@@ -61,6 +66,16 @@ def fits(milliseconds: Sequence[float], limit: float) -> int:
     """
     sums = np.cumsum(sorted(milliseconds, reverse=True))
     return int((sums <= limit).sum())
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _milliseconds(ensemble: Ensemble, rows: int, repeats: int) -> float:

@@ -7,7 +7,8 @@ member-00.safetensors       the weights of a member
 import copy
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -25,9 +26,10 @@ from hpo.ensemble.calibration import Interval, temper
 from hpo.ensemble.combiner import Average, Combiner, from_json
 from hpo.ensemble.networks import Networks
 from hpo.ensemble.score import Predictions
-from hpo.errors import DataError, InputError
+from hpo.errors import DataError, HpoError, InputError
 from hpo.spec import Config, Named, StudySpec
 from hpo.study import DataFacts
+from hpo.tasks import GOALS
 from hpo.tasks.kinds import kind
 
 LOADER_MODULE = __name__
@@ -81,7 +83,7 @@ class Ensemble:
         device: where members run; CUDA where this process sees a GPU, if None.
 
     Raises:
-        DataError: the folder holds no ensemble, or a checkpoint does not fit.
+        DataError: the folder holds no ensemble or a damaged one, or a checkpoint does not fit.
     """
 
     def __init__(self, folder: str | Path, device: torch.device | None = None) -> None:
@@ -90,13 +92,14 @@ class Ensemble:
             document = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(f"{folder}: holds no ensemble: {error}") from error
-        self.task: str = document["task"]
-        self.outputs: tuple[str, ...] = tuple(document["outputs"])
-        self.input_shape: tuple[int, ...] = tuple(document["input_shape"])
-        """(channels, height, width) of images, (features,) of a table."""
-        self.members: tuple[Member, ...] = tuple(_member(entry) for entry in document["members"])
-        self.combiner: Combiner = from_json(document["combiner"], len(self.members))
-        self.interval: Interval | None = _interval(document.get("interval"))
+        with _damage_told(folder):
+            self.task: str = _task(document)
+            self.outputs: tuple[str, ...] = tuple(document["outputs"])
+            self.input_shape: tuple[int, ...] = tuple(document["input_shape"])
+            """(channels, height, width) of images, (features,) of a table."""
+            self.members: tuple[Member, ...] = tuple(_member(entry) for entry in document["members"])
+            self.combiner: Combiner = _combiner(document["combiner"], len(self.members))
+            self.interval: Interval | None = _interval(document.get("interval"))
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.networks: tuple[torch.nn.Module, ...] = tuple(self._network(folder, member) for member in self.members)
         self._stacked = Networks(self.networks, [member.architecture for member in self.members])
@@ -207,15 +210,14 @@ class Ensemble:
         return torch.from_numpy(np.require(inputs, requirements=["C", "W"])).permute(0, 3, 1, 2)
 
     def _network(self, folder: Path, member: Member) -> torch.nn.Module:
-        network = models.build(member.model, self.input_shape, len(self.outputs), self.task)
+        with _damage_told(folder):
+            checkpoint = folder / member.file
+            network = models.build(member.model, self.input_shape, len(self.outputs), self.task)
         try:
-            network.load_state_dict(load_file(folder / member.file))
+            network.load_state_dict(load_file(checkpoint))
         except (OSError, RuntimeError, SafetensorError) as error:
             raise DataError(f"{member.name}: its checkpoint does not fit its model: {error}") from error
         return models.place(network.eval(), self.device)
-
-
-EnsembleModel = Ensemble  # until everybody says Ensemble
 
 
 class Served:
@@ -295,11 +297,40 @@ def _rows(table: NDArray[Any], features: int) -> NDArray[np.float32]:
     return rows
 
 
+@contextmanager
+def _damage_told(folder: Path) -> Iterator[None]:
+    """Whatever goes wrong where `ensemble.json` is read, as one sentence."""
+    try:
+        yield
+    except HpoError:
+        raise
+    except Exception as error:  # a document may be anything, and a user's model may raise anything
+        reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise DataError(f"{folder}: ensemble.json is damaged, or of another version: {reason:.300}") from error
+
+
+def _task(document: Any) -> str:
+    if not isinstance(document, dict):
+        raise TypeError(f"it must hold an object, got {type(document).__name__}")
+    task: str = document["task"]
+    if task not in GOALS:
+        raise ValueError(f"task must be one of {', '.join(GOALS)}, got {task!r}")
+    return task
+
+
 def _member(entry: Mapping[str, Any]) -> Member:
-    trial = entry["trial"]
     model = Named(name=entry["model"]["name"], **entry["model"]["settings"])
-    name, file = entry.get("name", f"trial {trial}"), entry.get("file", f"trial-{trial:05d}.safetensors")
-    return Member(name, trial, entry["weight"], entry["temperature"], model, file)
+    weight, temperature = float(entry["weight"]), float(entry["temperature"])
+    return Member(entry["name"], entry["trial"], weight, temperature, model, entry["file"])
+
+
+def _combiner(entry: Mapping[str, Any], members: int) -> Combiner:
+    if members == 0:
+        raise ValueError("it names no members")
+    combiner = from_json(entry, members)
+    if len(combiner.weights) != members:
+        raise ValueError(f"the combiner must have a weight for each of {members} members, got {len(combiner.weights)}")
+    return combiner
 
 
 def _interval(entry: Mapping[str, Any] | None) -> Interval | None:

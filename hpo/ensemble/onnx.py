@@ -8,6 +8,7 @@ import json
 import uuid
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def export_onnx(folder: str | Path, target: str | Path, member: int | None = Non
     Raises:
         DataError: the folder holds no ensemble.
         InputError: `hpo[onnx]` is not installed, there is no such member, the combiner cannot be exported, or the
-            target is no place for a file.
+            target cannot be written.
         HpoError: PyTorch cannot export a network, or the exported file predicts something else.
     """
     target = Path(target)
@@ -64,13 +65,17 @@ def export_onnx(folder: str | Path, target: str | Path, member: int | None = Non
     ensemble = Ensemble(folder, torch.device("cpu"))
     if member is not None:
         ensemble = ensemble.single(member)
+    program = _program(ensemble)
     draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        _export(ensemble, draft)
+        program.save(draft, external_data=False)
         difference = _largest_difference(ensemble, draft)
         draft.replace(target)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror or error}") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # of what could not be written there is nothing left
+            draft.unlink(missing_ok=True)
     return difference
 
 
@@ -97,7 +102,7 @@ class Exportable(nn.Module):
         return self._combine(torch.stack(members))
 
 
-def _export(ensemble: Ensemble, file: Path) -> None:
+def _program(ensemble: Ensemble) -> torch.onnx.ONNXProgram:
     _installed()
     module = Exportable(ensemble).eval()
     example = torch.from_numpy(_random_inputs(ensemble, 2))
@@ -116,7 +121,7 @@ def _export(ensemble: Ensemble, file: Path) -> None:
             if program is None:
                 raise RuntimeError("PyTorch made no program")
             program.model.metadata_props.update(task=ensemble.task, outputs=json.dumps(ensemble.outputs))
-            program.save(file, external_data=False)
+            return program
     except Exception as error:  # a user's network may do what ONNX cannot say
         names = ", ".join(sorted({member.model.name for member in ensemble.members}))
         raise HpoError(f"PyTorch cannot export these networks ({names}) to ONNX: {_first_line(error)}") from error

@@ -6,6 +6,10 @@ whole procedure, the choice included (Varma & Simon 2006; Cawley & Talbot 2010).
 noise may have made is taken: the mean gain must be above `MARGIN` standard errors, and no fewer rows may be right than
 one standard error allows. Otherwise the single trial is the answer.
 
+The single trial of this comparison is chosen anew without each fold, as the ensemble is: the best of all trials on the
+validation rows looks better on these rows than it is. So its score here is that of choosing one trial, and not that of
+the one that is the answer.
+
 Between methods the plainest is chosen that is within one standard error of the best (Breiman et al. 1984): on few rows
 a stack may look best by chance, and the plain mean is seldom far behind.
 """
@@ -57,7 +61,7 @@ _NOT_FOR = {
     "stacking_ridge": ("regression",),
 }
 """Method -> tasks of which it is not a candidate; ridge regression is what `stacking` is for regression."""
-_CHOOSE_THEMSELVES = ("greedy", "bagged_greedy")
+CHOOSE_THEMSELVES = ("greedy", "bagged_greedy")
 _FEWEST = 10
 """Validation rows that a choice needs."""
 _MANY = 3000
@@ -66,7 +70,7 @@ _MANY = 3000
 
 @dataclass(frozen=True)
 class Gain:
-    """What an ensemble gains over the best single trial on rows that neither was fitted to.
+    """What an ensemble gains over the best single trial on rows that neither was fitted to, or chosen by.
 
     `score` is the name of the costs; `gain` is how much lower the ensemble's is, with its standard `error` over rows;
     `hits` is by how much the share of right classes or labels is higher, with `hits_error`; None for regression.
@@ -198,7 +202,7 @@ def _choice(
         trials.costs,
         trials.last_calibration(chosen),
         gain,
-        _interval(trials.held_out[chosen], targets, task, level),
+        _interval(predictions[best] if chosen == SINGLE else trials.held_out[chosen], targets, task, level),
         _note(method, chosen, gain),
     )
 
@@ -206,7 +210,7 @@ def _choice(
 def fit(name: str, predictions: Predictions, targets: Targets, top: int, task: str, select: str = "score") -> Combiner:
     """A method's combiner of candidates `(candidates, rows, outputs)`, members selected as told; not calibrated."""
     method = METHODS[name]
-    if select == "score" or name in _CHOOSE_THEMSELVES:
+    if select == "score" or name in CHOOSE_THEMSELVES:
         return method(predictions, targets, top, task)
     return _fit_selected(method, predictions, targets, SELECTIONS[select](predictions, targets, top, task), task)
 
@@ -280,7 +284,7 @@ class _CrossValidation:
         """
         if name != SINGLE:
             return self.calibrations[name]
-        measured = reliability(self.held_out[name], self._targets, self._task)
+        measured = reliability(self._predictions[self._best], self._targets, self._task)
         return Calibration(1.0, measured, measured)
 
     def favourite(self) -> str:
@@ -324,7 +328,7 @@ class _CrossValidation:
         known, targets = self._predictions[:, fitted], self._targets[fitted]
         places = SELECTIONS[self._select](known, targets, self._top, self._task)
         for name in self.names:
-            if name in _CHOOSE_THEMSELVES:
+            if name in CHOOSE_THEMSELVES:
                 combiner = METHODS[name](known, targets, self._top, self._task)
             else:
                 combiner = _fit_selected(METHODS[name], known, targets, places, self._task)
@@ -396,7 +400,7 @@ def _note(method: str, chosen: str, gain: Gain) -> str:
     if method == SINGLE:
         return "the best single trial, as asked"
     if chosen == SINGLE:
-        return f"no ensemble is surely better than the best single trial ({gain}), which is the answer"
+        return f"no ensemble is surely better than the best single trial, which is the answer: {gain}"
     if gain.certain:
         return f"better than the best single trial on held-out rows: {gain}"
     return f"not surely better than the best single trial on held-out rows: {gain}; auto would take the single trial"

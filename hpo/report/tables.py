@@ -98,6 +98,15 @@ def compared_table(costs: Mapping[str, float], chosen: str, score: str) -> Table
     return table
 
 
+def diversity_table(means: Mapping[str, float]) -> Table:
+    """How differently the members err, each measure as the mean over all pairs of members."""
+    table = Table(title="Diversity of the members, mean over pairs", title_justify="left")
+    for name in means:
+        table.add_column(name.replace("_", " "), justify="right")
+    table.add_row(*(f"{value:.3f}" for value in means.values()))
+    return table
+
+
 def costs_table(costs: Mapping[str, Cost]) -> Table:
     """One row a model: its parameters, and milliseconds of a call, by how many examples it has."""
     table = Table(title="Cost on this machine", title_justify="left")

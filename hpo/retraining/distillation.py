@@ -15,17 +15,22 @@ import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hpo import models
+from hpo import models, tasks
 from hpo import spec as specs
 from hpo.engine.members import Job
 from hpo.ensemble.calibration import temper
 from hpo.ensemble.score import Predictions, Targets
-from hpo.errors import InputError, Problem
+from hpo.errors import InputError, Problem, SpecError
 from hpo.retraining.retrained import Retrained, join, survivors, uniform
 from hpo.retraining.trainer import Trainer
 from hpo.spec import Config, StudySpec
 
 METHOD = "distillation"
+
+_SECTIONS = ("model", "training", "optimizer")
+"""Whose settings a student may have of its own."""
+_AUGMENTATION = ("augment", "crop_padding", "cutout_size", "mixup_alpha")
+"""The settings of `data` that it may have too; the others say which data these are."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +97,8 @@ def read_student(trainer: Trainer, wanted: str) -> Student:
 
     Args:
         trainer: of the study.
-        wanted: a trial's number, or a YAML or JSON file with a `config` (dotted name -> value) or a `model` section;
-            what it does not say is as in the best trial.
+        wanted: a trial's number, or a YAML or JSON file with a `config` (dotted name -> value, of the model, training,
+            optimizer or augmentation) or a `model` section; what it does not say is as in the best trial.
 
     Raises:
         StudyError: there is no such trial.
@@ -112,7 +117,10 @@ def read_student(trainer: Trainer, wanted: str) -> Student:
     config |= document.get("config", {})
     facts = study.facts
     build = partial(_buildable, input_shape=facts.input_shape, outputs=len(facts.outputs))
-    made = specs.load(spec, {**overrides, **config}, (models.check,), build)
+    try:
+        made = specs.load(spec, {**overrides, **config}, (tasks.check, models.check), build)
+    except SpecError as error:  # a line names `--set` or the spec as the place
+        raise SpecError([f"{wanted}: {line.partition(': ')[2]}" for line in error.lines]) from None
     return Student(Path(wanted).name, None, config, made)
 
 
@@ -124,7 +132,7 @@ def _read(path: str) -> Mapping[str, Any]:
             f"--distill must be a trial's number, or a YAML or JSON file with `config:` or `model:`, got '{path}':"
             f" {error}"
         ) from None
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:
         raise InputError(f"{path}: is neither YAML nor JSON: {str(error).splitlines()[0]}") from None
     known = isinstance(document, dict) and document and document.keys() <= {"config", "model"}
     if not known or not isinstance(document.get("config", {}), dict):
@@ -132,7 +140,18 @@ def _read(path: str) -> Mapping[str, Any]:
             f"{path}: a student is a mapping with `config:` (dotted name: value), `model:` or both,"
             f" got {document!r:.60}"
         )
+    for name in document.get("config", {}):
+        if not _settable(name):
+            raise InputError(
+                f"{path}: config: a key must be section.setting with a section of {', '.join(_SECTIONS)}, or one of"
+                f" {', '.join(f'data.{setting}' for setting in _AUGMENTATION)}, got {name!r}"
+            )
     return dict(document)
+
+
+def _settable(name: object) -> bool:
+    section, _, setting = name.partition(".") if isinstance(name, str) else ("", "", "")
+    return setting in _AUGMENTATION if section == "data" else section in _SECTIONS and setting.isidentifier()
 
 
 def _buildable(spec: StudySpec, input_shape: models.InputShape, outputs: int) -> Iterable[Problem]:

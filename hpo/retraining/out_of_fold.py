@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hpo.artifacts import Stored
 from hpo.engine.members import Job
 from hpo.ensemble.folds import Fold, folds_of
+from hpo.ensemble.pool import stored_predictions
 from hpo.ensemble.score import Predictions, Targets
 from hpo.ensemble.stacking import STACKS, fit_stack
 from hpo.errors import HpoError, InputError, StudyError
@@ -26,8 +27,10 @@ def out_of_fold(trainer: Trainer, folds: int = 5, top: int = 5, method: str = "s
     """Retrains the best configs on all but one of the folds of the training rows, each in turn, and fits a meta-model.
 
     The members are the trials themselves, as the study has stored them; the meta-model is fitted on the out-of-fold
-    predictions of their configs for all training rows. A config of which a fold fails is left out. The estimate is
-    out-of-fold too: the rows of a fold are predicted by a meta-model that was fitted on the others.
+    predictions of their configs for all training rows. A fold's model is trained for as many epochs as the trial was,
+    which may have been pruned. A trial whose stored validation predictions cannot be used is left out before anything
+    is trained, and a config of which a fold fails after. The estimate is out-of-fold too: the rows of a fold are
+    predicted by a meta-model that was fitted on the others.
 
     Args:
         trainer: of the study.
@@ -60,19 +63,24 @@ def out_of_fold(trainer: Trainer, folds: int = 5, top: int = 5, method: str = "s
 
 
 def _stored(trainer: Trainer, top: int) -> list[tuple[TrialRecord, Stored]]:
-    """The best trials that have left something."""
-    trials = trainer.top(len(trainer.study.trials()))
-    artifacts = trainer.study.artifacts
-    stored = [(trial, left) for trial in trials if (left := artifacts.read(trial.number)) is not None]
+    """The best trials whose stored validation predictions can be used, at most `top`."""
+    study = trainer.study
+    stored: list[tuple[TrialRecord, Stored]] = []
+    for trial in trainer.top(len(study.trials())):
+        left = study.artifacts.read(trial.number)
+        if len(stored) < top and left is not None and stored_predictions(study, trial) is not None:
+            stored.append((trial, left))
     if not stored:
-        raise StudyError(f"no trial of study '{trainer.study.name}' has stored predictions; run `hpo search` first")
-    return stored[:top]
+        raise StudyError(f"no trial of study '{study.name}' has stored predictions of use; run `hpo search` first")
+    return stored
 
 
 def held_out_predictions(
     trainer: Trainer, trials: Sequence[TrialRecord], split: Sequence[Fold]
 ) -> tuple[Mapping[int, Predictions], tuple[str, ...]]:
     """Retrains the trials' configs on each fold, and has them predict the rows that were held out.
+
+    Each is trained for as many epochs as its trial was.
 
     Args:
         trainer: of the study.
@@ -91,7 +99,8 @@ def held_out_predictions(
         for fold, (rows, held_out) in enumerate(split):
             number = place * len(split) + fold
             name, seed = f"trial {trial.number} without fold {fold}", trainer.seed(METHOD, number)
-            jobs.append(Job(number, name, trial.config, seed, trial.number, rows=rows, held_out=held_out))
+            job = Job(number, name, trial.config, seed, trial.number, rows, held_out=held_out, last_epoch=trial.epoch)
+            jobs.append(job)
     trained = trainer.train(METHOD, jobs)
     order: NDArray[np.intp] = np.argsort(np.concatenate([held_out for _, held_out in split]))
     predicted, failed = {}, failures(trained)

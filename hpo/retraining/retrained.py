@@ -18,6 +18,9 @@ from hpo.errors import HpoError, InputError
 from hpo.spec import Config, Named, StudySpec
 from hpo.tasks.kinds import kind
 
+FOLDER = "retrained"
+"""Of a study's folder, where each method has one for its members."""
+
 
 @dataclass(frozen=True, eq=False)
 class Member:
@@ -78,16 +81,6 @@ class Retrained:
     interval: Interval | None = None
     estimate: Estimate | None = None
     failed: tuple[str, ...] = ()
-
-    def test_predictions(self) -> Predictions:
-        """The members' calibrated predictions of the test rows `(members, rows, outputs)`.
-
-        Read once, after everything is chosen.
-
-        Raises:
-            HpoError: a file is missing or corrupt.
-        """
-        return np.stack([member.predictions("test") for member in self.members])
 
 
 def survivors(trained: Sequence[Trained], spec: StudySpec, dataset: Dataset) -> tuple[list[Member], tuple[str, ...]]:
@@ -193,8 +186,13 @@ def _calibrated(name: str, stored: Stored, split: Split, temperature: float, tas
     try:
         predictions: NDArray[np.float32] = stored.predictions(split)
     except (OSError, ValueError, EOFError) as error:
+        again = "; remove this folder and run the same command again" if _is_retrained(stored) else ""
         raise HpoError(
-            f"{name}: its {split} predictions in '{stored.folder}' cannot be read: {error}; remove this folder and run"
-            " the same command again"
+            f"{name}: its {split} predictions in '{stored.folder}' cannot be read: {error}{again}"
         ) from error
     return predictions if temperature == 1.0 else temper(predictions, temperature, task)
+
+
+def _is_retrained(stored: Stored) -> bool:
+    """Whether it is no trial of the study and can be made again: `<study>/retrained/<method>/00003/epoch-0005`."""
+    return stored.folder.parents[2].name == FOLDER

@@ -13,6 +13,7 @@ from hpo.artifacts import Artifacts
 from hpo.datasets import Dataset
 from hpo.engine.members import Job, Observer, Trained, train_members
 from hpo.errors import StudyError
+from hpo.retraining.retrained import FOLDER
 from hpo.spec import Resources, StudySpec
 from hpo.study import State, Study, TrialRecord
 from hpo.training import Objective, train
@@ -86,6 +87,7 @@ class Trainer:
             spec: over which they lay their configs; the study's own where None.
 
         Raises:
+            InputError: a model of the user's own cannot be imported.
             ResourceError: no machine has what a member asks for.
             StudyError: another process trains members of this method.
         """
@@ -95,7 +97,7 @@ class Trainer:
             self.objective,
             spec=spec,
             dataset=self.dataset,
-            artifacts=Artifacts(self.study.folder / "retrained" / method),
+            artifacts=Artifacts(self.study.folder / FOLDER / method),
             resources=self.resources or spec.resources,
             observer=self.observer,
         )

@@ -148,7 +148,8 @@ def test_a_table_comes_back_from_csv(rows: list[tuple[float, float]], tmp_path_f
         ("", "must have 2 columns, the features in their order, got 0"),
         ("a,b,c\n1,2,3\n", "must have 2 columns, the features in their order, got 3"),
         ("1,2\n3,4\n", r"the first row must name the columns, got numbers \(1, 2"),
-        ("a,b\n1,2\n\n3\n", "table.csv:4: has 1 cells, but the header names 2 columns"),
+        ("a,b\n1,2\n3\n", "table.csv:3: has 1 cells, but the header names 2 columns"),
+        ("a,b\n1,2\n\n\n3,4\n", "table.csv:3: is blank, but rows follow; delete the line, or write ','"),
         ("a,b\n1,2\n3,red\n", "table.csv:3: b must be a number, got 'red'; leave the cell empty"),
         ("a,b\n1,2\n3,inf\n", r"row 1 \(from 0 on\) has an infinite value"),
         ("a,b\n1,1e300\n", r"row 0 \(from 0 on\) has an infinite value"),
@@ -159,6 +160,17 @@ def test_a_table_that_cannot_be_read_says_where(text: str, message: str, tmp_pat
     (tmp_path / "table.csv").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=message):
         read_inputs(tmp_path / "table.csv", (2,))
+
+
+@pytest.mark.parametrize(
+    ("text", "table"),
+    [("a\n1\n\n3\n\n", [[1], [NAN], [3], [NAN]]), ("a,b\n1,2\n\n\n", [[1, 2]]), ("a,b\n,\n1,2", [[NAN, NAN], [1, 2]])],
+)
+def test_a_blank_line_is_a_missing_value_of_one_feature(text: str, table: list[list[float]], tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(text)
+    names, read = read_inputs(tmp_path / "table.csv", (len(table[0]),))
+    assert names == [str(row) for row in range(len(table))]
+    np.testing.assert_array_equal(read, np.array(table, np.float32))
 
 
 def test_tables_come_from_arrays_too(tmp_path: Path) -> None:
@@ -203,6 +215,12 @@ def test_a_file_of_predictions_appears_whole_or_not_at_all(tmp_path: Path) -> No
     with pytest.raises(DataError, match="torn"):
         write_csv(tmp_path / "preds.csv", torn())
     assert (tmp_path / "preds.csv").read_text() == "of before" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("place", ["/proc/preds.csv", "no/such/folder/preds.csv", "."])
+def test_a_place_that_cannot_be_written_is_told(place: str) -> None:
+    with pytest.raises(InputError, match=f"{place}: cannot be written: "):
+        write_csv(place, [Predictions(["0"], ("a",), np.ones((1, 1), np.float32))])
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from hpo import datasets, spec
-from hpo.artifacts import Artifacts
+from hpo.artifacts import Artifacts, Split
 from hpo.datasets import Dataset
 from hpo.engine.members import Job, Trained, train_members
 from hpo.errors import ResourceError, StudyError
-from hpo.spec import Config, StudySpec
+from hpo.spec import Config, Named, StudySpec
 from hpo.training import Context, Report, train
 from hpo.training.objective import Snapshot
 
@@ -147,6 +147,46 @@ def test_what_is_done_is_found_and_the_rest_is_trained(read: StudySpec, dataset:
     assert len(list(Path.cwd().glob("run-1-*"))) == 2 and len(list(Path.cwd().glob("run-0-*"))) == 1
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", "3", "no JSON", '{"fingerprint": "x", "epoch": null}'])
+def test_a_note_of_other_content_is_as_none(read: StudySpec, dataset: Dataset, content: str) -> None:
+    run([job(0)], witness, read, dataset)
+    (FOLDER / "00000" / "done.json").write_text(content)
+    (trained,) = run([job(0)], witness, read, dataset)
+    assert not trained.found and trained.stored is not None
+
+
+@pytest.mark.parametrize("split", ["validation", "test", "held_out"])
+def test_a_member_whose_predictions_are_corrupt_is_trained_again(
+    read: StudySpec, dataset: Dataset, split: Split
+) -> None:
+    whole = job(0, held_out=np.arange(3))
+    (trained,) = run([whole], witness, read, dataset)
+    assert trained.stored is not None
+    file = trained.stored.folder / f"{split}.npy"
+    file.write_bytes(file.read_bytes()[:-1])
+    (again,) = run([whole], witness, read, dataset)
+    assert not again.found and again.stored is not None
+    assert len(again.stored.predictions(split)) == {"held_out": 3}.get(split, 60)
+    assert run([whole], witness, read, dataset)[0].found
+
+
+def test_training_stops_after_the_last_epoch(read: StudySpec, dataset: Dataset) -> None:
+    (trained,) = run([job(0, last_epoch=1)], witness, read, dataset)
+    assert trained.stored is not None and trained.stored.epoch == 1 and trained.metrics["accuracy"] == 0.5
+
+
+def test_a_model_of_the_users_own_that_has_changed_is_trained_again(
+    read: StudySpec, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    Path("own_model.py").write_text("def net(input_shape, outputs): ...\n")
+    own = read.model_copy(update={"model": Named(name="own_model:net")})
+    assert not run([job(0)], witness, own, dataset)[0].found
+    assert run([job(0)], witness, own, dataset)[0].found
+    Path("own_model.py").write_text("def net(input_shape, outputs): return None\n")
+    assert not run([job(0)], witness, own, dataset)[0].found
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -156,6 +196,7 @@ def test_what_is_done_is_found_and_the_rest_is_trained(read: StudySpec, dataset:
         {"weights": np.ones(180, np.float32)},
         {"held_out": np.arange(3)},
         {"targets": np.full((180, 3), 0.5, np.float32)},
+        {"last_epoch": 2},
     ],
     ids=lambda changed: next(iter(changed)),
 )

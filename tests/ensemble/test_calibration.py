@@ -20,7 +20,7 @@ def rows(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from(["classification", "multilabel"]), st.integers(0, 100), st.floats(0.2, 5))
+@given(st.sampled_from(["classification", "multilabel"]), st.integers(0, 100), st.floats(0.5, 2))
 def test_a_wrong_temperature_is_found_and_undone(task: str, seed: int, wrong: float) -> None:
     predictions, targets = pool(task, seed, 1, rows=400)
     expected = fit_temperature(predictions[0], targets, task)

@@ -127,16 +127,57 @@ def test_what_is_no_ensemble_is_refused(tmp_path: Path) -> None:
         Ensemble(folder)
 
 
-def test_an_ensemble_of_an_older_format_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        ((), [], "it must hold an object, got list"),
+        (("task",), "ranking", "task must be one of classification, multilabel, regression, got 'ranking'"),
+        (("outputs",), None, "'outputs' is missing"),
+        (("members",), [], "it names no members"),
+        (("members", 1), "trial 1", "string indices must be integers"),
+        (("members", 1, "file"), None, "'file' is missing"),
+        (("members", 1, "file"), 3, "unsupported operand"),
+        (("members", 1, "temperature"), "warm", "could not convert string to float: 'warm'"),
+        (("members", 1, "model", "settings"), {"widht": 3}, "unexpected keyword argument 'widht'"),
+        (("members", 1, "model", "name"), 3, "name Input should be a valid string"),
+        (("combiner", "kind"), "oracle", "unknown combiner 'oracle'"),
+        (("combiner", "weights"), [0.5, 0.5], "a weight for each of 3 members, got 2"),
+        (("interval",), {"level": 0.9}, "'half_widths' is missing"),
+    ],
+)
+def test_a_damaged_ensemble_is_told_in_one_sentence(
+    keys: tuple[Any, ...], value: object, message: str, tmp_path: Path
+) -> None:
     folder = write_ensemble(tmp_path / "made")
-    images = inputs("images", 3)
-    expected = Ensemble(folder).predict_proba(images)
-    document = json.loads((folder / "ensemble.json").read_text())
-    for entry in document["members"]:
-        (folder / entry.pop("file")).rename(folder / f"trial-{entry['trial']:05d}.safetensors")
-        del entry["name"]
-    (folder / "ensemble.json").write_text(json.dumps(document))
-    np.testing.assert_array_equal(Ensemble(folder).predict_proba(images), expected)
+    (folder / "ensemble.json").write_text(
+        json.dumps(put(json.loads((folder / "ensemble.json").read_text()), keys, value))
+    )
+    with pytest.raises(
+        DataError, match=f"made: ensemble.json is damaged, or of another version: .*{message}"
+    ) as caught:
+        Ensemble(folder)
+    assert "\n" not in str(caught.value)
+
+
+def put(document: Any, keys: tuple[Any, ...], value: object) -> Any:
+    """The document with another value in a place, or without that key where the value is None."""
+    if not keys:
+        return value
+    place = document
+    for key in keys[:-1]:
+        place = place[key]
+    if value is None:
+        del place[keys[-1]]
+    else:
+        place[keys[-1]] = value
+    return document
+
+
+def test_a_member_need_not_be_of_a_trial(tmp_path: Path) -> None:
+    folder = write_ensemble(tmp_path / "made", members=1)
+    document = (folder / "ensemble.json").read_text()
+    (folder / "ensemble.json").write_text(document.replace('"trial": 0', '"trial": null'))
+    assert Ensemble(folder).members[0].trial is None
 
 
 class Perceptron(nn.Module):
@@ -243,11 +284,12 @@ def test_architectures_are_told_apart() -> None:
 
 
 def test_a_cost_counts_parameters_and_times_calls(tmp_path: Path) -> None:
-    ensemble = Ensemble(write_ensemble(tmp_path / "made", kind="table"))
+    ensemble, threads = Ensemble(write_ensemble(tmp_path / "made", kind="table")), torch.get_num_threads()
     all_of_them, alone = cost(ensemble, repeats=3), cost(ensemble.single(0), repeats=3)
     assert alone.parameters == 5 * 8 + 2 * 8 + 8 * 3 + 3 and all_of_them.parameters == 3 * alone.parameters
     assert set(all_of_them.milliseconds) == {1, 64} and min(all_of_them.milliseconds.values()) > 0
     assert all_of_them.to_json()["milliseconds"]["64"] == all_of_them.milliseconds[64]
+    assert torch.get_num_threads() == threads
     with pytest.raises(InputError, match="member must be 0 to 2, its place in the ensemble, got 3"):
         ensemble.single(3)
 

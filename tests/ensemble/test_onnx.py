@@ -100,6 +100,7 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path: Path) -
         (trees, tmp_path, None, InputError, "is a folder, or its folder does not exist"),
         (trees, tmp_path / "no" / "where.onnx", None, InputError, "name a file"),
         (tmp_path, target, None, DataError, "holds no ensemble"),
+        (trees, Path("/proc/made.onnx"), 0, InputError, "/proc/made.onnx: cannot be written"),
     ):
         with pytest.raises(error, match=message):
             export_onnx(folder, where, member)
