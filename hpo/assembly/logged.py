@@ -4,26 +4,30 @@ import threading
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpo import models
 from hpo.assembly.draft import Draft
 from hpo.assembly.request import Request
 from hpo.ensemble.model import LOADER_MODULE
 from hpo.results import EnsembleResult
-from hpo.tracking.ensembles import EnsembleRecord, log_ensemble
 from hpo.tracking.registry import register
-from hpo.tracking.store import connect
+
+if TYPE_CHECKING:
+    from hpo.tracking.ensembles import EnsembleRecord
 
 
 def open_ahead(storage: Path) -> None:
-    """Opens the store in the background: MLflow takes seconds for it, in which the ensemble can be chosen.
+    """Imports MLflow and opens its store in the background: that takes seconds, in which the ensemble is chosen.
 
     What goes wrong shows when the ensemble is logged.
     """
 
     def work() -> None:
         with suppress(Exception):
-            connect(storage)
+            from hpo.tracking import ensembles, store  # noqa: F401
+
+            store.connect(storage)
 
     threading.Thread(target=work, name="mlflow-opener", daemon=True).start()
 
@@ -31,6 +35,8 @@ def open_ahead(storage: Path) -> None:
 def logged(result: EnsembleResult, draft: Draft, storage: Path, request: Request) -> EnsembleResult:
     """Tells MLflow of an ensemble; what goes wrong there is told and costs the ensemble nothing."""
     try:
+        from hpo.tracking.ensembles import log_ensemble
+
         result = replace(result, run_id=log_ensemble(result.study, storage, _record(result, draft)))
         if request.register is not None and result.run_id is not None:
             register(storage, result.run_id, request.register, request.alias)
@@ -42,7 +48,9 @@ def logged(result: EnsembleResult, draft: Draft, storage: Path, request: Request
     return result
 
 
-def _record(result: EnsembleResult, draft: Draft) -> EnsembleRecord:
+def _record(result: EnsembleResult, draft: Draft) -> "EnsembleRecord":
+    from hpo.tracking.ensembles import EnsembleRecord
+
     facts = result.study.facts
     metrics = {
         **{f"validation_{name}": value for name, value in result.validation.items()},

@@ -3,12 +3,7 @@
 import re
 from pathlib import Path
 
-import mlflow
-from mlflow import MlflowClient
-
 from hpo.errors import InputError
-from hpo.tracking.ensembles import tracking_to
-from hpo.tracking.store import tracking_uri
 
 DEFAULT_ALIAS = "champion"
 _NAME = re.compile(r"[^/:\s](?:[^/:]*[^/:\s])?")
@@ -47,8 +42,13 @@ def register(storage: Path, run_id: str, name: str, alias: str = DEFAULT_ALIAS) 
         mlflow.exceptions.MlflowException: MLflow could not be reached or refused.
     """
     check_name(name, alias)
+    import mlflow  # a name is checked long before MLflow is needed, which takes seconds to import
+
+    from hpo.tracking.ensembles import tracking_to
+    from hpo.tracking.store import tracking_uri
+
     uri = tracking_uri(storage)
-    client = MlflowClient(tracking_uri=uri)
+    client = mlflow.MlflowClient(tracking_uri=uri)
     with tracking_to(uri):
         version = mlflow.register_model(f"runs:/{run_id}/model", name)
         client.set_registered_model_alias(name, alias, version.version)
