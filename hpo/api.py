@@ -352,7 +352,6 @@ def build_ensemble(
         register=register,
         alias=alias,
     )
-    request.check()
     opened = open_study(study, storage)
     say = partial(told.print, style="dim", highlight=False, markup=False)
     return assembly.build(opened, request, Path(storage), Path(data_dir), say)

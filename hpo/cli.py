@@ -370,8 +370,8 @@ def _say_ensemble(result: "EnsembleResult", storage: str) -> None:
     if result.gain is not None and len(result.compared) > 1:
         _say(compared_table(result.compared, result.method, result.gain.score))
     _say(members_table(result.members))
-    if result.diversity:
-        _say(diversity_table(result.diversity))
+    if result.diversity is not None and result.diversity.means:
+        _say(diversity_table(result.diversity.means))
     if result.note:
         _say(f"{result.note[0].upper()}{result.note[1:]}.")
     if result.calibration is not None and result.calibration.before:

@@ -16,6 +16,7 @@ from hpo.study import State, Study, TrialRecord, count_states
 if TYPE_CHECKING:
     from hpo.ensemble.calibration import Calibration, Interval
     from hpo.ensemble.cost import Cost
+    from hpo.ensemble.diversity import Diversity
     from hpo.ensemble.selection import Gain
 
 
@@ -92,8 +93,7 @@ class EnsembleResult:
     interval: "Interval | None" = None
     estimate: Mapping[str, Any] | None = None
     """Metrics of training rows by members that were not trained on them; of methods that train."""
-    diversity: Mapping[str, float] = field(default_factory=dict)
-    """Measure -> mean over all pairs of members."""
+    diversity: "Diversity | None" = None
     cost: "Cost | None" = None
     member_cost: "Cost | None" = None
     """Of the first member alone."""
@@ -123,7 +123,7 @@ class EnsembleResult:
             "note": self.note,
             **{name: None if value is None else value.to_json() for name, value in known.items()},
             "estimate": self.estimate,
-            "diversity": dict(self.diversity),
+            "diversity": {} if self.diversity is None else self.diversity.means,
             "skipped": list(self.skipped),
             "cost": {name: cost.to_json() for name, cost in costs.items() if cost is not None},
             "report": None if self.report is None else str(self.report),

@@ -1,6 +1,7 @@
 """Shared by all tests: small data, small specs, one Ray cluster."""
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from hpo import models, spec
+from hpo import cli, models, spec
 from hpo.study import DataFacts, Outcome, State, Study
 
 CLASSES, SIDE = 3, 8
+Run = Callable[..., tuple[int, str, str]]
+"""A command's arguments -> its exit code, stdout and stderr."""
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +43,23 @@ def ray_cluster() -> Iterator[None]:
         )
         yield
         ray.shutdown()
+
+
+@pytest.fixture
+def hpo(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process; returns exit code, stdout, stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hpo", *arguments])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,8 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from hpo import cli
 from hpo.study import Study
-from tests.conftest import squares
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def hpo(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in this process; returns exit code, stdout, stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hpo", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+from tests.conftest import Run, squares
 
 
 @pytest.fixture

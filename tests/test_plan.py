@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 import hpo
-from hpo import cli
 from hpo.errors import InputError, SpecError
 from hpo.forecast import SyntheticCurve, without_proposals, worker_counts
 from hpo.spec import Config, load_search
+from tests.conftest import Run
 
-Run = Callable[..., tuple[int, str, str]]
 OWN_CURVE = """
 def curve(config, epoch):
     return {"accuracy": 1 - config["optimizer.lr"] / epoch}, 10.0
@@ -39,7 +38,7 @@ def search(document: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], search: dict[str, Any]) -> Run:
+def run(hpo: Run, monkeypatch: pytest.MonkeyPatch, search: dict[str, Any]) -> Run:
     """Runs `hpo plan` on the search in this process, in a folder with a module `own`; exit code, stdout, stderr."""
     with Path("space.yaml").open("w") as file:
         YAML(typ="safe").dump(search, file)
@@ -47,17 +46,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], sear
     monkeypatch.delitem(sys.modules, "own", raising=False)
     monkeypatch.syspath_prepend(Path.cwd())
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hpo", "plan", "--space", "space.yaml", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return partial(hpo, "plan", "--space", "space.yaml")
 
 
 def same(config: Config, epoch: int) -> tuple[dict[str, float], float]:

@@ -35,11 +35,10 @@ def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Sa
         say: is told of members that are trained, a line each.
 
     Raises:
-        InputError: the request breaks a rule, or cannot be fulfilled.
+        InputError: the study is nothing for what is asked.
         StudyError: there are fewer than two usable trials, or the ensemble's name is taken.
         DataError: the data are needed, and cannot be read.
     """
-    request.check()
     name = free_name(study, request.name)
     student_name = None if request.distill is None else free_name(study, f"{name}-student")
     logged.open_ahead(storage)
@@ -51,14 +50,14 @@ def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Sa
 
     from hpo.assembly import trained  # only who trains waits for Ray to be imported
 
-    pupil = None if request.distill is None else trained.class_of(study, request.distill, data_dir, say)
-    draft = trained.draft(study, request, pool, data_dir, say) if request.needs_data else _chosen(pool, request)
+    trainer = trained.trainer(study, data_dir, say)
+    student = None if request.distill is None else trained.read_student(trainer, request.distill)
+    draft = trained.draft(trainer, request, pool) if request.needs_data else _chosen(pool, request)
     result = _finished(name, draft, pool, storage, request)
-    if pupil is None or student_name is None:
+    if student is None or student_name is None:
         return result
-    taught = trained.taught(pupil, model.Ensemble(result.folder))
-    student = _finished(student_name, taught, pool, storage, replace(request, register=None))
-    return replace(result, student=student)
+    taught = trained.taught(trainer, student, model.Ensemble(result.folder))
+    return replace(result, student=_finished(student_name, taught, pool, storage, replace(request, register=None)))
 
 
 def _chosen(pool: Pool, request: Request) -> Draft:
@@ -155,7 +154,7 @@ def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[s
         calibration=draft.calibration,
         interval=draft.interval,
         estimate=None if draft.estimate is None else draft.estimate.to_json(),
-        diversity=diversity(draft.validation, pool.targets, task).means,
+        diversity=diversity(draft.validation, pool.targets, task),
         note=draft.note,
         skipped=draft.skipped,
     )

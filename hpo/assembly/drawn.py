@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from hpo.assembly.draft import Draft
 from hpo.ensemble.calibration import temper
 from hpo.ensemble.combiner import Calibrated
-from hpo.ensemble.diversity import diversity
 from hpo.ensemble.greedy import greedy
 from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import SCORES, Predictions, Targets, costs
@@ -52,11 +51,11 @@ def report(folder: Path, result: EnsembleResult, draft: Draft, pool: Pool, test:
     """
     tables = [scores_table(dict(zip(test, _scores(result), strict=True)), "Test split")]
     tables.append(members_table(result.members))
-    if result.diversity:
-        tables.append(diversity_table(result.diversity))
+    if result.diversity is not None and result.diversity.means:
+        tables.append(diversity_table(result.diversity.means))
     if result.compared:
         tables.append(compared_table(result.compared, result.method, SCORES[pool.task].name))
-    drawings = {**_of_members(draft, pool), **_of_outputs(result, draft, pool, test)}
+    drawings = {**_of_members(result, draft, pool), **_of_outputs(result, draft, pool, test)}
     title = f"Ensemble {result.name} of study {result.study.name}"
     return write_report(folder / "report", title, tables, drawings)
 
@@ -65,12 +64,12 @@ def _scores(result: EnsembleResult) -> tuple[Mapping[str, float], Mapping[str, f
     return result.best_single_test, result.test
 
 
-def _of_members(draft: Draft, pool: Pool) -> dict[str, Figure]:
+def _of_members(result: EnsembleResult, draft: Draft, pool: Pool) -> dict[str, Figure]:
     """Of the members, from validation rows."""
     names = figures.member_names([part.name for part in draft.parts], [part.config for part in draft.parts])
     drawings = {"score_by_members": _by_size(draft, pool), "weights": figures.weights(names, draft.combiner.weights)}
-    if len(draft.parts) > 1:
-        measured = diversity(draft.validation, pool.targets, pool.task)
+    measured = result.diversity
+    if measured is not None and measured.means:
         matrices = {
             "disagreement": measured.disagreement,
             "double_fault": measured.double_fault,

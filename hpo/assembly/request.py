@@ -20,6 +20,9 @@ class Request:
     candidates, `select` how voting and stacking come by their members, `bags` how many members bagging, boosting and
     deep train, `folds` of out-of-fold stacking, `max_latency` milliseconds for one example, `distill` the student, and
     `register` a name in MLflow's registry.
+
+    Raises:
+        InputError: a number is out of range, a name is not known, or two wishes exclude each other.
     """
 
     method: str = "auto"
@@ -49,12 +52,7 @@ class Request:
         """Whether members are trained anew."""
         return self.method in RETRAINING or self.folds is not None
 
-    def check(self) -> None:
-        """Holds the request to its rules.
-
-        Raises:
-            InputError: a number is out of range, a name is not known, or two wishes exclude each other.
-        """
+    def __post_init__(self) -> None:
         methods = ["auto", SINGLE, *METHODS, "soup", *RETRAINING]
         for option, value, known in (("method", self.method, methods), ("select", self.select, list(SELECTIONS))):
             if value not in known:

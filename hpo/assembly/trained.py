@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,26 +24,28 @@ from hpo.study import Study
 from hpo.tasks.kinds import kind
 from hpo.training import Predictor
 
+__all__ = ["draft", "from_retrained", "read_student", "taught", "trainer"]
+
 _SOUP = "soup"
 
 
-@dataclass(frozen=True, eq=False)
-class Class:
-    """Who is to be taught by an ensemble, and on what."""
+def trainer(study: Study, data_dir: Path, say: Say) -> Trainer:
+    """Who trains members of a study, and says of each how it ended.
 
-    trainer: Trainer
-    student: Student
+    Raises:
+        DataError: the data cannot be read.
+        StudyError: they have changed since the study began.
+    """
+    return Trainer.of(study, data_dir, _told(say))
 
 
-def draft(study: Study, request: Request, pool: Pool, data_dir: Path, say: Say) -> Draft:
+def draft(trainer: Trainer, request: Request, pool: Pool) -> Draft:
     """The ensemble of a method that needs the data.
 
     Raises:
         InputError: the study is nothing for this method.
-        DataError: the data cannot be read.
         HpoError: no member could be trained.
     """
-    trainer = Trainer.of(study, data_dir, _told(say))
     if request.folds is not None:
         made = out_of_fold(trainer, request.folds, request.top, request.method)
     elif request.method == "bagging":
@@ -58,25 +59,13 @@ def draft(study: Study, request: Request, pool: Pool, data_dir: Path, say: Say) 
     return from_retrained(made, pool.skipped)
 
 
-def class_of(study: Study, wanted: str, data_dir: Path, say: Say) -> Class:
-    """The student that a user named, before anything is built for it.
-
-    Raises:
-        InputError, StudyError, SpecError: there is no such student.
-        DataError: the data cannot be read.
-    """
-    trainer = Trainer.of(study, data_dir, _told(say))
-    return Class(trainer, read_student(trainer, wanted))
-
-
-def taught(pupil: Class, teacher: Ensemble) -> Draft:
+def taught(trainer: Trainer, student: Student, teacher: Ensemble) -> Draft:
     """One model that has learned what an ensemble says of the training rows.
 
     Raises:
         HpoError: its training failed.
     """
-    inputs = pupil.trainer.dataset.train.inputs
-    return from_retrained(distill(pupil.trainer, pupil.student, teacher.combined_predictions(inputs)))
+    return from_retrained(distill(trainer, student, teacher.combined_predictions(trainer.dataset.train.inputs)))
 
 
 def from_retrained(retrained: Retrained, skipped: tuple[str, ...] = ()) -> Draft:

@@ -90,14 +90,13 @@ class Recorder(Live):
         """Asks the study for a trial."""
         trial = self.study.ask()
         self._started += 1
-        self._running.add(trial.number)
-        for observer in self._observers:
-            observer.trial_started(trial)
-        return trial
+        return self._begun(trial)
 
     def bear(self, child: Child) -> TrialRecord:
         """Starts a child; it goes on with the training of the member that ends for it, so no trial is counted."""
-        trial = self.study.bear(child.config, child.parent, child.epoch)
+        return self._begun(self.study.bear(child.config, child.parent, child.epoch))
+
+    def _begun(self, trial: TrialRecord) -> TrialRecord:
         self._running.add(trial.number)
         for observer in self._observers:
             observer.trial_started(trial)

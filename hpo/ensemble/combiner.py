@@ -12,11 +12,11 @@ from hpo.ensemble.score import Predictions
 
 Probabilities = Predictions
 
-_LEAST = 1e-4
+LEAST = 1e-4
 """Where the logarithm of a member's probability is cut; float16 has zeros."""
-_SURE = 1e-3
+SURE = 1e-3
 """A linear model of probabilities leaves 0 to 1: it is cut here."""
-_TIE = 0.5
+TIE = 0.5
 """How many votes the mean probability has: it decides ties, no majority, and leaves what nobody names possible."""
 
 
@@ -84,9 +84,9 @@ class Votes(_Equal):
         if self.task == "classification":
             classes = predictions.shape[2]
             votes = np.eye(classes, dtype=np.float32)[predictions.argmax(axis=2)].sum(axis=0)
-            return normalized(votes + _TIE * means)
+            return normalized(votes + TIE * means)
         votes = (predictions >= 0.5).sum(axis=0, dtype=np.float32)
-        return np.asarray((votes + _TIE * means) / (len(predictions) + _TIE), np.float32)
+        return np.asarray((votes + TIE * means) / (len(predictions) + TIE), np.float32)
 
     def to_json(self) -> dict[str, Any]:
         """Numbers that `from_json` reads back."""
@@ -137,7 +137,7 @@ class Stack:
         values = side_by_side(predictions) @ self.coefficients.T + self.intercept
         if self.task == "regression":
             return np.asarray(values, np.float32)
-        cut = np.asarray(np.clip(values, _SURE, 1 - _SURE), np.float32)
+        cut = np.asarray(np.clip(values, SURE, 1 - SURE), np.float32)
         return normalized(cut) if self.task == "classification" else cut
 
     def to_json(self) -> dict[str, Any]:
@@ -272,7 +272,7 @@ def stack_features(predictions: Predictions, task: str = "classification") -> ND
     """
     if task == "regression":
         return side_by_side(predictions)
-    inside = np.clip(side_by_side(predictions), _LEAST, 1.0 if task == "classification" else 1 - _LEAST)
+    inside = np.clip(side_by_side(predictions), LEAST, 1.0 if task == "classification" else 1 - LEAST)
     logits: NDArray[np.float64] = np.log(inside) if task == "classification" else np.log(inside / (1 - inside))
     return logits
 

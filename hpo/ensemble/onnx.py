@@ -19,9 +19,9 @@ from torch.nn import functional
 
 from hpo.datasets.dataset import Inputs
 from hpo.ensemble.combiner import (
-    _LEAST,
-    _SURE,
-    _TIE,
+    LEAST,
+    SURE,
+    TIE,
     Average,
     Calibrated,
     Combiner,
@@ -209,8 +209,8 @@ def _votes(combiner: Votes) -> Callable[[Tensor], Tensor]:
         mean = predictions.mean(dim=0)
         if combiner.task == "classification":
             votes = functional.one_hot(predictions.argmax(dim=2), predictions.shape[2]).float().sum(dim=0)
-            return _normalized(votes + _TIE * mean)
-        return ((predictions >= 0.5).float().sum(dim=0) + _TIE * mean) / (len(predictions) + _TIE)
+            return _normalized(votes + TIE * mean)
+        return ((predictions >= 0.5).float().sum(dim=0) + TIE * mean) / (len(predictions) + TIE)
 
     return combine
 
@@ -231,7 +231,7 @@ def _stack(combiner: Stack) -> Callable[[Tensor], Tensor]:
         values = _side_by_side(predictions) @ coefficients + intercept
         if task == "regression":
             return values
-        cut = values.clamp(_SURE, 1 - _SURE)
+        cut = values.clamp(SURE, 1 - SURE)
         return _normalized(cut) if task == "classification" else cut
 
     return combine
@@ -243,8 +243,8 @@ def _features(predictions: Tensor, task: str) -> Tensor:
     if task == "regression":
         return beside
     if task == "classification":
-        return beside.clamp(_LEAST, 1.0).log()
-    holds, fails = (part.clamp(_LEAST, 1 - _LEAST) for part in (beside, 1 - beside))  # float32 is finer near 0
+        return beside.clamp(LEAST, 1.0).log()
+    holds, fails = (part.clamp(LEAST, 1 - LEAST) for part in (beside, 1 - beside))  # float32 is finer near 0
     return holds.log() - fails.log()
 
 

@@ -215,22 +215,6 @@ def fit(name: str, predictions: Predictions, targets: Targets, top: int, task: s
     return _fit_selected(method, predictions, targets, SELECTIONS[select](predictions, targets, top, task), task)
 
 
-def cross_validated(
-    method: Method, predictions: Predictions, targets: Targets, top: int, task: str = "classification"
-) -> float:
-    """The score of predictions for held-out rows, whose members and weights were chosen without these rows.
-
-    (The candidates' temperatures, one number each, have seen all rows.)
-    """
-    numbers = fold_numbers(targets, _fold_count(targets))
-    combined = np.empty(predictions.shape[1:], np.float32)
-    for fold in range(numbers.max() + 1):
-        fitted, held_out = np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold)
-        combiner = method(predictions[:, fitted], targets[fitted], top, task)
-        combined[held_out] = _combined(combiner, predictions, held_out)
-    return float(costs(combined, targets, task))
-
-
 class _CrossValidation:
     """Predictions of every method for rows that it was not fitted to.
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from hpo.ensemble.folds import fold_numbers, folds_of
 from hpo.ensemble.members import SELECTIONS
-from hpo.ensemble.score import costs
-from hpo.ensemble.selection import METHODS, SINGLE, Gain, candidates, choose, cross_validated, plainest
+from hpo.ensemble.score import Predictions, Targets, costs
+from hpo.ensemble.selection import METHODS, SINGLE, Gain, Method, candidates, choose, plainest
 from hpo.errors import InputError
 from tests.conftest import CLASSES, probabilities
 from tests.ensemble.pools import TASKS, pool
@@ -64,6 +64,15 @@ def test_a_gain_within_noise_or_at_the_cost_of_right_rows_is_not_certain() -> No
     assert Gain("nll", 1.0, 0.9, 0.1, 0.05, -0.01, 0.02).certain
     assert Gain("mse", 1.0, 0.9, 0.1, 0.05, None).certain
     assert not Gain("mse", 1.0, 1.0, 0.0, 0.0, None).certain
+
+
+def cross_validated(method: Method, predictions: Predictions, targets: Targets, top: int) -> float:
+    """The score of predictions for held-out rows, whose members and weights were chosen without these rows."""
+    combined = np.empty(predictions.shape[1:], np.float32)
+    for fitted, held_out in folds_of(targets, 5):
+        combiner = method(predictions[:, fitted], targets[fitted], top, "classification")
+        combined[held_out] = combiner.combine(predictions[list(combiner.members)][:, held_out])
+    return float(costs(combined, targets))
 
 
 def test_nothing_is_learnt_from_shuffled_labels() -> None:
