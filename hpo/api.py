@@ -1,35 +1,31 @@
 """What the commands and Python users call. Wires the rooms; every function says what it raises."""
 
 import math
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from hpo import datasets, models, samplers, schedulers, tasks
+from hpo import samplers, searching
 from hpo import spec as specs
-from hpo.errors import InputError, Problem, StudyError
+from hpo.errors import InputError, StudyError
 from hpo.registry import Registry
 from hpo.results import EnsembleResult, Predictions, SearchResult, SimulationResult
 from hpo.spec import SearchSpec, Space, StudySpec
-from hpo.study import DataFacts, Observer, Study, differences
+from hpo.study import Observer, Study
 
 if TYPE_CHECKING:
     from hpo.datasets.dataset import Inputs
+    from hpo.disk import Freed
     from hpo.engine.simulated import Curve
-    from hpo.ensemble.contribution import Contributions, Source
+    from hpo.ensemble.contribution import Source
     from hpo.ensemble.model import Ensemble
     from hpo.forecast import Plan
-
-SEARCH_CHECKS = (tasks.check_goal, samplers.check, schedulers.check)
-"""What can be known of a search whatever its trials are."""
-CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.check)
-"""Everything that can be known of a spec before its data are read."""
+    from hpo.training import Objective
 
 
 def validate(space: Space, overrides: Mapping[str, Any] | None = None) -> StudySpec:
@@ -45,7 +41,9 @@ def validate(space: Space, overrides: Mapping[str, Any] | None = None) -> StudyS
         SpecError: with every problem found, each with its file and line.
         DataError: the data cannot be used.
     """
-    return specs.load(space, overrides, CHECKS, partial(_last_problems, data_dir=Path("data"), download=False))
+    return specs.load(
+        space, overrides, searching.CHECKS, partial(searching.last_problems, data_dir=Path("data"), download=False)
+    )
 
 
 def search(
@@ -55,12 +53,17 @@ def search(
     trials: int | None = None,
     epochs: int | None = None,
     time_limit: float | None = None,
-    concurrency: int | None = None,
+    concurrency: int | Literal["auto"] | None = None,
+    max_disk: int | None = None,
+    address: str | None = None,
     storage: str | Path = "studies",
+    artifacts: str | None = None,
+    database: str | None = None,
     data_dir: str | Path = "data",
     seed: int | None = None,
     warm_start: str | None = None,
     overrides: Mapping[str, Any] | None = None,
+    objective: "Objective | None" = None,
     console: Console | None = None,
 ) -> SearchResult:
     """Searches: Ray Tune runs the trials, the study records them, MLflow is told.
@@ -73,13 +76,19 @@ def search(
         trials: budget, instead of the one in the spec; of the whole study.
         epochs: budget of all trials together, instead of the one in the spec.
         time_limit: seconds for this search.
-        concurrency: how many trials at once at most; by default as many as there is room for.
+        concurrency: how many trials at once at most; by default as many as there are CPUs and GPUs for. `auto` measures
+            the memory of the largest model first, and shares a GPU among as many trials as fit.
+        max_disk: bytes that all trials' files together may take; those of the weakest trials are removed first.
+        address: of the Ray cluster that runs the trials: auto, HOST:PORT or ray://HOST:10001.
         storage: the folder of all studies.
+        artifacts: where trials store weights and predictions, as a path or a URI; of a new study.
+        database: `postgresql://` URL of the record of trials, in place of a file; of a new study.
         data_dir: the folder of downloaded data sets.
         seed: instead of the one in the spec.
         warm_start: a study of the same storage, data and model; its trials are taken over where their configs lie in
             the space of this one. They cost no budget.
         overrides: dotted name -> value, as `--set` has it.
+        objective: is trained instead of the built-in one, `hpo.training.train`.
         console: where progress goes; None is silent.
 
     Raises:
@@ -88,64 +97,21 @@ def search(
         StudyError: there is a study of this name with another spec, or another process is searching it.
         ResourceError: no machine has what a trial asks for.
     """
-    started = time.monotonic()
-    if concurrency is not None and concurrency < 1:
-        raise InputError(f"--concurrency must be at least 1, got {concurrency}")
-    arguments = {
-        "study": study,
-        "budget.trials": trials,
-        "budget.epochs": epochs,
-        "budget.time_limit": time_limit,
-        "seed": seed,
-    }
+    budget = {"budget.trials": trials, "budget.epochs": epochs, "budget.time_limit": time_limit}
+    arguments = {"study": study, **budget, "seed": seed}
     given = {name: value for name, value in arguments.items() if value is not None}
-    storage, data_dir = Path(storage), Path(data_dir)
-    spec = specs.load(
-        space, {**(overrides or {}), **given}, CHECKS, partial(_last_problems, data_dir=data_dir, download=True)
+    request = searching.Request(
+        storage=Path(storage),
+        data_dir=Path(data_dir),
+        concurrency=concurrency,
+        max_disk=max_disk,
+        address=address,
+        artifacts=artifacts,
+        database=database,
+        warm_start=warm_start,
+        objective=objective,
     )
-
-    from hpo.engine import ray as engine
-    from hpo.report.progress import Progress
-    from hpo.tracking.writer import Tracker
-    from hpo.training import train
-
-    console = console or Console(quiet=True)
-    budget = spec.budget
-    if warm_start is not None:
-        Study.open(storage, warm_start)  # told before Ray starts
-        if spec.study in Study.names(storage):
-            console.print(f"Study '{spec.study}' goes on; --from is for new ones, and is left out.", highlight=False)
-    spent = _already_spent(spec, storage, data_dir)
-    if spent is not None:
-        by_trials = spent.spent().left(budget).trials == 0
-        spent_on = f"{budget.trials} trials" if by_trials else f"{budget.epochs} epochs"
-        console.print(f"Study '{spec.study}' has spent its budget of {spent_on}; --trials or --epochs raises it.")
-        return SearchResult(spent, time.monotonic() - started, interrupted=False)
-    console.print(f"Study '{spec.study}': starting Ray ...", style="dim", highlight=False)
-    with engine.cluster():
-        engine.trial_resources(spec.resources)  # nothing is made on disk for a search that could never start
-        opened = _open_or_create(spec, storage, data_dir, warm_start)
-        taken = sum(trial.taken_over for trial in opened.trials())
-        if taken and warm_start is not None:
-            console.print(f"{taken} trials of study '{warm_start}' are taken over.", style="dim", highlight=False)
-        with opened.searching():
-            left = opened.spent().left(budget)
-            if left.nothing:  # another search ran them while this one was starting
-                return SearchResult(opened, time.monotonic() - started, interrupted=False)
-            opened.use(samplers.build(spec, len(opened.trials()), _rewards(opened)))
-            limit = budget.time_limit
-            with Tracker(opened, storage) as tracker, Progress(opened, left, limit, console) as progress:
-                interrupted = engine.run(
-                    opened,
-                    train,
-                    resources=spec.resources,
-                    left=left,
-                    data_dir=data_dir,
-                    deadline=None if limit is None else started + limit,
-                    concurrency=concurrency,
-                    observers=(tracker, progress),
-                )
-    return SearchResult(opened, time.monotonic() - started, interrupted, tracker.problem)
+    return searching.search(space, {**(overrides or {}), **given}, request, console or Console(quiet=True))
 
 
 def simulate(
@@ -189,7 +155,7 @@ def simulate(
         raise InputError(f"workers must be at least 1, got {workers}")
     arguments = {"budget.trials": trials, "budget.epochs": epochs, "budget.time_limit": time_limit, "seed": seed}
     given = {name: value for name, value in arguments.items() if value is not None}
-    spec = specs.load_search(space, {**(overrides or {}), **given}, SEARCH_CHECKS, samplers.try_proposal)
+    spec = specs.load_search(space, {**(overrides or {}), **given}, searching.SEARCH_CHECKS, samplers.try_proposal)
 
     from hpo.engine import simulated as engine
 
@@ -197,7 +163,7 @@ def simulate(
         raise InputError("target: ensemble needs the argument predictions, and no other target takes it")
     study = _simulated_study(spec, storage)
     with study.searching():
-        study.use(samplers.build(spec, len(study.trials()), _rewards(study, predictions)))
+        study.use(samplers.build(spec, len(study.trials()), searching.rewards(study, predictions)))
         elapsed = engine.run(
             study,
             curve,
@@ -209,24 +175,12 @@ def simulate(
     return SimulationResult(study, workers, elapsed.seconds, elapsed.worked)
 
 
-def _rewards(study: Study, predictions: "tuple[NDArray[np.int64], Source] | None" = None) -> "Contributions | None":
-    """What trials are worth, where the target is an ensemble; from stored predictions unless others are given."""
-    if study.spec.target != "ensemble":
-        return None
-    from hpo.ensemble.contribution import Contributions
-    from hpo.ensemble.pool import stored_predictions
-
-    if predictions is not None:
-        return Contributions(study, *predictions)
-    return Contributions(study, study.facts.targets["validation"], partial(stored_predictions, study))
-
-
 def _simulated_study(spec: SearchSpec, storage: str | Path | None) -> Study:
     if storage is None:
         return Study.in_memory(spec)
     if spec.study not in Study.names(Path(storage)):
         return Study.create(Path(storage), spec)
-    return _same_spec(Study.open(Path(storage), spec.study), spec, Path(storage))
+    return searching.same_spec(Study.open(Path(storage), spec.study), spec, Path(storage))
 
 
 def plan(
@@ -259,7 +213,7 @@ def plan(
         raise InputError(f"workers must be at least 1, got {min(counts)}")
     if not 0 < seconds_per_epoch < math.inf:
         raise InputError(f"seconds per epoch must be above 0, got {seconds_per_epoch}")
-    spec = specs.load_search(space, overrides, SEARCH_CHECKS)
+    spec = specs.load_search(space, overrides, searching.SEARCH_CHECKS)
     if curve is None:
         synthetic = forecast.SyntheticCurve(spec, seconds_per_epoch)
         rows = forecast.forecasts(forecast.without_proposals(spec), synthetic, counts)
@@ -288,6 +242,25 @@ def open_study(name: str | None = None, storage: str | Path = "studies") -> Stud
 def all_studies(storage: str | Path = "studies") -> list[Study]:
     """Every study of the storage folder, the one touched last at the end."""
     return [Study.open(Path(storage), name) for name in Study.names(Path(storage))]
+
+
+def collect(
+    study: str | None = None, *, keep: int = 50, dry_run: bool = False, storage: str | Path = "studies"
+) -> "Freed":
+    """Removes what trials have stored and nobody will use: the artifacts of all but the best, and torn writes.
+
+    Args:
+        study: its name; the one touched last where None.
+        keep: so many of the best trials keep their artifacts.
+        dry_run: only says what would be removed.
+        storage: the folder of all studies.
+
+    Raises:
+        StudyError: there is no such study, or it is being searched.
+    """
+    from hpo import disk
+
+    return disk.collect(open_study(study, storage), keep, dry_run)
 
 
 def build_ensemble(
@@ -432,68 +405,3 @@ def export(ensemble: str, output: str | Path, *, member: int | None = None, stor
 def _predictions(model: "Ensemble", names: Sequence[str], inputs: "Inputs") -> Predictions:
     widths = () if model.interval is None else model.interval.half_widths
     return Predictions(names, model.outputs, model.combined_predictions(inputs), model.task, widths)
-
-
-def _open_or_create(spec: StudySpec, storage: Path, data_dir: Path, warm_start: str | None) -> Study:
-    dataset = datasets.load(spec.data, data_dir, spec.seed)
-    if spec.study in Study.names(storage):
-        return _reopen(spec, storage, dataset)
-    facts = DataFacts(
-        outputs=dataset.outputs,
-        targets={"validation": dataset.validation.targets, "test": dataset.test.targets},
-        example=dataset.validation.inputs[:1],
-        fingerprint=dataset.fingerprint,
-    )
-    return Study.create(
-        storage, spec, facts, None if warm_start is None else _earlier(warm_start, spec, facts, storage)
-    )
-
-
-def _earlier(name: str, spec: StudySpec, facts: DataFacts, storage: Path) -> Study:
-    """The study to take trials from; only where the same config would have been the same trial."""
-    earlier = Study.open(storage, name)
-    theirs = earlier.study_spec
-    if earlier.facts.fingerprint != facts.fingerprint:
-        splits = [(one.seed, one.data.validation) for one in (theirs, spec)]
-        reason = "has other data" if splits[0] == splits[1] else f"split its data otherwise (seed {theirs.seed})"
-        raise StudyError(f"--from {name}: that study {reason}, so its trials say nothing about this one's")
-    if (theirs.task, theirs.model.name) != (spec.task, spec.model.name):
-        raise StudyError(f"--from {name}: that study is about model '{theirs.model.name}', not '{spec.model.name}'")
-    return earlier
-
-
-def _reopen(spec: StudySpec, storage: Path, dataset: datasets.Dataset) -> Study:
-    study = _same_spec(Study.open(storage, spec.study), spec, storage)
-    if study.facts.fingerprint != dataset.fingerprint:
-        raise StudyError(
-            f"study '{spec.study}' in '{storage}' was started with other data: '{spec.data.path or spec.data.name}'"
-            " has changed since. Give the new search a name of its own with --study"
-        )
-    return study
-
-
-def _same_spec(study: Study, spec: SearchSpec, storage: Path) -> Study:
-    changed = differences(study.spec, spec)
-    if changed:
-        raise StudyError(
-            f"study '{spec.study}' in '{storage}' was started with another spec; they differ in"
-            f" {', '.join(changed)}. Give the new search a name of its own with --study"
-        )
-    return study
-
-
-def _already_spent(spec: StudySpec, storage: Path, data_dir: Path) -> Study | None:
-    """The study, where it has no trial left to run."""
-    if spec.study not in Study.names(storage):
-        return None
-    study = _reopen(spec, storage, datasets.load(spec.data, data_dir, spec.seed))
-    return study if study.spent().left(spec.budget).nothing else None
-
-
-def _last_problems(spec: StudySpec, data_dir: Path, download: bool) -> Iterable[Problem]:
-    """What shows only when the sampler proposes and the model meets the data, where they may be fetched for that."""
-    yield from samplers.try_proposal(spec)
-    if download or spec.data.name not in datasets.DOWNLOADED:
-        dataset = datasets.load(spec.data, data_dir, spec.seed)
-        yield from datasets.check_fit(spec, dataset)
-        yield from models.try_build(spec, dataset.input_shape, len(dataset.outputs))

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -95,6 +95,7 @@ def _quiet_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # their news is not the user's
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a server that is down must not hold the end up
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         import optuna
 
@@ -118,10 +119,37 @@ def _quiet_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
     "--epochs", type=click.IntRange(min=1), metavar="N", help="Budget: how many epochs all trials together may take."
 )
 @click.option(
-    "--concurrency", type=click.IntRange(min=1), metavar="N", help="Trials at once; by default as many as fit."
+    "--concurrency",
+    metavar="N|auto",
+    help="Trials at once; by default as many as there are CPUs and GPUs for. auto measures the memory of the largest "
+    "model first, and shares a GPU among as many trials as fit.",
 )
 @_storage
 @_data_dir
+@click.option(
+    "--max-disk",
+    metavar="SIZE",
+    help="Budget: for example 20GB, of all that the study's trials store. The weakest trials' files are removed first.",
+)
+@click.option(
+    "--address",
+    metavar="ADDRESS",
+    help="The Ray cluster that runs the trials: auto, HOST:PORT or ray://HOST:10001. Without it, or RAY_ADDRESS, Ray "
+    "starts on this machine.",
+)
+@click.option(
+    "--artifacts",
+    metavar="URI",
+    help="Where trials store weights and predictions, such as s3://bucket/folder or a shared folder; by default the "
+    "study's own folder.",
+)
+@click.option(
+    "--database",
+    metavar="URL",
+    envvar="HPO_DATABASE",
+    show_envvar=True,
+    help="postgresql://USER@HOST/NAME keeps the record of trials there, and not in the study's folder.",
+)
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of the split, the sampler and every trial.")
 @click.option(
     "--from",
@@ -138,9 +166,13 @@ def search(
     trials: int | None,
     epochs: int | None,
     time_limit: str | None,
-    concurrency: int | None,
+    concurrency: str | None,
     storage: str,
     data_dir: str,
+    max_disk: str | None,
+    address: str | None,
+    artifacts: str | None,
+    database: str | None,
     seed: int | None,
     warm_start: str | None,
     sets: tuple[str, ...],
@@ -163,7 +195,11 @@ def search(
         trials=trials,
         epochs=epochs,
         time_limit=_seconds(time_limit),
-        concurrency=concurrency,
+        concurrency=_concurrency(concurrency),
+        max_disk=_bytes(max_disk, "--max-disk"),
+        address=address,
+        artifacts=artifacts,
+        database=database,
         storage=storage,
         data_dir=data_dir,
         seed=seed,
@@ -512,6 +548,31 @@ def best(study: str | None, storage: str, output: str) -> None:
         _say(trials_table(opened, [record], f"{opened.name}: best trial"))
 
 
+@commands.command(short_help="Remove what trials have stored and nobody needs.")
+@_study
+@click.option(
+    "--keep", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="The best trials that stay."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@_storage
+@_format
+@_quiet_stdout
+def gc(study: str | None, keep: int, dry_run: bool, storage: str, output: str) -> None:
+    """Removes the weights and predictions of all but the best trials of a study, and what interrupted writes left.
+
+    The record of all trials stays, and so do ensembles: they have copies of their members.
+    """
+    from dataclasses import asdict
+
+    from hpo import api
+
+    freed = api.collect(study, keep=keep, dry_run=dry_run, storage=storage)
+    if output == "json":
+        _say_json(asdict(freed))
+    else:
+        _say(f"{'Would free' if dry_run else 'Freed'} {freed}.")
+
+
 @commands.command(short_help="Open MLflow on the studies.")
 @_storage
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Loopback unless told otherwise.")
@@ -570,6 +631,29 @@ def _seconds(text: str | None) -> float | None:
         return seconds(text)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--time-limit") from None
+
+
+def _concurrency(text: str | None) -> int | Literal["auto"] | None:
+    if text is None:
+        return None
+    if text == "auto":
+        return "auto"
+    if text.isascii() and text.isdigit() and int(text) >= 1:
+        return int(text)
+    raise click.BadParameter(f"{text!r} is neither a number of at least 1 nor auto", param_hint="--concurrency")
+
+
+def _bytes(text: str | None, option: str) -> int | None:
+    """`20GB`, `500MiB` or a number, in bytes."""
+    if text is None:
+        return None
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    with contextlib.suppress(ValidationError):
+        found = int(TypeAdapter(ByteSize).validate_python(text))
+        if found > 0:
+            return found
+    raise click.BadParameter(f"{text!r} is no size; write for example 20GB", param_hint=option)
 
 
 def _milliseconds(text: str | None) -> float | None:

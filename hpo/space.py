@@ -13,7 +13,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from scipy.stats import truncnorm
+from scipy.special import ndtr, ndtri
 
 from hpo.spec import Config, Parameter, SearchSpec
 
@@ -95,7 +95,7 @@ def believed(parameter: Parameter, rng: np.random.Generator) -> Any:
     spread = (high - low) / 5
     if spread == 0:
         return parameter.prior
-    drawn = float(truncnorm((low - middle) / spread, (high - middle) / spread).rvs(random_state=rng))
+    drawn = float(ndtri(rng.uniform(ndtr((low - middle) / spread), ndtr((high - middle) / spread))))
     value = middle + spread * drawn
     return _on_grid(parameter, float(np.exp(value)) if parameter.log else value)
 

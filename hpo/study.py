@@ -3,19 +3,19 @@
 <storage>/<study>/
     spec.yaml              what is searched; never changes
     journal.log            Optuna's journal: every config, report and outcome, durable before it is acted on
+    places.json            where the record or the artifacts are, if not here
     data.npz               targets of validation and test rows, names of outputs, one example
     artifacts/00012/epoch-0005/   what trial 12 left at its best epoch
     ensembles/<name>/      ensembles built from it
 """
 
-import fcntl
 import json
 import math
 import shutil
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -26,16 +26,17 @@ from zipfile import BadZipFile
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo import fitness, tasks
 from hpo import spec as specs
-from hpo.artifacts import Artifacts, Split
+from hpo.artifacts import Artifacts, Folder, Place, Split
 from hpo.datasets.dataset import Inputs, input_shape
 from hpo.errors import StudyError
 from hpo.fitness import Fitness
+from hpo.ledger import Ledger
+from hpo.places import FILE, Places
+from hpo.record import hold, journal, mend, quiet
 from hpo.registry import did_you_mean
 from hpo.space import Space, distribution
 from hpo.spec import Budget, Config, SearchSpec, StudySpec
@@ -53,6 +54,7 @@ _PAUSED = "paused"
 _CONSTRAINT = "constraints"
 """Under this system attribute, with a name, Optuna keeps a constraint: above 0 it is broken."""
 _REPORT = fitness.REPORT
+_LOCK = "search.lock"
 
 
 class State(Enum):
@@ -248,16 +250,26 @@ class OptunaStudy(optuna.Study):
 class Study:
     """One search on disk. Create it with `Study.create`, open it with `Study.open`."""
 
-    def __init__(self, folder: Path, spec: SearchSpec, storage: optuna.storages.BaseStorage | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        spec: SearchSpec,
+        storage: optuna.storages.BaseStorage | None = None,
+        places: Places | None = None,
+    ) -> None:
         self.folder = folder
         self.spec = spec
         self.name = spec.study
         self._storage = storage
         self.goal = tasks.goal(spec)
         self._goals = [tasks.goal_of(objective) for objective in spec.objectives]
-        self.artifacts = Artifacts(folder / "artifacts")
+        self.places = places or Places()
+        self.place: Place = self.places.artifacts or Folder(folder)
+        """Where the artifacts of trials are, and of the members that ensembles have trained."""
+        self.artifacts = Artifacts(self.place / "artifacts")
         self._space = Space.of(spec)
         self._running: dict[int, optuna.Trial] = {}
+        self._read: dict[int, tuple[FrozenTrial, TrialRecord]] = {}
 
     @classmethod
     def in_memory(cls, spec: SearchSpec) -> Self:
@@ -269,7 +281,14 @@ class Study:
 
     @classmethod
     def create(
-        cls, storage: Path, spec: SearchSpec, facts: DataFacts | None = None, earlier: "Study | None" = None
+        cls,
+        storage: Path,
+        spec: SearchSpec,
+        facts: DataFacts | None = None,
+        earlier: "Study | None" = None,
+        *,
+        artifacts: str | None = None,
+        database: str | None = None,
     ) -> Self:
         """Makes the study's folder, whole or not at all, and enqueues the default config as the first trial to run.
 
@@ -278,9 +297,12 @@ class Study:
             spec: what is searched.
             facts: of its data; None for a simulated search, which has none.
             earlier: a study whose trials are taken over where their configs lie in the space of this one.
+            artifacts: a path or URI, such as `s3://bucket/prefix`, under which its artifacts go; the folder where None.
+            database: the URL of the PostgreSQL database that has its record; a journal in the folder where None.
 
         Raises:
-            StudyError: there is one of this name already, or the storage cannot be written.
+            InputError: the URI or the URL is of no known form, or has credentials that would be written down.
+            StudyError: there is one of this name already, or one of the places cannot be written.
         """
         folder = storage / spec.study
         draft = storage / f".{spec.study}.{uuid.uuid4().hex}"
@@ -294,46 +316,68 @@ class Study:
             (draft / "spec.yaml").write_text(specs.dump(spec), encoding="utf-8")
             if facts is not None:
                 _write_facts(draft / "data.npz", facts)
-            cls(draft, spec)._begin(_journal(draft), earlier)
-            _rename(draft, folder)
+            where = Places.chosen(spec.study, artifacts, database)
+            where.write(draft)
+            made = cls(draft, spec, places=where)
+            made._begin(made._open_storage(new=True), earlier)
+            try:
+                _rename(draft, folder)
+            except StudyError:
+                made._forget()
+                raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        return cls.open(storage, spec.study)
+        return cls.open(storage, spec.study, database)
 
     @classmethod
-    def open(cls, storage: Path, name: str) -> Self:
+    def open(cls, storage: Path, name: str, database: str | None = None) -> Self:
         """Opens a study.
 
+        Args:
+            storage: the folder of all studies.
+            name: of the study.
+            database: the URL of its database again, where a password is needed and HPO_DATABASE has none.
+
         Raises:
-            StudyError: there is none of this name.
+            StudyError: there is none of this name, or its record is in another database.
         """
         names = cls.names(storage)
         if name not in names:
             hint = did_you_mean(name, names) if names else " There are no studies yet: run `hpo search` first."
             raise StudyError(f"no study '{name}' in '{storage}'.{hint}")
-        return cls(storage / name, specs.load_search(storage / name / "spec.yaml"))
+        folder = storage / name
+        return cls(folder, specs.load_search(folder / "spec.yaml"), places=Places.read(folder, database))
 
     @staticmethod
     def names(storage: Path) -> list[str]:
         """The studies in a storage folder, the one touched last at the end."""
-        journals = [path for path in storage.glob("*/journal.log") if not path.parent.name.startswith(".")]
-        return [path.parent.name for path in sorted(journals, key=lambda path: (path.stat().st_mtime, path))]
+        studies = {path.parent for file in ("journal.log", FILE) for path in storage.glob(f"*/{file}")}
+        named = [folder for folder in studies if not folder.name.startswith(".")]
+        return [folder.name for folder in sorted(named, key=lambda folder: (_touched(folder), folder))]
 
     def _begin(self, storage: optuna.storages.BaseStorage, earlier: "Study | None" = None) -> None:
-        verbosity = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # that a study was made is no news to who made it
-        try:
-            record = optuna.create_study(
-                storage=storage, study_name=self.name, directions=self._goals, sampler=_NO_SAMPLER
-            )
-        finally:
-            optuna.logging.set_verbosity(verbosity)
+        with quiet():
+            try:
+                record = optuna.create_study(
+                    storage=storage, study_name=self.name, directions=self._goals, sampler=_NO_SAMPLER
+                )
+            except optuna.exceptions.DuplicatedStudyError:
+                where = self.places.database.url if self.places.database else self.folder
+                raise StudyError(
+                    f"database '{where}' has a study '{self.name}' already, of another folder; give the new search a"
+                    " name of its own with --study"
+                ) from None
         record.set_user_attr("id", uuid.uuid4().hex)
         if earlier is not None:
             record.add_trials([trial for old in earlier.trials() if (trial := self._taken_over(earlier, old))])
         default = self._space.default(self.spec)
         if default:
             record.enqueue_trial(default)
+
+    def _forget(self) -> None:
+        """Takes a study whose folder was not made in the end out of its database."""
+        if self.places.database is not None:
+            optuna.delete_study(study_name=self.name, storage=self._open_storage())
 
     def _taken_over(self, earlier: "Study", old: TrialRecord) -> FrozenTrial | None:
         """An ended trial of another study as one of this study; None where it would have been another trial here."""
@@ -381,8 +425,16 @@ class Study:
     @cached_property
     def record(self) -> "OptunaStudy":
         """The Optuna study; `use` gives it a sampler that proposes."""
-        storage = self._storage or _journal(self.folder)
-        return OptunaStudy(study_name=self.name, storage=storage, sampler=_NO_SAMPLER)
+        try:
+            return OptunaStudy(study_name=self.name, storage=self._open_storage(), sampler=_NO_SAMPLER)
+        except KeyError:
+            where = self.places.database.url if self.places.database else self.folder
+            raise StudyError(f"'{where}' has no record of study '{self.name}'") from None
+
+    def _open_storage(self, new: bool = False) -> optuna.storages.BaseStorage:
+        if self._storage is not None:
+            return self._storage
+        return self.places.database.storage(new) if self.places.database else journal(self.folder)
 
     @property
     def exhausted(self) -> bool:
@@ -429,10 +481,13 @@ class Study:
         Raises:
             StudyError: there is no trial of this number.
         """
-        frozen = self.record.get_trials(deepcopy=False)
-        if not 0 <= number < len(frozen):
-            raise StudyError(f"study '{self.name}' has no trial {number}; it has {len(frozen)}")
-        return self._record(frozen[number])
+        storage, study_id = self.record._storage, self.record._study_id
+        try:
+            trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        except KeyError:
+            count = storage.get_n_trials(study_id)
+            raise StudyError(f"study '{self.name}' has no trial {number}; it has {count}") from None
+        return self._record(storage.get_trial(trial_id))
 
     def leaderboard(self) -> list[TrialRecord]:
         """Trials with a finite value, the best first; ties go to the older one.
@@ -482,8 +537,8 @@ class Study:
 
     def ask(self) -> TrialRecord:
         """A new trial with a proposed config."""
-        with warnings.catch_warnings():  # a default between two steps of a log or float range is wanted as it is
-            warnings.simplefilter("ignore", UserWarning)
+        with self._together(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a default between two steps of a range is wanted as it is
             trial = self.record.ask()
             self._space.suggest(trial)
         self._running[trial.number] = trial
@@ -498,19 +553,21 @@ class Study:
             epoch: after which its state was stored.
         """
         lineage = {"strategy": self.spec.scheduler.name, "parents": [parent], "operator": "explore"}
-        self.record.enqueue_trial(dict(config), user_attrs={"lineage": lineage, _INHERITED: epoch})
-        child = self.ask()
+        with self._together():
+            self.record.enqueue_trial(dict(config), user_attrs={"lineage": lineage, _INHERITED: epoch})
+            child = self.ask()
         self.artifacts.lend_state(parent, child.number)
         return child
 
     def report(self, number: int, epoch: int, metrics: Metrics) -> None:
         """Records one report of a running trial."""
         trial = self._running[number]
-        trial.set_user_attr(f"{_REPORT}{epoch}", json.dumps(dict(metrics)))
         storage, trial_id = self.record._storage, trial._trial_id
-        storage.set_trial_intermediate_value(trial_id, epoch, float(metrics[self.spec.objective.metric]))
-        for name, excess in fitness.excesses(self.spec, metrics).items():  # the last report's; `end` writes the best's
-            storage.set_trial_system_attr(trial_id, f"{_CONSTRAINT}:{name}", excess)
+        with self._together():
+            trial.set_user_attr(f"{_REPORT}{epoch}", json.dumps(dict(metrics)))
+            storage.set_trial_intermediate_value(trial_id, epoch, float(metrics[self.spec.objective.metric]))
+            for name, excess in fitness.excesses(self.spec, metrics).items():  # the last's; `end` writes the best's
+                storage.set_trial_system_attr(trial_id, f"{_CONSTRAINT}:{name}", excess)
 
     def pause(self, number: int) -> None:
         """Records that a running trial waits."""
@@ -523,9 +580,15 @@ class Study:
     def end(self, number: int, outcome: Outcome) -> TrialRecord:
         """Records a trial's outcome: Optuna is told COMPLETE, PRUNED at its last step, or FAIL."""
         trial = self._running.pop(number)
+        with self._together():
+            self._end(trial, outcome)
+        self.artifacts.drop_state(number)
+        return self.trial(number)
+
+    def _end(self, trial: optuna.Trial, outcome: Outcome) -> None:
         if outcome.reason:
             trial.set_user_attr("reason", outcome.reason)
-        record = self.trial(number)
+        record = self.trial(trial.number)
         if record.best_epoch is not None:
             for name, excess in fitness.excesses(self.spec, record.reports[record.best_epoch]).items():
                 self.record._storage.set_trial_system_attr(trial._trial_id, f"{_CONSTRAINT}:{name}", excess)
@@ -535,8 +598,11 @@ class Study:
             self.record.tell(trial, state=_TO_OPTUNA[outcome.state], skip_if_finished=False)
         if outcome == INTERRUPTED and not record.inherited:
             self.record.enqueue_trial(record.config)  # the next search begins with it
-        self.artifacts.state_file(number).unlink(missing_ok=True)
-        return self.trial(number)
+
+    def _together(self) -> AbstractContextManager[None]:
+        """What is written within is flushed once, while a search holds the study."""
+        storage = self.record._storage
+        return storage.together() if isinstance(storage, Ledger) else nullcontext()
 
     @contextmanager
     def searching(self) -> Iterator[None]:
@@ -546,18 +612,37 @@ class Study:
             StudyError: another process is searching it; the lock goes with its process, however that ends.
         """
         if self._storage is not None:  # in memory, nobody else can
-            yield
+            with self._alone():
+                yield
             return
-        with (self.folder / "search.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StudyError(
-                    f"study '{self.name}' is being searched by another process; wait, or stop it"
-                ) from None
-            _mend(self.folder / "journal.log")
+        with self.held(), self._alone():
             self._end_interrupted()
             yield
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds the study for this process: nobody searches it meanwhile.
+
+        Raises:
+            StudyError: another process is searching it.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(hold(self.folder / _LOCK, self.name))
+            if self.places.database is not None:
+                stack.enter_context(self.places.database.hold(self.name))
+            else:
+                mend(self.folder)
+            yield
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else changes the study's trials: what was read once is not read again."""
+        record = self.record
+        storage, record._storage = record._storage, Ledger(record._storage)
+        try:
+            yield
+        finally:
+            record._storage = storage
 
     def _end_interrupted(self) -> None:
         for frozen in self.record.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -565,6 +650,14 @@ class Study:
             self.end(frozen.number, SUSPENDED if frozen.user_attrs.get(_PAUSED) else INTERRUPTED)
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
+        """A trial as it stands; one that has not changed is the record that was made of it before."""
+        read, record = self._read.get(trial.number, (None, None))
+        if read is not trial or record is None:
+            record = self._of(trial)
+            self._read[trial.number] = (trial, record)
+        return record
+
+    def _of(self, trial: FrozenTrial) -> TrialRecord:
         reports = {
             int(key.removeprefix(_REPORT)): json.loads(value)
             for key, value in trial.user_attrs.items()
@@ -608,16 +701,17 @@ def _write_facts(path: Path, facts: DataFacts) -> None:
     )
 
 
+def _touched(folder: Path) -> float:
+    """When a study's record was last written, or searched, on the clock of its files."""
+    files = (folder / name for name in ("journal.log", FILE, _LOCK))
+    return max(file.stat().st_mtime for file in files if file.exists())
+
+
 def _rename(draft: Path, folder: Path) -> None:
     try:
         draft.rename(folder)
     except OSError:
         raise StudyError(f"'{folder}' exists already: another process was faster, or it is no study") from None
-
-
-def trial_seed(spec: SearchSpec, number: int) -> int:
-    """The seed of one trial, from the study's seed and the trial's number."""
-    return int(np.random.SeedSequence([spec.seed, number]).generate_state(1)[0])
 
 
 def count_states(trials: Sequence[TrialRecord]) -> dict[State, int]:
@@ -645,19 +739,6 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-def _mend(journal: Path) -> None:
-    """Cuts off a last line that a crash left half-written: what is appended to it would be lost, and all after it."""
-    with journal.open("rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            file.truncate(whole)
-
-
-def _journal(folder: Path) -> JournalStorage:
-    return JournalStorage(JournalFileBackend(str(folder / "journal.log")))
 
 
 INTERRUPTED = Outcome(State.FAILED, "interrupted")

@@ -30,9 +30,9 @@ def ray_cluster() -> Iterator[None]:
     """One Ray for the whole test session, with a GPU that is only pretended."""
     import ray
 
-    from hpo.engine import ray as engine
+    from hpo.engine.cluster import environment
 
-    with engine.environment():
+    with environment():
         ray.init(
             num_cpus=2,
             num_gpus=1,

@@ -102,7 +102,7 @@ def test_an_ensemble_outlives_a_broken_tracking_store(study: Study, tmp_path: Pa
 def test_a_checkpoint_that_does_not_fit_is_named(study: Study, tmp_path: Path) -> None:
     best, other = (study.artifacts.read(trial.number) for trial in study.leaderboard()[:2])
     assert best is not None and other is not None
-    best.checkpoint.write_bytes(other.checkpoint.read_bytes()[:100])
+    best.place.write("checkpoint.safetensors", other.place.read("checkpoint.safetensors")[:100])
     with pytest.raises(DataError, match=f"trial {study.leaderboard()[0].number}: its checkpoint does not fit"):
         hpo.build_ensemble(method="voting", storage=tmp_path / "studies")
     assert not list(study.folder.glob("ensembles/*"))

@@ -1,45 +1,198 @@
+import multiprocessing
+import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from hpo.artifacts import Artifacts
+from hpo.artifacts import Artifacts, Folder, Place, Split, leftovers, place, whole_epoch
+from hpo.errors import InputError, StudyError
+from tests import servers
+
+ROWS = np.full((4, 2), 0.5, np.float32)
 
 
-def write(artifacts: Artifacts, epoch: int) -> None:
-    rows = np.full((4, 2), 0.5, np.float32)
-    artifacts.write(7, epoch, {"w": np.ones(3, np.float32) * epoch}, {"validation": rows, "test": rows})
+@pytest.fixture(scope="module")
+def store() -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as environment:
+        servers.credentials(environment)
+        with servers.s3() as query:
+            yield query
 
 
-def test_only_the_best_epoch_stays(tmp_path: Path) -> None:
-    artifacts = Artifacts(tmp_path)
+@pytest.fixture(params=["folder", "s3"])
+def artifacts(request: pytest.FixtureRequest, tmp_path: Path) -> Artifacts:
+    if request.param == "folder":
+        return Artifacts(tmp_path)
+    return Artifacts(f"s3://bucket/{tmp_path.name}?{request.getfixturevalue('store')}")
+
+
+def write(artifacts: Artifacts, epoch: int, *splits: Split) -> None:
+    weights = {"w": np.ones(3, np.float32) * epoch, "batches": np.array(7)}
+    artifacts.write(7, epoch, weights, dict.fromkeys(splits or ("validation", "test"), ROWS))
+
+
+def epochs(artifacts: Artifacts) -> set[str]:
+    return {name.partition("/")[0] for name in artifacts.trial(7).files()}
+
+
+def test_only_the_best_epoch_stays(artifacts: Artifacts) -> None:
     assert artifacts.read(7) is None
     write(artifacts, 1)
     write(artifacts, 12)
     stored = artifacts.read(7)
-    assert stored is not None and stored.epoch == 12
-    assert [path.name for path in (tmp_path / "00007").iterdir()] == ["epoch-0012"]
+    assert stored is not None and stored.epoch == 12 and stored.complete
+    assert epochs(artifacts) == {"epoch-0012"}
+    np.testing.assert_array_equal(stored.predictions("test"), ROWS)
     assert stored.predictions("test").dtype == np.float32
-    assert np.load(stored.folder / "test.npy").dtype == np.float32
-    assert stored.checkpoint.exists()
+    weights = stored.weights()
+    np.testing.assert_array_equal(weights["w"], [12, 12, 12])
+    assert weights["batches"].shape == ()
 
 
-def test_a_half_written_epoch_is_not_seen(tmp_path: Path) -> None:
-    artifacts = Artifacts(tmp_path)
-    write(artifacts, 1)
-    (tmp_path / "00007" / ".epoch-0002").mkdir()
-    stored = artifacts.read(7)
-    assert stored is not None and stored.epoch == 1
-    write(artifacts, 2)
-    stored = artifacts.read(7)
-    assert stored is not None and stored.epoch == 2
+def test_weights_are_copied_to_a_file(artifacts: Artifacts, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
 
-
-def test_pickles_are_refused(tmp_path: Path) -> None:
-    artifacts = Artifacts(tmp_path)
     write(artifacts, 1)
     stored = artifacts.read(7)
     assert stored is not None
-    np.save(stored.folder / "test.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    stored.copy_weights(tmp_path / "copy.safetensors")
+    np.testing.assert_array_equal(load_file(tmp_path / "copy.safetensors")["w"], [1, 1, 1])
+
+
+def test_an_epoch_without_its_weights_is_not_seen(artifacts: Artifacts) -> None:
+    write(artifacts, 1)
+    artifacts.add(7, 2, {"validation": ROWS, "test": ROWS})  # the writer died here
+    stored = artifacts.read(7)
+    assert stored is not None and stored.epoch == 1
+    write(artifacts, 3)
+    stored = artifacts.read(7)
+    assert stored is not None and stored.epoch == 3
+    assert epochs(artifacts) == {"epoch-0003"}
+
+
+def test_test_rows_may_come_later(artifacts: Artifacts) -> None:
+    write(artifacts, 2, "validation")
+    stored = artifacts.read(7)
+    assert stored is not None and not stored.complete and stored.splits == {"validation"}
+    with pytest.raises(FileNotFoundError):
+        stored.predictions("test")
+    artifacts.add(7, 2, {"test": ROWS})
+    stored = artifacts.read(7)
+    assert stored is not None and stored.complete
+    artifacts.trial(7).write("epoch-0002/test.npy", b"torn")
+    with pytest.raises(ValueError):
+        stored.predictions("test")
+
+
+def test_an_epoch_that_is_trained_again_takes_the_place_of_the_first(artifacts: Artifacts) -> None:
+    write(artifacts, 2)
+    write(artifacts, 2, "validation")
+    stored = artifacts.read(7)
+    assert stored is not None and stored.splits == {"validation"}
+
+
+def test_a_state_is_kept_lent_and_dropped(artifacts: Artifacts) -> None:
+    assert artifacts.load_state(7) is None and not artifacts.has_state(7)
+    artifacts.lend_state(7, 8)
+    artifacts.drop_state(7)
+    assert not artifacts.has_state(8)
+    artifacts.save_state(7, {"epoch": 3, "model": {"w": torch.ones(2)}})
+    artifacts.lend_state(7, 8)
+    artifacts.drop_state(7)
+    assert artifacts.load_state(7) is None and artifacts.has_state(8)
+    state = artifacts.load_state(8)
+    assert state is not None and state["epoch"] == 3 and state["model"]["w"].tolist() == [1, 1]
+
+
+def test_pickles_are_refused(artifacts: Artifacts, tmp_path: Path) -> None:
+    write(artifacts, 1)
+    stored = artifacts.read(7)
+    assert stored is not None
+    np.save(tmp_path / "bad.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    artifacts.trial(7).write("epoch-0001/test.npy", (tmp_path / "bad.npy").read_bytes())
     with pytest.raises(ValueError, match="pickle"):
         stored.predictions("test")
+    torch.save(Path, tmp_path / "bad.pt")
+    artifacts.trial(7).write("state.pt", (tmp_path / "bad.pt").read_bytes())
+    with pytest.raises(pickle.UnpicklingError):
+        artifacts.load_state(7)
+
+
+def test_damaged_weights_are_a_value_error(artifacts: Artifacts) -> None:
+    write(artifacts, 1)
+    stored = artifacts.read(7)
+    assert stored is not None
+    artifacts.trial(7).write("epoch-0001/checkpoint.safetensors", b"torn")
+    with pytest.raises(ValueError):
+        stored.weights()
+
+
+def test_what_is_evicted_is_remembered(artifacts: Artifacts) -> None:
+    write(artifacts, 1)
+    artifacts.save_state(7, {"epoch": 1})
+    assert set(artifacts.files()) == {7} and artifacts.size(7) == sum(artifacts.files()[7].values()) > 0
+    assert artifacts.evicted() == frozenset()
+    artifacts.evict(7)
+    assert artifacts.read(7) is None and artifacts.size(7) == 0 and artifacts.files() == {}
+    assert artifacts.evicted() == {7}
+
+
+def test_what_nobody_reads_of_an_ended_trial() -> None:
+    whole = ["epoch-0005/checkpoint.safetensors", "epoch-0005/validation.npy"]
+    unused = [
+        "state.pt",
+        ".state.pt.0a",
+        "epoch-0004/checkpoint.safetensors",
+        "epoch-0006/test.npy",
+        "epoch-0005/.test.npy.0a",
+    ]
+    assert whole_epoch(whole + unused) == 5
+    assert leftovers(whole + unused) == unused
+    assert whole_epoch([".epoch-0005/checkpoint.safetensors"]) is None
+    assert leftovers(["state.pt"]) == ["state.pt"]
+
+
+def _write_elsewhere(artifacts: Artifacts) -> None:
+    write(artifacts, 4)
+
+
+def test_another_process_writes_to_the_same_place(artifacts: Artifacts) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_write_elsewhere, args=(artifacts,))
+    process.start()
+    process.join()
+    stored = artifacts.read(7)
+    assert stored is not None and stored.epoch == 4
+
+
+def test_a_relative_folder_is_sent_as_an_absolute_one(tmp_path: Path) -> None:
+    sent = pickle.loads(pickle.dumps(Artifacts("here")))
+    assert sent.folder == tmp_path / "here"
+    assert str(Artifacts("here").place) == "here"
+
+
+def test_the_names_of_places(store: str) -> None:
+    assert place("file:///a%20b/c") == Folder(Path("/a b/c"))
+    assert str(place("s3://bucket/a/?region=x") / "b/c") == "s3://bucket/a/b/c?region=x"
+    assert str(place("gs://bucket") / "b") == "gs://bucket/b"
+    bucket = place(f"s3://bucket/names?{store}")
+    (bucket / "below").write("x/y", b"1")
+    again: Place = place(str(bucket / "below"))
+    assert again.read("x/y") == b"1" and again.files() == {"x/y": 1}
+    with pytest.raises(StudyError, match="no folder of this machine"):
+        assert bucket.path
+
+
+def test_credentials_in_a_uri_are_refused_and_not_shown() -> None:
+    with pytest.raises(InputError, match="'s3://bucket/a' was given with credentials") as error:
+        place("s3://someone:something@bucket/a")
+    assert "something" not in str(error.value)
+
+
+def test_a_store_that_is_not_there_is_an_os_error(store: str) -> None:
+    with pytest.raises(OSError):
+        Artifacts(f"s3://nothing/a?{store}").write(7, 1, {}, {"validation": ROWS})
+    with pytest.raises(OSError, match="Unrecognized"):
+        Artifacts("nothing://a").read(7)

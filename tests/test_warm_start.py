@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hpo
-from hpo import api, spec
+from hpo import searching, spec
 from hpo.errors import StudyError
 from hpo.samplers import build
 from hpo.space import believed
@@ -166,29 +166,29 @@ def other_data() -> DataFacts:
 
 def test_other_data_say_nothing(document: dict[str, Any], earlier: Study) -> None:
     with pytest.raises(StudyError, match="--from squares: that study (has other data|split its data otherwise)"):
-        api._earlier("squares", spec.load(document), other_data(), STUDIES)
+        searching._earlier("squares", spec.load(document), other_data(), STUDIES)
 
 
 def test_another_model_is_another_search(document: dict[str, Any], earlier: Study) -> None:
     document["model"] = "convnet"
     document["parameters"] = {"optimizer.lr": {"min": 0.01, "max": 0.1}}
     with pytest.raises(StudyError, match="--from squares: that study is about model 'mlp', not 'convnet'"):
-        api._earlier("squares", spec.load(document), facts(), STUDIES)
+        searching._earlier("squares", spec.load(document), facts(), STUDIES)
 
 
 def test_an_unknown_study_is_named(document: dict[str, Any], earlier: Study) -> None:
     with pytest.raises(StudyError, match="no study 'square' in 'studies'. Did you mean 'squares'"):
-        api._earlier("square", spec.load(document), facts(), STUDIES)
+        searching._earlier("square", spec.load(document), facts(), STUDIES)
 
 
 def test_a_simulated_study_has_no_models(document: dict[str, Any]) -> None:
     Study.create(STUDIES, spec.load_search({"study": "dreamt"}))
     with pytest.raises(StudyError, match="study 'dreamt' was simulated: it has no models"):
-        api._earlier("dreamt", spec.load(document), facts(), STUDIES)
+        searching._earlier("dreamt", spec.load(document), facts(), STUDIES)
 
 
 def test_the_same_data_and_model_are_welcome(document: dict[str, Any], earlier: Study) -> None:
-    assert api._earlier("squares", spec.load(document), facts(), STUDIES).id == earlier.id
+    assert searching._earlier("squares", spec.load(document), facts(), STUDIES).id == earlier.id
 
 
 # ---- priors ----------------------------------------------------------------------------------------------------------

@@ -1,12 +1,10 @@
 """Ensembles for which the data are read: members trained anew, a soup of weights, a student."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
 
 from hpo import models
 from hpo.artifacts import Artifacts
@@ -106,7 +104,7 @@ def _soup(trainer: Trainer, pool: Pool) -> Retrained:
     spec, dataset = trainer.study.study_spec, trainer.dataset
     trials = [pool.trials[place] for place in kin(trainer.study, pool.trials)]
     checkpoints = [trainer.study.artifacts.read(trial.number) for trial in trials]
-    ingredients: list[Weights] = [load_file(stored.checkpoint) for stored in checkpoints if stored is not None]
+    ingredients: list[Weights] = [stored.weights() for stored in checkpoints if stored is not None]
     network = models.build(spec.apply(trials[0].config).model, dataset.input_shape, len(dataset.outputs), spec.task)
     device = torch.device("cpu")
     predictor = Predictor(models.place(network, device), kind(spec.task), device, None)
@@ -117,8 +115,8 @@ def _soup(trainer: Trainer, pool: Pool) -> Retrained:
 
     soup = greedy_soup(ingredients, predict, dataset.validation.targets, spec.task)
     validation = predict(soup.weights)
-    artifacts = Artifacts(trainer.study.folder / FOLDER / _SOUP)
-    shutil.rmtree(artifacts.folder, ignore_errors=True)  # of an earlier soup
+    artifacts = Artifacts(trainer.study.place / FOLDER / _SOUP)
+    artifacts.place.clear()  # of an earlier soup
     test = np.asarray(predictor(dataset.test).numpy(), np.float32)
     artifacts.write(0, max(trial.epoch for trial in trials), soup.weights, {"validation": validation, "test": test})
     stored = artifacts.read(0)

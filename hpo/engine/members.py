@@ -13,7 +13,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import time
 import traceback
 import warnings
@@ -31,9 +30,9 @@ from numpy.typing import NDArray
 from hpo import models
 from hpo.artifacts import Artifacts, Split, Stored
 from hpo.datasets import Dataset, Examples
-from hpo.engine.ray import cluster, trial_resources
+from hpo.engine.best import Best
+from hpo.engine.cluster import cluster, trial_resources
 from hpo.errors import StudyError
-from hpo.fitness import Fitness, measure
 from hpo.spec import Config, Resources, StudySpec
 from hpo.training import Context, Objective
 
@@ -97,7 +96,7 @@ Observer = Callable[[Trained], None]
 class _Shared:
     objective: Objective
     spec: StudySpec
-    folder: Path
+    artifacts: Artifacts
     working_directory: Path
     threads: int
 
@@ -111,6 +110,7 @@ def train_members(
     artifacts: Artifacts,
     resources: Resources,
     observer: Observer | None = None,
+    lock: Path | None = None,
 ) -> list[Trained]:
     """Trains each job to the end, as many at once as the cluster has room for, and stores its best epoch.
 
@@ -125,6 +125,7 @@ def train_members(
         artifacts: where the members are stored, by number.
         resources: what one job gets.
         observer: is told of each job as it ends.
+        lock: a folder that only one process trains for; that of the artifacts where None.
 
     Returns:
         How each job ended, in the order of `jobs`.
@@ -141,7 +142,7 @@ def train_members(
         if observer is not None:
             observer(trained)
 
-    with _alone(artifacts.folder):
+    with _alone(lock or artifacts.folder):
         prints = {job.number: _fingerprint(job, objective, spec, dataset) for job in jobs}
         for job in jobs:
             found = _found(job, prints[job.number], artifacts, dataset)
@@ -166,7 +167,7 @@ def _train_all(
 ) -> Iterator[Trained]:
     """The jobs as they end."""
     each = trial_resources(resources)
-    shared = _Shared(objective, spec, artifacts.folder.resolve(), Path.cwd(), max(1, int(each["cpu"])))
+    shared = _Shared(objective, spec, artifacts, Path.cwd(), max(1, int(each["cpu"])))
     put = ray.put(shared), ray.put(dataset)
     task = ray.remote(_train).options(num_cpus=each["cpu"], num_gpus=each["gpu"], max_retries=0)
     running = {task.remote(job, prints[job.number], *put): job for job in jobs}
@@ -194,9 +195,8 @@ def _train(job: Job, fingerprint: str, shared: _Shared, dataset: Dataset) -> dic
     started = time.monotonic()
     os.chdir(shared.working_directory)  # where plug-ins by `module:attribute` are looked for
     torch.set_num_threads(shared.threads)
-    folder = shared.folder / f"{job.number:05d}"
-    shutil.rmtree(folder, ignore_errors=True)
     try:
+        shared.artifacts.trial(job.number).clear()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes: it is shared
             best = _best_epoch(job, shared, dataset)
@@ -206,32 +206,28 @@ def _train(job: Job, fingerprint: str, shared: _Shared, dataset: Dataset) -> dic
         return {"reason": "diverged: no epoch has a finite objective", "seconds": time.monotonic() - started}
     epoch, metrics = best
     done = {"fingerprint": fingerprint, "epoch": epoch, "metrics": metrics, "seconds": time.monotonic() - started}
-    draft = folder / f".{_DONE}"
-    draft.write_text(json.dumps(done), encoding="utf-8")
-    draft.rename(folder / _DONE)
+    shared.artifacts.trial(job.number).write(_DONE, json.dumps(done).encode())
     return done
 
 
 def _best_epoch(job: Job, shared: _Shared, dataset: Dataset) -> tuple[int, dict[str, float]] | None:
-    """Trains a job and stores it at each epoch that is its best so far; the last of these and its metrics."""
-    artifacts = Artifacts(shared.folder)
-    best: tuple[Fitness, int, dict[str, float]] | None = None
+    """Trains a job and stores its best epoch; that epoch and its metrics."""
+    best = Best(shared.spec, shared.artifacts, job.number)
     for report in shared.objective(job.config, Context(shared.spec, job.view(dataset), job.seed)):
-        worth = measure(shared.spec, report.metrics)
-        if worth.finite and (best is None or worth < best[0]):
-            best = worth, report.epoch, {name: float(value) for name, value in report.metrics.items()}
-            snapshot = report.snapshot()
-            artifacts.write(job.number, report.epoch, snapshot.weights, snapshot.predictions)
+        best.see(report)
         if job.last_epoch is not None and report.epoch >= job.last_epoch:
             break
-    return None if best is None else best[1:]
+    if best.report is None:
+        return None
+    best.store()
+    return best.report.epoch, {name: float(value) for name, value in best.report.metrics.items()}
 
 
 def _found(job: Job, fingerprint: str, artifacts: Artifacts, dataset: Dataset) -> Trained | None:
     """What an earlier run has left of the same job, where all of it can be read."""
     stored = artifacts.read(job.number)
     try:
-        done = json.loads((artifacts.folder / f"{job.number:05d}" / _DONE).read_text(encoding="utf-8"))
+        done = json.loads(artifacts.trial(job.number).read(_DONE))
         known = done["fingerprint"], done["epoch"]
         found = Trained(job, stored, done["metrics"], done["seconds"], found=True)
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,10 +1,13 @@
 """Ray's hooks: every proposal, report and outcome passes through here into the study, before anything acts on it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from ray import cloudpickle
+from ray.exceptions import ActorDiedError, ActorUnavailableError
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -24,6 +27,11 @@ SPENT_EPOCHS, SPENT_TIME = "stopped by the budget of epochs", "stopped by the ti
 """Why a search stops its trials."""
 _METRIC_PREFIX = f"{METRICS}/"
 """Ray flattens nested results with slashes."""
+_LOSSES = 3
+"""How many machines one trial may lose: perhaps it takes more memory than they have."""
+_MACHINES_LOST = f"its machine was lost {_LOSSES + 1} times: perhaps by this trial, which takes too much memory"
+_NODE_DIED = "its node has died"
+"""Ray keeps the kind of a worker's death only in these words."""
 
 
 class Live:
@@ -46,35 +54,40 @@ class Recorder(Live):
     Args:
         study: has its sampler.
         observers: are told what has been recorded.
-        slots: how many trials may run at once.
+        slots: how many trials may run at once, or what says so now.
         left: what the budget leaves.
     """
 
-    def __init__(self, study: Study, observers: Sequence[Observer], slots: int, left: Left) -> None:
+    def __init__(self, study: Study, observers: Sequence[Observer], slots: int | Callable[[], int], left: Left) -> None:
         self.study = study
         self._observers = observers
-        self._slots = slots
+        self._slots = slots if callable(slots) else lambda: slots
         self._left = left
         self._started = 0
         self._reports = 0
         self._running: set[int] = set()
         self._paused: set[int] = set()
         self._verdicts: dict[int, Outcome] = {}
+        self._lost: set[int] = set()
+        """Trials whose machine was lost and that have not begun again; they wait for a slot, or are paused."""
+        self._losses: Counter[int] = Counter()
+        self._recorded: dict[int, int] = {}
+        """Of the trials that were lost, the last epoch that is in the study."""
 
     @property
     def running(self) -> int:
         """How many trials run, or are about to."""
-        return len(self._running)
+        return len(self._running | (self._lost - self._paused))
 
     @property
     def live(self) -> int:
-        """How many trials run or are paused."""
-        return len(self._running) + len(self._paused)
+        """How many trials have not ended."""
+        return len(self._running | self._paused | self._lost)
 
     @property
     def has_room(self) -> bool:
         """Whether another trial may run now."""
-        return len(self._running) < self._slots
+        return len(self._running) < self._slots()
 
     @property
     def complete(self) -> bool:
@@ -118,12 +131,44 @@ class Recorder(Live):
             observer.trial_paused(number)
 
     def resume(self, number: int) -> None:
-        """Records that a paused trial takes a slot again."""
+        """Records that a paused trial takes a slot again, or is to begin again where its machine was lost."""
         self._paused.discard(number)
-        self._running.add(number)
+        if number not in self._lost:
+            self._running.add(number)
         self.study.resume(number)
         for observer in self._observers:
             observer.trial_resumed(number)
+
+    def lose(self, number: int) -> bool:
+        """Notes that a trial's machine was lost; False where that has happened so often that it is the trial's fault.
+
+        Its slot is free. It has not ended: it begins again where its last stored state stands.
+        """
+        self._losses[number] += 1
+        if self._losses[number] > _LOSSES:
+            return False
+        self._running.discard(number)
+        self._lost.add(number)
+        self._recorded[number] = self.study.trial(number).epoch
+        return True
+
+    def recover(self) -> TrialRecord | None:
+        """The lost trial that takes a slot now, if there is one; it is given away once."""
+        waiting = self._lost - self._paused
+        if not waiting:
+            return None
+        number = min(waiting)
+        self._lost.discard(number)
+        self._running.add(number)
+        return self.study.trial(number)
+
+    def is_lost(self, number: int) -> bool:
+        """Whether a trial's machine was lost, and it has not begun again."""
+        return number in self._lost
+
+    def repeats(self, number: int, epoch: int) -> bool:
+        """Whether a trial that has begun again reports what is in the study."""
+        return epoch <= self._recorded.get(number, 0)
 
     def is_paused(self, number: int) -> bool:
         """Whether a trial waits."""
@@ -136,9 +181,10 @@ class Recorder(Live):
     def end(self, number: int, otherwise: Outcome) -> None:
         """Records how a trial ended: as decided, or `otherwise`."""
         if number in self._paused:
-            otherwise = Outcome(State.PRUNED, f"paused by {self.study.spec.scheduler.name} and not promoted")
-        self._paused.discard(number)
-        self._running.discard(number)
+            lost = "; its machine was lost before it was stored" if number in self._lost else ""
+            otherwise = Outcome(State.PRUNED, f"paused by {self.study.spec.scheduler.name} and not promoted{lost}")
+        for numbers in (self._paused, self._running, self._lost):
+            numbers.discard(number)
         record = self.study.end(number, self._verdicts.pop(number, otherwise))
         for observer in self._observers:
             observer.trial_ended(record)
@@ -149,7 +195,7 @@ class Recorder(Live):
         A limit of the budget (`reason`) stops them as the scheduler would have; without a reason the search
         was interrupted: what ran is begun anew by the next one, what was paused is pruned, and neither counts.
         """
-        for number in sorted(self._running | self._paused):
+        for number in sorted(self._running | self._paused | self._lost):
             if reason is None and number in self._paused:
                 self._verdicts.setdefault(number, SUSPENDED)
             reported = bool(self.study.trial(number).reports)
@@ -172,9 +218,11 @@ class StudySearcher(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """The next trial's number and config as a dict, None while no slot is free for it, FINISHED after the last."""
         trial = self._scheduler.born()
+        if trial is None and self._recorder.has_room:
+            trial = self._recorder.recover()
         if trial is None:
-            if self._recorder.complete:
-                return None if self._scheduler.breeds else Searcher.FINISHED
+            if self._recorder.complete:  # a trial that has not ended may still have children, or lose its machine
+                return None if self._recorder.live else Searcher.FINISHED
             if not self._recorder.has_room or self._scheduler.has_waiting:
                 return None
             trial = self._recorder.start()
@@ -182,8 +230,10 @@ class StudySearcher(Searcher):
         return {"number": trial.number, "config": trial.config, INHERITED: trial.inherited}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Records the outcome of a trial that was stopped, has ended, or whose worker was lost."""
-        self._recorder.end(self._numbers.pop(trial_id), _outcome(result or {}))
+        """Records the outcome of a trial that was stopped, has ended, or whose worker died."""
+        number = self._numbers.pop(trial_id)
+        if not self._recorder.is_lost(number):
+            self._recorder.end(number, _outcome(result or {}))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study on disk is the only state."""
@@ -212,12 +262,10 @@ class RecordingScheduler(TrialScheduler):
         )
         self._recorder = recorder
         self._born: list[TrialRecord] = []
+        self._first: dict[int, Trial] = {}
+        self._called: list[Trial] = []
+        """Trials that were to run, in this order; those that no longer wait for a worker are dropped from the end."""
         self._supports_buffered_results = False
-
-    @property
-    def breeds(self) -> bool:
-        """Whether children may still come, after all trials of the budget were started."""
-        return isinstance(self._inner, Population) and self._recorder.live > 0
 
     def born(self) -> TrialRecord | None:
         """A child that is to be trained now; it is given away once."""
@@ -245,20 +293,24 @@ class RecordingScheduler(TrialScheduler):
         return True
 
     def on_trial_add(self, tune_controller: "TuneController", trial: "Trial") -> None:
-        """Passed on."""
-        self._inner.on_trial_add(tune_controller, trial)
+        """Passed on, but for a trial that has begun again."""
+        self._called.append(trial)
+        if self._known(trial) is trial:
+            self._inner.on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> str:
         """Records the report, then asks for the decision and keeps its reason."""
         number, spec = int(trial.config["number"]), self._recorder.study.spec
         epoch, metrics = int(result[RESOURCE]), _metrics(result)
+        if self._recorder.repeats(number, epoch):
+            return TrialScheduler.CONTINUE
         self._recorder.report(number, epoch, metrics)
         for name in (objective.metric for objective in spec.objectives):
             if not math.isfinite(metrics.get(name, math.nan)):
                 self._recorder.decide(number, Outcome(State.PRUNED, f"diverged: {name} is {metrics.get(name)}"))
                 return TrialScheduler.STOP
         self._tell()
-        decision: str = self._inner.on_trial_result(tune_controller, trial, {**result, **metrics})
+        decision: str = self._inner.on_trial_result(tune_controller, self._known(trial), {**result, **metrics})
         if epoch >= spec.training.epochs:
             self._recorder.decide(number, Outcome(State.COMPLETE))
             return TrialScheduler.STOP
@@ -272,32 +324,58 @@ class RecordingScheduler(TrialScheduler):
         """Passed on with the last metrics; a trial that failed or diverged is taken out instead of compared."""
         metrics = _metrics(result)
         if ERROR not in result and math.isfinite(metrics.get(self.metric, math.nan)):
-            self._inner.on_trial_complete(tune_controller, trial, {**result, **metrics})
+            self._inner.on_trial_complete(tune_controller, self._known(trial), {**result, **metrics})
         else:
-            self._inner.on_trial_remove(tune_controller, trial)
+            self._inner.on_trial_remove(tune_controller, self._known(trial))
 
     def on_trial_error(self, tune_controller: "TuneController", trial: "Trial") -> None:
-        """Keeps why the worker was lost, and passes it on."""
-        self._recorder.decide(int(trial.config["number"]), Outcome(State.FAILED, _loss(trial)))
-        self._inner.on_trial_error(tune_controller, trial)
+        """A trial whose machine was lost will begin again; of any other it keeps why the worker died."""
+        number = int(trial.config["number"])
+        left = _machine_left(trial)
+        if left and self._recorder.lose(number):
+            return
+        self._recorder.decide(number, Outcome(State.FAILED, _MACHINES_LOST if left else _death(trial)))
+        self._inner.on_trial_error(tune_controller, self._known(trial))
 
     def on_trial_remove(self, tune_controller: "TuneController", trial: "Trial") -> None:
         """Passed on."""
-        self._inner.on_trial_remove(tune_controller, trial)
+        self._inner.on_trial_remove(tune_controller, self._known(trial))
 
     def choose_trial_to_run(self, tune_controller: "TuneController") -> "Trial | None":
         """The wrapped scheduler's choice, where there is room; paused trials that nobody will choose any more end."""
         if not self._recorder.has_room:
-            return None
+            return self._youngest()
         self._tell()
-        if self._replace(tune_controller):
+        if self._replace(tune_controller) or self._begin_again(tune_controller):
             return None  # the child comes first
         trial = self._inner.choose_trial_to_run(tune_controller)
         if trial is None and self._recorder.complete and not self._recorder.running:
             self._end_paused(tune_controller)
-        if trial is not None and self._recorder.is_paused(int(trial.config["number"])):
+        if trial is None or trial.status == "PENDING":
+            return self._youngest()
+        if self._recorder.is_paused(int(trial.config["number"])):
             self._recorder.resume(int(trial.config["number"]))
+            self._called.append(trial)
         return trial
+
+    def _youngest(self) -> "Trial | None":
+        """Of the trials that wait for a worker, the one that was called last: it gets the next warm one.
+
+        For an older one a worker is being started. Ray would stop that one where the trial gets another, and a machine
+        that joins would not get to work as long as epochs are shorter than the start of a worker.
+        """
+        while self._called and self._called[-1].status != "PENDING":
+            self._called.pop()
+        return self._called[-1] if self._called else None
+
+    def _known(self, trial: "Trial") -> "Trial":
+        """A trial as the wrapped scheduler knows it: one that has begun again is two for Ray, and Ray's see the first.
+
+        Those that pause need the last, which is the one that they may resume.
+        """
+        if isinstance(self._inner, Pausing):
+            return trial
+        return self._first.setdefault(int(trial.config["number"]), trial)
 
     def _replace(self, tune_controller: "TuneController") -> bool:
         """Ends a paused trial in favour of another one's child, where the scheduler breeds and wants it."""
@@ -306,19 +384,31 @@ class RecordingScheduler(TrialScheduler):
             return False
         self._born.append(self._recorder.bear(child))  # first of all: the parent's state is there now
         self._recorder.decide(child.number, Outcome(State.PRUNED, f"replaced by a child of trial {child.parent}"))
-        trials = tune_controller.get_trials()
-        tune_controller.stop_trial(next(trial for trial in trials if trial.config["number"] == child.number))
+        tune_controller.stop_trial(_latest(tune_controller)[child.number])
+        return True
+
+    def _begin_again(self, tune_controller: "TuneController") -> bool:
+        """Lets a paused trial that is to go on begin again, where its machine was lost before its state was stored."""
+        number = self._inner.waiting() if isinstance(self._inner, Pausing) else None
+        if number is None or not self._recorder.is_lost(number):
+            return False
+        assert isinstance(self._inner, Pausing)
+        self._inner.promote(number)
+        self._inner.on_trial_complete(tune_controller, _latest(tune_controller)[number], {})  # it waits no more
+        self._recorder.resume(number)
         return True
 
     def _end_paused(self, tune_controller: "TuneController") -> None:
         """Nothing runs, nothing new will come, and the scheduler wants none of the paused trials."""
-        paused = [
-            trial for trial in tune_controller.get_trials() if self._recorder.is_paused(int(trial.config["number"]))
-        ]
-        if any(trial.status != "PAUSED" for trial in paused):  # a checkpoint is still being stored
+        paused = {n: trial for n, trial in _latest(tune_controller).items() if self._recorder.is_paused(n)}
+        lost = {number for number in paused if self._recorder.is_lost(number)}
+        if any(paused[number].status != "PAUSED" for number in paused.keys() - lost):  # a checkpoint is being stored
             return
-        for trial in paused:
-            tune_controller.stop_trial(trial)
+        for number, trial in paused.items():
+            if number in lost:
+                self._recorder.end(number, INTERRUPTED)
+            else:
+                tune_controller.stop_trial(trial)
 
     def debug_string(self) -> str:
         """The wrapped scheduler's."""
@@ -331,8 +421,27 @@ class RecordingScheduler(TrialScheduler):
         """Nothing to restore."""
 
 
-def _loss(trial: "Trial") -> str:
-    """What Ray says of a lost worker, and the usual causes."""
+def _latest(tune_controller: "TuneController") -> "dict[int, Trial]":
+    """Ray's trials by number; one that has begun again is there twice, and its last counts."""
+    return {int(trial.config["number"]): trial for trial in tune_controller.get_trials()}
+
+
+def _machine_left(trial: "Trial") -> bool:
+    """Whether the worker was lost with its machine, or with the way there, and did not die by itself."""
+    error = _error(trial)
+    return isinstance(error, ActorUnavailableError) or (
+        isinstance(error, ActorDiedError) and _NODE_DIED in error.error_msg
+    )
+
+
+def _error(trial: "Trial") -> object:
+    """What Ray caught."""
+    file = Path(trial.pickled_error_file) if trial.pickled_error_file else None
+    return cloudpickle.loads(file.read_bytes()) if file is not None and file.exists() else None
+
+
+def _death(trial: "Trial") -> str:
+    """What Ray says of a dead worker, and the usual causes."""
     file = Path(trial.error_file) if trial.error_file else None
     told = file.read_text(encoding="utf-8") if file is not None and file.exists() else ""
     return f"{told}the worker process died: out of memory, a crash in native code, or a module that it cannot import"

@@ -6,6 +6,7 @@ The clock jumps from the end of one epoch to the end of the next, so that an hou
 import heapq
 import math
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -85,6 +86,7 @@ class _Simulation:
         self._searcher = StudySearcher(recorder, self._scheduler)
         self._started = 0
         self._live: dict[str, Trial] = {}
+        self._added: deque[Trial] = deque()
         self._events: list[_Event] = []
         self._order = count()
 
@@ -160,11 +162,14 @@ class _Simulation:
         self._started += 1
         trial = Trial("simulated", config=suggestion, trial_id=trial_id, stub=True, _setup_default_resource=False)
         self._live[trial_id] = trial
+        self._added.append(trial)
         self._scheduler.on_trial_add(self, trial)
         return True
 
     def _pending(self) -> Trial | None:
-        return next((trial for trial in self._live.values() if trial.status == Trial.PENDING), None)
+        while self._added and self._added[0].status != Trial.PENDING:
+            self._added.popleft()
+        return next((trial for trial in self._added if trial.status == Trial.PENDING), None)
 
     def _begin_epoch(self, trial: Trial, epoch: int) -> None:
         """Asks the curve for the epoch and puts its end into the queue."""

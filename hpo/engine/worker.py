@@ -1,8 +1,11 @@
 """The worker's side: a Ray actor that stays warm and trains one trial after another."""
 
 import os
+import time
 import traceback
+import warnings
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import dropwhile
 from pathlib import Path
@@ -11,29 +14,32 @@ from typing import Any
 import torch
 from ray import tune
 
-from hpo import datasets
 from hpo.artifacts import Artifacts
+from hpo.datasets import Dataset
+from hpo.engine.best import Best
 from hpo.engine.words import DONE, ERROR, INHERITED, METRICS
 from hpo.errors import HpoError
-from hpo.fitness import Fitness, measure
+from hpo.fitness import Fitness
 from hpo.schedulers import RESOURCE
 from hpo.spec import StudySpec
-from hpo.study import trial_seed
 from hpo.training import Context, Objective, Report
+from hpo.training.objective import TrainingState
+
+_CHECKPOINT_SECONDS = 60.0
+"""A trial that trains on for so long is stored meanwhile, for when its machine is lost."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shared:
-    """What all trials of a search have in common; sent once to each worker.
+    """What all trials of a search have in common; sent once to each worker, which maps the data of its machine.
 
-    `folder` is where the artifacts go, `data_dir` where downloads are, `working_directory` where the user's own modules
-    and paths start, `threads` how many of them torch may use.
+    `working_directory` is where the user's own modules and paths start, `threads` how many of them torch may use.
     """
 
     objective: Objective
     spec: StudySpec
-    folder: Path
-    data_dir: Path
+    dataset: Dataset
+    artifacts: Artifacts
     working_directory: Path
     threads: int
 
@@ -41,7 +47,8 @@ class Shared:
 class Worker(tune.Trainable):
     """Runs an objective, one report a step, and stores the snapshot of a trial's best epoch.
 
-    An error of the objective is a result, not a crash: the worker lives on for the next trial.
+    It is stored when the trial leaves: when it pauses, has ended, or was stopped. An error of the objective is a
+    result, not a crash: the worker lives on for the next trial.
     """
 
     def setup(self, config: dict[str, Any], shared: Shared | None = None) -> None:
@@ -50,16 +57,21 @@ class Worker(tune.Trainable):
         self._shared = shared
         os.chdir(shared.working_directory)  # where plug-ins by `module:attribute` are looked for
         torch.set_num_threads(shared.threads)
-        self._artifacts = Artifacts(shared.folder)
+        self._ensemble = shared.spec.target == "ensemble"  # then the sampler reads predictions at every report
         self._reports: Iterator[Report] | None = None
         self._generator: Iterator[Report] | None = None
         self._report: Report | None = None
-        self._best: Fitness | None = None
+        self._writing: Future[None] | None = None
+        self._best: Best
+        self._stored_at: float
+        self._background = ThreadPoolExecutor(1, "checkpoint")
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Takes the next trial in the same process."""
-        self._close()
+        self._leave()
+        if torch.accelerator.is_available():
+            torch.accelerator.empty_cache()  # trials that share a device find what this one no longer needs
         self._begin(new_config)
         return True
 
@@ -68,69 +80,117 @@ class Worker(tune.Trainable):
         try:
             if self._reports is None:
                 self._reports = self._start()
+            elif time.monotonic() - self._stored_at >= _CHECKPOINT_SECONDS:
+                self._store_beside()
             report = next(self._reports, None)
-            if report is None:
-                return {DONE: True}
-            self._report = report
-            self._store_if_best(report)
+            if report is not None:
+                self._report = report
+                self._best.see(report)
+            if report is None or report.epoch >= self._shared.spec.training.epochs or self._ensemble:
+                self._store_best()
         except Exception:  # whatever a user's model raises must not cost the warm worker
-            self._reports = None
+            self._close()
+            self._best = self._known(None)
             return {DONE: True, ERROR: traceback.format_exc()}
+        if report is None:
+            return {DONE: True}
         return {RESOURCE: report.epoch, METRICS: dict(report.metrics)}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Stores what the trial needs to go on after a pause; Ray keeps where it stood."""
         report = self._report
         assert report is not None, "a trial is paused after a report"
+        self._store_best()
         if report.state is not None:
-            file = self._artifacts.state_file(self._number)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            draft = file.with_name(f".{file.name}")
-            torch.save(dict(report.state()), draft)
-            draft.rename(file)
-        return {RESOURCE: report.epoch, "best": self._best and tuple(self._best)}
+            self._shared.artifacts.save_state(self._number, self._saved(report, report.state()))
+        return {RESOURCE: report.epoch, "best": self._best.worth and tuple(self._best.worth)}
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Lets the trial go on where it stood; its training resumes with the next step."""
         assert checkpoint is not None
         self._resumes_at = int(checkpoint[RESOURCE])
-        self._best = None if checkpoint["best"] is None else Fitness(*checkpoint["best"])
+        self._best = self._known(checkpoint["best"])
 
     def cleanup(self) -> None:
         """Stops the objective."""
-        self._close()
+        self._leave()
+        self._background.shutdown()
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._number: int = config["number"]
         self._config: dict[str, Any] = config["config"]
-        self._reports = None
-        self._report = None
+        self._reports = self._report = None
         self._inherited = self._resumes_at = int(config[INHERITED])
-        self._best = None
+        self._best = self._known(None)
+        self._stored_at = time.monotonic()
 
     def _start(self) -> Iterator[Report]:
-        spec = self._shared.spec
-        dataset = datasets.load(spec.data, self._shared.data_dir, spec.seed)
-        seed, state = trial_seed(spec, self._number), None
-        file = self._artifacts.state_file(self._number)
-        if self._resumes_at and file.exists():
-            state = torch.load(file, map_location="cpu", weights_only=True)
-        reports = self._generator = self._shared.objective(self._config, Context(spec, dataset, seed, state))
-        if self._inherited and state is None:
+        """The reports that are still to come.
+
+        A stored state is of this trial, which was paused or whose worker was lost, or of the parent that it inherits.
+        """
+        shared = self._shared
+        saved = self._shared.artifacts.load_state(self._number)
+        if saved is not None and saved["number"] == self._number:
+            self._resumes_at = int(saved[RESOURCE])
+            self._best = self._known(saved["best"])
+        if self._inherited and saved is None:
             raise HpoError("a child goes on with its parent's state, but the objective's reports have no `state`")
+        state = None if saved is None else saved["state"]
+        seed = shared.spec.trial_seed(self._number)
+        reports = self._generator = shared.objective(self._config, Context(shared.spec, shared.dataset, seed, state))
         if self._resumes_at and state is None:  # the objective keeps no state: the same epochs are trained again
             return dropwhile(lambda report: report.epoch <= self._resumes_at, reports)
         return reports
 
-    def _store_if_best(self, report: Report) -> None:
-        worth = measure(self._shared.spec, report.metrics)
-        if worth.finite and (self._best is None or worth < self._best):
-            self._best = worth
-            snapshot = report.snapshot()
-            self._artifacts.write(self._number, report.epoch, snapshot.weights, snapshot.predictions)
+    def _known(self, worth: Any) -> Best:
+        """The best epoch of this trial, of which so much is known."""
+        return Best(self._shared.spec, self._shared.artifacts, self._number, None if worth is None else Fitness(*worth))
+
+    def _saved(self, report: Report, state: TrainingState) -> TrainingState:
+        best = self._best.worth and tuple(self._best.worth)
+        return {"number": self._number, RESOURCE: report.epoch, "best": best, "state": dict(state)}
+
+    def _store_best(self) -> None:
+        self._wait()
+        self._best.store()
+
+    def _store_beside(self) -> None:
+        """Writes the state of the last report while the training goes on, if the objective has one."""
+        report, self._stored_at = self._report, time.monotonic()
+        if report is None or report.state is None:
+            return
+        self._store_best()
+        saved = self._saved(report, _copied(report.state()))
+        self._writing = self._background.submit(self._shared.artifacts.save_state, self._number, saved)
+
+    def _wait(self) -> None:
+        """For what is being written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _leave(self) -> None:
+        """Of a trial that was stopped, what is still to be stored; nobody would hear of an error now."""
+        try:
+            self._store_best()
+        except Exception as error:
+            warnings.warn(f"trial {self._number} leaves no predictions: {error}", RuntimeWarning, stacklevel=2)
+        self._close()
 
     def _close(self) -> None:
         close = getattr(self._generator, "close", None)
+        self._reports = self._generator = None
         if close is not None:
             close()
-        self._reports = self._generator = None
+
+
+def _copied(value: Any) -> Any:
+    """The same mapping with tensors of its own on the CPU, which stay as they are when the training goes on."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_copied(item) for item in value)
+    return value

@@ -6,7 +6,6 @@ member-00.safetensors       the weights of a member
 
 import copy
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -257,7 +256,7 @@ def write(
     for place, (part, weight) in enumerate(zip(parts, combiner.weights, strict=True)):
         file = f"member-{place:02d}.safetensors"
         try:
-            shutil.copyfile(part.stored.checkpoint, folder / file)
+            part.stored.copy_weights(folder / file)
         except FileNotFoundError as error:
             raise DataError(f"{part.name} has no stored checkpoint: {error}") from error
         entries.append(

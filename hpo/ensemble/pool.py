@@ -1,6 +1,6 @@
 """The pool: trials whose predictions are stored, as one array."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -42,10 +42,11 @@ class Pool:
         arrays: list[Predictions] = []
         ranked = study.leaderboard()
         skipped: list[str] = []
+        evicted = study.artifacts.evicted()
         for trial in ranked:
             if len(trials) == size:
                 break
-            array = _unfinished(trial) or _read(study, trial, "validation")
+            array = _no_candidate(trial, evicted) or _read(study, trial, "validation", complete=True)
             problem = array if isinstance(array, str) else _unlike_report(study, trial, array)
             if isinstance(array, str) or problem:
                 skipped.append(f"trial {trial.number}{problem}")
@@ -116,19 +117,27 @@ def _without_value(study: Study, ranked: Sequence[TrialRecord]) -> list[str]:
     return [f"trial {trial.number} has no finite {trial.metric} ({trial.state.value})" for trial in others]
 
 
-def _unfinished(trial: TrialRecord) -> str | None:
-    """Why the artifacts of a trial may change under our hands."""
+def _no_candidate(trial: TrialRecord, evicted: Collection[int]) -> str | None:
+    """Why nothing of a trial is read: its artifacts may change under our hands, or are gone."""
     if trial.state in (State.RUNNING, State.PAUSED):
         return f" is {trial.state.value}; it may be a member when it has ended"
-    return None
+    return ": its artifacts were evicted" if trial.number in evicted else None
 
 
-def _read(study: Study, trial: TrialRecord, split: Split) -> Predictions | str:
-    """A trial's predictions, or why they cannot be used, as it goes on after the trial's number."""
-    stored = study.artifacts.read(trial.number)
+def _read(study: Study, trial: TrialRecord, split: Split, complete: bool = False) -> Predictions | str:
+    """A trial's predictions, or why they cannot be used, as it goes on after the trial's number.
+
+    With `complete`, predictions of the other rows must be there too; they are not read.
+    """
+    try:
+        stored = study.artifacts.read(trial.number)
+    except OSError as error:
+        return f": its artifacts cannot be read: {error}"
     if stored is None:
         where = ": it was taken over from another study, where they are" if trial.taken_over else ""
         return f" has no stored predictions{where}"
+    if complete and not stored.complete:
+        return " was cut off before it predicted all rows"
     try:
         array = stored.predictions(split)
     except (OSError, ValueError, EOFError) as error:

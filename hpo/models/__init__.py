@@ -6,6 +6,7 @@ keyword arguments are the settings that the `model` section may hold and that pa
 where a value breaks a rule.
 """
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Iterable
@@ -33,6 +34,8 @@ MODELS = Registry(
 
 InputShape = tuple[int, ...]
 """(channels, height, width) of images, (features,) of a table."""
+_LARGE = 50_000_000
+"""Parameters; fewer are made for a check."""
 _POSITIONAL = 2
 """`input_shape` and `outputs` come first, whatever a user calls them."""
 
@@ -108,7 +111,7 @@ def place(module: "nn.Module", device: "torch.device") -> "nn.Module":
 
 
 def try_build(spec: StudySpec, input_shape: InputShape, outputs: int) -> Iterable[Problem]:
-    """Builds the model at each extreme of its parameters, without memory for its weights; yields what it refuses."""
+    """Builds the model at each extreme of its parameters and lets it see two examples; yields what it refuses."""
     yield from _refusals(spec, ("model",), input_shape, outputs)
     for name, parameter in spec.parameters.items():
         if name.startswith("model."):
@@ -124,10 +127,7 @@ def _refusals(spec: StudySpec, key: tuple[str, ...], input_shape: InputShape, ou
 
     name = spec.model.name
     try:
-        try:
-            module, result = _forward(spec.model, input_shape, outputs, "meta")
-        except Exception:  # some models look at values while they are built, which "meta" does not have
-            module, result = _forward(spec.model, input_shape, outputs, "cpu")
+        module, result = _forward(spec.model, input_shape, outputs)
     except Exception as error:  # a user's model may raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
         yield Problem(key, f"model '{name}' refuses {spec.model.settings}: {reason:.300}")
@@ -143,9 +143,14 @@ def _refusals(spec: StudySpec, key: tuple[str, ...], input_shape: InputShape, ou
         yield Problem(key, f"model '{name}' must have parameters of float32; precision is `training.precision`")
 
 
-def _forward(model: Named, input_shape: InputShape, outputs: int, device: str) -> tuple["nn.Module", object]:
+def _forward(model: Named, input_shape: InputShape, outputs: int) -> tuple["nn.Module", object]:
+    """The model and its outputs for two examples; a large one without memory for its weights, if it can."""
     import torch
 
-    with torch.device(device), torch.random.fork_rng(), torch.no_grad():
-        module = build(model, input_shape, outputs).eval()
+    with torch.random.fork_rng(), torch.no_grad():
+        with contextlib.suppress(Exception), torch.device("meta"):  # some models look at values while they are built
+            module = build(model, input_shape, outputs).eval()
+            if sum(parameter.numel() for parameter in module.parameters()) > _LARGE:
+                return module, module(torch.zeros(2, *input_shape))
+        module = build(model, input_shape, outputs).eval()  # on "meta", a first forward pass costs seconds of imports
         return module, module(torch.zeros(2, *input_shape))

@@ -26,11 +26,12 @@ def convnet(
         raise ValueError(f"{stages} stages halve the image {stages - 1} times; it has only {height}x{side} pixels")
     layers: list[nn.Module] = []
     for stage in range(stages):
-        if stage:
-            layers.append(nn.MaxPool2d(2))
-        for _ in range(convolutions):
-            fan_out = width * 2**stage
-            layers += [nn.Conv2d(channels, fan_out, 3, padding=1, bias=False), nn.BatchNorm2d(fan_out), nn.ReLU()]
+        fan_out = width * 2**stage
+        for convolution in range(convolutions):
+            layers += [nn.Conv2d(channels, fan_out, 3, padding=1, bias=False), nn.BatchNorm2d(fan_out)]
+            if stage < stages - 1 and convolution == convolutions - 1:
+                layers.append(nn.MaxPool2d(2))  # ReLU and pooling can be swapped, and ReLU after it has less to do
+            layers.append(nn.ReLU(inplace=True))
             channels = fan_out
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, outputs)]
     return nn.Sequential(*layers, *head)

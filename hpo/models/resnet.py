@@ -1,6 +1,5 @@
 """Residual networks for small images (He et al. 2016, "Deep Residual Learning for Image Recognition")."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -39,7 +38,7 @@ class ResNet(nn.Module):
     def __init__(self, channels: int, outputs: int, stages: list[int], width: int, dropout: float) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+            nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
         blocks: list[nn.Module] = []
         fan_in = width
@@ -84,4 +83,4 @@ class BasicBlock(nn.Module):
         """Features `(n, fan_out, h / stride, w / stride)`."""
         features = functional.relu(self.first_norm(self.first(images)), inplace=True)
         features = self.second_norm(self.second(features))
-        return functional.relu(torch.add(features, self.shortcut(images)), inplace=True)
+        return functional.relu(features.add_(self.shortcut(images)), inplace=True)

@@ -82,12 +82,21 @@ class Progress:
         self._ended += not trial.inherited  # a child goes on for another trial that has ended
         self._epochs.pop(trial.number, None)
         self._paused.pop(trial.number, None)
-        self._best = self._study.best()
+        self._best = self._better(trial)
         line = self._line(trial)
         if self._console.is_terminal:
             self._recent = [*self._recent, line][-_RECENT:]
         else:
             self._console.print(f"{line}; {self._summary()}", highlight=False, soft_wrap=True, markup=False)
+
+    def _better(self, trial: TrialRecord) -> TrialRecord | None:
+        """The incumbent, now that a trial has ended; once a trial is complete, only another one can take its place."""
+        best, spec = self._best, self._study.spec
+        if spec.objective.others or best is None or best.state is not State.COMPLETE:
+            return self._study.best()
+        if trial.state is not State.COMPLETE or trial.fitness is None or best.fitness is None:
+            return best
+        return min(best, trial, key=lambda one: (one.fitness, one.number))
 
     def _line(self, trial: TrialRecord) -> str:
         metric = self._study.spec.objective.metric

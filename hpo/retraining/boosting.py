@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.engine.cluster import cluster
 from hpo.engine.members import Job, Trained
-from hpo.engine.ray import cluster
 from hpo.ensemble.combiner import Average
 from hpo.errors import InputError
 from hpo.retraining.retrained import Retrained, join, survivors

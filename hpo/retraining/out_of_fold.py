@@ -68,7 +68,7 @@ def _stored(trainer: Trainer, top: int) -> list[tuple[TrialRecord, Stored]]:
     stored: list[tuple[TrialRecord, Stored]] = []
     for trial in trainer.top(len(study.trials())):
         left = study.artifacts.read(trial.number)
-        if len(stored) < top and left is not None and stored_predictions(study, trial) is not None:
+        if len(stored) < top and left and left.complete and stored_predictions(study, trial) is not None:
             stored.append((trial, left))
     if not stored:
         raise StudyError(f"no trial of study '{study.name}' has stored predictions of use; run `hpo search` first")

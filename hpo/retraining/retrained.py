@@ -187,12 +187,10 @@ def _calibrated(name: str, stored: Stored, split: Split, temperature: float, tas
         predictions: NDArray[np.float32] = stored.predictions(split)
     except (OSError, ValueError, EOFError) as error:
         again = "; remove this folder and run the same command again" if _is_retrained(stored) else ""
-        raise HpoError(
-            f"{name}: its {split} predictions in '{stored.folder}' cannot be read: {error}{again}"
-        ) from error
+        raise HpoError(f"{name}: its {split} predictions in '{stored.place}' cannot be read: {error}{again}") from error
     return predictions if temperature == 1.0 else temper(predictions, temperature, task)
 
 
 def _is_retrained(stored: Stored) -> bool:
     """Whether it is no trial of the study and can be made again: `<study>/retrained/<method>/00003/epoch-0005`."""
-    return stored.folder.parents[2].name == FOLDER
+    return str(stored.place).split("/")[-4] == FOLDER

@@ -97,7 +97,8 @@ class Trainer:
             self.objective,
             spec=spec,
             dataset=self.dataset,
-            artifacts=Artifacts(self.study.folder / FOLDER / method),
+            artifacts=Artifacts(self.study.place / FOLDER / method),
+            lock=self.study.folder / FOLDER / method,
             resources=self.resources or spec.resources,
             observer=self.observer,
         )

@@ -13,8 +13,10 @@ from optuna.samplers import BaseSampler, RandomSampler
 
 from hpo import tasks
 from hpo.errors import InputError, Problem
+from hpo.record import quiet
 from hpo.registry import Registry
 from hpo.samplers.proposer import Proposer
+from hpo.samplers.view import WINDOW
 from hpo.space import Space
 from hpo.spec import SearchSpec
 
@@ -36,6 +38,8 @@ _ONE_SEED = frozenset({"curves", "evolution", "portfolio"})
 """These draw by the trial's number themselves."""
 _SEE_ALL = frozenset({"curves", "evolution", "portfolio", "random", "qmc"})
 """These compare at equal resource themselves, or not at all."""
+_FORGET = frozenset({"tpe", "gp"})
+"""These keep nothing, and what they do with each trial takes time: they see a part of a long study."""
 _ENOUGH = 8
 """Trials at a resource, before a sampler sees the study at it."""
 
@@ -66,16 +70,13 @@ def check(spec: SearchSpec) -> Iterable[Problem]:
 def try_proposal(spec: SearchSpec) -> Iterable[Problem]:
     """Lets the sampler propose one config, into no study: some settings fail only when they are used."""
     directions = [tasks.goal_of(objective) for objective in spec.objectives]
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        Space.of(spec).suggest(optuna.create_study(directions=directions, sampler=build(spec, started=0)).ask())
+        with quiet():
+            Space.of(spec).suggest(optuna.create_study(directions=directions, sampler=build(spec, started=0)).ask())
     except Exception as error:  # whatever a user's sampler raises
         yield Problem(
             ("sampler",), f"sampler '{spec.sampler.name}' cannot propose with {spec.sampler.settings}: {error}"
         )
-    finally:
-        optuna.logging.set_verbosity(verbosity)
 
 
 def build(spec: SearchSpec, started: int, rewards: Callable[[], Mapping[int, float]] | None = None) -> BaseSampler:
@@ -99,7 +100,8 @@ def build(spec: SearchSpec, started: int, rewards: Callable[[], Mapping[int, flo
         make = lambda seed: sampler  # noqa: E731
     metrics = tuple(objective.metric for objective in spec.objectives) if spec.objective.others else None
     least = None if name in _SEE_ALL and rewards is None else _ENOUGH
-    return Proposer(make, spec.seed, Space.of(spec), least, metrics, rewards)
+    most = WINDOW if name in _FORGET else None
+    return Proposer(make, spec.seed, Space.of(spec), least, metrics, rewards, most)
 
 
 def resumption(spec: SearchSpec, study: optuna.Study) -> Callable[[Collection[int], bool], int | None] | None:

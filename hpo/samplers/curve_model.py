@@ -6,7 +6,7 @@ optimization (Swersky et al. 2014). Values are rewards in any unit; the model st
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -203,11 +203,32 @@ class Inputs:
                 grid = to_unit(np.linspace(wanted.low, wanted.high, values), wanted)  # type: ignore[attr-defined]
                 edges = (grid[1:] + grid[:-1]) / 2.0
                 units[:, place] = grid[np.searchsorted(edges, units[:, place])]
-        if any(self.conditional):
-            for row in units:
-                active = self.config(row)
-                row[[name not in active for name in self.distributions]] = np.nan
+        if self._space is not None:
+            for place, active in enumerate(self._active(units, self._space)):
+                units[~active, place] = np.nan
         return units
+
+    def _active(self, units: Array, space: Space) -> list[NDArray[np.bool_]]:
+        """Which rows have each parameter; parents come before their children."""
+        names = list(self.distributions)
+        found: list[NDArray[np.bool_]] = []
+        for place, name in enumerate(names):
+            active = np.ones(len(units), bool)
+            when = space.parameters[name].when if self.conditional[place] else {}
+            for parent, wanted in when.items():
+                if parent in names:
+                    at = names.index(parent)
+                    active &= found[at] & self._among(units[:, at], parent, wanted)
+                else:
+                    active &= parent in space.fixed and space.fixed[parent] in wanted
+            found.append(active)
+        return found
+
+    def _among(self, column: Array, name: str, wanted: Collection[Any]) -> NDArray[np.bool_]:
+        """Which of a parameter's units stand for one of the wanted values."""
+        values, where = np.unique(column, return_inverse=True)
+        hits = [from_unit(float(value), self.distributions[name]) in wanted for value in values]
+        return np.array(hits, bool)[where.reshape(-1)]
 
     def config(self, row: Array) -> dict[str, Any]:
         """The config of one row of units, with the parameters whose conditions hold."""

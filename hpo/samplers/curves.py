@@ -10,6 +10,7 @@ import math
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
 from hpo.samplers.curve_model import Array, GaussianProcess, Inputs, fit
-from hpo.samplers.fitness import Measured, Yardstick, measure_all
+from hpo.samplers.fitness import Measured, Table, Yardstick, measure_each
 from hpo.schedulers import first_rung
 from hpo.schedulers.rungs import rungs
 from hpo.space import Space, distribution
@@ -32,6 +33,8 @@ _FEWEST = 3
 _TRIALS, _POINTS, _FITTED = 1000, 250, 100
 """The most that the model is told: trials, points of their curves, points that its hyperparameters are fitted to. The
 best half of them, and others at random."""
+_WAITING = 200
+"""The most paused trials that are judged at once."""
 _DELTA, _WORST = 0.1, 100.0
 """A cost is seen on a logarithm, in units of the median's distance to the best: how close to the best, and how far."""
 _UNIFORM, _TOP, _NEAR, _STEPS = 500, 8, 12, (0.03, 0.1, 0.25)
@@ -76,14 +79,16 @@ class CurveSampler(BaseSampler):
         if not search_space:
             return {}
         inputs = Inputs(search_space, self.space)
-        others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
-        measured = [other for other in measure_all(study, _yardstick(study)) if other.number != trial.number]
-        if not self._ready([other for other in others if other.number < trial.number], measured):
+        table = measure_each(study, _yardstick(study))
+        measured = _measured(table)
+        measured = measured[measured != trial.number]
+        if not self._ready(table.trials[: trial.number], len(measured)):
             return inputs.config(self._stratum(trial.number, len(search_space)))
-        rng = _stream(self.seed, trial.number, _reports(others))
-        started = [other for other in others if other.state is TrialState.RUNNING and not other.intermediate_values]
+        rng = _stream(self.seed, trial.number, table.reports - len(trial.intermediate_values))
+        others = (table.trials[number] for number in sorted(table.running - {trial.number}))
+        started = [other for other in others if not other.intermediate_values]
         with _one_thread():
-            outlook = _Outlook(measured, _failed(others), started, inputs, self.epochs, rng)
+            outlook = _Outlook(table, measured, started, inputs, self.epochs, rng)
             return inputs.config(outlook.candidates[int(np.argmax(outlook.odds_of_new()))])
 
     def sample_independent(
@@ -106,16 +111,16 @@ class CurveSampler(BaseSampler):
                 twenty to beat the incumbent.
         """
         _check_objectives(study)
-        trials = study.get_trials(deepcopy=False)
-        measured = measure_all(study, _yardstick(study))
-        waiting = [known for known in measured if known.number in paused]
+        table = measure_each(study, _yardstick(study))
+        measured = _measured(table)
+        waiting = _promising(table, np.array(sorted(paused), dtype=np.intp))
         search_space = self._search_space(study)
-        if not waiting or not search_space or not self._ready(trials, measured):
+        if not waiting or not search_space or not self._ready(table.trials, len(measured)):
             return None
-        rng = _stream(self.seed, len(trials), _reports(trials))  # as the new trial's, if it comes to that
-        running = [trial for trial in trials if trial.state is TrialState.RUNNING and trial.number not in paused]
+        rng = _stream(self.seed, len(table.trials), table.reports)  # as the new trial's, if it comes to that
+        running = [table.trials[number] for number in sorted(table.running.difference(paused))]
         with _one_thread():
-            outlook = _Outlook(measured, _failed(trials), running, Inputs(search_space, self.space), self.epochs, rng)
+            outlook = _Outlook(table, measured, running, Inputs(search_space, self.space), self.epochs, rng)
             odds = outlook.odds_of(waiting) if new else outlook.odds_in_the_end(waiting)
             least = outlook.odds_of_new().max() if new else _HOPE
         return waiting[int(np.argmax(odds))].number if odds.max() >= least else None
@@ -133,9 +138,10 @@ class CurveSampler(BaseSampler):
             if not wanted.single() and all(others.get(name) == wanted for others in known)
         }
 
-    def _ready(self, trials: Sequence[FrozenTrial], measured: Sequence[Measured]) -> bool:
-        begun = sum(trial.state not in (TrialState.FAIL, TrialState.WAITING) for trial in trials)
-        return begun >= self.startup and len(measured) >= min(_FEWEST, self.startup)
+    def _ready(self, trials: Sequence[FrozenTrial], measured: int) -> bool:
+        begun = (trial for trial in trials if trial.state not in (TrialState.FAIL, TrialState.WAITING))
+        enough = len(list(islice(begun, self.startup))) == self.startup
+        return enough and measured >= min(_FEWEST, self.startup)
 
     def _stratum(self, number: int, count: int) -> Array:
         """A row of a Latin hypercube (McKay et al. 1979), which no trial needs to have whole."""
@@ -149,8 +155,8 @@ class _Outlook:
     """What is expected of trials begun and new, for one decision.
 
     Args:
-        measured: trials with a value.
-        failed: trials without one, that failed by their config: as bad as the worst.
+        table: all trials; those that failed by their config are as bad as the worst.
+        measured: the numbers of trials with a value that count.
         running: trials that are believed to get what the model expects of them at their next rung.
         inputs: of the search space.
         epochs: the full resource.
@@ -159,8 +165,8 @@ class _Outlook:
 
     def __init__(
         self,
-        measured: Sequence[Measured],
-        failed: Sequence[FrozenTrial],
+        table: Table,
+        measured: NDArray[np.intp],
         running: Sequence[FrozenTrial],
         inputs: Inputs,
         epochs: int,
@@ -168,9 +174,10 @@ class _Outlook:
     ) -> None:
         self._inputs, self._epochs = inputs, epochs
         self._rungs = rungs(epochs, first_rung(epochs))
-        kept = [measured[row] for row in _some(np.array([_cost(known) for known in measured]), _TRIALS, rng)]
-        curves = [(known.trial, epoch, cost) for known in kept for epoch, cost in self._curve(known)]
-        curves += [(trial, self._rungs[0], math.inf) for trial in failed[-_TRIALS:]]
+        some = measured[_some(np.array(table.costs)[measured], _TRIALS, rng)]
+        kept = [known for number in some if (known := table.measured[number]) is not None]
+        curves = [(known.trial, *point) for known in kept for point in _curve(known, self._rungs)]
+        curves += [(trial, self._rungs[0], math.inf) for trial in _failed(table)[-_TRIALS:]]
         rewards = _rewards(np.array([cost for *_, cost in curves]))
         told = _some(-rewards, _POINTS, rng)
         x = self._columns([curves[row][0] for row in told], np.array([curves[row][1] for row in told]))
@@ -212,14 +219,6 @@ class _Outlook:
     def _share(self, epochs: Array) -> Array:
         return np.asarray(np.log(np.clip(epochs, 1.0, self._epochs)) / math.log(max(self._epochs, 2)))
 
-    def _curve(self, known: Measured) -> list[tuple[float, float]]:
-        """A trial's cost at the rungs that it has passed and at its last epoch; few points carry a curve."""
-        last = min(known.reached, float(self._epochs))
-        epochs = sorted({last, *(float(rung) for rung in self._rungs if rung < last)})
-        found = [(epoch, known.at(known.reached if epoch == last else epoch)) for epoch in epochs]
-        worst = math.inf if known.violation else 0.0
-        return [(epoch, fitness.costs[0] + worst) for epoch, fitness in found if fitness is not None]
-
     def _next_rung(self, trial: FrozenTrial) -> float:
         reached = max(trial.intermediate_values, default=0)
         return float(next((rung for rung in self._rungs if rung > reached), self._epochs))
@@ -236,6 +235,34 @@ class _Outlook:
             chosen = np.where(rng.random(about.shape) < chance, moved, about)
             near.append(np.where(np.isnan(chosen), rng.random(about.shape), chosen))
         return self._inputs.settled(np.vstack(near))
+
+
+@lru_cache(maxsize=4 * _TRIALS)  # most trials have not changed since the last decision
+def _curve(known: Measured, ladder: tuple[int, ...]) -> tuple[tuple[float, float], ...]:
+    """A trial's cost at the rungs that it has passed and at its last epoch; few points carry a curve."""
+    last = min(known.reached, float(ladder[-1]))
+    epochs = sorted({last, *(float(rung) for rung in ladder if rung < last)})
+    found = [(epoch, known.at(known.reached if epoch == last else epoch)) for epoch in epochs]
+    worst = math.inf if known.violation else 0.0
+    return tuple((epoch, fitness.costs[0] + worst) for epoch, fitness in found if fitness is not None)
+
+
+def _measured(table: Table) -> NDArray[np.intp]:
+    """The numbers of the trials with a value."""
+    return np.flatnonzero(~np.isnan(table.costs))
+
+
+def _promising(table: Table, paused: NDArray[np.intp]) -> list[Measured]:
+    """The paused trials, or where they are too many the best of those that have come equally far."""
+    waiting = [known for number in paused if (known := table.measured[number]) is not None]
+    if len(waiting) <= _WAITING:
+        return waiting
+    reached = np.array([known.reached for known in waiting])
+    costs = np.array(table.costs)[[known.number for known in waiting]]
+    levels = np.unique(reached)
+    order = np.argsort(costs, kind="stable")
+    chosen = [order[reached[order] == level][: max(1, _WAITING // len(levels))] for level in levels]
+    return [waiting[row] for row in np.sort(np.concatenate(chosen))]
 
 
 @lru_cache(maxsize=1)
@@ -279,19 +306,16 @@ def _has_begun(trial: FrozenTrial) -> bool:
     return ended or (trial.state is TrialState.RUNNING and bool(trial.intermediate_values))
 
 
-def _reports(trials: Sequence[FrozenTrial]) -> int:
-    return sum(len(trial.intermediate_values) for trial in trials)
-
-
 def _cost(known: Measured) -> float:
     return known.best[-1][0]
 
 
-def _failed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def _failed(table: Table) -> list[FrozenTrial]:
     """Trials without a finite value, but for those that were only interrupted."""
+    ended = [table.trials[number] for number in sorted(table.fruitless)]
     return [
         trial
-        for trial in trials
+        for trial in ended
         if trial.state in (TrialState.FAIL, TrialState.PRUNED)
         and trial.user_attrs.get("reason") != "interrupted"
         and not any(map(math.isfinite, trial.intermediate_values.values()))

@@ -9,9 +9,12 @@ Constraints follow Deb (2000): feasible beats infeasible, and among infeasible t
 
 import json
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from heapq import nsmallest
+from itertools import compress, count
+from operator import attrgetter, is_not
 from weakref import WeakKeyDictionary
 
 import optuna
@@ -118,24 +121,76 @@ def measure_all(study: optuna.Study, yardstick: Yardstick) -> list[Measured]:
 
     What has not changed since the last call is the same object, whoever asked then: to save time, not to remember.
     """
-    cache = _MEASURED.setdefault(study._storage, {})
-    found = []
-    for trial in study.get_trials(deepcopy=False):
-        key = (yardstick, trial._trial_id)
-        finished, measured = cache.get(key, (None, None))
-        if finished is not trial:
-            now = yardstick.measure(trial)
-            if now is None or measured is None or not now.same(measured):
-                measured = now
-            cache[key] = (trial if trial.state.is_finished() else None, measured)
-        if measured is not None:
-            found.append(measured)
-    return found
+    return [known for known in measure_each(study, yardstick).measured if known is not None]
 
 
-_Cache = dict[tuple[Yardstick, int], tuple[FrozenTrial | None, Measured | None]]
-_MEASURED: WeakKeyDictionary[BaseStorage, _Cache] = WeakKeyDictionary()
-"""Storage -> trial -> the trial if it was finished then, and what was measured."""
+def measure_each(study: optuna.Study, yardstick: Yardstick) -> "Table":
+    """All trials of the study and what they are measured as; the next call changes it."""
+    tables = _MEASURED.setdefault(study._storage, {})
+    table = tables.setdefault((study._study_id, yardstick), Table())
+    table.update(study.get_trials(deepcopy=False), yardstick)
+    return table
+
+
+def changed(trials: Sequence[FrozenTrial], before: Sequence[FrozenTrial]) -> list[int]:
+    """Numbers of the trials that are not what they were, new ones included: storages never change a trial in place."""
+    return [*compress(count(), map(is_not, trials, before)), *range(len(before), len(trials))]
+
+
+@dataclass
+class Table:
+    """The trials of a study by number, and what is asked of all of them before each decision."""
+
+    trials: list[FrozenTrial] = field(default_factory=list)
+    measured: list[Measured | None] = field(default_factory=list)
+    """None where a trial has no fitness."""
+    costs: list[float] = field(default_factory=list)
+    """The first objective's, the best so far; NaN where there is no fitness."""
+    running: set[int] = field(default_factory=set)
+    """Trials that run or are paused."""
+    fruitless: set[int] = field(default_factory=set)
+    """Trials that have ended without a fitness."""
+    reports: int = 0
+    """Of all trials."""
+
+    def update(self, trials: list[FrozenTrial], yardstick: Yardstick) -> None:
+        """Measures what has changed."""
+        news = changed(trials, self.trials)
+        for trial_list, sign in ((self.trials, -1), (trials, 1)):
+            known = (number for number in news if number < len(trial_list))
+            self.reports += sign * sum(len(trial_list[number].intermediate_values) for number in known)
+        self.trials = trials
+        more = len(trials) - len(self.measured)
+        self.measured += [None] * more
+        self.costs += [math.nan] * more
+        for number in news:
+            self._enter(number, trials[number], yardstick.measure(trials[number]))
+
+    def _enter(self, number: int, trial: FrozenTrial, now: Measured | None) -> None:
+        before = self.measured[number]
+        if now is None or before is None or not now.same(before):
+            self.measured[number] = now
+            self.costs[number] = math.nan if now is None else now.best[-1][0]
+        for numbers, belongs in (
+            (self.running, trial.state is TrialState.RUNNING),
+            (self.fruitless, trial.state.is_finished() and now is None),
+        ):
+            (numbers.add if belongs else numbers.discard)(number)
+
+
+_MEASURED: WeakKeyDictionary[BaseStorage, dict[tuple[int, Yardstick], Table]] = WeakKeyDictionary()
+"""Storage -> (study, yardstick) -> its table."""
+
+
+def until(trials: Sequence[Measured], number: int) -> Sequence[Measured]:
+    """Those of the trials, which are in order, whose number is below this one."""
+    return trials[: bisect_left(trials, number, key=attrgetter("number"))]
+
+
+def without(trials: Sequence[Measured], number: int) -> Sequence[Measured]:
+    """The trials, which are in order, without the one of this number."""
+    place = len(until(trials, number))
+    return [*trials[:place], *trials[place + 1 :]] if place < len(trials) and trials[place].number == number else trials
 
 
 def better(one: Measured, other: Measured) -> bool:
@@ -162,13 +217,18 @@ def compared(trials: Sequence[Measured], least: int) -> list[tuple[Fitness, Meas
     if not trials:
         return []
     common = resource(trials, least)
-    return [(fitness, trial) for trial in trials if (fitness := trial.at(common)) is not None]
+    there = [trial for trial in trials if trial.reached >= common]
+    return [(fitness, trial) for trial in there if (fitness := trial.at(common)) is not None]
 
 
-def ranked(trials: Sequence[Measured], least: int) -> list[Measured]:
-    """These trials, the best first; ties go to the older one. One objective."""
+def ranked(trials: Sequence[Measured], least: int, most: int | None = None) -> list[Measured]:
+    """These trials, or the best `most` of them, the best first; ties go to the older one. One objective."""
     rows = compared(trials, least)
-    return [trial for _, trial in sorted(rows, key=lambda row: (row[0], row[1].number))]
+    return [trial for _, trial in nsmallest(len(rows) if most is None else most, rows, key=_standing)]
+
+
+def _standing(row: tuple[Fitness, Measured]) -> tuple[Fitness, int]:
+    return row[0], row[1].number
 
 
 def _violation(trial: FrozenTrial) -> float:

@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.registry import did_you_mean
 from hpo.samplers import standard
 from hpo.samplers.evolution import EvolutionSampler
-from hpo.samplers.fitness import Measured, Yardstick, measure_all, ranked
-from hpo.samplers.view import StudyAtResource
+from hpo.samplers.fitness import Measured, Yardstick, measure_all, ranked, until
+from hpo.samplers.view import WINDOW, StudyAtResource
 
 ARM = "arm"
 """The trial attribute that names who proposed it."""
@@ -117,18 +117,16 @@ class PortfolioSampler(BaseSampler):
     def _made(self, name: str, study: optuna.Study, trial: FrozenTrial) -> tuple[BaseSampler, optuna.Study]:
         seed = int(np.random.SeedSequence([self._seed, trial.number, 1]).generate_state(1)[0])
         arm = ARMS[name]
-        return arm.make(seed), study if arm.sees_all else StudyAtResource(study, _LEAST)
+        return arm.make(seed), study if arm.sees_all else StudyAtResource(study, _LEAST, most=WINDOW)
 
     def _choose(self, study: optuna.Study, trial: FrozenTrial) -> str:
         _check_objectives(study)
-        measured = [
-            known for known in measure_all(study, Yardstick(tuple(study.directions))) if known.number < trial.number
-        ]
-        good = _good(measured[-_WINDOW:])
+        measured = until(measure_all(study, Yardstick(tuple(study.directions))), trial.number)[-_WINDOW:]
+        good = _good(measured)
         rng = np.random.default_rng(np.random.SeedSequence([self._seed, trial.number, 0]))
         draws = {}
         for name in self._names:
-            own = [known.number for known in measured[-_WINDOW:] if known.trial.user_attrs.get(ARM) == name]
+            own = [known.number for known in measured if known.trial.user_attrs.get(ARM) == name]
             successes = sum(number in good for number in own)
             draws[name] = rng.beta(1 + successes, 1 + len(own) - successes)
         return max(draws, key=lambda name: draws[name])

@@ -1,16 +1,20 @@
 """What stands between the study and a sampler, whichever it is: whole configs, drawn afresh for every trial."""
 
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.samplers.fitness import changed
 from hpo.samplers.view import StudyAtResource
 from hpo.space import Space, believed, distribution
 from hpo.spec import Config
@@ -44,6 +48,7 @@ class Proposer(BaseSampler):
         metrics: names of the objectives in the trials' reports, where there are several.
         rewards: what trials are worth to an ensemble, number -> reward. Once there are enough of them the sampler sees
             them in place of the objective. And a config may come again: with another seed it is another member.
+        most: how many trials the sampler sees at most; None is all of them.
     """
 
     def __init__(
@@ -54,8 +59,10 @@ class Proposer(BaseSampler):
         least: int | None = None,
         metrics: tuple[str, ...] | None = None,
         rewards: Callable[[], Mapping[int, float]] | None = None,
+        most: int | None = None,
     ) -> None:
         self._make, self._seed, self._space = make, seed, space
+        self._most = most
         self._least, self._metrics, self._rewards = least, metrics, rewards
         self._draws: dict[int, _Draw] = {}
         self._configs: dict[int, Config] = {}
@@ -114,7 +121,7 @@ class Proposer(BaseSampler):
         rewards = None if self._rewards is None else self._rewards()
         if rewards is not None and len(rewards) < _REWARDED:
             rewards = None  # an ensemble needs good members first
-        return _Draw(self._make(seed), StudyAtResource(study, self._least, self._metrics, rewards))
+        return _Draw(self._make(seed), StudyAtResource(study, self._least, self._metrics, rewards, self._most))
 
     def _seed_of(self, trial: FrozenTrial, attempt: int) -> int:
         return int(np.random.SeedSequence([self._seed, trial.number, attempt]).generate_state(1)[0])
@@ -145,9 +152,7 @@ class Proposer(BaseSampler):
 
     def _new(self, study: optuna.Study, trial: FrozenTrial, space: Space, config: Config) -> Config:
         """This config, or a random one if the study has it; in the end a repeated one, where there is no other."""
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        others = [other.params for other in study.get_trials(deepcopy=False, states=states) if other.params]
-        if config not in others:
+        if not _has(study, config):
             return config
         if "lineage" in study._storage.get_trial(trial._trial_id).user_attrs:  # the parents had no part in it
             lineage = {"operator": "replaced", "parents": []}
@@ -155,6 +160,40 @@ class Proposer(BaseSampler):
         for attempt in range(1, _TRIES + 1):
             sampler = optuna.samplers.RandomSampler(seed=self._seed_of(trial, attempt))
             config = self._propose(_Draw(sampler, study), trial, space)
-            if config not in others:
+            if not _has(study, config):
                 break
         return config
+
+
+def _has(study: optuna.Study, config: Config) -> bool:
+    """Whether a trial of the study, which did not fail, has this config."""
+    trials = study.get_trials(deepcopy=False)
+    index = _INDEXES.setdefault(study._storage, {}).setdefault(study._study_id, _Index())
+    index.update(trials)
+    known = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    return bool(config) and any(
+        trials[number].params == config and trials[number].state in known
+        for number in index.numbers.get(_key(config), ())
+    )
+
+
+@dataclass
+class _Index:
+    """Which trials have had a config, by all its values; a trial that had fewer values once is found by these too."""
+
+    trials: Sequence[FrozenTrial] = ()
+    numbers: defaultdict[frozenset[tuple[str, Any]], set[int]] = field(default_factory=lambda: defaultdict(set))
+
+    def update(self, trials: Sequence[FrozenTrial]) -> None:
+        """Enters what has changed."""
+        for number in changed(trials, self.trials):
+            self.numbers[_key(trials[number].params)].add(number)
+        self.trials = trials
+
+
+def _key(config: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+    return frozenset(config.items())
+
+
+_INDEXES: WeakKeyDictionary[BaseStorage, dict[int, _Index]] = WeakKeyDictionary()
+"""Storage -> study -> its index."""

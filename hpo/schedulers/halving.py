@@ -4,6 +4,7 @@ Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", algorit
 type: there the first arrivals at every rung run on, good or not, since nobody stands beside them yet.
 """
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,76 @@ from hpo.schedulers.rungs import bracket_sizes, rungs, turns
 
 Reports = Mapping[int, Mapping[str, float]]
 """Epoch -> metrics."""
+_COMPARED = 1000
+"""The last to reach a rung, of several objectives."""
+
+
+class Rung:
+    """Who reached a rung, in order; with one objective nothing is ever sorted anew.
+
+    With several objectives a front changes with everybody who arrives, so that only the last thousand are compared.
+    """
+
+    def __init__(self) -> None:
+        self._worth: dict[int, Fitness] = {}
+        self._order: list[tuple[Fitness, int]] = []
+        self._staying: list[tuple[Fitness, int]] = []
+        """Those in `_order` that were not promoted."""
+        self._promoted: set[int] = set()
+        self._ranked: list[int] | None = None
+
+    @property
+    def compared(self) -> int:
+        """How many trials are compared."""
+        return min(len(self._worth), _COMPARED) if self._many else len(self._worth)
+
+    @property
+    def _many(self) -> bool:
+        return bool(self._order) and len(self._order[0][0].costs) > 1
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._worth
+
+    def add(self, number: int, worth: Fitness) -> None:
+        """A trial has reached the rung."""
+        self._worth[number] = worth
+        self._ranked = None
+        for ordered in (self._order, self._staying):
+            insort(ordered, (worth, number))
+
+    def promote(self, number: int) -> None:
+        """A trial goes on from here, if it is here."""
+        if number in self._worth and number not in self._promoted:
+            self._promoted.add(number)
+            _take(self._staying, (self._worth[number], number))
+
+    def remove(self, number: int) -> None:
+        """A trial is compared no more."""
+        if number not in self._worth:
+            return
+        row = (self._worth.pop(number), number)
+        self._ranked = None
+        _take(self._order, row)
+        if number not in self._promoted:
+            _take(self._staying, row)
+
+    def staying_among(self, best: int) -> list[int]:
+        """Those among the best so many that were not promoted, the best first."""
+        if self._many:
+            return [number for number in self._fronts()[:best] if number not in self._promoted]
+        if not best or not self._order:
+            return []
+        return [number for _, number in self._staying[: bisect_right(self._staying, self._order[best - 1])]]
+
+    def _fronts(self) -> list[int]:
+        if self._ranked is None:
+            recent = list(self._worth)[-_COMPARED:]
+            self._ranked = ranking({number: self._worth[number] for number in sorted(recent)})
+        return self._ranked
+
+
+def _take(rows: list[tuple[Fitness, int]], row: tuple[Fitness, int]) -> None:
+    del rows[bisect_left(rows, row)]
 
 
 class Bracket:
@@ -21,17 +92,14 @@ class Bracket:
     def __init__(self, ladder: Sequence[int], eta: int) -> None:
         self.ladder = tuple(ladder)
         self._eta = eta
-        self._reached: list[dict[int, Fitness]] = [{} for _ in ladder]
-        self._promoted: list[set[int]] = [set() for _ in ladder]
-        self._ranked: list[list[int] | None] = [None for _ in ladder]
+        self._rungs = [Rung() for _ in ladder]
 
     def record(self, number: int, epoch: int, worth: Fitness) -> int | None:
         """Notes what a trial is worth; returns the rung (its place on the ladder) that it has just reached, if any."""
         arrived = None
         for place, rung in enumerate(self.ladder):
-            if epoch >= rung and number not in self._reached[place]:
-                self._reached[place][number] = worth
-                self._ranked[place] = None
+            if epoch >= rung and number not in self._rungs[place]:
+                self._rungs[place].add(number, worth)
                 arrived = place
         return arrived
 
@@ -40,23 +108,18 @@ class Bracket:
 
         While the search is closing at least one trial of each rung goes on, so that one is trained to the end.
         """
-        ranked = self._ranked[place]
-        if ranked is None:
-            ranked = self._ranked[place] = ranking(dict(sorted(self._reached[place].items())))
-        best = ranked[: max(len(ranked) // self._eta, int(closing))]
-        return [number for number in best if number not in self._promoted[place]]
+        rung = self._rungs[place]
+        return rung.staying_among(max(rung.compared // self._eta, int(closing)))
 
     def promote(self, number: int) -> None:
         """Notes that a trial goes on beyond the rungs that it has reached."""
-        for reached, promoted in zip(self._reached, self._promoted, strict=True):
-            if number in reached:
-                promoted.add(number)
+        for rung in self._rungs:
+            rung.promote(number)
 
     def forget(self, number: int) -> None:
         """Takes a trial off its rungs."""
-        for place, reached in enumerate(self._reached):
-            if reached.pop(number, None) is not None:
-                self._ranked[place] = None
+        for rung in self._rungs:
+            rung.remove(number)
 
 
 class Asha(Pausing):
@@ -100,7 +163,7 @@ class Asha(Pausing):
 
     def waiting(self) -> int | None:
         """The paused trial that is to go on next: of the highest rung, and there the best. None where none is."""
-        return next((number for *_, number in sorted(self._candidates())), None)
+        return min(self._candidates(), default=(0, 0, None))[2]
 
     def pauses(self, number: int, epoch: int, metrics: dict[str, Any]) -> bool:
         """At its rung, unless it is among the best there already."""
@@ -131,5 +194,5 @@ class Asha(Pausing):
         for bracket in self._brackets:
             for place, rung in enumerate(bracket.ladder[:-1]):
                 for order, number in enumerate(bracket.promotable(place, closing=self.no_new and self.idle)):
-                    if number in self.paused:
+                    if number in self._paused:
                         yield -rung, order, number

@@ -1,6 +1,8 @@
 """What schedulers that pause have in common: trials stop at rungs, and somebody says which of them goes on."""
 
 from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.schedulers import TrialScheduler
@@ -16,15 +18,17 @@ class Pausing(TrialScheduler, ABC):
     def __init__(self) -> None:
         super().__init__()
         self._paused: dict[int, Trial] = {}
+        self._pending: deque[Trial] = deque()
+        """Those that were added or promoted, some of which have begun since."""
         self.no_new = False
         """Told by the engine: the last trial of the budget has started."""
         self.idle = False
         """Told by the engine: nothing runs."""
 
     @property
-    def paused(self) -> frozenset[int]:
-        """The trials that wait."""
-        return frozenset(self._paused)
+    def paused(self) -> Collection[int]:
+        """The trials that wait, as they stand."""
+        return self._paused.keys()
 
     @abstractmethod
     def pauses(self, number: int, epoch: int, metrics: dict[str, Any]) -> bool:
@@ -44,7 +48,8 @@ class Pausing(TrialScheduler, ABC):
         """A trial failed, diverged, or was taken out: it must not stand before others."""
 
     def on_trial_add(self, tune_controller: "TuneController", trial: "Trial") -> None:
-        """Nothing to do: a trial counts from its first rung."""
+        """It is to start; a trial counts from its first rung."""
+        self._pending.append(trial)
 
     def on_trial_result(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> str:
         """Pauses the trial, or lets it go on."""
@@ -75,9 +80,11 @@ class Pausing(TrialScheduler, ABC):
             if self._paused[number].status != "PAUSED":  # its checkpoint is being stored; it goes on when that is done
                 return None
             self.promote(number)
+            self._pending.append(self._paused[number])
             return self._paused.pop(number)
-        pending = (trial for trial in tune_controller.get_trials() if trial.status == "PENDING")
-        return next(pending, None)
+        while self._pending and self._pending[0].status != "PENDING":
+            self._pending.popleft()
+        return next((trial for trial in self._pending if trial.status == "PENDING"), None)
 
     def debug_string(self) -> str:
         """For Ray's logs."""

@@ -4,7 +4,7 @@ Swersky et al. 2014, "Freeze-Thaw Bayesian Optimization". The sampler knows what
 to say whether a paused trial promises more; the scheduler keeps the rungs.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from typing import Any
 
 from hpo.fitness import Fitness
@@ -37,13 +37,13 @@ class FreezeThaw(Pausing):
         worth = self._measure(metrics)
         self._best[number] = min(worth, self._best.get(number, worth))
         self._reports += 1
-        return epoch in self._ladder and self._asked(self.paused | {number}) != number
+        return epoch in self._ladder and self._asked({*self.paused, number}) != number
 
     def waiting(self) -> int | None:
         """The paused trial that the model would train next; in the end the best one, until it is trained in full."""
         if not self.paused:
             return None
-        chosen = self._asked(self.paused)
+        chosen = self._asked(frozenset(self.paused))
         if chosen is not None or not (self.no_new and self.idle):
             return chosen
         best = min(self._best, key=lambda number: (self._best[number], number))
@@ -53,7 +53,7 @@ class FreezeThaw(Pausing):
         """It cannot be the best."""
         self._best.pop(number, None)
 
-    def _asked(self, numbers: frozenset[int]) -> int | None:
+    def _asked(self, numbers: Set[int]) -> int | None:
         """The model's choice; before the next report it is not asked again about the same trials."""
         question = (numbers, self._reports, self.no_new)
         if self._answer[0] != question:

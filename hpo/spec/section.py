@@ -69,6 +69,9 @@ class TrainingSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] | None = None
+    compile: Literal["auto"] | bool = "auto"
+    winograd: Literal["auto"] | bool = "auto"
+    deterministic: bool = False
 
 
 class OptimizerSettings(Section):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from hpo.spec.parameter import Parameter
@@ -84,6 +85,10 @@ class SearchSpec(Section):
         section, _, key = name.partition(".")
         holder = getattr(self, section, None)
         return isinstance(holder, BaseModel) and key in holder.model_fields_set
+
+    def trial_seed(self, number: int) -> int:
+        """The seed of one trial, from the study's seed and the trial's number."""
+        return int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
 
 
 class StudySpec(SearchSpec):

@@ -24,30 +24,37 @@ class Augmentation:
     def __call__(self, images: Tensor) -> Tensor:
         """Augmented copies of uint8 images `(n, h, w, c)`."""
         names = self._settings.augment
-        if "random_crop" in names:
-            images = random_crop(images, self._settings.crop_padding, self._generator)
-        if "horizontal_flip" in names:
-            images = horizontal_flip(images, self._generator)
+        padding = self._settings.crop_padding if "random_crop" in names else 0
+        images = crop_and_flip(images, padding, "horizontal_flip" in names, self._generator)
         if "cutout" in names:
             images = cutout(images, self._settings.cutout_size, self._fill, self._generator)
         return images
 
 
-def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Zero-pads images `(n, h, w, c)` on all sides and cuts the old size out at a random place."""
-    n, height, width, _ = images.shape
+def crop_and_flip(images: Tensor, padding: int, flips: bool, generator: torch.Generator) -> Tensor:
+    """Crops at a random place and mirrors half of the images, in one look-up of pixels.
+
+    Args:
+        images: `(n, h, w, c)`.
+        padding: pixels of zeros on all sides, of which the old size is cut out; 0 crops nothing.
+        flips: whether each image is mirrored with probability one half.
+        generator: of the draws.
+    """
+    if not padding and not flips:
+        return images
+    n, height, width, channels = images.shape
     device = images.device
-    padded = functional.pad(images, (0, 0, padding, padding, padding, padding))
-    top, left = torch.randint(2 * padding + 1, (2, n, 1), generator=generator, device=device)
-    rows = top + torch.arange(height, device=device)
-    columns = left + torch.arange(width, device=device)
-    return padded[torch.arange(n, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]
-
-
-def horizontal_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirrors each of the images `(n, h, w, c)` with probability one half."""
-    flipped = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
-    return torch.where(flipped, images.flip(2), images)
+    columns, down = torch.arange(width, device=device), torch.arange(height, device=device)
+    if flips:
+        flipped = torch.rand(n, 1, 1, generator=generator, device=device) < 0.5
+        columns = torch.where(flipped, width - 1 - columns, columns)
+    if padding:
+        images = functional.pad(images, (0, 0, padding, padding, padding, padding))
+        top, left = torch.randint(2 * padding + 1, (2, n, 1, 1), generator=generator, device=device)
+        columns, down = columns + left, down[:, None] + top
+    first = torch.arange(n, device=device).view(n, 1, 1) * images.shape[1]
+    pixels = (first + down.view(-1, height, 1)) * images.shape[2] + columns.view(-1, 1, width)
+    return images.reshape(-1, channels).index_select(0, pixels.flatten()).view(n, height, width, channels)
 
 
 def cutout(images: Tensor, size: int, fill: Tensor, generator: torch.Generator) -> Tensor:

@@ -17,10 +17,16 @@ TrainingState = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A trial at one epoch: name -> weights, and split -> predictions `(rows, outputs)`, in the type to store."""
+    """A trial at one epoch: name -> weights, and split -> predictions `(rows, outputs)`, in the type to store.
+
+    The weights are a copy, which stays as it is. `others` predicts the splits that are not among the predictions, with
+    these weights, whatever has been learned since, and leaves the model as it was. It is called at most once, when the
+    trial leaves its worker, and before the objective is closed.
+    """
 
     weights: Mapping[str, NDArray[np.generic]]
     predictions: Mapping[Split, NDArray[np.floating[Any]]]
+    others: Callable[[], Mapping[Split, NDArray[np.floating[Any]]]] | None = None
 
 
 @dataclass(frozen=True)

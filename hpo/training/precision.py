@@ -1,6 +1,10 @@
-"""The device and the precision of training."""
+"""The device and the precision of training: all that is particular to a kind of device."""
 
-from typing import Literal
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 
@@ -35,3 +39,52 @@ def computes_bfloat16(device: torch.device) -> bool:
         capabilities = torch.cpu.get_capabilities()
         return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return False
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that are free on a device of its own memory; of the host's memory, where the data are already, infinity."""
+    return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else math.inf
+
+
+def prediction_batch(device: torch.device) -> int:
+    """Rows to predict at once: many where launching kernels costs, few where they are to stay in the cache."""
+    return 64 if device.type == "cpu" else 2048
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Where torch's global generators stand, of the host and of the device."""
+    state: dict[str, Any] = {"random": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["device_random"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
+    """Takes them up again; a device of another kind than before draws on as it is."""
+    torch.set_rng_state(state["random"].cpu())
+    if "device_random" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["device_random"].cpu(), device)
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits until the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """While it lasts, torch computes the same bits again on the same machine, or says which operation cannot."""
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # a GPU's matrix products ask for it
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.benchmark = benchmark

@@ -15,9 +15,10 @@ from optuna.trial import TrialState
 import hpo
 from hpo import datasets, samplers, spec
 from hpo.engine import ray as engine
+from hpo.engine.cluster import trial_resources
 from hpo.errors import HpoError, ResourceError
 from hpo.spec import Config, Resources
-from hpo.study import INTERRUPTED, Left, Metrics, State, Study, TrialRecord, trial_seed
+from hpo.study import INTERRUPTED, Left, Metrics, State, Study, TrialRecord
 from hpo.training import Context, Report, train
 from hpo.training.objective import Snapshot
 from tests.conftest import facts, untimed
@@ -88,9 +89,9 @@ class Witness:
 def search(document: dict[str, Any], objective: Any, trials: int, **arguments: Any) -> Study:
     study = Study.create(Path("studies"), spec.load(document), facts())
     study.use(samplers.build(study.spec, 0))
-    engine.run(
-        study, objective, resources=study.study_spec.resources, left=Left(trials), data_dir=Path("data"), **arguments
-    )
+    wanted = study.study_spec
+    dataset = datasets.load(wanted.data, Path("data"), wanted.seed)
+    engine.run(study, objective, resources=wanted.resources, left=Left(trials), dataset=dataset, **arguments)
     return study
 
 
@@ -132,7 +133,7 @@ def test_a_paused_trial_trains_on_as_if_it_had_not_been(document: dict[str, Any]
     (number, *_) = [number for event, number in witness.events if event == "resumed"]
     trial = study.trial(number)
     dataset = datasets.load(study.study_spec.data, Path("data"), 0)
-    seed = trial_seed(study.spec, number)
+    seed = study.spec.trial_seed(number)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the worker's
     try:
@@ -246,11 +247,12 @@ def test_a_sampler_that_fails_ends_the_search_with_its_reason(document: dict[str
     study = Study.create(Path("studies"), spec.load(document), facts())
     study.use(Failing())
     with pytest.raises(HpoError, match="the search ended early, what is done is kept: ValueError: out of ideas"):
-        engine.run(study, curve, resources=study.study_spec.resources, left=Left(3), data_dir=Path("data"))
+        dataset = datasets.load(study.study_spec.data, Path("data"), study.spec.seed)
+        engine.run(study, curve, resources=study.study_spec.resources, left=Left(3), dataset=dataset)
 
 
 def test_auto_is_one_gpu_where_there_is_any() -> None:
-    assert engine.trial_resources(Resources(gpu="auto")) == {"cpu": 1, "gpu": 1}
+    assert trial_resources(Resources(gpu="auto")) == {"cpu": 1, "gpu": 1}
 
 
 @pytest.mark.parametrize(
@@ -258,7 +260,7 @@ def test_auto_is_one_gpu_where_there_is_any() -> None:
 )
 def test_more_than_the_machine_has_is_refused(resources: dict[str, float], message: str) -> None:
     with pytest.raises(ResourceError, match=message):
-        engine.trial_resources(Resources.model_validate(resources))
+        trial_resources(Resources.model_validate(resources))
 
 
 def test_the_same_seed_gives_the_same_trials_twice(document: dict[str, Any]) -> None:

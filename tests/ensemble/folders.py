@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from hpo import models, spec
-from hpo.artifacts import Stored
+from hpo.artifacts import Artifacts
 from hpo.datasets.dataset import Inputs
 from hpo.ensemble.calibration import Interval
 from hpo.ensemble.combiner import Average, Combiner
@@ -63,10 +62,10 @@ def write_ensemble(
         if network.rescale is not None:
             network.rescale.fit(np.arange(3.0) * 10, np.full(3, 4.0))
         _shift_norms(network)
-        epoch = folder.with_name(f"{folder.name}-parts") / str(place)
-        epoch.mkdir(parents=True)
-        stored = Stored(1, epoch)
-        save_file(network.state_dict(), stored.checkpoint)
+        artifacts = Artifacts(folder.with_name(f"{folder.name}-parts"))
+        artifacts.write(place, 1, {name: tensor.numpy() for name, tensor in network.state_dict().items()}, {})
+        stored = artifacts.read(place)
+        assert stored is not None
         parts.append(Part(f"trial {place}", place, {}, study.model, temperatures[place % len(temperatures)], stored))
     places = tuple(range(members))
     combiner = combiner or Average(places, tuple(np.full(members, 1 / members).tolist()), task)

@@ -63,6 +63,19 @@ def test_trials_that_have_not_ended_are_left_out(study: Study) -> None:
     assert f"trial {paused} is paused; it may be a member when it has ended" in pool.skipped
 
 
+def test_what_was_evicted_or_cut_off_is_said_so(study: Study) -> None:
+    finish(study, 1.2, epochs=3)
+    evicted, cut_off = (trial.number for trial in study.leaderboard()[:2])
+    study.artifacts.evict(evicted)
+    stored = study.artifacts.read(cut_off)
+    assert stored is not None
+    (stored.folder / "test.npy").unlink()
+    pool = Pool.load(study, 50)
+    assert len(pool.trials) == 3
+    assert pool.skipped[0] == f"trial {evicted}: its artifacts were evicted"
+    assert pool.skipped[1] == f"trial {cut_off} was cut off before it predicted all rows"
+
+
 def test_fewer_than_two_trials_are_refused(study: Study) -> None:
     for number in range(1, 4):
         shutil.rmtree(study.artifacts.folder / f"{number:05d}")
@@ -75,7 +88,7 @@ def test_test_predictions_follow_the_members(study: Study) -> None:
     np.testing.assert_array_equal(pool.test_predictions([2, 0])[1], pool.test_predictions([0])[0])
     stored = study.artifacts.read(pool.trials[2].number)
     assert stored is not None
-    (stored.folder / "test.npy").unlink()
+    (stored.folder / "test.npy").write_bytes(b"no array")
     with pytest.raises(StudyError, match=r"trial \d+: its test predictions cannot be read"):
         pool.test_predictions([2])
 
@@ -85,7 +98,7 @@ def test_test_predictions_follow_the_members(study: Study) -> None:
 
 def test_everything_is_chosen_without_test_rows(study: Study) -> None:
     for file in study.artifacts.folder.glob("*/epoch-*/test.npy"):
-        file.unlink()
+        file.write_bytes(b"no array")
     pool = Pool.load(study, 50)
     choice = choose("auto", pool.validation, pool.targets, 3, best=pool.best)
     assert choice.costs

@@ -12,8 +12,9 @@ from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSampler
 from optuna.trial import TrialState, create_trial
 
 from hpo.samplers.curve_model import GaussianProcess, Hyperparameters, Inputs, _negative_log_likelihood, fit
-from hpo.samplers.curves import CurveSampler
-from hpo.space import Space
+from hpo.samplers.curves import CurveSampler, _promising
+from hpo.samplers.fitness import Yardstick, measure_each
+from hpo.space import Space, distribution
 from hpo.spec import Parameter
 
 EPOCHS = 27
@@ -269,3 +270,43 @@ def test_an_inactive_parameter_is_marked() -> None:
     assert columns.shape[1] == len(inputs.groups) == 5
     assert np.all(np.isfinite(columns))
     assert columns[0, 3] > 0.0 == columns[1, 3]
+
+
+def test_settled_units_have_the_parameters_that_their_configs_have() -> None:
+    space = Space(
+        {
+            "kind": Parameter(values=("a", "b", "c")),
+            "depth": Parameter(type="int", min=1, max=3, when={"kind": ("a", "b")}),
+            "rate": Parameter(min=0.0, max=1.0, when={"depth": (2, 3), "mode": ("on",)}),
+            "off": Parameter(min=0.0, max=1.0, when={"mode": ("off",)}),
+        },
+        {"mode": "on"},
+    )
+    distributions: dict[str, BaseDistribution] = {
+        name: distribution(parameter) for name, parameter in space.parameters.items()
+    }
+    inputs = Inputs(distributions, space)
+    units = inputs.settled(np.random.default_rng(0).random((200, 4)))
+    for row in units:
+        assert list(inputs.config(row)) == [name for name, unit in zip(distributions, row, strict=True) if unit == unit]
+    assert 0 < np.isnan(units[:, 2]).sum() < 200
+    assert np.isnan(units[:, 3]).all()
+
+
+def test_of_very_many_paused_trials_the_best_of_each_epoch_are_judged() -> None:
+    study = optuna.create_study()
+    x = FloatDistribution(0.0, 1.0)
+    for number in range(300):
+        curve = {1: float(number), **({3: float(number)} if number % 3 == 0 else {})}
+        study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING, params={"x": number / 300}, distributions={"x": x}, intermediate_values=curve
+            )
+        )
+    sampler = CurveSampler(epochs=9)
+    chosen = sampler.resume(study, range(300))
+    assert chosen is None or chosen < 300
+    table = measure_each(study, Yardstick(tuple(study.directions)))
+    judged = {known.number for known in _promising(table, np.arange(300))}
+    assert {n for n in range(300) if n % 3 == 0} == {n for n in judged if n % 3 == 0}
+    assert {n for n in judged if n % 3} == set([n for n in range(300) if n % 3][:100])

@@ -574,3 +574,33 @@ def test_the_old_are_forgotten(strategy: str, memory: int) -> None:
     assert all(
         parent >= trial.number - memory for trial in study.trials for parent in trial.user_attrs["lineage"]["parents"]
     )
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 2)), min_size=1, max_size=30))
+def test_first_fronts_are_whole_fronts(rows: list[tuple[int, int, int]]) -> None:
+    costs = np.array(rows, float)
+    left, fronts = set(range(len(rows))), list[set[int]]()
+    while left:
+        dominated = {
+            b for b in left for a in left if (costs[a] <= costs[b]).all() and (costs[a] < costs[b]).any()
+        }  # fmt: skip
+        fronts.append(left - dominated)
+        left = dominated
+    taken: set[int] = set()
+    for front in fronts:
+        for least in range(len(taken) + 1, len(taken | front) + 1):
+            assert nsga2.first_fronts(costs, least) == sorted(taken | front)
+        taken |= front
+
+
+def test_cma_replays_the_last_generations() -> None:
+    trials = [at_once([float(number % 7)], number=number)[1] for number in range(2000)]
+    size, last = 8, 0
+    for count in (400, 640, 641, 800, 2000):
+        window = cma.Cma(lam=size)._window(trials[:count])
+        begins = count - window
+        assert begins % (20 * size) == 0
+        assert begins >= last
+        assert window >= min(count, 60 * size)
+        assert window < (60 + 20 + 1) * size
+        last = begins

@@ -110,3 +110,37 @@ def test_what_a_sampler_writes_is_in_the_study() -> None:
     study = study_of(LONG)
     StudyAtResource(study, 1).set_user_attr("place", 3)
     assert study.user_attrs["place"] == 3
+
+
+def test_of_a_long_study_the_best_the_newest_and_others_are_seen() -> None:
+    study = optuna.create_study()
+    curves = [{1: float((7 * number) % 100), **({3: 1.0} if number < 2 else {})} for number in range(100)]
+    study.add_trials(
+        optuna.trial.create_trial(
+            state=State.PRUNED,
+            params={"x": 0.5},
+            distributions={"x": optuna.distributions.FloatDistribution(0, 1)},
+            intermediate_values=curve,
+        )
+        for curve in curves
+    )
+    kept = StudyAtResource(study, 8, most=30).get_trials(deepcopy=False)
+    numbers = [trial.number for trial in kept]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) <= 30
+    assert set(range(95, 100)) <= set(numbers)
+    best = sorted(range(100), key=lambda number: curves[number][1])[:5]
+    assert set(best) <= set(numbers)
+    again = StudyAtResource(study, 8, most=30).get_trials(deepcopy=False)
+    assert [trial.number for trial in again] == numbers
+    assert len(StudyAtResource(study, 8, most=100).get_trials(deepcopy=False)) == 100
+
+
+def test_a_view_follows_the_study() -> None:
+    study = study_of(LONG, MIDDLE, SHORT)
+    assert seen(study, 2)[2] == (State.RUNNING, None)
+    trial = optuna.Trial(study, study.trials[2]._trial_id)
+    trial.report(0.2, 3)
+    assert seen(study, 2) == [(State.COMPLETE, 0.5), (State.COMPLETE, 0.4), (State.COMPLETE, 0.2)]
+    study.tell(trial, state=State.FAIL)
+    assert seen(study, 2)[2][0] is State.FAIL

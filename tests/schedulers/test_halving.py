@@ -12,9 +12,9 @@ from ray.tune.schedulers import TrialScheduler
 
 import hpo
 from hpo.errors import SpecError
-from hpo.fitness import Fitness
+from hpo.fitness import Fitness, ranking
 from hpo.results import SimulationResult
-from hpo.schedulers.halving import Asha
+from hpo.schedulers.halving import Asha, Rung
 from hpo.schedulers.rungs import bracket_sizes, rungs, turns
 from hpo.spec import Config
 from hpo.study import Metrics, State, TrialRecord
@@ -218,3 +218,31 @@ def test_more_brackets_than_rungs_are_refused() -> None:
             Asha(measure, 9, 1, 3, brackets)
     with pytest.raises(SpecError, match="scheduler: brackets must be 1 to 3, the number of rungs, got 4"):
         simulate({"name": "hyperband", "grace": 1, "brackets": 4}, 2, 9, 1)
+
+
+@given(
+    st.integers(1, 2),
+    st.lists(st.tuples(st.sampled_from(["add", "add", "add", "promote", "remove"]), st.integers(0, 30)), max_size=60),
+    st.randoms(use_true_random=False),
+)
+def test_a_rung_keeps_the_order_that_sorting_would_give(
+    objectives: int, steps: list[tuple[str, int]], random_: random.Random
+) -> None:
+    rung, worth, promoted = Rung(), dict[int, Fitness](), set[int]()
+    for step, number in steps:
+        if step == "add" and number not in worth:
+            costs = tuple(float(random_.randrange(4)) for _ in range(objectives))
+            worth[number] = Fitness(float(random_.randrange(2)), costs)
+            rung.add(number, worth[number])
+            promoted.discard(number)
+        elif step == "promote" and number in worth:
+            rung.promote(number)
+            promoted.add(number)
+        elif step == "remove":
+            rung.remove(number)
+            worth.pop(number, None)
+            promoted.discard(number)
+        assert rung.compared == len(worth)
+        for best in (0, len(worth) // 3, len(worth)):
+            ranked = ranking(dict(sorted(worth.items())))[:best]
+            assert rung.staying_among(best) == [n for n in ranked if n not in promoted]

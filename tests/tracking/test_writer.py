@@ -6,7 +6,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from hpo import spec
-from hpo.study import Outcome, State, Study, trial_seed
+from hpo.study import Outcome, State, Study
 from hpo.tracking.store import connect, tracking_uri
 from hpo.tracking.writer import Tracker
 from tests.conftest import facts
@@ -47,7 +47,7 @@ def test_a_study_is_a_parent_with_nested_trials_and_curves(fresh: Study, tmp_pat
     assert first.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert first.data.params == {"optimizer.lr": "0.01", "model.width": "16"}
     assert first.data.tags["state"] == "complete"
-    assert first.data.tags["seed"] == str(trial_seed(fresh.spec, 0))
+    assert first.data.tags["seed"] == str(fresh.spec.trial_seed(0))
     assert (first.data.tags["rung"], first.data.tags["best_epoch"]) == ("3", "2")
     curve = client.get_metric_history(first.info.run_id, "accuracy")
     assert [(point.step, point.value) for point in curve] == [(1, 0.2), (2, 0.5), (3, 0.4)]

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from hpo import datasets, spec
+from hpo.artifacts import Split
+from hpo.datasets import Dataset, Examples
 from hpo.training import Context, Report, train
+from hpo.training.batches import validation_rows
 from tests.conftest import untimed
 
 
@@ -20,19 +23,26 @@ def reports(document: dict[str, Any], config: dict[str, Any] | None = None, seed
     return list(train(config or {}, context(document, seed)))
 
 
+def other(report: Report, split: Split) -> np.ndarray:
+    others = report.snapshot().others
+    assert others is not None
+    return others()[split]
+
+
 def measured(made: list[Report]) -> list[dict[str, float]]:
     return [untimed(report.metrics) for report in made]
 
 
-def test_a_small_model_learns_the_squares(document: dict[str, Any]) -> None:
-    document["training"]["epochs"] = 8
+def test_a_small_model_learns_the_squares(document: dict[str, Any], device: str) -> None:
+    document["training"] |= {"epochs": 8, "device": device}
     made = reports(document)
     assert [report.epoch for report in made] == list(range(1, 9))
     assert made[-1].metrics["accuracy"] > 0.95
     assert made[-1].metrics["train_loss"] < made[0].metrics["train_loss"]
 
 
-def test_the_seed_decides_everything(document: dict[str, Any]) -> None:
+def test_the_seed_decides_everything(document: dict[str, Any], device: str) -> None:
+    document["training"] |= {"device": device, "deterministic": True}
     document["data"]["augment"] = ["random_crop", "horizontal_flip", "cutout", "mixup"]
     document["data"]["crop_padding"] = 1
     document["model"]["dropout"] = 0.2
@@ -44,8 +54,9 @@ def test_the_seed_decides_everything(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("schedule", ["none", "cosine", "step", "one_cycle"])
 def test_what_goes_on_from_a_state_trains_as_if_uninterrupted(
-    document: dict[str, Any], optimizer: str, schedule: str, tmp_path: Path
+    document: dict[str, Any], optimizer: str, schedule: str, tmp_path: Path, device: str
 ) -> None:
+    document["training"] |= {"device": device, "deterministic": True}
     document["data"] |= {"augment": ["random_crop", "cutout", "mixup"], "crop_padding": 1}
     document["model"]["dropout"] = 0.2
     document["optimizer"] = {"name": optimizer, "lr": 0.01, "schedule": schedule, "step_epochs": 1}
@@ -86,9 +97,9 @@ def test_a_snapshot_holds_weights_preprocessing_and_both_predictions(document: d
     report = next(train({}, made))
     snapshot = report.snapshot()
     assert snapshot.weights["standardize.mean"].ravel() == pytest.approx(made.dataset.train.inputs.mean(), rel=1e-6)
-    for split, rows in (("validation", 60), ("test", 60)):
-        probabilities = snapshot.predictions[split]  # type: ignore[index]
-        assert probabilities.shape == (rows, 3)
+    assert snapshot.others is not None and snapshot.predictions.keys() == {"validation"}
+    for probabilities in (snapshot.predictions["validation"], snapshot.others()["test"]):
+        assert probabilities.shape == (60, 3)
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     right = snapshot.predictions["validation"].argmax(axis=1) == made.dataset.validation.targets
     assert report.metrics["accuracy"] == pytest.approx(right.mean())
@@ -101,6 +112,49 @@ def test_snapshots_do_not_change_the_training(document: dict[str, Any]) -> None:
         report.snapshot()
         taken.append(report)
     assert measured(taken) == plain
+
+
+def test_a_snapshot_stays_as_it_is_while_training_goes_on(document: dict[str, Any], device: str) -> None:
+    document["training"]["device"] = device
+    plain = measured(reports(document))
+    running = train({}, context(document))
+    first = next(running)
+    snapshot, at_once = first.snapshot(), other(first, "test")
+    weights = {name: array.copy() for name, array in snapshot.weights.items()}
+    seen = [first, next(running)]
+    assert snapshot.others is not None
+    np.testing.assert_array_equal(snapshot.others()["test"], at_once)
+    assert np.abs(other(seen[1], "test") - at_once).max() > 0.01
+    for name, array in weights.items():
+        np.testing.assert_array_equal(snapshot.weights[name], array)
+    assert measured([*seen, *running]) == plain
+
+
+def test_data_may_be_shared_and_read_only(document: dict[str, Any], device: str) -> None:
+    document["training"]["device"] = device
+    document["data"] |= {"augment": ["random_crop", "horizontal_flip", "cutout"], "crop_padding": 1}
+    plain, made = measured(reports(document)), context(document)
+
+    def locked(examples: Examples) -> Examples:
+        inputs, targets = examples.inputs.copy(), examples.targets.copy()
+        inputs.flags.writeable = targets.flags.writeable = False
+        return Examples(inputs, targets)
+
+    whole = made.dataset
+    dataset = Dataset(locked(whole.train), locked(whole.validation), locked(whole.test), whole.outputs)
+    (*_, last) = seen = list(train({}, replace(made, dataset=dataset)))
+    assert measured(seen) == plain and other(last, "test").shape == (60, 3)
+
+
+def test_validation_rows_are_moved_once_for_all_trials(document: dict[str, Any], device: str) -> None:
+    dataset = context(document).dataset
+    rows, labels = validation_rows(dataset, torch.device(device))
+    assert rows.shape == (60, 1, 8, 8) and labels.shape == (60,) and rows.device.type == device
+    assert validation_rows(dataset, torch.device(device))[0] is rows
+
+
+def test_latency_is_measured_once(document: dict[str, Any]) -> None:
+    assert len({report.metrics["latency_ms"] for report in reports(document)}) == 1
 
 
 def test_closing_it_stops_it(document: dict[str, Any]) -> None:
@@ -151,13 +205,6 @@ def test_cuda_without_a_gpu_is_an_error(document: dict[str, Any]) -> None:
         reports(document)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_learns_the_squares(document: dict[str, Any]) -> None:
-    document["training"] |= {"epochs": 8, "device": "cuda"}
-    assert reports(document)[-1].metrics["accuracy"] > 0.95
-
-
 # ---- tables, and other tasks -----------------------------------------------------------------------------------------
 
 
@@ -175,7 +222,7 @@ def tabular(task: str, name: str, **training: Any) -> dict[str, Any]:
 def test_a_table_is_learned() -> None:
     last = reports(tabular("classification", "breast_cancer"))[-1]
     assert last.metrics["accuracy"] > 0.92
-    assert last.snapshot().predictions["test"].dtype == np.float16
+    assert other(last, "test").dtype == np.float16
 
 
 @pytest.mark.parametrize("augment", [[], ["mixup"]])
@@ -184,9 +231,9 @@ def test_numbers_are_learned_in_their_own_units(augment: list[str]) -> None:
     document["data"]["augment"] = augment
     last = reports(document)[-1]
     assert last.metrics["r2"] > 0.2 and 30 < last.metrics["rmse"] < 75
-    snapshot = last.snapshot()
-    assert snapshot.predictions["test"].dtype == np.float32 and 100 < snapshot.predictions["test"].mean() < 200
-    assert "rescale.mean" in snapshot.weights
+    values = other(last, "test")
+    assert values.dtype == np.float32 and 100 < values.mean() < 200
+    assert "rescale.mean" in last.snapshot().weights
 
 
 def test_several_labels_are_learned(tmp_path: Path) -> None:
@@ -215,7 +262,7 @@ def test_held_out_rows_are_predicted_too(document: dict[str, Any]) -> None:
     made = context(document)
     dataset = replace(made.dataset, held_out=made.dataset.train.take(np.arange(7)))
     report = next(train({}, replace(made, dataset=dataset)))
-    assert report.snapshot().predictions["held_out"].shape == (7, 3)
+    assert other(report, "held_out").shape == (7, 3)
 
 
 def test_target_probabilities_are_learned(document: dict[str, Any]) -> None:

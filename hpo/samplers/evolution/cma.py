@@ -1,7 +1,7 @@
 """CMA-ES (Hansen & Ostermeier 2001) over the numerical parameters that all trials have, by DEAP.
 
-The strategy's state is not kept: it is rebuilt from the recorded trials, generation after generation, in the order of
-their numbers. (Trials that are paused at a rung count too, and have no time of finishing.) What it cannot vary,
+The strategy's state is not kept: it is rebuilt from the last recorded trials, generation after generation, in the order
+of their numbers. (Trials that are paused at a rung count too, and have no time of finishing.) What it cannot vary,
 categories and the parameters of a branch, comes from the best trials by crossover and mutation.
 """
 
@@ -30,6 +30,8 @@ _TRIES = 10
 _LEAST_WIDTH = 1e-3
 """In unit ranges; closer together no two configs differ by more than chance."""
 _LARGEST_CONDITION = 1e12
+_REPLAYED, _STEP = 60, 20
+"""At least so many generations are replayed, of more the last; they begin at a multiple of the other number."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +62,26 @@ class Cma:
 
     def propose(self, number: int, trials: Sequence[Measured], rng: np.random.Generator) -> "Drawn":
         """A draw from the normal distribution, and a child of the best for what it lacks."""
-        best = individuals.by_rank(fitness.ranked(trials, _PARENTS)[:_PARENTS])
+        best = individuals.by_rank(fitness.ranked(trials, _PARENTS, _PARENTS))
         parents = individuals.tournaments(best, 2, 2, rng)
         rest = Variation(1.0, self.mutation, self.sigma).child(self.name, parents, rng)
-        space = common_space(trials)
+        recent = trials[-self._window(trials) :]
+        space = common_space(recent)
         if not space:
             return Drawn(rest.lineage, rest, {}, {})
-        strategy = replay(trials, beginning(tuple(space.items()), self.sigma, self.lam)).strategy
+        strategy = replay(recent, beginning(tuple(space.items()), self.sigma, self.lam)).strategy
         point = draw(strategy, rng)
         lineage = Lineage(self.name, rest.lineage.parents, "normal draw", float(strategy.sigma))
         return Drawn(lineage, rest, space, dict(zip(space, point.tolist(), strict=True)))
+
+    def _window(self, trials: Sequence[Measured]) -> int:
+        """How many trials are replayed: whole generations of as many parameters as the newest trial has, and the rest.
+
+        The window moves by steps, so that most of what it replays was replayed for the trial before.
+        """
+        size = self.lam or int(4 + 3 * math.log(max(1, len(_ranges(trials[-1])))))
+        steps = max(0, len(trials) // size - _REPLAYED) // _STEP
+        return len(trials) - steps * _STEP * size
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,7 @@ class MuLambda(ABC):
 
     def propose(self, number: int, trials: Sequence[Measured], rng: np.random.Generator) -> Child:
         """A child of the best that may be parents."""
-        ranked = fitness.ranked(self.eligible(number, trials), self.mu)
-        best = individuals.by_rank(ranked[: self.mu])
+        best = individuals.by_rank(fitness.ranked(self.eligible(number, trials), self.mu, self.mu))
         chosen = individuals.tournaments(best, 2, self.tournament, rng)
         return Variation(self.crossover, self.mutation, self.sigma).child(self.name, chosen, rng)
 
@@ -77,7 +76,7 @@ class MuPlusLambda(MuLambda):
     def eligible(self, number: int, trials: Sequence[Measured]) -> Sequence[Measured]:
         """Those that began before these parents were chosen."""
         since = number - number % self.lam
-        return [trial for trial in trials if trial.number < since] or trials
+        return fitness.until(trials, since) or trials
 
 
 @dataclass(frozen=True)

@@ -81,15 +81,25 @@ def with_penalties(rows: Rows) -> NDArray[np.float64]:
 
 def first_fronts(costs: NDArray[np.float64], least: int) -> list[int]:
     """The rows of as many whole fronts as hold `least` of them: DEAP alone would sort a thousand for a second."""
-    left = np.arange(len(costs))
+    left = np.lexsort(costs.T[::-1])  # who dominates comes before whom it dominates
     taken: list[int] = []
     while len(taken) < min(least, len(costs)):
-        rest = costs[left]
-        no_worse = (rest[:, None] <= rest[None]).all(axis=2)
-        dominated = (no_worse & ~no_worse.T).any(axis=0)
-        taken += left[~dominated].tolist()
-        left = left[dominated]
+        front = _front(costs[left])
+        taken += left[front].tolist()
+        left = left[~front]
     return sorted(taken)
+
+
+def _front(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of these rows, in lexicographic order, no other dominates."""
+    front = np.zeros(len(costs), bool)
+    left = np.arange(len(costs))
+    while len(left):
+        first = costs[left[0]]
+        equal = (costs[left] == first).all(axis=1)
+        front[left[equal]] = True
+        left = left[~equal & (costs[left] < first).any(axis=1)]
+    return front
 
 
 def _mates(survivors: list[Individual], rng: np.random.Generator) -> list[Measured]:

@@ -6,6 +6,7 @@ sampler that is built anew with the same seed proposes what the old one would ha
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -22,7 +23,7 @@ from hpo.samplers.evolution.differential import Differential
 from hpo.samplers.evolution.mu_lambda import MuCommaLambda, MuPlusLambda
 from hpo.samplers.evolution.nsga2 import Nsga2
 from hpo.samplers.evolution.proposal import LatinHypercube, Lineage, Proposal
-from hpo.samplers.fitness import Measured, Yardstick, measure_all
+from hpo.samplers.fitness import Measured, Yardstick, measure_all, without
 
 
 class Strategy(Protocol):
@@ -109,12 +110,13 @@ class EvolutionSampler(optuna.samplers.BaseSampler):
         if trial.system_attrs.get("fixed_params"):
             return self._random(trial.number, "given")
         yardstick = Yardstick(tuple(study.directions), self._metrics)
-        measured = [other for other in measure_all(study, yardstick) if other.number != trial.number]
-        begun = sum(
-            other.number < trial.number and other.state not in (TrialState.FAIL, TrialState.WAITING)
+        measured = without(measure_all(study, yardstick), trial.number)
+        begun = (
+            other
             for other in study.get_trials(deepcopy=False)
+            if other.number < trial.number and other.state not in (TrialState.FAIL, TrialState.WAITING)
         )
-        if begun < self.strategy.startup or not measured:
+        if len(list(islice(begun, self.strategy.startup))) < self.strategy.startup or not measured:
             return self._random(trial.number, "random")
         return self.strategy.propose(trial.number, measured, streams.of_trial(self.seed, trial.number))
 

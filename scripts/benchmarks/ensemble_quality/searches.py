@@ -18,7 +18,7 @@ Key = tuple[str, int]
 
 def search_all(keys: Sequence[Key], data: Path, folder: Path) -> None:
     """Searches what is missing, with one Ray for all; a killed benchmark goes on where it was."""
-    from hpo.engine.ray import cluster
+    from hpo.engine.cluster import cluster
 
     journal = folder / "searches.jsonl"
     done = set(seconds(folder))

@@ -1,0 +1,224 @@
+"""A place for files: a folder, or a prefix in an object store.
+
+A file appears in it whole or not at all, so the order in which files are written says what is whole.
+"""
+
+import contextlib
+import os
+import shutil
+import threading
+import uuid
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from hpo.errors import InputError, StudyError
+
+Content = bytes | memoryview
+
+
+class Place(ABC):
+    """Files by name; a name may have slashes."""
+
+    @abstractmethod
+    def __truediv__(self, name: str) -> "Place":
+        """The place below."""
+
+    @abstractmethod
+    def files(self) -> dict[str, int]:
+        """All files here and below, name -> bytes; none where nothing was written."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """A file.
+
+        Raises:
+            OSError: it is not there, or the place cannot be reached.
+        """
+
+    @abstractmethod
+    def write(self, name: str, content: Content) -> None:
+        """Writes a file, or replaces it.
+
+        Raises:
+            OSError: the place cannot be written.
+        """
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Removes a file, where there is one."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Removes everything here and below."""
+
+    @property
+    def path(self) -> Path:
+        """The folder.
+
+        Raises:
+            StudyError: it is none.
+        """
+        raise StudyError(f"'{self}' is no folder of this machine")
+
+
+def place(uri: str | Path) -> Place:
+    """The place of a path or of a URI such as `s3://bucket/prefix`, `gs://bucket/prefix` or `file:///folder`.
+
+    Options of an object store are its URI's query, such as `?region=eu-west-1` or `?endpoint_override=host:9000`, as
+    `pyarrow.fs.FileSystem.from_uri` has them. Credentials come from the environment of every machine.
+
+    Raises:
+        InputError: there are credentials in the URI; nothing else is looked at.
+    """
+    if isinstance(uri, Path) or "://" not in uri:
+        return Folder(Path(uri))
+    parts = urlsplit(uri)
+    if "@" in parts.netloc:
+        shown = uri.replace(parts.netloc, parts.netloc.rpartition("@")[2], 1)
+        raise InputError(
+            f"'{shown}' was given with credentials, which would be written down; give them by the environment"
+            " (such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+        )
+    return Folder(Path(unquote(parts.path))) if parts.scheme == "file" else Bucket(uri)
+
+
+@dataclass(frozen=True)
+class Folder(Place):
+    """A folder that this machine sees. Sent to another process, it is absolute."""
+
+    folder: Path
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Folder, (self.folder.absolute(),)
+
+    def __truediv__(self, name: str) -> "Folder":
+        return Folder(self.folder / name)
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.folder
+
+    def files(self) -> dict[str, int]:
+        """All files here and below, name -> bytes."""
+        found = {}
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                file = Path(folder, name)
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                    found[file.relative_to(self.folder).as_posix()] = file.stat().st_size
+        return found
+
+    def read(self, name: str) -> bytes:
+        """A file."""
+        return (self.folder / name).read_bytes()
+
+    def write(self, name: str, content: Content) -> None:
+        """Writes a draft beside it and renames that."""
+        file = self.folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+        try:
+            draft.write_bytes(content)
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def remove(self, name: str) -> None:
+        """Removes a file."""
+        (self.folder / name).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Removes the folder."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.folder)
+
+
+@dataclass(frozen=True)
+class Bucket(Place):
+    """A prefix in an object store, or a folder of a file system that only pyarrow knows."""
+
+    uri: str
+    """As the user gave it."""
+    below: str = ""
+    """Where under it, with a slash before each name."""
+
+    def __str__(self) -> str:
+        before, _, query = self.uri.partition("?")
+        return f"{before.rstrip('/')}{self.below}" + (f"?{query}" if query else "")
+
+    def __truediv__(self, name: str) -> "Bucket":
+        return Bucket(self.uri, f"{self.below}/{name}")
+
+    def files(self) -> dict[str, int]:
+        """All files here and below, name -> bytes."""
+        from pyarrow.fs import FileSelector, FileType
+
+        system, base = self._opened()
+        found = system.get_file_info(FileSelector(base, allow_not_found=True, recursive=True))
+        return {
+            info.path.removeprefix(f"{base}/"): info.size
+            for info in found
+            if info.type == FileType.File and info.path != base
+        }
+
+    def read(self, name: str) -> bytes:
+        """A file."""
+        system, base = self._opened()
+        with system.open_input_stream(f"{base}/{name}", compression=None) as stream:
+            content: bytes = stream.read()
+        return content
+
+    def write(self, name: str, content: Content) -> None:
+        """Puts an object; elsewhere it is written as a draft and renamed."""
+        system, base = self._opened()
+        file = draft = f"{base}/{name}"
+        if system.type_name not in ("s3", "gcs", "abfs"):
+            folder, _, own = file.rpartition("/")
+            draft = f"{folder}/.{own}.{uuid.uuid4().hex}"
+            system.create_dir(folder)
+        with system.open_output_stream(draft, compression=None) as stream:
+            stream.write(content)
+        if draft != file:
+            system.move(draft, file)
+
+    def remove(self, name: str) -> None:
+        """Removes a file."""
+        system, base = self._opened()
+        with contextlib.suppress(FileNotFoundError):
+            system.delete_file(f"{base}/{name}")
+
+    def clear(self) -> None:
+        """Removes everything under the prefix."""
+        system, base = self._opened()
+        with contextlib.suppress(FileNotFoundError):
+            system.delete_dir(base)
+
+    def _opened(self) -> tuple[Any, str]:
+        with _OPENING:
+            system, base = _open(self.uri)
+        return system, f"{base}{self.below}"
+
+
+_OPENING = threading.Lock()
+
+
+@cache
+def _open(uri: str) -> tuple[Any, str]:
+    """pyarrow's file system and the path in it; one a process, since its connections are kept."""
+    from pyarrow.fs import FileSystem
+
+    try:
+        system, base = FileSystem.from_uri(uri)
+    except ValueError as error:  # pyarrow's own: no scheme that it knows, or no bucket
+        raise OSError(str(error)) from None
+    if not base:
+        raise OSError("the URI names no bucket or folder")
+    return system, base.rstrip("/")

@@ -1,0 +1,263 @@
+"""A trial's snapshot and state, as files."""
+
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from hpo.artifacts.place import Place, place
+
+Split = Literal["validation", "test", "held_out"]
+"""Rows that a trial predicts; held out are training rows that a retrained member was not trained on."""
+
+_WEIGHTS = "checkpoint.safetensors"
+_STATE = "state.pt"
+_EPOCH = "epoch-"
+_EVICTED = "evicted"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A trial at its best epoch, as it was stored; `splits` are the rows that it has predicted."""
+
+    epoch: int
+    place: Place
+    splits: frozenset[Split]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its files.
+
+        Raises:
+            StudyError: they are in an object store.
+        """
+        return self.place.path
+
+    @property
+    def complete(self) -> bool:
+        """Whether validation and test rows were predicted; test rows are predicted when the trial leaves its worker."""
+        return {"validation", "test"} <= self.splits
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The weights, name -> array.
+
+        Raises:
+            OSError, ValueError: the file is missing or corrupt.
+        """
+        try:
+            return load(self.place.read(_WEIGHTS))
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+
+    def copy_weights(self, file: Path) -> None:
+        """Copies the weights into a file, as safetensors.
+
+        Raises:
+            OSError: they are missing, or the file cannot be written.
+        """
+        file.write_bytes(self.place.read(_WEIGHTS))
+
+    def predictions(self, split: Split) -> NDArray[np.float32]:
+        """Predictions `(rows, outputs)`.
+
+        Raises:
+            OSError, ValueError: the file is missing or corrupt.
+        """
+        content = io.BytesIO(self.place.read(f"{split}.npy"))
+        array: NDArray[np.generic] = np.load(content, allow_pickle=False)
+        return array.astype(np.float32)
+
+
+class Artifacts:
+    """What the trials of a study have left. It is cheap to make and to send to another process.
+
+    Args:
+        where: a folder, or the URI of an object store's prefix.
+    """
+
+    def __init__(self, where: Place | Path | str) -> None:
+        self.place = where if isinstance(where, Place) else place(where)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of all trials.
+
+        Raises:
+            StudyError: they are in an object store.
+        """
+        return self.place.path
+
+    def trial(self, number: int) -> Place:
+        """Where a trial's files are."""
+        return self.place / f"{number:05d}"
+
+    # ---- the best epoch ------------------------------------------------------------------------------------------
+
+    def write(
+        self,
+        number: int,
+        epoch: int,
+        weights: Mapping[str, NDArray[np.generic]],
+        predictions: Mapping[Split, NDArray[np.floating]],
+    ) -> None:
+        """Stores a trial's best epoch so far and removes the one before.
+
+        The weights are written last: without them nothing is there for a reader.
+
+        Args:
+            number: of the trial.
+            epoch: at which it stands.
+            weights: name -> array.
+            predictions: split -> predictions `(rows, outputs)`, in the type to store.
+
+        Raises:
+            OSError: the place cannot be written.
+        """
+        trial = self.trial(number)
+        before = _epochs(trial.files())
+        if epoch in before:  # trained again, after its worker was lost
+            self._remove(trial, epoch)
+        self.add(number, epoch, predictions)
+        trial.write(f"{_folder(epoch)}/{_WEIGHTS}", save(dict(weights)))
+        for older in before - {epoch}:
+            self._remove(trial, older)
+
+    def add(self, number: int, epoch: int, predictions: Mapping[Split, NDArray[np.floating]]) -> None:
+        """Stores predictions that come later than the weights of their epoch.
+
+        Raises:
+            OSError: the place cannot be written.
+        """
+        for split, rows in predictions.items():
+            content = io.BytesIO()
+            np.save(content, rows, allow_pickle=False)
+            self.trial(number).write(f"{_folder(epoch)}/{split}.npy", content.getbuffer())
+
+    def read(self, number: int) -> Stored | None:
+        """What a trial left, or None where it left nothing whole.
+
+        Raises:
+            OSError: the place cannot be reached.
+        """
+        trial = self.trial(number)
+        files = trial.files()
+        epoch = whole_epoch(files)
+        if epoch is None:
+            return None
+        splits = frozenset(split for split in get_args(Split) if f"{_folder(epoch)}/{split}.npy" in files)
+        return Stored(epoch, trial / _folder(epoch), splits)
+
+    # ---- what a trial goes on from -------------------------------------------------------------------------------
+
+    def save_state(self, number: int, state: Mapping[str, Any]) -> None:
+        """Stores what a trial needs to go on: tensors, numbers and text, nested.
+
+        Raises:
+            OSError: the place cannot be written.
+        """
+        import torch
+
+        content = io.BytesIO()
+        torch.save(dict(state), content)
+        self.trial(number).write(_STATE, content.getbuffer())
+
+    def load_state(self, number: int) -> dict[str, Any] | None:
+        """What `save_state` has stored, on the CPU; None where nothing is.
+
+        Raises:
+            OSError, RuntimeError, pickle.UnpicklingError: it is corrupt, or holds anything else.
+        """
+        import torch
+
+        try:
+            content = self.trial(number).read(_STATE)
+        except FileNotFoundError:
+            return None
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return state
+
+    def has_state(self, number: int) -> bool:
+        """Whether a trial has a stored state."""
+        return _STATE in self.trial(number).files()
+
+    def lend_state(self, number: int, child: int) -> None:
+        """Gives a new trial a copy of a paused trial's state, where that has one."""
+        try:
+            content = self.trial(number).read(_STATE)
+        except FileNotFoundError:
+            return
+        self.trial(child).write(_STATE, content)
+
+    def drop_state(self, number: int) -> None:
+        """Removes a trial's state: it has ended."""
+        self.trial(number).remove(_STATE)
+
+    # ---- what is removed -----------------------------------------------------------------------------------------
+
+    def size(self, number: int) -> int:
+        """How many bytes a trial takes."""
+        return sum(self.trial(number).files().values())
+
+    def files(self) -> dict[int, dict[str, int]]:
+        """All files of all trials: number -> name -> bytes."""
+        found: dict[int, dict[str, int]] = {}
+        for name, size in self.place.files().items():
+            trial, _, file = name.partition("/")
+            if trial.isdecimal() and file:
+                found.setdefault(int(trial), {})[file] = size
+        return found
+
+    def evict(self, number: int) -> None:
+        """Removes everything of an ended trial, and remembers that."""
+        (self.place / _EVICTED).write(f"{number:05d}", b"\n")
+        trial = self.trial(number)
+        epoch = whole_epoch(trial.files())
+        if epoch is not None:
+            self._remove(trial, epoch)
+        trial.clear()
+
+    def evicted(self) -> frozenset[int]:
+        """The trials whose files were removed for their bytes."""
+        return frozenset(int(name) for name in (self.place / _EVICTED).files() if name.isdecimal())
+
+    @staticmethod
+    def _remove(trial: Place, epoch: int) -> None:
+        """What makes it whole goes first."""
+        trial.remove(f"{_folder(epoch)}/{_WEIGHTS}")
+        (trial / _folder(epoch)).clear()
+
+
+def whole_epoch(files: Iterable[str]) -> int | None:
+    """The last epoch that is whole among the files of a trial."""
+    whole = (name.partition("/") for name in files)
+    return max((_number(folder) for folder, _, file in whole if file == _WEIGHTS and _is_epoch(folder)), default=None)
+
+
+def leftovers(files: Iterable[str]) -> list[str]:
+    """The files of an ended trial that nobody will read: its state, drafts, epochs that are older or not whole."""
+    files = list(files)
+    epoch = whole_epoch(files)
+    kept = None if epoch is None else f"{_folder(epoch)}/"
+    return [name for name in files if kept is None or not name.startswith(kept) or "/." in name]
+
+
+def _epochs(files: Iterable[str]) -> set[int]:
+    return {_number(name) for name in files if _is_epoch(name.partition("/")[0])}
+
+
+def _is_epoch(folder: str) -> bool:
+    return folder.startswith(_EPOCH) and folder.removeprefix(_EPOCH).isdecimal()
+
+
+def _number(name: str) -> int:
+    return int(name.partition("/")[0].removeprefix(_EPOCH))
+
+
+def _folder(epoch: int) -> str:
+    return f"{_EPOCH}{epoch:04d}"

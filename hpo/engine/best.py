@@ -1,0 +1,44 @@
+"""The best epoch of a trial so far: in memory while it trains, in the artifacts once it leaves its worker."""
+
+from hpo.artifacts import Artifacts
+from hpo.fitness import Fitness, measure
+from hpo.spec import StudySpec
+from hpo.training import Report
+from hpo.training.objective import Snapshot
+
+
+class Best:
+    """Keeps the snapshot of a trial's best epoch.
+
+    Test rows are predicted, and files written, when it is stored, and not at each epoch that is better than the last.
+
+    Args:
+        spec: says what is better.
+        artifacts: where it is stored.
+        number: of the trial.
+        worth: of the best epoch that is stored already.
+    """
+
+    def __init__(self, spec: StudySpec, artifacts: Artifacts, number: int, worth: Fitness | None = None) -> None:
+        self._spec, self._artifacts, self._number = spec, artifacts, number
+        self.worth = worth
+        self.report: Report | None = None
+        """Of the best epoch, if that was seen here."""
+        self._snapshot: Snapshot | None = None
+
+    def see(self, report: Report) -> None:
+        """Takes a snapshot if the report is the best so far, and finite."""
+        worth = measure(self._spec, report.metrics)
+        if worth.finite and (self.worth is None or worth < self.worth):
+            self.worth, self.report = worth, report
+            self._snapshot = report.snapshot()
+
+    def store(self) -> None:
+        """Writes what is not yet written, while the objective is open."""
+        if self._snapshot is None or self.report is None:
+            return
+        snapshot, self._snapshot = self._snapshot, None
+        predictions = dict(snapshot.predictions)
+        if snapshot.others is not None:
+            predictions |= snapshot.others()
+        self._artifacts.write(self._number, self.report.epoch, snapshot.weights, predictions)

@@ -1,0 +1,161 @@
+"""Ray: a cluster that is joined, or one of this machine alone, started beside other work."""
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+from hpo.errors import ResourceError
+from hpo.spec import Resources
+
+_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files a trial: MLflow has it all
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial's last word has no metrics
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # `_interruptions` does it
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the study is the record, not Ray's
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the study keeps a failed trial's traceback
+    "RAY_AIR_NEW_OUTPUT": "0",  # progress is shown by our own observers
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the user's relative paths hold
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_preload_python_modules": "hpo.engine.worker",  # a worker process imports before it is asked to
+}
+_IN_ORDER = ThreadPoolExecutor(1, "ray")
+"""One thread starts and stops Ray, so that no start meets a stop."""
+_KNOCK_SECONDS = 10.0
+
+
+@contextmanager
+def cluster(address: str | None = None, modules: Sequence[Path] = ()) -> Iterator[None]:
+    """Ray, started here unless it is running; a Ray that was started here is stopped again.
+
+    Args:
+        address: of a cluster to join, of which this machine is a node: `auto`, or `HOST:PORT`. None is what RAY_ADDRESS
+            says, or else a Ray of this machine alone.
+        modules: files and folders of the user's own modules; the machines of a cluster that is joined get copies.
+
+    Raises:
+        ResourceError: the cluster cannot be joined.
+    """
+    with starting(address, modules) as wait:
+        wait()
+        yield
+
+
+@contextmanager
+def starting(address: str | None = None, modules: Sequence[Path] = ()) -> Iterator[Callable[[], object]]:
+    """As `cluster`, but Ray starts beside whatever is done meanwhile; the function that this gives waits for it.
+
+    An error does not wait: a Ray that nobody needs any more is stopped when it has started.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    if address is not None and address.startswith("ray://"):
+        raise ResourceError(
+            f"--address {address}: a search cannot be steered through Ray's client; run the same command on a machine"
+            " of the cluster with `--address auto`, by ssh, `ray exec` or `ray job submit`"
+        )
+    with environment():
+        start = _IN_ORDER.submit(_start, address, modules)
+        try:
+            yield start.result
+        finally:
+            stop = _IN_ORDER.submit(_stop, start)
+            if start.done():
+                stop.result()
+
+
+def _start(address: str | None, modules: Sequence[Path]) -> bool:
+    """Whether Ray was started or joined here; False where it was running in this process."""
+    if ray.is_initialized():
+        return False
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the study keeps what Tune would complain of
+    joins = address is not None  # a cluster is joined only where that is said
+    try:
+        if address is not None:
+            _knock(address)
+        ray.init(
+            address=address if joins else "local",
+            include_dashboard=None if joins else False,
+            runtime_env={"py_modules": [str(path) for path in modules]} if joins and modules else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (OSError, RuntimeError, ValueError) as error:  # Ray raises all of these
+        if not joins:
+            raise
+        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+        raise ResourceError(
+            f"--address {address}: no Ray cluster can be joined there: {reason};"
+            " start one on this machine with `ray start`, or leave --address out"
+        ) from error
+    return True
+
+
+def _knock(address: str) -> None:
+    """Raises an OSError where nobody listens: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+
+
+def _stop(start: Future[bool]) -> None:
+    if start.exception() is None and start.result():
+        ray.shutdown()
+
+
+@contextmanager
+def environment(variables: Mapping[str, str] = _ENVIRONMENT) -> Iterator[None]:
+    """What Ray reads from the environment, set for a while; what the user has set stays."""
+    added = {key: value for key, value in variables.items() if key not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            os.environ.pop(key, None)
+
+
+def trial_resources(wanted: Resources) -> dict[str, float]:
+    """What one trial asks of the running cluster; `auto` is one GPU where there is any.
+
+    Raises:
+        ResourceError: no node has so much.
+    """
+    most = {kind: max((node.get(kind, 0.0) for node in _nodes()), default=0.0) for kind in ("CPU", "GPU")}
+    gpu = (1.0 if most["GPU"] >= 1 else 0.0) if wanted.gpu == "auto" else float(wanted.gpu)
+    for name, amount, kind in (("cpu", wanted.cpu, "CPU"), ("gpu", gpu, "GPU")):
+        if amount > most[kind]:
+            raise ResourceError(
+                f"resources.{name}: a trial asks for {amount:g}, but the largest machine has {most[kind]:g};"
+                " ask for less"
+            )
+    each = {"cpu": wanted.cpu, "gpu": gpu}
+    if slots(each) == 0:
+        raise ResourceError(
+            f"resources: no single machine has {wanted.cpu:g} CPUs and {gpu:g} GPUs together; ask for less"
+        )
+    return each
+
+
+def slots(resources: dict[str, float]) -> int:
+    """How many trials fit on the cluster at once."""
+    return sum(_fit(resources, node) for node in _nodes())
+
+
+def _fit(resources: dict[str, float], node: dict[str, float]) -> int:
+    """How many trials fit on one node; a share of a GPU is never of two."""
+    cpu, gpu = resources["cpu"], resources["gpu"]
+    by_cpu = [int(node.get("CPU", 0) / cpu + 1e-9)] if cpu > 0 else []
+    there = node.get("GPU", 0)
+    by_gpu = [int(there) * int(1 / gpu + 1e-9) if gpu < 1 else int(there / gpu + 1e-9)] if gpu > 0 else []
+    return min(by_cpu + by_gpu)
+
+
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -1,0 +1,98 @@
+"""Where the parts of a study are that are not in its folder: `places.json`, for the next command that opens it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from hpo.artifacts import Place, place
+from hpo.errors import StudyError
+from hpo.record import Database
+
+FILE = "places.json"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Of one study; None is its own folder."""
+
+    artifacts: Place | None = None
+    database: Database | None = None
+
+    @classmethod
+    def chosen(cls, study: str, artifacts: str | None, database: str | None) -> Self:
+        """The places of a new study.
+
+        Args:
+            study: its name, which is added to the place of the artifacts, so that studies can share one.
+            artifacts: a path or a URI.
+            database: its URL.
+
+        Raises:
+            InputError: one of them is of no known form.
+            StudyError: the artifacts cannot be written there, or something is there already.
+        """
+        return cls(
+            None if artifacts is None else _fresh(artifacts, study),
+            None if database is None else Database.of(database),
+        )
+
+    @classmethod
+    def read(cls, folder: Path, database: str | None = None) -> Self:
+        """The places of the study in a folder.
+
+        Args:
+            folder: of the study.
+            database: the URL of its database again, for the password.
+
+        Raises:
+            StudyError: `places.json` is damaged, or the record is in another database.
+        """
+        file = folder / FILE
+        if not file.exists():
+            return cls()
+        try:
+            known = json.loads(file.read_text(encoding="utf-8"))
+            artifacts, url = known["artifacts"], known["database"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StudyError(f"'{file}' is damaged, or of another version of hpo: {error}") from error
+        return cls(
+            None if artifacts is None else place(artifacts),
+            None if url is None else Database.known(url, database),
+        )
+
+    def write(self, folder: Path) -> None:
+        """Writes them down, without passwords, unless all is in the folder."""
+        if self == Places():
+            return
+        known = {
+            "artifacts": None if self.artifacts is None else str(self.artifacts),
+            "database": None if self.database is None else self.database.url,
+        }
+        (folder / FILE).write_text(json.dumps(known, indent=1), encoding="utf-8")
+
+
+def own_place(artifacts: str, study: str) -> Place:
+    """Where a study's artifacts go in a place that studies share, given as a path or a URI.
+
+    Raises:
+        InputError: it is of no known form.
+    """
+    return place(artifacts if "://" in artifacts else str(Path(artifacts).absolute())) / study
+
+
+def _fresh(artifacts: str, study: str) -> Place:
+    """The study's own place below, once it is known that it can be written and is empty."""
+    own = own_place(artifacts, study)
+    try:
+        if own.files():
+            raise StudyError(
+                f"'{own}' holds files already: of another study '{study}'; give the new search a name of its own with"
+                " --study, or another place"
+            )
+        own.write(".probe", b"\n")
+        own.remove(".probe")
+    except (OSError, ValueError) as error:  # pyarrow's own are either
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise StudyError(f"artifacts cannot be written to '{own}': {reason}") from None
+    return own

@@ -1,0 +1,294 @@
+"""Where the record of a study is: Optuna's journal in its folder, or a PostgreSQL database; and who may write to it."""
+
+import contextlib
+import fcntl
+import os
+import socket
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Self
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
+
+from hpo.errors import HpoError, InputError, StudyError
+from hpo.ledger import Journal
+
+VARIABLE = "HPO_DATABASE"
+"""The environment variable with the URL of a database, for its password."""
+_FORM = "postgresql://USER@HOST:PORT/NAME"
+_SECRETS = ("password", "sslpassword")
+_MAKING_TABLES = 7_236_001
+"""The advisory lock of who makes Optuna's tables; two at once would be in each other's way."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Optuna logs warnings only, for a while: that a study was made is no news to who made it."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+# ---- the journal -----------------------------------------------------------------------------------------------------
+
+
+def journal(folder: Path) -> JournalStorage:
+    """The journal in a study's folder."""
+    return JournalStorage(Journal(str(folder / "journal.log")))
+
+
+def mend(folder: Path) -> None:
+    """Cuts off a last line that a crash left half-written: what is appended to it would be lost, and all after it."""
+    with (folder / "journal.log").open("rb+") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            file.truncate(whole)
+
+
+@contextmanager
+def hold(file: Path, study: str) -> Iterator[None]:
+    """Holds a study for one process, by a lock on a file; it goes with its process, however that ends.
+
+    Raises:
+        StudyError: another process holds it.
+    """
+    with file.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise _busy(study, lock.read()) from None
+        lock.truncate(0)
+        lock.write(_me())
+        lock.flush()
+        try:
+            yield
+        finally:
+            os.utime(file)
+
+
+def _me() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _busy(study: str, holder: str) -> StudyError:
+    who = f" ({holder.strip()})" if holder.strip() else ""
+    return StudyError(f"study '{study}' is being searched by another process{who}; wait, or stop it")
+
+
+# ---- a database ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Database:
+    """A PostgreSQL database, which may hold many studies, of several folders.
+
+    The password is never in `url`, which may be written and shown. It comes from the URL that the user gave, or from
+    HPO_DATABASE where that is of the same database; else libpq looks for it itself (PGPASSWORD, ~/.pgpass).
+    """
+
+    url: str
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        """The database of a URL.
+
+        Raises:
+            InputError: it is not of the form `postgresql://USER:PASSWORD@HOST:PORT/NAME`.
+        """
+        import sqlalchemy
+
+        try:
+            parsed = sqlalchemy.make_url(url)
+        except Exception:  # its message may have the password, or a part of it
+            parsed = None
+        if parsed is None or "@" in (parsed.host or ""):
+            raise InputError(f"the database's URL must be {_FORM}; write special characters of a password as %XX")
+        query = parsed.difference_update_query(_SECRETS).query
+        where = parsed.username, None, parsed.host, parsed.port, parsed.database, query
+        if parsed.get_backend_name() not in ("postgresql", "postgres") or not parsed.database:
+            shown = sqlalchemy.URL.create(parsed.drivername, *where).render_as_string()
+            raise InputError(f"the database's URL must be {_FORM}, got '{shown}'")
+        given = {
+            "password": parsed.password,
+            **{name: parsed.query.get(name) for name in _SECRETS if name in parsed.query},
+        }
+        secrets = {name: str(value) for name, value in given.items() if value}
+        return cls(sqlalchemy.URL.create("postgresql", *where).render_as_string(), secrets)
+
+    @classmethod
+    def known(cls, url: str, given: str | None = None) -> Self:
+        """The database that a study has written down, with the password of this process.
+
+        Args:
+            url: as written, without a password.
+            given: by the user; HPO_DATABASE where None, as far as it is of the same database.
+
+        Raises:
+            InputError: what was given is no URL of a database.
+            StudyError: it is another database.
+        """
+        own, named = cls.of(url), given or os.environ.get(VARIABLE)
+        other = cls.of(named) if named else own
+        if other == own:
+            return other
+        if given is not None:
+            raise StudyError(f"the study's record is in database '{own.url}', not in '{other.url}'")
+        return own
+
+    def storage(self, new: bool = False) -> "DatabaseStorage":
+        """Optuna's storage.
+
+        Args:
+            new: Optuna's tables are made where there are none yet.
+
+        Raises:
+            InputError: the driver is not installed.
+            StudyError: the database cannot be reached, or its tables are of another version of Optuna.
+        """
+        with self._telling(), quiet():
+            with self._alone_making() if new else contextlib.nullcontext():
+                backend = _Backend(self._url(), self._options(), skip_table_creation=not new)
+            return DatabaseStorage(backend)
+
+    @contextmanager
+    def hold(self, study: str) -> Iterator[None]:
+        """Holds a study for one process of all machines, by an advisory lock of a connection; it goes with that.
+
+        Raises:
+            StudyError: another process holds it, or the database cannot be reached.
+        """
+        from sqlalchemy import text
+
+        key = int.from_bytes(blake2b(f"hpo search {study}".encode(), digest_size=8).digest(), "big", signed=True)
+        with self._connected() as connection:
+            with self._telling():
+                free = connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": key})
+                holder = "" if free else connection.scalar(text(_HOLDER), {"key": key})
+            if not free:
+                raise _busy(study, holder or "")
+            yield
+
+    @contextmanager
+    def _alone_making(self) -> Iterator[None]:
+        from sqlalchemy import text
+
+        with self._connected() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _MAKING_TABLES})
+            yield
+
+    @contextmanager
+    def _connected(self) -> Iterator[Any]:
+        """One connection of its own, which names its process to the others."""
+        import sqlalchemy
+        from sqlalchemy.pool import NullPool
+
+        with self._telling():
+            options = self._options(application_name=_me()[:63])
+            options.pop("pool_pre_ping")
+            engine = sqlalchemy.create_engine(self._url(), poolclass=NullPool, isolation_level="AUTOCOMMIT", **options)
+            connection = engine.connect()
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def _url(self) -> str:
+        url = self.url.replace("postgresql:", "postgresql+psycopg:", 1)
+        return url.replace("{", "{{").replace("}", "}}")  # Optuna fills in what is in braces
+
+    def _options(self, **arguments: str) -> dict[str, Any]:
+        waiting = {"connect_timeout": "10", "keepalives_idle": "60"}
+        return {"pool_pre_ping": True, "connect_args": {**waiting, **arguments, **self.secrets}}
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """What goes wrong, as one sentence without a password."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except ImportError:
+            raise InputError("a database needs the driver psycopg: pip install 'hpo[postgres]'") from None
+        except RuntimeError as error:
+            raise StudyError(f"database '{self.url}': {self._scrubbed(error)}") from None
+        except (SQLAlchemyError, StorageInternalError) as error:
+            raise StudyError(f"database '{self.url}' cannot be used: {self._scrubbed(error)}") from None
+
+    def _scrubbed(self, error: BaseException) -> str:
+        line = _reason(error)
+        for secret in self.secrets.values():
+            line = line.replace(secret, "***")
+        return line
+
+
+_HOLDER = """
+SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32) | objid::bigint = :key
+"""
+
+
+class _Backend(RDBStorage):
+    """Optuna's storage, which leaves no connection behind where it cannot be opened."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        try:
+            super().__init__(*arguments, **named)
+        except Exception:
+            if hasattr(self, "engine"):
+                self.engine.dispose()
+            raise
+
+
+class DatabaseStorage(_CachedStorage):
+    """Optuna's cached storage, several of whose writes can be one transaction."""
+
+    def __init__(self, backend: RDBStorage) -> None:
+        super().__init__(backend)
+        self._joined = threading.local()
+        weakref.finalize(self, backend.engine.dispose)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What this thread writes within is one commit at the end, or nothing where something is raised.
+
+        Raises:
+            HpoError: the database cannot be written.
+        """
+        from sqlalchemy.exc import SQLAlchemyError
+        from sqlalchemy.orm import Session
+
+        if getattr(self._joined, "now", False):  # within another one
+            yield
+            return
+        registry = self._backend.scoped_session.registry
+        try:
+            with self._backend.engine.begin() as connection:
+                registry.set(Session(connection, join_transaction_mode="rollback_only"))
+                self._joined.now = True
+                try:
+                    yield
+                finally:
+                    self._joined.now = False
+                    registry.clear()
+        except (SQLAlchemyError, StorageInternalError) as error:
+            raise HpoError(f"the study's database cannot be written: {_reason(error)}") from None
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of the driver's own message, which is what Optuna and SQLAlchemy wrap."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+    return next(iter(str(getattr(cause, "orig", None) or cause).strip().splitlines()), type(cause).__name__)

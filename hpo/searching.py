@@ -1,0 +1,255 @@
+"""`hpo search` from beginning to end: the spec is checked, Ray starts, the study is opened, its trials are run.
+
+What takes seconds and needs no other is done side by side: Ray and its workers start while the models are imported and
+the data are read, and MLflow is reached while the first trials train.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from hpo import datasets, models, samplers, schedulers, tasks
+from hpo import spec as specs
+from hpo.datasets import Dataset
+from hpo.disk import DiskBudget
+from hpo.errors import InputError, Problem, StudyError
+from hpo.places import own_place
+from hpo.results import SearchResult
+from hpo.spec import Resources, SearchSpec, Space, StudySpec
+from hpo.study import DataFacts, Study, differences
+
+if TYPE_CHECKING:
+    from hpo.ensemble.contribution import Contributions, Source
+    from hpo.training import Objective
+
+SEARCH_CHECKS = (tasks.check_goal, samplers.check, schedulers.check)
+"""What can be known of a search whatever its trials are."""
+CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.check)
+"""Everything that can be known of a spec before its data are read."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """How and where a search runs, beside what its spec says."""
+
+    storage: Path
+    """The folder of all studies."""
+    data_dir: Path
+    """The folder of downloaded data sets."""
+    concurrency: int | Literal["auto"] | None = None
+    """Trials at once at most; `auto` is as many as fit by measured memory."""
+    max_disk: int | None = None
+    """Bytes of all that the trials store."""
+    address: str | None = None
+    """Of a Ray cluster to join; None starts one on this machine."""
+    artifacts: str | None = None
+    """Where a new study's trials store what they leave, as a path or a URI."""
+    database: str | None = None
+    """URL of the database that has a new study's record."""
+    warm_start: str | None = None
+    """A study whose trials are taken over."""
+    objective: "Objective | None" = None
+    """Is trained instead of the built-in one."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.concurrency, int) and self.concurrency < 1:
+            raise InputError(f"--concurrency must be at least 1, got {self.concurrency}")
+
+
+def search(space: Space, overrides: Mapping[str, Any], request: Request, console: Console) -> SearchResult:
+    """Runs a search; `hpo.search` says what it raises.
+
+    Args:
+        space: a YAML file, a dict of the same shape, or a spec.
+        overrides: dotted name -> value.
+        request: how and where it runs.
+        console: where progress goes.
+    """
+    started = time.monotonic()
+    say = partial(console.print, highlight=False, markup=False)
+    written = specs.load(space, overrides)  # what is wrong at first sight is told before anything is started
+
+    from hpo.engine.cluster import starting, trial_resources
+
+    with ExitStack() as held, starting(request.address, _modules(written, request)) as wait:
+        spec = specs.load(space, overrides, CHECKS, partial(last_problems, data_dir=request.data_dir, download=True))
+        dataset = datasets.load(spec.data, request.data_dir, spec.seed)
+        if request.warm_start is not None:
+            Study.open(request.storage, request.warm_start)  # told before Ray is there
+            if spec.study in Study.names(request.storage):
+                say(f"Study '{spec.study}' goes on; --from is for new ones, and is left out.")
+        spent = _already_spent(spec, request, dataset)
+        if spent is not None:
+            by_trials = spent.spent().left(spec.budget).trials == 0
+            spent_on = f"{spec.budget.trials} trials" if by_trials else f"{spec.budget.epochs} epochs"
+            say(f"Study '{spec.study}' has spent its budget of {spent_on}; --trials or --epochs raises it.")
+            return SearchResult(spent, time.monotonic() - started, interrupted=False)
+        say(f"Study '{spec.study}': starting Ray ...", style="dim")
+
+        from hpo.engine import ray as engine
+        from hpo.report.progress import Progress
+        from hpo.tracking.writer import Tracker
+
+        wait()
+        trial_resources(spec.resources)  # nothing is made on disk for a search that could never start
+        share = _share(spec, request, dataset, say)
+        study = _open_or_create(spec, request, dataset)
+        taken = sum(trial.taken_over for trial in study.trials())
+        if taken and request.warm_start is not None:
+            say(f"{taken} trials of study '{request.warm_start}' are taken over.", style="dim")
+        held.enter_context(study.searching())
+        left = study.spent().left(spec.budget)
+        if left.nothing:  # another search ran them while this one was starting
+            return SearchResult(study, time.monotonic() - started, interrupted=False)
+        study.use(samplers.build(spec, len(study.trials()), rewards(study)))
+        limit = spec.budget.time_limit
+        disk = None if request.max_disk is None else DiskBudget(study, request.max_disk)
+        tracker = held.enter_context(Tracker(study, request.storage))  # MLflow is told the last while Ray stops
+        with Progress(study, left, limit, console) as progress:
+            interrupted = engine.run(
+                study,
+                _objective(request),
+                resources=share.resources,
+                left=left,
+                dataset=dataset,
+                deadline=None if limit is None else started + limit,
+                concurrency=share.trials,
+                until=(lambda: None) if disk is None else (lambda: disk.problem),
+                observers=(tracker, progress) if disk is None else (tracker, disk, progress),
+            )
+        if disk is not None and disk.problem:
+            say(f"The search has ended: {disk.problem}.")
+    return SearchResult(study, time.monotonic() - started, interrupted, tracker.problem)
+
+
+def _objective(request: Request) -> "Objective":
+    from hpo.training import train
+
+    return request.objective or train
+
+
+def _modules(spec: StudySpec, request: Request) -> list[Path]:
+    """The user's own model, which the machines of a cluster that is joined may not have."""
+    joins = request.address is not None or "RAY_ADDRESS" in os.environ
+    source = models.source(spec.model.name) if joins else None
+    return [] if source is None else [source]
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What each trial gets, and how many run at once at most."""
+
+    resources: Resources
+    trials: int | None
+
+
+def _share(spec: StudySpec, request: Request, dataset: Dataset, say: Callable[..., None]) -> _Share:
+    if request.concurrency != "auto":
+        return _Share(spec.resources, request.concurrency)
+    from hpo.engine.occupancy import fitting
+
+    say(f"Study '{spec.study}': measuring how many trials fit ...", style="dim")
+    occupancy = fitting(spec, dataset, _objective(request), spec.resources)
+    say(f"Study '{spec.study}': {occupancy}.", style="dim")
+    return _Share(occupancy.resources, occupancy.trials)
+
+
+def rewards(study: Study, predictions: "tuple[NDArray[np.int64], Source] | None" = None) -> "Contributions | None":
+    """What trials are worth, where the target is an ensemble; from stored predictions unless others are given."""
+    if study.spec.target != "ensemble":
+        return None
+    from hpo.ensemble.contribution import Contributions
+    from hpo.ensemble.pool import stored_predictions
+
+    if predictions is not None:
+        return Contributions(study, *predictions)
+    return Contributions(study, study.facts.targets["validation"], partial(stored_predictions, study))
+
+
+def _open_or_create(spec: StudySpec, request: Request, dataset: Dataset) -> Study:
+    if spec.study in Study.names(request.storage):
+        return _reopen(spec, request, dataset)
+    facts = DataFacts(
+        outputs=dataset.outputs,
+        targets={"validation": dataset.validation.targets, "test": dataset.test.targets},
+        example=dataset.validation.inputs[:1],
+        fingerprint=dataset.fingerprint,
+    )
+    name = request.warm_start
+    earlier = None if name is None else _earlier(name, spec, facts, request.storage)
+    return Study.create(request.storage, spec, facts, earlier, artifacts=request.artifacts, database=request.database)
+
+
+def _earlier(name: str, spec: StudySpec, facts: DataFacts, storage: Path) -> Study:
+    """The study to take trials from; only where the same config would have been the same trial."""
+    earlier = Study.open(storage, name)
+    theirs = earlier.study_spec
+    if earlier.facts.fingerprint != facts.fingerprint:
+        splits = [(one.seed, one.data.validation) for one in (theirs, spec)]
+        reason = "has other data" if splits[0] == splits[1] else f"split its data otherwise (seed {theirs.seed})"
+        raise StudyError(f"--from {name}: that study {reason}, so its trials say nothing about this one's")
+    if (theirs.task, theirs.model.name) != (spec.task, spec.model.name):
+        raise StudyError(f"--from {name}: that study is about model '{theirs.model.name}', not '{spec.model.name}'")
+    return earlier
+
+
+def _reopen(spec: StudySpec, request: Request, dataset: Dataset) -> Study:
+    study = same_spec(Study.open(request.storage, spec.study, request.database), spec, request.storage)
+    if study.facts.fingerprint != dataset.fingerprint:
+        raise StudyError(
+            f"study '{spec.study}' in '{request.storage}' was started with other data:"
+            f" '{spec.data.path or spec.data.name}' has changed since. Give the new search a name of its own with"
+            " --study"
+        )
+    if request.artifacts is not None and study.places.artifacts != own_place(request.artifacts, spec.study):
+        raise StudyError(
+            f"study '{spec.study}' stores its artifacts in '{study.place}', not in '{request.artifacts}'; leave"
+            " --artifacts out, or give the new search a name of its own with --study"
+        )
+    if request.database is not None and study.places.database is None:
+        raise StudyError(
+            f"study '{spec.study}' has its record in its folder, not in a database; leave --database (HPO_DATABASE)"
+            " out, or give the new search a name of its own with --study"
+        )
+    return study
+
+
+def same_spec(study: Study, spec: SearchSpec, storage: Path) -> Study:
+    """The study, if it was started with this spec.
+
+    Raises:
+        StudyError: it was not; what differs is named.
+    """
+    changed = differences(study.spec, spec)
+    if changed:
+        raise StudyError(
+            f"study '{spec.study}' in '{storage}' was started with another spec; they differ in"
+            f" {', '.join(changed)}. Give the new search a name of its own with --study"
+        )
+    return study
+
+
+def _already_spent(spec: StudySpec, request: Request, dataset: Dataset) -> Study | None:
+    """The study, where it has no trial left to run."""
+    if spec.study not in Study.names(request.storage):
+        return None
+    study = _reopen(spec, request, dataset)
+    return study if study.spent().left(spec.budget).nothing else None
+
+
+def last_problems(spec: StudySpec, data_dir: Path, download: bool) -> Iterable[Problem]:
+    """What shows only when the sampler proposes and the model meets the data, where they may be fetched for that."""
+    yield from samplers.try_proposal(spec)
+    if download or spec.data.name not in datasets.DOWNLOADED:
+        dataset = datasets.load(spec.data, data_dir, spec.seed)
+        yield from datasets.check_fit(spec, dataset)
+        yield from models.try_build(spec, dataset.input_shape, len(dataset.outputs))

@@ -1,0 +1,92 @@
+"""What a trial costs beside its objective: `python scripts/benchmarks/overhead --help`."""
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import comparison
+import runs
+
+_PACKAGES = ("ray", "optuna", "mlflow", "torch", "numpy", "sqlalchemy")
+_EPILOG = """
+The objective is a learning curve of up to 9 epochs that takes no time, so that everything measured is overhead: trials
+are proposed, started, stopped by successive halving and written to MLflow (SQLite), two at a time. Peers make different
+numbers of reports, as they stop trials differently. start-up: until the first trial begins, with imports and Ray.
+closing: after the last report, until the process has ended. "after start-up" is a trial's share of all but start-up;
+what happens once a run, as MLflow making its database, weighs more there on a peer of fewer trials. processes: in which
+the objective ran.
+
+  python scripts/benchmarks/overhead                                     everything, ten minutes or more
+  python scripts/benchmarks/overhead --slow-trials 40 --repeats 3        a table with spread
+  python scripts/benchmarks/overhead --trials 20 --peers "hpo;Ray Tune"  a quick look
+"""
+
+
+def main() -> None:
+    """Runs the peers in turn, prints the table, writes the JSON."""
+    options = _options()
+    finished = []
+    for repeat, name in itertools.product(range(options.repeats), options.peers):
+        trials = options.slow_trials if runs.PEERS[name].slow and options.slow_trials else options.trials
+        run = runs.run(name, trials, repeat)
+        finished.append(run)
+        print(
+            f"{name}: {run.trials} trials in {run.seconds:.1f} s, {run.start_up:.1f} s of it start-up",
+            file=sys.stderr,
+            flush=True,
+        )
+    print(comparison.as_text(finished))
+    if options.json is not None:
+        options.json.write_text(json.dumps(_record(finished), indent=1) + "\n")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="overhead", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--trials", type=int, default=200, help="of each peer (200)")
+    parser.add_argument("--slow-trials", type=int, metavar="N", help="of the peers that start a process for each trial")
+    parser.add_argument("--repeats", type=int, default=1, help="how often, all peers in turn (1)")
+    parser.add_argument(
+        "--peers", type=_peers, default=list(runs.PEERS), help=f"some of: {'; '.join(runs.PEERS)} (all)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the runs are written")
+    return parser.parse_args()
+
+
+def _peers(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(";")]
+    unknown = [name for name in names if name not in runs.PEERS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no such peer: {'; '.join(unknown)}; there are {'; '.join(runs.PEERS)}")
+    return names
+
+
+def _record(finished: list[runs.Run]) -> dict[str, object]:
+    return {
+        "command": " ".join(["python", "scripts/benchmarks/overhead", *_shown(sys.argv[1:])]),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "machine": {"cpu": _cpu(), "cores": os.cpu_count()},
+        "runs": [asdict(run) for run in finished],
+    }
+
+
+def _shown(arguments: list[str]) -> list[str]:
+    """The arguments without the folders of this machine."""
+    return [Path(argument).name if "/" in argument else argument for argument in arguments]
+
+
+def _cpu() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.processor())
+
+
+if __name__ == "__main__":
+    main()

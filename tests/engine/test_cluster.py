@@ -1,0 +1,114 @@
+"""Searches on Ray clusters of several machines, here several nodes on this one."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.autoscaler._private.util import prepare_config, validate_config
+from ruamel.yaml import YAML
+
+from hpo.engine.cluster import cluster
+from hpo.engine.machines import _check_answer, check_shared
+from hpo.errors import ResourceError
+from tests.engine.cluster_search import TRIALS
+
+ROOT = Path(__file__).parents[2]
+CLUSTER = ROOT / "scripts" / "cluster"
+
+
+def test_a_killed_node_loses_no_trial_and_one_that_joins_gets_work(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # its sockets need a short path
+        command = [sys.executable, "-m", "tests.engine.cluster_search"]
+        environment = os.environ | {"RAY_TMPDIR": folder, "PYTHONPATH": str(ROOT)}
+        ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    trials = json.loads((tmp_path / "told.json").read_text())
+    assert len(trials) == TRIALS and {trial["state"] for trial in trials} == {"complete", "pruned"}
+    for trial in trials:
+        assert list(trial["reports"]) == [str(epoch) for epoch in range(1, trial["epochs"] + 1)]
+        assert trial["epochs"] in (1, 2, 4)
+        if "its machine was lost" not in (trial["reason"] or ""):  # while it was being paused, and nobody needed it
+            assert trial["stored"] == trial["best_epoch"]
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert len(lines) >= sum(trial["epochs"] for trial in trials)  # some epochs may have been trained a second time
+    assert {line["visible"] for line in lines} == {"0", "1", "2"}  # each node has its own GPU, shared by two trials
+    assert all(line["assigned"] == [line["visible"]] for line in lines)
+    assert len({(line["node"], line["visible"]) for line in lines}) == 3
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_one_machine_sees_all_of_its_folders(tmp_path: Path) -> None:
+    check_shared(tmp_path / "studies")
+    assert not (tmp_path / "studies").exists()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_machine_that_does_not_see_the_folder_is_named(tmp_path: Path) -> None:
+    import ray
+
+    with pytest.raises(ResourceError, match=r"machine 10\.0\.0\.2 does not see '.*', where trials store"):
+        _check_answer(ray.put(False), "10.0.0.2", tmp_path)
+
+
+def test_a_search_is_not_steered_through_rays_client() -> None:
+    rule = r"run the same command on a machine of the cluster with `--address auto`"
+    with pytest.raises(ResourceError, match=rule), cluster("ray://head:10001"):
+        pass
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # the Ray of other tests would be used
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"127.0.0.1:{port}"
+    with pytest.raises(ResourceError, match=f"--address {address}: no Ray cluster can be joined"), cluster(address):
+        pass
+
+
+def load(name: str) -> list[Any]:
+    return list(YAML(typ="safe").load_all(CLUSTER / name))
+
+
+@pytest.mark.parametrize("name", ["aws.yaml", "machines.yaml"])
+def test_the_launcher_accepts_its_files(name: str) -> None:
+    (config,) = load(name)
+    config = prepare_config(config)
+    validate_config(config)
+    assert all(folder in ("~/hpo", "/home/ray/hpo") for folder in config["file_mounts"])
+    assert config["max_workers"] >= 2 and "--head" in config["head_start_ray_commands"][-1]
+
+
+def test_the_manifest_starts_a_search_on_a_volume_that_all_pods_see() -> None:
+    volume, job = load("kuberay.yaml")
+    assert (job["apiVersion"], job["kind"], volume["spec"]["accessModes"]) == ("ray.io/v1", "RayJob", ["ReadWriteMany"])
+    cluster_spec = job["spec"]["rayClusterSpec"]
+    groups = [cluster_spec["headGroupSpec"], *cluster_spec["workerGroupSpecs"]]
+    for group in groups:
+        pod = group["template"]["spec"]
+        mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+        claims = {each["name"] for each in pod["volumes"] if "persistentVolumeClaim" in each}
+        assert mounts["shared"] == "/shared" and claims == {"shared"}
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values())  # KubeRay takes only strings
+    assert all(group["minReplicas"] >= 1 for group in cluster_spec["workerGroupSpecs"])
+    command = job["spec"]["entrypoint"].split()
+    assert command[:4] == ["hpo", "search", "--address", "auto"] and "/shared/studies" in command
+
+
+def test_they_have_the_ray_of_the_constraints() -> None:
+    (version,) = [
+        line.removeprefix("ray==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if line[:5] == "ray=="
+    ]
+    image = f"rayproject/ray:{version}-py311-gpu"
+    assert load("aws.yaml")[0]["docker"]["image"] == image and f"FROM {image}" in (CLUSTER / "Dockerfile").read_text()
+    assert load("kuberay.yaml")[1]["spec"]["rayClusterSpec"]["rayVersion"] == version

@@ -1,0 +1,111 @@
+"""Real servers on loopback: PostgreSQL (Debian's package), and one that speaks S3."""
+
+import logging
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+USER, PASSWORD = "searcher", "s3cret/{word}"
+"""With characters that a URL or a template would take for something else."""
+QUOTED = "s3cret%2F%7Bword%7D"
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """A database cluster of its own, which wants a password: yields its URL. Skips where there is no PostgreSQL."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'hpo[postgres]'")
+    folder = Path(tempfile.mkdtemp(prefix="hpo-postgres-"))
+    started = None
+    try:
+        secret = folder / "password"
+        secret.write_text(PASSWORD)
+        whose: dict[str, Any] = {"cwd": folder}
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            owner = _unprivileged()
+            for path in (folder, secret):
+                shutil.chown(path, owner)
+            whose |= {"user": owner, "group": pwd.getpwnam(owner).pw_gid, "extra_groups": []}
+        _initdb(folder, secret, whose)
+        port = free_port()
+        with (folder / "log").open("wb") as log:
+            command = [_program("postgres"), "-D", str(folder / "data"), "-k", str(folder), "-h", "127.0.0.1"]
+            started = subprocess.Popen([*command, "-p", str(port), "-c", "fsync=off"], stdout=log, stderr=log, **whose)
+        _wait(started, port, folder / "log")
+        yield f"postgresql://{USER}:{QUOTED}@127.0.0.1:{port}/postgres"
+    finally:
+        if started is not None:
+            started.terminate()
+            started.wait()
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def s3(bucket: str = "bucket") -> Iterator[str]:
+    """An object store with one bucket: yields the query that its URIs need. Set the credentials before."""
+    from moto.server import ThreadedMotoServer
+    from pyarrow.fs import FileSystem
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        query = f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+        FileSystem.from_uri(f"s3://{bucket}?{query}&allow_bucket_creation=true")[0].create_dir(bucket)
+        yield query
+    finally:
+        server.stop()
+
+
+def credentials(environment: pytest.MonkeyPatch) -> None:
+    """Any will do, but without them pyarrow asks as nobody, in a way that the server does not understand."""
+    environment.setenv("AWS_ACCESS_KEY_ID", "someone")
+    environment.setenv("AWS_SECRET_ACCESS_KEY", "something")
+    environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _program(name: str) -> str:
+    """Debian keeps the server's programs out of the path."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    program = shutil.which(name) or (str(found[-1]) if found else None)
+    if program is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    return program
+
+
+def _unprivileged() -> str:
+    return next(name for name in ("postgres", "nobody") if name in {user.pw_name for user in pwd.getpwall()})
+
+
+def _initdb(folder: Path, secret: Path, whose: dict[str, Any]) -> None:
+    command = [_program("initdb"), "-D", str(folder / "data"), "-U", USER, "-A", "scram-sha-256", f"--pwfile={secret}"]
+    done = subprocess.run([*command, "--no-sync"], capture_output=True, text=True, **whose)
+    assert done.returncode == 0, done.stderr
+
+
+def _wait(started: "subprocess.Popen[Any]", port: int, log: Path) -> None:
+    for _ in range(600):
+        assert started.poll() is None, log.read_text()
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0 and "ready to accept" in log.read_text():
+                return
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())

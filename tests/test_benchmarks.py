@@ -1,0 +1,81 @@
+"""The benchmarks run: their quickest peer, their help, their tables. What they measure is not tested."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpo import spec
+
+BENCHMARKS = Path(__file__).parents[1] / "scripts" / "benchmarks"
+
+
+def command(benchmark: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, str(BENCHMARKS / benchmark), *arguments]
+    return subprocess.run(program, capture_output=True, text=True, check=False, timeout=120)
+
+
+def function(benchmark: str, file: str, name: str) -> Any:
+    return runpy.run_path(str(BENCHMARKS / benchmark / file))[name]
+
+
+def test_overhead_times_a_peer_from_outside(tmp_path: Path) -> None:
+    record = tmp_path / "overhead.json"
+    done = command("overhead", "--trials", "2", "--peers", "Optuna, n_jobs=1", "--json", str(record))
+    assert done.returncode == 0, done.stderr
+    (run,) = json.loads(record.read_text())["runs"]
+    assert run["trials"] == 2
+    assert 2 <= run["reports"] <= 18
+    assert 0 < run["start_up"] < run["seconds"]
+    assert "Optuna, n_jobs=1" in done.stdout
+    assert str(tmp_path) not in record.read_text()
+
+
+@pytest.mark.parametrize("benchmark", ["overhead", "end_to_end"])
+def test_an_unknown_peer_is_told_with_those_that_there_are(benchmark: str) -> None:
+    done = command(benchmark, "--peers", "nobody")
+    assert done.returncode == 2
+    assert "no such peer: nobody" in done.stderr
+    assert "hpo" in done.stderr
+
+
+def test_the_objective_of_overhead_learns_and_prefers_the_middle() -> None:
+    accuracy = function("overhead", "curve.py", "accuracy")
+    good, poor = {"lr": 0.03, "weight_decay": 1e-4}, {"lr": 1e-4, "weight_decay": 1e-4}
+    curve = [accuracy(good, epoch) for epoch in range(1, 10)]
+    assert curve == sorted(curve)
+    assert 0 < accuracy(poor, 9) < curve[-1] < 1
+
+
+def test_end_to_end_draws_as_many_images_of_each_class(tmp_path: Path) -> None:
+    source, target = tmp_path / "all.npz", tmp_path / "some.npz"
+    labels = np.repeat(np.arange(10), 6)
+    images = np.arange(60 * 48, dtype=np.uint32).astype(np.uint8).reshape(60, 4, 4, 3)
+    np.savez(source, x_train=images, y_train=labels, x_test=images[:5], y_test=labels[:5])
+    function("end_to_end", "images.py", "write")(source, target, 30, 0)
+    with np.load(target, allow_pickle=False) as arrays:
+        assert np.bincount(arrays["y_train"]).tolist() == [3] * 10
+        assert arrays["x_train"].shape == (30, 4, 4, 3)
+        assert arrays["x_test"].shape == (5, 4, 4, 3)
+
+
+def test_the_script_and_the_product_search_the_same_space_end_to_end() -> None:
+    from ray.tune.search.sample import Categorical
+
+    by_hand = runpy.run_path(str(BENCHMARKS / "end_to_end" / "by_hand.py"))
+    ours = spec.load_search(BENCHMARKS / "end_to_end" / "search.yaml", {"data.path": "any.npz"}).parameters
+    names = {name: name.partition(".")[2] for name in ours}
+    assert set(names.values()) == set(by_hand["SPACE"])
+    for name, parameter in ours.items():
+        theirs = by_hand["SPACE"][names[name]]
+        if isinstance(theirs, Categorical):
+            assert list(parameter.values or ()) == theirs.categories
+        else:
+            beyond = 1 if parameter.type == "int" else 0  # Ray's ranges of integers end before their bound
+            assert (parameter.min, parameter.max) == (theirs.lower, theirs.upper - beyond)
+        assert parameter.default == by_hand["DEFAULT"][names[name]]
