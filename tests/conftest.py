@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ruamel.yaml import YAML
 
 from hpo import cli, models, spec
 from hpo.study import DataFacts, Outcome, State, Study
@@ -15,6 +16,14 @@ from hpo.study import DataFacts, Outcome, State, Study
 CLASSES, SIDE = 3, 8
 Run = Callable[..., tuple[int, str, str]]
 """A command's arguments -> its exit code, stdout and stderr."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share the Ray of a session run in one process, where there are several."""
+    for item in items:
+        if "ray_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +43,7 @@ def ray_cluster() -> Iterator[None]:
 
     with environment():
         ray.init(
+            "local",
             num_cpus=2,
             num_gpus=1,
             include_dashboard=False,
@@ -101,6 +111,15 @@ def document(npz_file: Path) -> dict[str, Any]:
         "scheduler": {"name": "asha", "grace": 1, "eta": 3},
         "budget": {"trials": 4},
     }
+
+
+@pytest.fixture
+def space(document: dict[str, Any], tmp_path: Path) -> Path:
+    """That search as a file."""
+    path = tmp_path / "space.yaml"
+    with path.open("w") as file:
+        YAML(typ="safe").dump(document, file)
+    return path
 
 
 @pytest.fixture

@@ -11,18 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ruamel.yaml import YAML
 
 from hpo.study import Study
 from tests.conftest import Run, squares
-
-
-@pytest.fixture
-def space(document: dict[str, Any], tmp_path: Path) -> Path:
-    path = tmp_path / "space.yaml"
-    with path.open("w") as file:
-        YAML(typ="safe").dump(document, file)
-    return path
 
 
 def test_help_is_quick_and_teaches() -> None:

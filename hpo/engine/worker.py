@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from ray import tune
+from ray.train._internal.session import _TrainingResult
+from ray.air.constants import TRAINING_ITERATION
 
 from hpo.artifacts import Artifacts
 from hpo.datasets import Dataset
@@ -27,6 +29,9 @@ from hpo.training.objective import TrainingState
 
 _CHECKPOINT_SECONDS = 60.0
 """A trial that trains on for so long is stored meanwhile, for when its machine is lost."""
+_KEPT = "kept"
+_NOWHERE = "/"
+"""Ray wants a place for a checkpoint; nothing is read from there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +60,8 @@ class Worker(tune.Trainable):
         """Prepares the process once, then the first trial."""
         assert shared is not None, "tune.with_parameters gives it"
         self._shared = shared
-        os.chdir(shared.working_directory)  # where plug-ins by `module:attribute` are looked for
+        if shared.working_directory.is_dir():  # on a machine of its own it may be missing
+            os.chdir(shared.working_directory)  # where plug-ins by `module:attribute` are looked for
         torch.set_num_threads(shared.threads)
         self._ensemble = shared.spec.target == "ensemble"  # then the sampler reads predictions at every report
         self._reports: Iterator[Report] | None = None
@@ -110,6 +116,16 @@ class Worker(tune.Trainable):
         assert checkpoint is not None
         self._resumes_at = int(checkpoint[RESOURCE])
         self._best = self._known(checkpoint["best"])
+
+    def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
+        """As Ray's, but what is kept comes with the answer: no file, and no folder that machines must share."""
+        kept = self.save_checkpoint("")
+        return _TrainingResult(tune.Checkpoint(_NOWHERE), {**(self._last_result or {}), _KEPT: kept})
+
+    def restore(self, checkpoint_path: Any) -> None:
+        """Takes what `save` returned."""
+        self._iteration = checkpoint_path.metrics.get(TRAINING_ITERATION, 0)
+        self.load_checkpoint(checkpoint_path.metrics[_KEPT])
 
     def cleanup(self) -> None:
         """Stops the objective."""
