@@ -210,7 +210,7 @@ def _reopen(spec: StudySpec, request: Request, dataset: Dataset) -> Study:
             f" '{spec.data.path or spec.data.name}' has changed since. Give the new search a name of its own with"
             " --study"
         )
-    if request.artifacts is not None and study.places.artifacts != own_place(request.artifacts, spec.study):
+    if request.artifacts is not None and str(study.places.artifacts) != str(own_place(request.artifacts, spec.study)):
         raise StudyError(
             f"study '{spec.study}' stores its artifacts in '{study.place}', not in '{request.artifacts}'; leave"
             " --artifacts out, or give the new search a name of its own with --study"

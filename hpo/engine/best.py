@@ -38,7 +38,4 @@ class Best:
         if self._snapshot is None or self.report is None:
             return
         snapshot, self._snapshot = self._snapshot, None
-        predictions = dict(snapshot.predictions)
-        if snapshot.others is not None:
-            predictions |= snapshot.others()
-        self._artifacts.write(self._number, self.report.epoch, snapshot.weights, predictions)
+        self._artifacts.write(self._number, self.report.epoch, snapshot.weights, snapshot.all_predictions())

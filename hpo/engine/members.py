@@ -15,7 +15,6 @@ import json
 import os
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -197,9 +196,7 @@ def _train(job: Job, fingerprint: str, shared: _Shared, dataset: Dataset) -> dic
     torch.set_num_threads(shared.threads)
     try:
         shared.artifacts.trial(job.number).clear()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes: it is shared
-            best = _best_epoch(job, shared, dataset)
+        best = _best_epoch(job, shared, dataset)
     except Exception:  # whatever a user's model raises is a result
         return {"reason": traceback.format_exc(), "seconds": time.monotonic() - started}
     if best is None:

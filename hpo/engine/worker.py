@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from ray import tune
-from ray.train._internal.session import _TrainingResult
 from ray.air.constants import TRAINING_ITERATION
+from ray.train._internal.session import _TrainingResult
 
 from hpo.artifacts import Artifacts
 from hpo.datasets import Dataset

@@ -127,7 +127,7 @@ def _refusals(spec: StudySpec, key: tuple[str, ...], input_shape: InputShape, ou
 
     name = spec.model.name
     try:
-        module, result = _forward(spec.model, input_shape, outputs)
+        result = _forward(spec.model, input_shape, outputs)
     except Exception as error:  # a user's model may raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
         yield Problem(key, f"model '{name}' refuses {spec.model.settings}: {reason:.300}")
@@ -139,18 +139,19 @@ def _refusals(spec: StudySpec, key: tuple[str, ...], input_shape: InputShape, ou
     elif tuple(result.shape) != (2, outputs):
         shape = tuple(result.shape)
         yield Problem(key, f"model '{name}' must give (n, {outputs}) for n images, got {shape} for 2")
-    elif not any(parameter.dtype == torch.float32 for parameter in module.parameters()):
-        yield Problem(key, f"model '{name}' must have parameters of float32; precision is `training.precision`")
 
 
-def _forward(model: Named, input_shape: InputShape, outputs: int) -> tuple["nn.Module", object]:
-    """The model and its outputs for two examples; a large one without memory for its weights, if it can."""
+def _forward(model: Named, input_shape: InputShape, outputs: int) -> object:
+    """What a model gives for two examples; a large one is made without memory for its weights, if it can be."""
     import torch
 
     with torch.random.fork_rng(), torch.no_grad():
         with contextlib.suppress(Exception), torch.device("meta"):  # some models look at values while they are built
             module = build(model, input_shape, outputs).eval()
             if sum(parameter.numel() for parameter in module.parameters()) > _LARGE:
-                return module, module(torch.zeros(2, *input_shape))
-        module = build(model, input_shape, outputs).eval()  # on "meta", a first forward pass costs seconds of imports
-        return module, module(torch.zeros(2, *input_shape))
+                return module(torch.zeros(2, *input_shape))
+        module = build(model, input_shape, outputs).eval()
+        types = {parameter.dtype for parameter in module.parameters()}
+        if types and torch.float32 not in types:
+            raise ValueError("its parameters must be float32; precision is `training.precision`")
+        return module(torch.zeros(2, *input_shape))  # on "meta", a first pass costs seconds of imports

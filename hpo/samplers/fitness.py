@@ -17,6 +17,7 @@ from itertools import compress, count
 from operator import attrgetter, is_not
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import optuna
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
@@ -116,12 +117,21 @@ class Yardstick:
         )
 
 
-def measure_all(study: optuna.Study, yardstick: Yardstick) -> list[Measured]:
+class Population(list[Measured]):
+    """Measured trials by number, and the last epoch of each as an array `(n,)`."""
+
+    def __init__(self, trials: Iterable[Measured], reached: Sequence[float] | None = None) -> None:
+        super().__init__(trials)
+        self.reached = np.array([trial.reached for trial in self] if reached is None else reached, np.float64)
+
+
+def measure_all(study: optuna.Study, yardstick: Yardstick) -> Population:
     """The study's trials that have a fitness, by number.
 
     What has not changed since the last call is the same object, whoever asked then: to save time, not to remember.
     """
-    return [known for known in measure_each(study, yardstick).measured if known is not None]
+    table = measure_each(study, yardstick)
+    return Population(table.known, table.reached)
 
 
 def measure_each(study: optuna.Study, yardstick: Yardstick) -> "Table":
@@ -144,6 +154,10 @@ class Table:
     trials: list[FrozenTrial] = field(default_factory=list)
     measured: list[Measured | None] = field(default_factory=list)
     """None where a trial has no fitness."""
+    known: list[Measured] = field(default_factory=list)
+    """Those that have one."""
+    reached: list[float] = field(default_factory=list)
+    """How far each of `known` has come."""
     costs: list[float] = field(default_factory=list)
     """The first objective's, the best so far; NaN where there is no fitness."""
     running: set[int] = field(default_factory=set)
@@ -171,6 +185,10 @@ class Table:
         if now is None or before is None or not now.same(before):
             self.measured[number] = now
             self.costs[number] = math.nan if now is None else now.best[-1][0]
+            place = bisect_left(self.known, number, key=attrgetter("number"))
+            old = slice(place, place + (before is not None))
+            self.known[old] = [] if now is None else [now]
+            self.reached[old] = [] if now is None else [now.reached]
         for numbers, belongs in (
             (self.running, trial.state is TrialState.RUNNING),
             (self.fruitless, trial.state.is_finished() and now is None),
@@ -184,7 +202,8 @@ _MEASURED: WeakKeyDictionary[BaseStorage, dict[tuple[int, Yardstick], Table]] = 
 
 def until(trials: Sequence[Measured], number: int) -> Sequence[Measured]:
     """Those of the trials, which are in order, whose number is below this one."""
-    return trials[: bisect_left(trials, number, key=attrgetter("number"))]
+    place = bisect_left(trials, number, key=attrgetter("number"))
+    return trials if place == len(trials) else trials[:place]
 
 
 def without(trials: Sequence[Measured], number: int) -> Sequence[Measured]:
@@ -200,24 +219,29 @@ def better(one: Measured, other: Measured) -> bool:
     return ours is not None and (theirs is None or ours.dominates(theirs))
 
 
-def resource(trials: Iterable[Measured], least: int) -> float:
+def resource(trials: Sequence[Measured], least: int) -> float:
     """The last epoch that at least `least` of the trials have reached, or all of them where they are fewer.
 
     Raises:
         ValueError: there are no trials.
     """
-    reached = sorted((trial.reached for trial in trials), reverse=True)
-    if not reached:
+    if not trials:
         raise ValueError("no trials, so no resource that they have reached")
-    return reached[min(least, len(reached)) - 1]
+    place = len(trials) - min(least, len(trials))
+    return float(np.partition(_population(trials).reached, place)[place])
+
+
+def _population(trials: Sequence[Measured]) -> Population:
+    return trials if isinstance(trials, Population) else Population(trials)
 
 
 def compared(trials: Sequence[Measured], least: int) -> list[tuple[Fitness, Measured]]:
     """The trials that have reached the resource of at least `least` of them, with their fitness there; none of none."""
     if not trials:
         return []
-    common = resource(trials, least)
-    there = [trial for trial in trials if trial.reached >= common]
+    population = _population(trials)
+    common = resource(population, least)
+    there = (population[place] for place in np.flatnonzero(population.reached >= common))
     return [(fitness, trial) for trial in there if (fitness := trial.at(common)) is not None]
 
 

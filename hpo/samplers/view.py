@@ -6,9 +6,11 @@ resource that enough trials have reached (as BOHB does, Falkner et al. 2018): th
 """
 
 import copy
+import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
+from itertools import islice
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,10 +21,12 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.fitness import Fitness, ranking
-from hpo.samplers.fitness import Measured, Table, Yardstick, changed, measure_each, resource
+from hpo.samplers.fitness import Population, Table, Yardstick, changed, measure_each, resource
 
-WINDOW = 300
-"""How many trials are enough to know good from bad by."""
+WINDOW = 400
+"""How many trials are enough to know good from bad by; TPE then takes as many for good as of all, 25."""
+_GOOD, _NEWEST = 25, 8
+"""The best and the newest are always seen. No more of them: the others are to show where all trials were."""
 _SORTED = 1000
 """With several objectives the best are looked for among the last so many."""
 
@@ -50,11 +54,10 @@ class StudyAtResource(optuna.Study):
         most: int | None = None,
     ) -> None:
         self.__dict__.update(study.__dict__)
-        self._seen = _seen(study, least, metrics)
+        view = _view(study, least, metrics)
+        self._seen = view.seen if most is None or len(view.seen) <= most else view.window(most)
         if rewards is not None:
             self._seen = [_rewarded(trial, study.direction, rewards) for trial in self._seen]
-        if most is not None and len(self._seen) > most:
-            self._seen = _window(self._seen, study.directions, most)
 
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
@@ -77,13 +80,12 @@ class StudyAtResource(optuna.Study):
         return best(complete, key=lambda trial: trial.value or 0.0)
 
 
-def _seen(study: optuna.Study, least: int, metrics: tuple[str, ...] | None) -> list[FrozenTrial]:
+def _view(study: optuna.Study, least: int, metrics: tuple[str, ...] | None) -> "_View":
     table = measure_each(study, Yardstick(tuple(study.directions), metrics))
-    measured = [known for known in table.measured if known is not None]
-    if not measured:
-        return list(table.trials)
-    views = _VIEWS.setdefault(study._storage, {})
-    return views.setdefault((study._study_id, metrics), _View()).at(resource(measured, least), table, study)
+    view = _VIEWS.setdefault(study._storage, {}).setdefault((study._study_id, metrics), _View())
+    common = resource(Population(table.known, table.reached), least) if table.known else math.inf
+    view.update(common, table, study.directions)
+    return view
 
 
 @dataclass
@@ -93,60 +95,69 @@ class _View:
     common: float = -1.0
     trials: list[FrozenTrial] = field(default_factory=list)
     seen: list[FrozenTrial] = field(default_factory=list)
+    complete: dict[int, Fitness] = field(default_factory=dict)
+    """What the trials are worth that have got to the resource."""
+    others: set[int] = field(default_factory=set)
+    """Trials that are seen as pruned or running."""
 
-    def at(self, common: float, table: Table, study: optuna.Study) -> list[FrozenTrial]:
-        """The trials as they stand at a resource."""
+    def update(self, common: float, table: Table, directions: Sequence[StudyDirection]) -> None:
+        """Looks again at what has changed; at another resource at all."""
         if common != self.common:
-            self.common, self.trials, self.seen = common, [], []
-        signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
+            self.common, self.trials, self.seen, self.complete, self.others = common, [], [], {}, set()
+        signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in directions]
+        self.seen = [*self.seen, *table.trials[len(self.seen) :]]  # who looked before keeps what was seen
         for number in changed(table.trials, self.trials):
-            self.seen[number : number + 1] = [_at(table.trials[number], table.measured[number], common, signs)]
+            known = table.measured[number]
+            self._enter(number, table.trials[number], None if known is None else known.at(common), signs)
         self.trials = table.trials
-        return list(self.seen)
+
+    def _enter(self, number: int, trial: FrozenTrial, worth: Fitness | None, signs: Sequence[float]) -> None:
+        self.complete.pop(number, None)
+        self.others.discard(number)
+        self.seen[number] = _at(trial, worth, signs)
+        if worth is not None:
+            self.complete[number] = worth
+        elif self.seen[number].state in (TrialState.PRUNED, TrialState.RUNNING):
+            self.others.add(number)
+
+    def window(self, most: int) -> list[FrozenTrial]:
+        """The best of those that are complete, the newest of all, and others at random.
+
+        Those of them that wait count as pruned: so they are bad trials, as before, and part of how many there are.
+        """
+        count = len(self.seen)
+        newest = range(max(0, count - _NEWEST), count)
+        kept = {*newest, *self._best(min(_GOOD, most // 2))}
+        rest = np.setdiff1d([*self.complete, *self.others], sorted(kept))
+        rng = np.random.default_rng(count)
+        chosen = rng.choice(rest, min(most - len(kept), len(rest)), replace=False)
+        kept.update(chosen.tolist())
+        return [self._ended(self.seen[number], number in newest) for number in sorted(kept)]
+
+    @staticmethod
+    def _ended(trial: FrozenTrial, new: bool) -> FrozenTrial:
+        waits = trial.state is TrialState.RUNNING and not new
+        return _changed(trial, state=TrialState.PRUNED) if waits else trial
+
+    def _best(self, most: int) -> list[int]:
+        if any(len(worth.costs) > 1 for worth in islice(self.complete.values(), 1)):
+            return ranking({number: self.complete[number] for number in sorted(self.complete)[-_SORTED:]})[:most]
+        return nsmallest(most, self.complete, key=lambda number: (self.complete[number], number))
 
 
 _VIEWS: WeakKeyDictionary[BaseStorage, dict[tuple[int, tuple[str, ...] | None], _View]] = WeakKeyDictionary()
 """Storage -> (study, metrics) -> its view."""
 
 
-def _at(trial: FrozenTrial, known: Measured | None, common: float, signs: Sequence[float]) -> FrozenTrial:
-    fitness = None if known is None else known.at(common)
-    if fitness is not None:
-        values = [sign * cost for sign, cost in zip(signs, fitness.costs, strict=True)]
+def _at(trial: FrozenTrial, worth: Fitness | None, signs: Sequence[float]) -> FrozenTrial:
+    if worth is not None:
+        values = [sign * cost for sign, cost in zip(signs, worth.costs, strict=True)]
         return _changed(trial, state=TrialState.COMPLETE, values=values)
     ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
     changes: dict[str, Any] = {"state": TrialState.PRUNED} if ended else {}
     if len(signs) > 1:  # Optuna's TPE would rank pruned trials by the direction of the one objective
         changes["intermediate_values"] = {}
     return _changed(trial, **changes) if changes else trial
-
-
-def _window(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection], most: int) -> list[FrozenTrial]:
-    """The best of those that are complete, the newest of all, and at random half of each kind of the rest."""
-    complete = [trial.number for trial in trials if trial.state is TrialState.COMPLETE]
-    kept = {trial.number for trial in trials[-(most // 6) :]} | set(_best(trials, complete, directions, most // 6))
-    rng = np.random.default_rng(len(trials))
-    room = (most - len(kept)) // 2
-    states = (TrialState.PRUNED, TrialState.RUNNING)
-    for kind in (complete, [trial.number for trial in trials if trial.state in states]):
-        kept.update(rng.choice(kind, min(room, len(kind)), replace=False).tolist())
-    return [trials[number] for number in sorted(kept)]
-
-
-def _best(
-    trials: Sequence[FrozenTrial], complete: Sequence[int], directions: Sequence[StudyDirection], most: int
-) -> list[int]:
-    """The numbers of the best trials; what a constraint is broken by counts first."""
-    signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in directions]
-
-    def worth(number: int) -> Fitness:
-        trial = trials[number]
-        broken = sum(max(0.0, excess) for excess in trial.constraints.values())
-        return Fitness(broken, tuple(sign * value for sign, value in zip(signs, trial.values, strict=True)))
-
-    if len(signs) > 1:
-        return ranking({number: worth(number) for number in complete[-_SORTED:]})[:most]
-    return nsmallest(most, complete, key=worth)
 
 
 def _rewarded(trial: FrozenTrial, direction: StudyDirection, rewards: Mapping[int, float]) -> FrozenTrial:

@@ -26,6 +26,9 @@ _NOT_SEARCHABLE = {
     "data.classes": "all trials of a study see the same data",
     "training.epochs": "it is the full resource, which the scheduler divides",
     "training.device": "trials are placed by `resources`",
+    "training.compile": "it changes how fast a config trains, not what it learns",
+    "training.winograd": "it changes how fast a config trains, not what it learns",
+    "training.deterministic": "it changes how a config trains, not what it learns",
 }
 
 

@@ -28,6 +28,10 @@ class Snapshot:
     predictions: Mapping[Split, NDArray[np.floating[Any]]]
     others: Callable[[], Mapping[Split, NDArray[np.floating[Any]]]] | None = None
 
+    def all_predictions(self) -> dict[Split, NDArray[np.floating[Any]]]:
+        """Of all splits, now."""
+        return {**self.predictions, **(self.others() if self.others else {})}
+
 
 @dataclass(frozen=True)
 class Report:

@@ -59,7 +59,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     scale = None if model.rescale is None else model.rescale.std
     steps = len(batches) * training.epochs
     forward = forward_pass(model, training.compile, device, steps)
-    convolutions = fast_convolutions(training.winograd if forward is model else False, device)
+    convolutions = fast_convolutions(model, training.winograd if forward is model else False, device)
     optimizer = build_optimizer(spec.optimizer, model.parameters())
     schedule = build_schedule(spec.optimizer, optimizer, len(batches), training.epochs)
 

@@ -11,7 +11,7 @@
 
 namespace {
 
-constexpr int LANES = 8, TILES = 24, POINTS = 36;  // TILES: of a block
+constexpr int LANES = 8, TILES = 18, POINTS = 36;  // TILES: of a block
 typedef float Lanes __attribute__((vector_size(4 * LANES)));
 typedef float Anywhere __attribute__((vector_size(4 * LANES), aligned(4)));
 

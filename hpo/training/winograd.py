@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
@@ -30,14 +30,17 @@ _FEWEST, _MOST = 16, 512
 """Channels between which it pays; with fewer the transforms cost too much, with more their memory."""
 
 
-def fast_convolutions(wanted: bool | Literal["auto"], device: torch.device) -> AbstractContextManager[Any]:
-    """While it is entered, convolutions that it suits are computed by Winograd's algorithm, whatever model they are in.
+def fast_convolutions(
+    model: nn.Module, wanted: bool | Literal["auto"], device: torch.device
+) -> AbstractContextManager[Any]:
+    """While it is entered, the convolutions of a model that it suits are computed by Winograd's algorithm.
 
     Args:
+        model: of any make; it is not changed.
         wanted: `training.winograd`; `auto` where it pays and there is a compiler: on a CPU with AVX2, not with AVX-512.
         device: where the model is.
     """
-    if not wanted or device.type != "cpu":
+    if not wanted or device.type != "cpu" or not any(isinstance(part, nn.Conv2d) for part in model.modules()):
         return nullcontext()
     capabilities = torch.cpu.get_capabilities()
     if not capabilities.get("avx2", False) or (wanted == "auto" and capabilities.get("avx512_f", False)):

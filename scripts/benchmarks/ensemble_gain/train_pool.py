@@ -152,7 +152,7 @@ def train_one(spec: StudySpec, dataset: datasets.Dataset, config: Config, seed: 
         seconds.append(time.process_time() - cpu)
         wall_seconds.append(time.perf_counter() - wall)
         reports.append(report.metrics)
-        for split, array in report.snapshot().predictions.items():
+        for split, array in report.snapshot().all_predictions().items():
             probabilities[split].append(array.astype(np.float16))
         cpu, wall = time.process_time(), time.perf_counter()  # the snapshot is not the search's cost
     return {

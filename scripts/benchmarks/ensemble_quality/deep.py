@@ -72,7 +72,7 @@ def trained(context: Context, config: dict[str, object]) -> dict[str, Prediction
         worth = measure(context.spec, report.metrics)
         if worth.finite and (best is None or worth < best):
             best = worth
-            kept = {split: np.float32(rows) for split, rows in report.snapshot().predictions.items()}
+            kept = {split: np.float32(rows) for split, rows in report.snapshot().all_predictions().items()}
     return kept
 
 

@@ -26,6 +26,7 @@ from run import MODELS, VARIANTS
 _RUN = Path(__file__).with_name("run.py")
 _MODES: Mapping[str, tuple[int, int]] = {"alone": (1, 2), "pair": (2, 1)}
 """Mode -> processes, threads of each."""
+_SPEEDS = ("training", "whole", "later", "per_cpu_second")
 _PLAIN = ("tutorial", "tutorial, 2 workers")
 
 
@@ -34,7 +35,8 @@ class Run:
     """What came of a variant's processes with one seed. Images a second are of all of them together.
 
     `training` counts the training passes alone, `whole` validation too, `later` the training passes after the first
-    epoch, in which code may be compiled.
+    epoch, in which code may be compiled; `per_cpu_second` all that was done, by the seconds that the cores worked: of
+    these four it alone means something on a busy machine.
     """
 
     mode: str
@@ -44,6 +46,7 @@ class Run:
     training: float
     whole: float
     later: float
+    per_cpu_second: float
     accuracy: float
     peak_mb: float
     first_epoch_seconds: float
@@ -97,6 +100,7 @@ def _run(wanted: Mapping[str, Any], options: argparse.Namespace, code: Path) -> 
         training=sum(_speed(it["epochs"], it["rows"], "train_seconds") for it in each),
         whole=sum(_speed(it["epochs"], it["rows"], "seconds") for it in each),
         later=sum(_speed(it["epochs"][1:] or it["epochs"], it["rows"], "train_seconds") for it in each),
+        per_cpu_second=mean(it["rows"] * epochs / it["cpu_seconds"] for it in each),
         accuracy=mean(it["epochs"][-1]["test"] for it in each),
         peak_mb=max(it["peak_mb"] for it in each),
         first_epoch_seconds=max(it["epochs"][0]["train_seconds"] for it in each),
@@ -113,14 +117,14 @@ def _table(runs: Sequence[Run]) -> list[dict[str, Any]]:
     for mode, model, variant in dict.fromkeys((run.mode, run.model, run.variant) for run in runs):
         place = [run for run in runs if (run.mode, run.model) == (mode, model)]
         own = [run for run in place if run.variant == variant]
-        ratios = {name: _ratios(own, place, name) for name in ("training", "whole", "later")}
+        ratios = {name: _ratios(own, place, name) for name in _SPEEDS}
         accuracies = [run.accuracy for run in own]
         rows.append(
             {
                 "mode": mode,
                 "model": model,
                 "variant": variant,
-                **{name: median(getattr(run, name) for run in own) for name in ("training", "whole", "later")},
+                **{name: median(getattr(run, name) for run in own) for name in _SPEEDS},
                 **{f"{name} ratio": median(found) if found else None for name, found in ratios.items()},
                 "accuracy": mean(accuracies),
                 "sd": stdev(accuracies) if len(accuracies) > 1 else 0.0,
@@ -140,17 +144,22 @@ def _ratios(own: Sequence[Run], place: Sequence[Run], name: str) -> list[float]:
 
 
 def _as_text(table: Sequence[Mapping[str, Any]]) -> str:
-    lines = ["| | | | images/s, training | x | images/s, whole epoch | x | test accuracy | peak MB |", "|---" * 9 + "|"]
-    lines[1] = "|---|---|---|---:|---:|---:|---:|---:|---:|"
+    lines = [
+        "| | | | images/s, training | x | images/s, whole epoch | x | images/CPU s | x | test accuracy | peak MB |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
     for row in table:
-        ratios = [
-            "" if row[f"{name} ratio"] is None else f"{row[f'{name} ratio']:.2f}" for name in ("training", "whole")
-        ]
+        speeds = " | ".join(_beside(row, name) for name in ("training", "whole", "per_cpu_second"))
+        accuracy = f"{row['accuracy']:.4f} ± {row['sd']:.4f}"
         lines.append(
-            f"| {row['mode']} | {row['model']} | {row['variant']} | {row['training']:.0f} | {ratios[0]}"
-            f" | {row['whole']:.0f} | {ratios[1]} | {row['accuracy']:.4f} ± {row['sd']:.4f} | {row['peak_mb']:.0f} |"
+            f"| {row['mode']} | {row['model']} | {row['variant']} | {speeds} | {accuracy} | {row['peak_mb']:.0f} |"
         )
     return "\n".join(lines)
+
+
+def _beside(row: Mapping[str, Any], name: str) -> str:
+    ratio = row[f"{name} ratio"]
+    return f"{row[name]:.0f} | " + ("" if ratio is None else f"{ratio:.2f}")
 
 
 def _line(run: Run) -> str:
