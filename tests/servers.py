@@ -4,6 +4,7 @@ import logging
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -44,7 +45,7 @@ def postgres() -> Iterator[str]:
         yield f"postgresql://{USER}:{QUOTED}@127.0.0.1:{port}/postgres"
     finally:
         if started is not None:
-            started.terminate()
+            started.send_signal(signal.SIGINT)  # does not wait for who is still connected
             started.wait()
         shutil.rmtree(folder)
 
