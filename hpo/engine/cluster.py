@@ -24,7 +24,6 @@ _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the user's relative paths hold
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_preload_python_modules": "hpo.engine.worker",  # a worker process imports before it is asked to
 }
 _IN_ORDER = ThreadPoolExecutor(1, "ray")
 """One thread starts and stops Ray, so that no start meets a stop."""
@@ -49,10 +48,18 @@ def cluster(address: str | None = None, modules: Sequence[Path] = ()) -> Iterato
 
 
 @contextmanager
-def starting(address: str | None = None, modules: Sequence[Path] = ()) -> Iterator[Callable[[], object]]:
+def starting(
+    address: str | None = None, modules: Sequence[Path] = (), cpu: float | None = None
+) -> Iterator[Callable[[], object]]:
     """As `cluster`, but Ray starts beside whatever is done meanwhile; the function that this gives waits for it.
 
     An error does not wait: a Ray that nobody needs any more is stopped when it has started.
+
+    Args:
+        address: as `cluster` has it.
+        modules: as `cluster` has them.
+        cpu: CPUs of a trial. As many processes as there will be trials begin to import what these need; on a cluster
+            that is joined nothing is done ahead.
     """
     address = address or os.environ.get("RAY_ADDRESS") or None
     if address is not None and address.startswith("ray://"):
@@ -61,7 +68,7 @@ def starting(address: str | None = None, modules: Sequence[Path] = ()) -> Iterat
             " of the cluster with `--address auto`, by ssh, `ray exec` or `ray job submit`"
         )
     with environment():
-        start = _IN_ORDER.submit(_start, address, modules)
+        start = _IN_ORDER.submit(_start, address, modules, cpu)
         try:
             yield start.result
         finally:
@@ -70,7 +77,7 @@ def starting(address: str | None = None, modules: Sequence[Path] = ()) -> Iterat
                 stop.result()
 
 
-def _start(address: str | None, modules: Sequence[Path]) -> bool:
+def _start(address: str | None, modules: Sequence[Path], cpu: float | None) -> bool:
     """Whether Ray was started or joined here; False where it was running in this process."""
     if ray.is_initialized():
         return False
@@ -94,7 +101,15 @@ def _start(address: str | None, modules: Sequence[Path]) -> bool:
             f"--address {address}: no Ray cluster can be joined there: {reason};"
             " start one on this machine with `ray start`, or leave --address out"
         ) from error
+    if cpu and not joins:
+        warm = ray.remote(num_cpus=cpu)(_warm)
+        for _ in range(int(ray.cluster_resources().get("CPU", 0) / cpu)):
+            warm.remote()  # these processes will be the workers; until then they hold the CPUs
     return True
+
+
+def _warm() -> None:
+    import hpo.engine.worker  # noqa: F401
 
 
 def _knock(address: str) -> None:
