@@ -9,7 +9,7 @@ Constraints follow Deb (2000): feasible beats infeasible, and among infeasible t
 
 import json
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
@@ -118,11 +118,13 @@ class Yardstick:
 
 
 class Population(list[Measured]):
-    """Measured trials by number, and the last epoch of each as an array `(n,)`."""
+    """Measured trials by number, and the last epoch of each as an array `(n,)`; `table` is where they are all from."""
 
-    def __init__(self, trials: Iterable[Measured], reached: Sequence[float] | None = None) -> None:
+    def __init__(self, trials: Iterable[Measured], table: "Table | None" = None) -> None:
         super().__init__(trials)
-        self.reached = np.array([trial.reached for trial in self] if reached is None else reached, np.float64)
+        reached = [trial.reached for trial in self] if table is None else table.reached
+        self.reached = np.array(reached, np.float64)
+        self.table = table
 
 
 def measure_all(study: optuna.Study, yardstick: Yardstick) -> Population:
@@ -131,7 +133,7 @@ def measure_all(study: optuna.Study, yardstick: Yardstick) -> Population:
     What has not changed since the last call is the same object, whoever asked then: to save time, not to remember.
     """
     table = measure_each(study, yardstick)
-    return Population(table.known, table.reached)
+    return Population(table.known, table)
 
 
 def measure_each(study: optuna.Study, yardstick: Yardstick) -> "Table":
@@ -160,6 +162,10 @@ class Table:
     """How far each of `known` has come."""
     costs: list[float] = field(default_factory=list)
     """The first objective's, the best so far; NaN where there is no fitness."""
+    common: float = -1.0
+    """A resource that the trials were ranked at."""
+    order: list[tuple[Fitness, int]] = field(default_factory=list)
+    """What the trials there are worth, with their numbers, the best first."""
     running: set[int] = field(default_factory=set)
     """Trials that run or are paused."""
     fruitless: set[int] = field(default_factory=set)
@@ -189,11 +195,26 @@ class Table:
             old = slice(place, place + (before is not None))
             self.known[old] = [] if now is None else [now]
             self.reached[old] = [] if now is None else [now.reached]
+            for known, place_in in ((before, _take), (now, insort)):
+                worth = None if known is None else known.at(self.common)
+                if worth is not None:
+                    place_in(self.order, (worth, number))
         for numbers, belongs in (
             (self.running, trial.state is TrialState.RUNNING),
             (self.fruitless, trial.state.is_finished() and now is None),
         ):
             (numbers.add if belongs else numbers.discard)(number)
+
+    def ranked(self, common: float) -> list[tuple[Fitness, int]]:
+        """The trials at a resource, the best first; sorted anew only at another resource than before."""
+        if common != self.common:
+            rows = ((known.at(common), known.number) for known in self.known)
+            self.common, self.order = common, sorted((worth, number) for worth, number in rows if worth is not None)
+        return self.order
+
+
+def _take(rows: list[tuple[Fitness, int]], row: tuple[Fitness, int]) -> None:
+    del rows[bisect_left(rows, row)]
 
 
 _MEASURED: WeakKeyDictionary[BaseStorage, dict[tuple[int, Yardstick], Table]] = WeakKeyDictionary()
@@ -247,6 +268,10 @@ def compared(trials: Sequence[Measured], least: int) -> list[tuple[Fitness, Meas
 
 def ranked(trials: Sequence[Measured], least: int, most: int | None = None) -> list[Measured]:
     """These trials, or the best `most` of them, the best first; ties go to the older one. One objective."""
+    if most is not None and isinstance(trials, Population) and trials.table is not None and trials:
+        table = trials.table
+        best = (table.measured[number] for _, number in table.ranked(resource(trials, least))[:most])
+        return [trial for trial in best if trial is not None]
     rows = compared(trials, least)
     return [trial for _, trial in nsmallest(len(rows) if most is None else most, rows, key=_standing)]
 

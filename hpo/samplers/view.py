@@ -83,7 +83,7 @@ class StudyAtResource(optuna.Study):
 def _view(study: optuna.Study, least: int, metrics: tuple[str, ...] | None) -> "_View":
     table = measure_each(study, Yardstick(tuple(study.directions), metrics))
     view = _VIEWS.setdefault(study._storage, {}).setdefault((study._study_id, metrics), _View())
-    common = resource(Population(table.known, table.reached), least) if table.known else math.inf
+    common = resource(Population(table.known, table), least) if table.known else math.inf
     view.update(common, table, study.directions)
     return view
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import optuna
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.fitness import Fitness
 from hpo.samplers import fitness
-from hpo.samplers.fitness import Measured, Yardstick
+from hpo.samplers.fitness import Measured, Yardstick, measure_all, ranked
 
 MINIMIZE = Yardstick((StudyDirection.MINIMIZE,))
 MAXIMIZE = Yardstick((StudyDirection.MAXIMIZE,))
@@ -188,3 +188,26 @@ def test_what_has_not_changed_is_measured_once() -> None:
     assert fitness.measure_all(study, MINIMIZE)[1] is after[1]
     assert fitness.measure_all(study, MAXIMIZE)[0].at(1) == Fitness(0, (-0.5,))
     assert fitness.measure_all(optuna.create_study(), MINIMIZE) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 4), st.integers(0, 3), st.booleans()), max_size=40))
+@settings(deadline=None, max_examples=40)
+def test_what_is_kept_between_calls_is_what_measuring_anew_would_find(
+    steps: list[tuple[int, int, int, bool]],
+) -> None:
+    study = optuna.create_study()
+    open_trials: dict[int, optuna.Trial] = {}
+    yardstick = Yardstick(tuple(study.directions))
+    for key, epoch, value, fails in steps:
+        trial = open_trials[key] = open_trials.get(key) or study.ask()
+        if epoch not in study.trials[trial.number].intermediate_values:
+            trial.report(float(value), epoch)
+        if fails:
+            study.tell(open_trials.pop(key), state=TrialState.FAIL)
+        kept = measure_all(study, yardstick)
+        anew = [known for t in study.get_trials(deepcopy=False) if (known := yardstick.measure(t)) is not None]
+        assert [known.number for known in kept] == [known.number for known in anew]
+        assert all(known.same(other) for known, other in zip(kept, anew, strict=True))
+        for least in (1, 3):
+            wanted = [known.number for known in ranked(anew, least)]
+            assert [known.number for known in ranked(kept, least, 2)] == wanted[:2]

@@ -1,5 +1,6 @@
 """A search under Ray on several nodes of this machine, whose trials train nothing: what is left is the engine."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,10 +51,12 @@ def objective(config: dict[str, Any], context: Context) -> Iterator[Report]:
 
 def measure(nodes: int, trials: int, folder: Path) -> Nodes:
     """Starts a cluster and searches on it."""
+    from ray import cloudpickle
     from ray.cluster_utils import Cluster
 
     from hpo.engine.cluster import environment
 
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers need not find this file
     with environment():
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
         try:
