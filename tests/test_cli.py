@@ -71,7 +71,7 @@ def _seconds(command: list[str]) -> float:
         (["--set", "epochs"], "write it as dotted.name=value"),
         (["--time-limit", "soon"], "must be a duration such as 90s"),
         (["--trials", "0"], "0 is not in the range x>=1"),
-        (["--concurrency", "two"], "is not a valid integer"),
+        (["--concurrency", "two"], "is neither a number of at least 1 nor auto"),
         (["--trails", "3"], "No such option"),
     ],
 )

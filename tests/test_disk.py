@@ -90,7 +90,7 @@ def test_what_runs_or_waits_is_never_removed_and_may_spend_the_budget(empty: Stu
     budget.trial_ended(empty.trial(ended))
     assert stored(empty) == {running, paused, ended}
     assert budget.problem == (
-        "the disk budget of 25.0 kB is spent: the best 1 trials and 2 that run or are paused take 40.0 kB, and they"
+        "the disk budget of 25.0KB is spent: the best 1 trials and 2 that run or are paused take 40.0KB, and they"
         " must stay"
     )
     budget.trial_ended(empty.end(paused, Outcome(State.PRUNED, "told")))
