@@ -79,7 +79,7 @@ def search(
         concurrency: how many trials at once at most; by default as many as there are CPUs and GPUs for. `auto` measures
             the memory of the largest model first, and shares a GPU among as many trials as fit.
         max_disk: bytes that all trials' files together may take; those of the weakest trials are removed first.
-        address: of the Ray cluster that runs the trials: auto, HOST:PORT or ray://HOST:10001.
+        address: of the Ray cluster that runs the trials: auto or HOST:PORT.
         storage: the folder of all studies.
         artifacts: where trials store weights and predictions, as a path or a URI; of a new study.
         database: `postgresql://` URL of the record of trials, in place of a file; of a new study.

@@ -134,7 +134,7 @@ def _quiet_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--address",
     metavar="ADDRESS",
-    help="The Ray cluster that runs the trials: auto, HOST:PORT or ray://HOST:10001. Without it, or RAY_ADDRESS, Ray "
+    help="The Ray cluster that runs the trials: auto or HOST:PORT. Without it, or RAY_ADDRESS, Ray "
     "starts on this machine.",
 )
 @click.option(

@@ -9,6 +9,7 @@
     ensembles/<name>/      ensembles built from it
 """
 
+import contextlib
 import json
 import math
 import shutil
@@ -582,7 +583,8 @@ class Study:
         trial = self._running.pop(number)
         with self._together():
             self._end(trial, outcome)
-        self.artifacts.drop_state(number)
+        with contextlib.suppress(OSError):  # `hpo gc` removes what stays
+            self.artifacts.drop_state(number)
         return self.trial(number)
 
     def _end(self, trial: optuna.Trial, outcome: Outcome) -> None:

@@ -192,7 +192,8 @@ def _outcome(job: Job, ref: Any, artifacts: Artifacts) -> Trained:
 def _train(job: Job, fingerprint: str, shared: _Shared, dataset: Dataset) -> dict[str, Any]:
     """The worker's side: trains one job, and returns what `done.json` holds, or the reason why there is none."""
     started = time.monotonic()
-    os.chdir(shared.working_directory)  # where plug-ins by `module:attribute` are looked for
+    if shared.working_directory.is_dir():  # on a machine of its own it may be missing
+        os.chdir(shared.working_directory)  # where plug-ins by `module:attribute` are looked for
     torch.set_num_threads(shared.threads)
     try:
         shared.artifacts.trial(job.number).clear()

@@ -327,7 +327,8 @@ class _Probe:
 
     def _train(self, config: Config) -> Footprint:
         shared = self._shared
-        os.chdir(shared.working_directory)  # where plug-ins by `module:attribute` are looked for
+        if shared.working_directory.is_dir():  # on a machine of its own it may be missing
+            os.chdir(shared.working_directory)  # where plug-ins by `module:attribute` are looked for
         torch.set_num_threads(shared.threads)
         device = choose_device(shared.spec.training.device)
         self._marks = self._marks or _Marks(device)

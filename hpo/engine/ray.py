@@ -73,6 +73,7 @@ def run(
             threads=max(1, int(each["cpu"])),
         )
         stop = _Stop(deadline, interrupted, recorder, until)
+        recorder.until = stop.limit
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(Worker, shared=shared), each),
             tune_config=tune.TuneConfig(
@@ -122,8 +123,10 @@ class _Stop(Live, Stopper):
         """Which limit of the budget was met; None where none was, or somebody interrupted the search before."""
         if self._interrupted.is_set():
             return None
-        if self._recorder.spent:
-            return SPENT_EPOCHS
+        return SPENT_EPOCHS if self._recorder.spent else self.limit()
+
+    def limit(self) -> str | None:
+        """Which limit of the budget but that of epochs is met: trials that run end their epoch."""
         return SPENT_TIME if time.monotonic() >= self._deadline else self._until()
 
     def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
@@ -131,8 +134,8 @@ class _Stop(Live, Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """Whether the search is over."""
-        return self._interrupted.is_set() or self.reason is not None
+        """Whether the search is over: at once on Ctrl-C, since what runs is begun anew, else when no trial runs."""
+        return self._interrupted.is_set() or (self.reason is not None and not self._recorder.busy)
 
 
 @contextmanager

@@ -34,6 +34,10 @@ _NODE_DIED = "its node has died"
 """Ray keeps the kind of a worker's death only in these words."""
 
 
+_LEAVE_SECONDS = 60
+"""That a worker has in the end to predict the last rows and to store them; Ray would kill it after 10."""
+
+
 class Live:
     """An object that Ray's copies share.
 
@@ -63,6 +67,8 @@ class Recorder(Live):
         self._observers = observers
         self._slots = slots if callable(slots) else lambda: slots
         self._left = left
+        self.until: Callable[[], str | None] | None = None
+        """Says why the search is to end, when it is; None where the engine itself cuts trials off."""
         self._started = 0
         self._reports = 0
         self._running: set[int] = set()
@@ -87,7 +93,25 @@ class Recorder(Live):
     @property
     def has_room(self) -> bool:
         """Whether another trial may run now."""
-        return len(self._running) < self._slots()
+        if len(self._running) >= self._slots():
+            return False
+        return self.until is None or (self.until() is None and self._free_epochs > 0)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a trial runs, or is about to, on a machine that is there."""
+        return bool(self._running)
+
+    def must_end(self) -> str | None:
+        """Why a trial that has reported is not to train another epoch, where the engine lets trials end theirs."""
+        if self.until is None:
+            return None
+        return SPENT_EPOCHS if self._free_epochs < 0 else self.until()
+
+    @property
+    def _free_epochs(self) -> float:
+        """Epochs of the budget that no running trial is about to train."""
+        return math.inf if self._left.epochs is None else self._left.epochs - self._reports - len(self._running)
 
     @property
     def complete(self) -> bool:
@@ -294,6 +318,9 @@ class RecordingScheduler(TrialScheduler):
 
     def on_trial_add(self, tune_controller: "TuneController", trial: "Trial") -> None:
         """Passed on, but for a trial that has begun again."""
+        controller = getattr(tune_controller, "_tune_controller", None)  # a simulation has none
+        if controller is not None:
+            controller._actor_force_cleanup_timeout = _LEAVE_SECONDS
         self._called.append(trial)
         if self._known(trial) is trial:
             self._inner.on_trial_add(tune_controller, trial)
@@ -318,6 +345,9 @@ class RecordingScheduler(TrialScheduler):
             self._recorder.decide(number, Outcome(State.PRUNED, f"stopped by {spec.scheduler.name}"))
         elif decision == TrialScheduler.PAUSE:
             self._recorder.pause(number)
+        elif (reason := self._recorder.must_end()) is not None:
+            self._recorder.decide(number, Outcome(State.PRUNED, reason))
+            return TrialScheduler.STOP
         return decision
 
     def on_trial_complete(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> None:

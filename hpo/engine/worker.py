@@ -95,9 +95,10 @@ class Worker(tune.Trainable):
             if report is None or report.epoch >= self._shared.spec.training.epochs or self._ensemble:
                 self._store_best()
         except Exception:  # whatever a user's model raises must not cost the warm worker
-            self._close()
+            told = traceback.format_exc()
+            self._leave()  # what it had reached stays
             self._best = self._known(None)
-            return {DONE: True, ERROR: traceback.format_exc()}
+            return {DONE: True, ERROR: told}
         if report is None:
             return {DONE: True}
         return {RESOURCE: report.epoch, METRICS: dict(report.metrics)}
@@ -183,16 +184,16 @@ class Worker(tune.Trainable):
     def _wait(self) -> None:
         """For what is being written."""
         writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.result()
+        if writing is not None and (error := writing.exception()) is not None:
+            warnings.warn(f"the state of trial {self._number} was not stored: {error}", RuntimeWarning, stacklevel=2)
 
     def _leave(self) -> None:
         """Of a trial that was stopped, what is still to be stored; nobody would hear of an error now."""
-        try:
-            self._store_best()
-        except Exception as error:
-            warnings.warn(f"trial {self._number} leaves no predictions: {error}", RuntimeWarning, stacklevel=2)
-        self._close()
+        for last in (self._store_best, self._close):
+            try:
+                last()
+            except Exception as error:
+                warnings.warn(f"trial {self._number} may leave no predictions: {error}", RuntimeWarning, stacklevel=2)
 
     def _close(self) -> None:
         close = getattr(self._generator, "close", None)

@@ -162,10 +162,11 @@ def _at(trial: FrozenTrial, worth: Fitness | None, signs: Sequence[float]) -> Fr
 
 def _rewarded(trial: FrozenTrial, direction: StudyDirection, rewards: Mapping[int, float]) -> FrozenTrial:
     """The trial with its reward for a value; a reward belongs to no epoch, so its reports are left out."""
-    if trial.state is not TrialState.COMPLETE or trial.number not in rewards:
+    if trial.state is not TrialState.COMPLETE or not rewards:
         return trial
     sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
-    return _changed(trial, values=[sign * rewards[trial.number]], intermediate_values={})
+    reward = rewards.get(trial.number, min(rewards.values()))  # what was evicted was among the weakest
+    return _changed(trial, values=[sign * reward], intermediate_values={})
 
 
 def _changed(trial: FrozenTrial, **changes: Any) -> FrozenTrial:

@@ -86,7 +86,7 @@ def test_trials_without_reports_have_their_final_value() -> None:
 def test_rewards_stand_in_place_of_the_objective() -> None:
     study = study_of(LONG, MIDDLE, SHORT)
     trials = StudyAtResource(study, 2, rewards={0: 0.2, 2: 0.9}).get_trials()
-    assert [trial.value for trial in trials[:2]] == [-0.2, 0.4]  # less is better here, and more reward is
+    assert [trial.value for trial in trials[:2]] == [-0.2, -0.2]  # one that has none is among the weakest
     assert trials[0].intermediate_values == {}
     assert trials[2].state is State.RUNNING
 
