@@ -235,6 +235,8 @@ def test_the_time_limit_stops_trials_and_keeps_them(document: dict[str, Any]) ->
     assert {trial.state for trial in study.trials()} <= {State.PRUNED, State.FAILED}
     kept = [trial for trial in study.trials() if trial.state is State.PRUNED]
     assert kept and all(trial.reason == "stopped by the time limit" and trial.epoch < 100 for trial in kept)
+    stored = [study.artifacts.read(trial.number) for trial in kept]
+    assert [left and left.epoch for left in stored] == [trial.best_epoch for trial in kept]
     assert all(trial.reason == INTERRUPTED.reason for trial in study.trials() if trial.state is State.FAILED)
 
 
