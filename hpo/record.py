@@ -6,9 +6,10 @@ import os
 import socket
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
@@ -59,24 +60,36 @@ def mend(folder: Path) -> None:
 
 @contextmanager
 def hold(file: Path, study: str) -> Iterator[None]:
-    """Holds a study for one process, by a lock on a file; it goes with its process, however that ends.
+    """Holds a study for one process, by a lock on a file.
 
     Raises:
         StudyError: another process holds it.
+    """
+    with locked(file, partial(_busy, study)):
+        try:
+            yield
+        finally:
+            os.utime(file)
+
+
+@contextmanager
+def locked(file: Path, busy: Callable[[str], StudyError]) -> Iterator[None]:
+    """Locks a file, in which the process that holds it is named; the lock goes with its process, however that ends.
+
+    Args:
+        file: made where there is none.
+        busy: from the name of another process that holds it to what is raised then.
     """
     with file.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise _busy(study, lock.read()) from None
+            raise busy(lock.read()) from None
         lock.truncate(0)
         lock.write(_me())
         lock.flush()
-        try:
-            yield
-        finally:
-            os.utime(file)
+        yield
 
 
 def _me() -> str:

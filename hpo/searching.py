@@ -4,7 +4,6 @@ What takes seconds and needs no other is done side by side: Ray and its workers 
 the data are read, and MLflow is reached while the first trials train.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -139,8 +138,9 @@ def _objective(request: Request) -> "Objective":
 
 def _modules(spec: StudySpec, request: Request) -> list[Path]:
     """The user's own model, which the machines of a cluster that is joined may not have."""
-    joins = request.address is not None or "RAY_ADDRESS" in os.environ
-    source = models.source(spec.model.name) if joins else None
+    from hpo.engine.cluster import joined
+
+    source = models.source(spec.model.name) if joined(request.address) else None
     return [] if source is None else [source]
 
 

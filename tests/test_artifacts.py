@@ -95,14 +95,14 @@ def test_an_epoch_that_is_trained_again_takes_the_place_of_the_first(artifacts: 
 
 
 def test_a_state_is_kept_lent_and_dropped(artifacts: Artifacts) -> None:
-    assert artifacts.load_state(7) is None and not artifacts.has_state(7)
+    assert artifacts.load_state(7) is None and "state.pt" not in artifacts.trial(7).files()
     artifacts.lend_state(7, 8)
     artifacts.drop_state(7)
-    assert not artifacts.has_state(8)
+    assert "state.pt" not in artifacts.trial(8).files()
     artifacts.save_state(7, {"epoch": 3, "model": {"w": torch.ones(2)}})
     artifacts.lend_state(7, 8)
     artifacts.drop_state(7)
-    assert artifacts.load_state(7) is None and artifacts.has_state(8)
+    assert artifacts.load_state(7) is None and "state.pt" in artifacts.trial(8).files()
     state = artifacts.load_state(8)
     assert state is not None and state["epoch"] == 3 and state["model"]["w"].tolist() == [1, 1]
 

@@ -9,6 +9,7 @@ from hpo import api, datasets, spec
 from hpo.artifacts import Artifacts
 from hpo.disk import DiskBudget, collect
 from hpo.engine import members
+from hpo.engine.workplace import Workplace
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
 from hpo.errors import InputError, StudyError
@@ -73,7 +74,7 @@ def test_members_are_trained_into_an_object_store(elsewhere: Study) -> None:
     dataset = datasets.load(study.data, Path("data"), study.seed)
     artifacts = Artifacts(elsewhere.place / FOLDER / "deep")
     job = members.Job(0, "member 0", elsewhere.trial(0).config, seed=1)
-    shared = members._Shared(train, study, artifacts, Path.cwd(), threads=1)
+    shared = members._Shared(train, study, artifacts, Workplace.here({"cpu": 1}))
     done = members._train(job, "fingerprint", shared, dataset)
     assert "reason" not in done
     found = members._found(job, "fingerprint", artifacts, dataset)

@@ -113,7 +113,7 @@ def test_bagging_retrains_on_bootstraps_and_averages(trainer: Trainer) -> None:
         assert 0.5 < trained.metrics["distinct"] / 180 < 0.76
     assert made.combiner.weights == (1 / 6,) * 6
     folder = trainer.study.folder / "retrained" / "bagging"
-    assert made.members[3].stored.folder == folder / "00003" / "epoch-0001"
+    assert made.members[3].stored.place.path == folder / "00003" / "epoch-0001"
 
 
 @cluster
@@ -208,9 +208,9 @@ def test_a_trial_whose_predictions_are_corrupt_is_left_out_before_anything_is_tr
         stored = trainer.study.artifacts.read(number)
         assert stored is not None
         if content is None:
-            np.save(stored.folder / "validation.npy", np.full((60, 3), np.nan, np.float32))
+            np.save(stored.place.path / "validation.npy", np.full((60, 3), np.nan, np.float32))
         else:
-            (stored.folder / "validation.npy").write_bytes(content)
+            (stored.place.path / "validation.npy").write_bytes(content)
     ended: list[Trained] = []
     made = out_of_fold(Trainer(trainer.study, trainer.dataset, observer=ended.append), folds=2, top=1)
     assert [member.trial for member in made.members] == [third]
@@ -222,7 +222,7 @@ def test_only_of_what_can_be_trained_again_the_folder_may_be_removed(trainer: Tr
     retrained = deep(with_objective(trainer, knowing), members=1).members[0]
     trial = out_of_fold(with_objective(trainer, knowing), folds=2, top=1).members[0]
     for member in (retrained, trial):
-        (member.stored.folder / "test.npy").write_bytes(b"no array")
+        (member.stored.place.path / "test.npy").write_bytes(b"no array")
     with pytest.raises(HpoError, match="cannot be read: .*; remove this folder and run the same command again"):
         retrained.predictions("test")
     with pytest.raises(HpoError, match="cannot be read") as caught:
@@ -332,7 +332,7 @@ def test_tables_of_labels_and_of_numbers_are_bagged_stacked_and_distilled(task: 
     assert combined.shape == (100, 2)
     taught = distill(trainer, read_student(trainer, "0"), np.asarray(dataset.train.targets, np.float32))
     assert taught.validation.shape == (1, 50, 2)
-    shutil.copytree(made.members[0].stored.folder, study.artifacts.folder / "00000" / "epoch-0012")
+    shutil.copytree(made.members[0].stored.place.path, study.artifacts.folder / "00000" / "epoch-0012")
     stacked = out_of_fold(trainer, folds=2)
     assert stacked.estimate is not None and stacked.estimate.metrics[metric] > worst
 

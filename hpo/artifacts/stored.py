@@ -31,15 +31,6 @@ class Stored:
     splits: frozenset[Split]
 
     @property
-    def folder(self) -> Path:
-        """The folder of its files.
-
-        Raises:
-            StudyError: they are in an object store.
-        """
-        return self.place.path
-
-    @property
     def complete(self) -> bool:
         """Whether validation and test rows were predicted; test rows are predicted when the trial leaves its worker."""
         return {"validation", "test"} <= self.splits
@@ -181,10 +172,6 @@ class Artifacts:
             return None
         state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return state
-
-    def has_state(self, number: int) -> bool:
-        """Whether a trial has a stored state."""
-        return _STATE in self.trial(number).files()
 
     def lend_state(self, number: int, child: int) -> None:
         """Gives a new trial a copy of a paused trial's state, where that has one."""

@@ -61,7 +61,7 @@ def starting(
         cpu: CPUs of a trial. As many processes as there will be trials begin to import what these need; on a cluster
             that is joined nothing is done ahead.
     """
-    address = address or os.environ.get("RAY_ADDRESS") or None
+    address = joined(address)
     if address is not None and address.startswith("ray://"):
         raise ResourceError(
             f"--address {address}: a search cannot be steered through Ray's client; run the same command on a machine"
@@ -75,6 +75,11 @@ def starting(
             stop = _IN_ORDER.submit(_stop, start)
             if start.done():
                 stop.result()
+
+
+def joined(address: str | None) -> str | None:
+    """The address of the cluster that is joined: the one given, or what RAY_ADDRESS says; None where none is."""
+    return address or os.environ.get("RAY_ADDRESS") or None
 
 
 def _start(address: str | None, modules: Sequence[Path], cpu: float | None) -> bool:

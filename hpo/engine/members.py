@@ -9,10 +9,8 @@ member by member.
 """
 
 import dataclasses
-import fcntl
 import hashlib
 import json
-import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import ray
-import torch
 from numpy.typing import NDArray
 
 from hpo import models
@@ -31,7 +28,9 @@ from hpo.artifacts import Artifacts, Split, Stored
 from hpo.datasets import Dataset, Examples
 from hpo.engine.best import Best
 from hpo.engine.cluster import cluster, trial_resources
+from hpo.engine.workplace import Workplace
 from hpo.errors import StudyError
+from hpo.record import locked
 from hpo.spec import Config, Resources, StudySpec
 from hpo.training import Context, Objective
 
@@ -96,8 +95,7 @@ class _Shared:
     objective: Objective
     spec: StudySpec
     artifacts: Artifacts
-    working_directory: Path
-    threads: int
+    workplace: Workplace
 
 
 def train_members(
@@ -166,7 +164,7 @@ def _train_all(
 ) -> Iterator[Trained]:
     """The jobs as they end."""
     each = trial_resources(resources)
-    shared = _Shared(objective, spec, artifacts, Path.cwd(), max(1, int(each["cpu"])))
+    shared = _Shared(objective, spec, artifacts, Workplace.here(each))
     put = ray.put(shared), ray.put(dataset)
     task = ray.remote(_train).options(num_cpus=each["cpu"], num_gpus=each["gpu"], max_retries=0)
     running = {task.remote(job, prints[job.number], *put): job for job in jobs}
@@ -192,9 +190,7 @@ def _outcome(job: Job, ref: Any, artifacts: Artifacts) -> Trained:
 def _train(job: Job, fingerprint: str, shared: _Shared, dataset: Dataset) -> dict[str, Any]:
     """The worker's side: trains one job, and returns what `done.json` holds, or the reason why there is none."""
     started = time.monotonic()
-    if shared.working_directory.is_dir():  # on a machine of its own it may be missing
-        os.chdir(shared.working_directory)  # where plug-ins by `module:attribute` are looked for
-    torch.set_num_threads(shared.threads)
+    shared.workplace.enter()
     try:
         shared.artifacts.trial(job.number).clear()
         best = _best_epoch(job, shared, dataset)
@@ -282,11 +278,6 @@ def _code(model: str) -> str | None:
 def _alone(folder: Path) -> Iterator[None]:
     """Holds a folder for one process; the lock goes with it, however it ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StudyError(
-                f"another process is training members into '{folder}'; wait until it has ended, or stop it"
-            ) from None
+    busy = f"another process is training members into '{folder}'; wait until it has ended, or stop it"
+    with locked(folder / ".lock", lambda holder: StudyError(busy)):
         yield

@@ -3,7 +3,6 @@
 import gc
 import io
 import math
-import os
 import re
 import resource
 import sys
@@ -22,6 +21,7 @@ import torch
 
 from hpo.datasets import Dataset, Examples
 from hpo.engine.cluster import trial_resources
+from hpo.engine.workplace import Workplace
 from hpo.errors import HpoError, ResourceError
 from hpo.space import Space
 from hpo.spec import Config, Parameter, Resources, StudySpec
@@ -123,8 +123,7 @@ def fitting(spec: StudySpec, dataset: Dataset, objective: Objective, resources: 
     shared = _Shared(
         objective=objective,
         spec=spec,
-        working_directory=Path.cwd(),
-        threads=max(1, int(each["cpu"])),
+        workplace=Workplace.here(each),
         data=(_bytes(dataset.train), _bytes(dataset.validation)),
     )
     choices = _choices(spec)
@@ -181,8 +180,7 @@ def _by_memory(host: int, node: Node) -> int:
 class _Shared:
     objective: Objective
     spec: StudySpec
-    working_directory: Path
-    threads: int
+    workplace: Workplace
     data: tuple[int, int]
     """Bytes of all rows for training and for validation."""
 
@@ -327,9 +325,7 @@ class _Probe:
 
     def _train(self, config: Config) -> Footprint:
         shared = self._shared
-        if shared.working_directory.is_dir():  # on a machine of its own it may be missing
-            os.chdir(shared.working_directory)  # where plug-ins by `module:attribute` are looked for
-        torch.set_num_threads(shared.threads)
+        shared.workplace.enter()
         device = choose_device(shared.spec.training.device)
         self._marks = self._marks or _Marks(device)
         training = shared.spec.apply(config).training

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 from ray import tune
@@ -20,6 +19,7 @@ from hpo.engine import machines
 from hpo.engine.cluster import cluster, environment, trial_resources
 from hpo.engine.recorder import SPENT_EPOCHS, SPENT_TIME, Live, Recorder, RecordingScheduler, StudySearcher
 from hpo.engine.worker import Shared, Worker
+from hpo.engine.workplace import Workplace
 from hpo.errors import HpoError
 from hpo.spec import Resources
 from hpo.study import Left, Observer, Study
@@ -69,8 +69,7 @@ def run(
             spec=study.study_spec,
             dataset=dataset,
             artifacts=study.artifacts,
-            working_directory=Path.cwd(),
-            threads=max(1, int(each["cpu"])),
+            workplace=Workplace.here(each),
         )
         stop = _Stop(deadline, interrupted, recorder, until)
         recorder.until = stop.limit

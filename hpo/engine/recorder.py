@@ -32,8 +32,6 @@ _LOSSES = 3
 _MACHINES_LOST = f"its machine was lost {_LOSSES + 1} times: perhaps by this trial, which takes too much memory"
 _NODE_DIED = "its node has died"
 """Ray keeps the kind of a worker's death only in these words."""
-
-
 _LEAVE_SECONDS = 60
 """That a worker has in the end to predict the last rows and to store them; Ray would kill it after 10."""
 

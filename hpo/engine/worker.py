@@ -1,6 +1,5 @@
 """The worker's side: a Ray actor that stays warm and trains one trial after another."""
 
-import os
 import time
 import traceback
 import warnings
@@ -8,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import dropwhile
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +18,7 @@ from hpo.artifacts import Artifacts
 from hpo.datasets import Dataset
 from hpo.engine.best import Best
 from hpo.engine.words import DONE, ERROR, INHERITED, METRICS
+from hpo.engine.workplace import Workplace
 from hpo.errors import HpoError
 from hpo.fitness import Fitness
 from hpo.schedulers import RESOURCE
@@ -36,17 +35,13 @@ _NOWHERE = "/"
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """What all trials of a search have in common; sent once to each worker, which maps the data of its machine.
-
-    `working_directory` is where the user's own modules and paths start, `threads` how many of them torch may use.
-    """
+    """What all trials of a search have in common; sent once to each worker, which maps the data of its machine."""
 
     objective: Objective
     spec: StudySpec
     dataset: Dataset
     artifacts: Artifacts
-    working_directory: Path
-    threads: int
+    workplace: Workplace
 
 
 class Worker(tune.Trainable):
@@ -60,9 +55,7 @@ class Worker(tune.Trainable):
         """Prepares the process once, then the first trial."""
         assert shared is not None, "tune.with_parameters gives it"
         self._shared = shared
-        if shared.working_directory.is_dir():  # on a machine of its own it may be missing
-            os.chdir(shared.working_directory)  # where plug-ins by `module:attribute` are looked for
-        torch.set_num_threads(shared.threads)
+        shared.workplace.enter()
         self._ensemble = shared.spec.target == "ensemble"  # then the sampler reads predictions at every report
         self._reports: Iterator[Report] | None = None
         self._generator: Iterator[Report] | None = None

@@ -116,7 +116,7 @@ def test_a_member_sees_its_own_rows_and_stores_its_best_epoch(read: StudySpec, d
     assert (some.metrics["weights"], some.metrics["outputs"], some.metrics["lr"]) == (1, 3, 0.01)
     assert (whole.metrics["rows"], whole.metrics["weights"], whole.metrics["outputs"]) == (180, 0, 0)
     assert some.stored is not None and some.stored.epoch == 2 and some.metrics["accuracy"] == 0.7
-    assert some.stored.folder == FOLDER / "00000" / "epoch-0002"
+    assert some.stored.place.path == FOLDER / "00000" / "epoch-0002"
     assert some.stored.predictions("held_out").shape == (3, 3)
     assert some.stored.predictions("validation").shape == (60, 3)
     assert sorted(events) == ["member 0", "member 1"]
@@ -162,7 +162,7 @@ def test_a_member_whose_predictions_are_corrupt_is_trained_again(
     whole = job(0, held_out=np.arange(3))
     (trained,) = run([whole], witness, read, dataset)
     assert trained.stored is not None
-    file = trained.stored.folder / f"{split}.npy"
+    file = trained.stored.place.path / f"{split}.npy"
     file.write_bytes(file.read_bytes()[:-1])
     (again,) = run([whole], witness, read, dataset)
     assert not again.found and again.stored is not None

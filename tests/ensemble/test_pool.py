@@ -18,7 +18,7 @@ PACKAGE = Path(hpo.__file__).parent
 def rewrite(study: Study, number: int, split: str, array: np.ndarray) -> None:
     stored = study.artifacts.read(number)
     assert stored is not None
-    np.save(stored.folder / f"{split}.npy", array.astype(np.float16))
+    np.save(stored.place.path / f"{split}.npy", array.astype(np.float16))
 
 
 def test_the_best_trials_come_first_pruned_ones_too(study: Study) -> None:
@@ -36,7 +36,7 @@ def test_broken_predictions_are_skipped_by_name(study: Study) -> None:
     torn, other, infinite, elsewhere = (trial.number for trial in study.leaderboard()[:4])
     stored = study.artifacts.read(torn)
     assert stored is not None
-    (stored.folder / "validation.npy").write_bytes(b"torn")
+    (stored.place.path / "validation.npy").write_bytes(b"torn")
     rewrite(study, other, "validation", np.zeros((3, 3)))
     rewrite(study, infinite, "validation", np.full((60, 3), np.nan))
     own = study.artifacts.read(elsewhere)
@@ -69,7 +69,7 @@ def test_what_was_evicted_or_cut_off_is_said_so(study: Study) -> None:
     study.artifacts.evict(evicted)
     stored = study.artifacts.read(cut_off)
     assert stored is not None
-    (stored.folder / "test.npy").unlink()
+    (stored.place.path / "test.npy").unlink()
     pool = Pool.load(study, 50)
     assert len(pool.trials) == 3
     assert pool.skipped[0] == f"trial {evicted}: its artifacts were evicted"
@@ -88,7 +88,7 @@ def test_test_predictions_follow_the_members(study: Study) -> None:
     np.testing.assert_array_equal(pool.test_predictions([2, 0])[1], pool.test_predictions([0])[0])
     stored = study.artifacts.read(pool.trials[2].number)
     assert stored is not None
-    (stored.folder / "test.npy").write_bytes(b"no array")
+    (stored.place.path / "test.npy").write_bytes(b"no array")
     with pytest.raises(StudyError, match=r"trial \d+: its test predictions cannot be read"):
         pool.test_predictions([2])
 

@@ -1,15 +1,13 @@
 """A whole search, by hand and with the product: `python scripts/benchmarks/end_to_end --help`."""
 
 import argparse
-import json
-import os
-import platform
 import sys
 import tempfile
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+import benchmark
 import comparison
 import images
 import runs
@@ -40,7 +38,7 @@ def main() -> None:
                 finished.append(runs.run(peer, seed, data, budget))
                 print(_progress(finished[-1]), file=sys.stderr, flush=True)
                 if options.json is not None:
-                    options.json.write_text(json.dumps(_record(finished), indent=1) + "\n")
+                    benchmark.write(options.json, "end_to_end", _PACKAGES, finished)
     order = {peer: place for place, peer in enumerate(options.peers)}
     print(comparison.as_text(sorted(finished, key=lambda run: (order[run.peer], run.seed))))
 
@@ -64,38 +62,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=9, help="of a trial at most (9)")
     parser.add_argument("--seeds", type=int, default=1, help="how many searches of each peer (1)")
     parser.add_argument(
-        "--peers", type=_peers, default=list(runs.PEERS), help=f"some of: {'; '.join(runs.PEERS)} (all)"
+        "--peers",
+        type=benchmark.some_of(runs.PEERS),
+        default=list(runs.PEERS),
+        help=f"some of: {'; '.join(runs.PEERS)} (all)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the runs are written")
     return parser.parse_args()
-
-
-def _peers(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(";")]
-    unknown = [name for name in names if name not in runs.PEERS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"no such peer: {'; '.join(unknown)}; there are {'; '.join(runs.PEERS)}")
-    return names
-
-
-def _record(finished: list[runs.Run]) -> dict[str, object]:
-    return {
-        "command": " ".join(["python", "scripts/benchmarks/end_to_end", *_shown(sys.argv[1:])]),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count()},
-        "runs": [asdict(run) for run in finished],
-    }
-
-
-def _shown(arguments: list[str]) -> list[str]:
-    """The arguments without the folders of this machine."""
-    return [Path(argument).name if "/" in argument else argument for argument in arguments]
-
-
-def _cpu() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 import comparison
 import deep
 import optuna
@@ -17,6 +19,7 @@ import peer
 import replay
 import runs
 import searches
+from benchmark import cpu
 from sources import SOURCES
 
 import hpo
@@ -137,7 +140,7 @@ def _record(options: argparse.Namespace) -> dict[str, object]:
     return {
         "command": _command(options),
         "versions": {"python": platform.python_version(), **_versions()},
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count()},
+        "machine": {"cpu": cpu(), "cores": os.cpu_count()},
         "seeds": list(options.seeds),
         "sources": options.sources,
         "top": replay.TOP,
@@ -160,12 +163,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _cpu() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

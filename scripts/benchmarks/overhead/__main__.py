@@ -2,14 +2,12 @@
 
 import argparse
 import itertools
-import json
-import os
-import platform
 import sys
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+import benchmark
 import comparison
 import runs
 
@@ -43,7 +41,7 @@ def main() -> None:
         )
     print(comparison.as_text(finished))
     if options.json is not None:
-        options.json.write_text(json.dumps(_record(finished), indent=1) + "\n")
+        benchmark.write(options.json, "overhead", _PACKAGES, finished)
 
 
 def _options() -> argparse.Namespace:
@@ -54,38 +52,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--slow-trials", type=int, metavar="N", help="of the peers that start a process for each trial")
     parser.add_argument("--repeats", type=int, default=1, help="how often, all peers in turn (1)")
     parser.add_argument(
-        "--peers", type=_peers, default=list(runs.PEERS), help=f"some of: {'; '.join(runs.PEERS)} (all)"
+        "--peers",
+        type=benchmark.some_of(runs.PEERS),
+        default=list(runs.PEERS),
+        help=f"some of: {'; '.join(runs.PEERS)} (all)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the runs are written")
     return parser.parse_args()
-
-
-def _peers(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(";")]
-    unknown = [name for name in names if name not in runs.PEERS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"no such peer: {'; '.join(unknown)}; there are {'; '.join(runs.PEERS)}")
-    return names
-
-
-def _record(finished: list[runs.Run]) -> dict[str, object]:
-    return {
-        "command": " ".join(["python", "scripts/benchmarks/overhead", *_shown(sys.argv[1:])]),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count()},
-        "runs": [asdict(run) for run in finished],
-    }
-
-
-def _shown(arguments: list[str]) -> list[str]:
-    """The arguments without the folders of this machine."""
-    return [Path(argument).name if "/" in argument else argument for argument in arguments]
-
-
-def _cpu() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

@@ -10,8 +10,11 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 import comparison
 import runs
+from benchmark import cpu
 from lcbench import EPOCHS, HELD_OUT, TASKS, TUNING
 
 _PACKAGES = ("hpo", "optuna", "ray", "smac", "DEHB", "ConfigSpace", "numpy", "scipy", "scikit-learn", "onnxruntime")
@@ -66,7 +69,7 @@ def _record(options: argparse.Namespace, finished: list[runs.Run]) -> dict[str, 
     return {
         "command": _command(options),
         "versions": {"python": platform.python_version(), **_versions()},
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count()},
+        "machine": {"cpu": cpu(), "cores": os.cpu_count()},
         "workers": runs.WORKERS,
         "epochs": EPOCHS,
         "budget_epochs": runs.BUDGET_EPOCHS,
@@ -93,12 +96,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _cpu() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

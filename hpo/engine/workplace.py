@@ -1,0 +1,31 @@
+"""Where a worker process trains, and with how many threads."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What every process that trains is told first.
+
+    `folder` is where the user's own modules and paths start, `threads` how many of them torch may use.
+    """
+
+    folder: Path
+    threads: int
+
+    @classmethod
+    def here(cls, each: Mapping[str, float]) -> Self:
+        """This process's folder, and the CPUs of a trial, as `trial_resources` has them."""
+        return cls(Path.cwd(), max(1, int(each["cpu"])))
+
+    def enter(self) -> None:
+        """Makes it this process's own; on a machine of its own the folder may be missing."""
+        if self.folder.is_dir():
+            os.chdir(self.folder)  # where plug-ins by `module:attribute` are looked for
+        torch.set_num_threads(self.threads)

@@ -1,0 +1,47 @@
+"""What the benchmarks have in common: the choice of peers, and how a figure was made."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+def some_of(known: Collection[str]) -> Callable[[str], list[str]]:
+    """For argparse: names with ";" between them, all of them known."""
+
+    def read(text: str) -> list[str]:
+        names = [name.strip() for name in text.split(";")]
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"no such peer: {'; '.join(unknown)}; there are {'; '.join(known)}")
+        return names
+
+    return read
+
+
+def write(file: Path, benchmark: str, packages: Iterable[str], runs: Iterable[Any]) -> None:
+    """Writes runs, which are dataclasses, and how they were made.
+
+    That is the command as it was typed, but for the folders of this machine, the versions, and the machine.
+    """
+    typed = [Path(argument).name if "/" in argument else argument for argument in sys.argv[1:]]
+    record = {
+        "command": " ".join(["python", f"scripts/benchmarks/{benchmark}", *typed]),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "machine": {"cpu": cpu(), "cores": os.cpu_count()},
+        "runs": [asdict(run) for run in runs],
+    }
+    file.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def cpu() -> str:
+    """The name of the processor."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.processor())
