@@ -29,10 +29,10 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo import fitness, tasks
+from hpo import datasets, fitness, tasks
 from hpo import spec as specs
 from hpo.artifacts import Artifacts, Folder, Place, Split
-from hpo.datasets.dataset import Inputs, input_shape
+from hpo.datasets.dataset import Dataset, Inputs, input_shape
 from hpo.errors import StudyError
 from hpo.fitness import Fitness
 from hpo.ledger import Ledger
@@ -422,6 +422,25 @@ class Study:
         if not isinstance(self.spec, StudySpec):
             raise StudyError(f"study '{self.name}' was simulated: it has no models")
         return self.spec
+
+    def dataset(self, data_dir: Path) -> Dataset:
+        """The data that the study began with.
+
+        Args:
+            data_dir: the folder of downloaded data sets.
+
+        Raises:
+            DataError: the data cannot be read.
+            StudyError: they have changed since, or the study was simulated.
+        """
+        spec = self.study_spec
+        dataset = datasets.load(spec.data, data_dir, spec.seed)
+        if dataset.fingerprint != self.facts.fingerprint:
+            raise StudyError(
+                f"study '{self.name}' was started with other data: '{spec.data.path or spec.data.name}' has changed"
+                " since. Put the data back, or run a new search on them"
+            )
+        return dataset
 
     @cached_property
     def record(self) -> "OptunaStudy":

@@ -43,7 +43,7 @@ def test_only_the_best_epoch_stays(artifacts: Artifacts) -> None:
     write(artifacts, 1)
     write(artifacts, 12)
     stored = artifacts.read(7)
-    assert stored is not None and stored.epoch == 12 and stored.complete
+    assert stored is not None and stored.epoch == 12 and stored.splits == {"validation", "test"}
     assert epochs(artifacts) == {"epoch-0012"}
     np.testing.assert_array_equal(stored.predictions("test"), ROWS)
     assert stored.predictions("test").dtype == np.float32
@@ -64,7 +64,7 @@ def test_weights_are_copied_to_a_file(artifacts: Artifacts, tmp_path: Path) -> N
 
 def test_an_epoch_without_its_weights_is_not_seen(artifacts: Artifacts) -> None:
     write(artifacts, 1)
-    artifacts.add(7, 2, {"validation": ROWS, "test": ROWS})  # the writer died here
+    artifacts.trial(7).write("epoch-0002/validation.npy", b"the writer died here")
     stored = artifacts.read(7)
     assert stored is not None and stored.epoch == 1
     write(artifacts, 3)
@@ -76,12 +76,12 @@ def test_an_epoch_without_its_weights_is_not_seen(artifacts: Artifacts) -> None:
 def test_test_rows_may_come_later(artifacts: Artifacts) -> None:
     write(artifacts, 2, "validation")
     stored = artifacts.read(7)
-    assert stored is not None and not stored.complete and stored.splits == {"validation"}
+    assert stored is not None and stored.splits == {"validation"}
     with pytest.raises(FileNotFoundError):
         stored.predictions("test")
-    artifacts.add(7, 2, {"test": ROWS})
+    stored.add("test", ROWS)
     stored = artifacts.read(7)
-    assert stored is not None and stored.complete
+    assert stored is not None and stored.splits == {"validation", "test"}
     artifacts.trial(7).write("epoch-0002/test.npy", b"torn")
     with pytest.raises(ValueError):
         stored.predictions("test")

@@ -13,13 +13,16 @@ import pytest
 from rich.console import Console
 
 import hpo
-from hpo import api, assembly, models, spec
+from hpo import api, assembly, datasets, models, spec
+from hpo.artifacts import Split
 from hpo.assembly import Request
+from hpo.ensemble.calibration import temper
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
-from hpo.ensemble.score import costs
+from hpo.ensemble.score import Targets, costs
 from hpo.ensemble.selection import choose
-from hpo.errors import InputError, StudyError
+from hpo.errors import DataError, InputError, StudyError
+from hpo.spec import StudySpec
 from hpo.study import DataFacts, Outcome, State, Study
 from hpo.tracking.ensembles import tracking_to
 from hpo.tracking.store import tracking_uri
@@ -82,6 +85,64 @@ def test_without_test_files_nothing_is_chosen_differently_and_nothing_half_done_
     with pytest.raises(StudyError, match="its test predictions cannot be read"):
         api.build_ensemble(storage=study.folder.parent)
     assert not list((study.folder / "ensembles").glob("*"))
+
+
+def test_members_predict_the_test_rows_when_they_are_scored(document: dict[str, Any], tmp_path: Path) -> None:
+    """A search leaves validation predictions alone: what is scored predicts the rest, once, from its weights."""
+    study = untested(document, tmp_path)
+    lines = io.StringIO()
+    console = Console(file=lines, width=200)
+    result = api.build_ensemble(method="voting", top=2, storage=study.folder.parent, console=console)
+    images = study.dataset(tmp_path).test.inputs
+    scored = {member["trial"] for member in result.members} | {result.best_single}
+    assert {int(file.parts[-3]) for file in study.artifacts.folder.glob("*/epoch-*/test.npy")} == scored
+    assert all(f"trial {number} has predicted {len(images)} test rows" in lines.getvalue() for number in scored)
+    stored = [study.artifacts.read(member["trial"]) for member in result.members]
+    raw = np.stack([one.predictions("test") for one in stored if one is not None])
+    ensemble = Ensemble(result.folder)
+    tempered = [temper(rows, m.temperature, "classification") for rows, m in zip(raw, ensemble.members, strict=True)]
+    np.testing.assert_allclose(ensemble.member_predictions(images), np.stack(tempered), atol=1e-6)
+    lines.truncate(0)
+    again = api.build_ensemble(method="voting", top=2, storage=study.folder.parent, console=console)
+    assert again.test == result.test and "has predicted" not in lines.getvalue()
+
+
+def test_members_that_cannot_predict_the_test_rows_leave_nothing(document: dict[str, Any], tmp_path: Path) -> None:
+    study = untested(document, tmp_path)
+    data = Path(document["data"]["path"])
+    content = data.read_bytes()
+    images, labels = squares(120, seed=5)
+    np.savez(data, x_train=images, y_train=labels, x_test=images[:30], y_test=labels[:30])
+    datasets.load.cache_clear()
+    with pytest.raises(StudyError, match="was started with other data: .* Put the data back"):
+        api.build_ensemble(storage=study.folder.parent)
+    data.unlink()
+    datasets.load.cache_clear()
+    with pytest.raises(DataError, match="an ensemble is scored on the test rows, and they cannot be read: .*npz"):
+        api.build_ensemble(storage=study.folder.parent)
+    data.write_bytes(content)
+    datasets.load.cache_clear()
+    stored = study.artifacts.read(0)
+    assert stored is not None
+    (stored.place.path / "checkpoint.safetensors").write_bytes(b"torn")
+    with pytest.raises(DataError, match="trial 0: its checkpoint in .* cannot be used"):
+        api.build_ensemble(method="single", storage=study.folder.parent)
+    assert not list((study.folder / "ensembles").glob("*"))
+
+
+def untested(document: dict[str, Any], tmp_path: Path) -> Study:
+    """A study of three trials with the weights and the validation predictions that a search leaves."""
+    wanted = spec.load(document)
+    assert isinstance(wanted, StudySpec)
+    dataset = datasets.load(wanted.data, tmp_path, wanted.seed)
+    targets: dict[Split, Targets] = {"validation": dataset.validation.targets, "test": dataset.test.targets}
+    known = DataFacts(dataset.outputs, targets, dataset.validation.inputs[:1], dataset.fingerprint)
+    study = Study.create(tmp_path / "studies", wanted, known)
+    for skill in (2.0, 1.5, 1.0):
+        finish(study, skill, epochs=3)
+    for file in study.artifacts.folder.glob("*/epoch-*/test.npy"):
+        file.unlink()
+    return study
 
 
 def test_test_rows_are_read_in_one_place() -> None:

@@ -78,7 +78,7 @@ def test_members_are_trained_into_an_object_store(elsewhere: Study) -> None:
     done = members._train(job, "fingerprint", shared, dataset)
     assert "reason" not in done
     found = members._found(job, "fingerprint", artifacts, dataset)
-    assert found is not None and found.stored is not None and found.stored.complete
+    assert found is not None and found.stored is not None and found.stored.splits == {"validation", "test"}
     assert members._found(job, "another", artifacts, dataset) is None
 
 

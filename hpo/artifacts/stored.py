@@ -30,11 +30,6 @@ class Stored:
     place: Place
     splits: frozenset[Split]
 
-    @property
-    def complete(self) -> bool:
-        """Whether validation and test rows were predicted; test rows are predicted when the trial leaves its worker."""
-        return {"validation", "test"} <= self.splits
-
     def weights(self) -> dict[str, NDArray[Any]]:
         """The weights, name -> array.
 
@@ -63,6 +58,14 @@ class Stored:
         content = io.BytesIO(self.place.read(f"{split}.npy"))
         array: NDArray[np.generic] = np.load(content, allow_pickle=False)
         return array.astype(np.float32)
+
+    def add(self, split: Split, predictions: NDArray[np.floating]) -> None:
+        """Stores predictions `(rows, outputs)` that come later than the weights, in their own type.
+
+        Raises:
+            OSError: the place cannot be written.
+        """
+        _write_predictions(self.place, split, predictions)
 
 
 class Artifacts:
@@ -114,21 +117,11 @@ class Artifacts:
         before = _epochs(trial.files())
         if epoch in before:  # trained again, after its worker was lost
             self._remove(trial, epoch)
-        self.add(number, epoch, predictions)
+        for split, rows in predictions.items():
+            _write_predictions(trial / _folder(epoch), split, rows)
         trial.write(f"{_folder(epoch)}/{_WEIGHTS}", save(dict(weights)))
         for older in before - {epoch}:
             self._remove(trial, older)
-
-    def add(self, number: int, epoch: int, predictions: Mapping[Split, NDArray[np.floating]]) -> None:
-        """Stores predictions that come later than the weights of their epoch.
-
-        Raises:
-            OSError: the place cannot be written.
-        """
-        for split, rows in predictions.items():
-            content = io.BytesIO()
-            np.save(content, rows, allow_pickle=False)
-            self.trial(number).write(f"{_folder(epoch)}/{split}.npy", content.getbuffer())
 
     def read(self, number: int) -> Stored | None:
         """What a trial left, or None where it left nothing whole.
@@ -232,6 +225,12 @@ def leftovers(files: Iterable[str]) -> list[str]:
     epoch = whole_epoch(files)
     kept = None if epoch is None else f"{_folder(epoch)}/"
     return [name for name in files if kept is None or not name.startswith(kept) or "/." in name]
+
+
+def _write_predictions(epoch: Place, split: Split, predictions: NDArray[np.floating]) -> None:
+    content = io.BytesIO()
+    np.save(content, predictions, allow_pickle=False)
+    epoch.write(f"{split}.npy", content.getbuffer())
 
 
 def _epochs(files: Iterable[str]) -> set[int]:

@@ -4,14 +4,16 @@ import json
 import shutil
 import uuid
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from hpo.assembly import drawn, logged
-from hpo.assembly.draft import Draft, Say, from_pool
+from hpo.assembly.draft import Draft, Say, from_pool, stored_part
 from hpo.assembly.folders import free_name
 from hpo.assembly.request import Request
+from hpo.assembly.tested import predict_test_rows
 from hpo.ensemble import model
 from hpo.ensemble.cost import cost, fits
 from hpo.ensemble.diversity import diversity
@@ -31,8 +33,8 @@ def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Sa
         study: whose trials.
         request: what is wanted.
         storage: the folder of all studies.
-        data_dir: where downloaded data sets are; read only where members are trained.
-        say: is told of members that are trained, a line each.
+        data_dir: where downloaded data sets are; read where members are trained, or predict the test rows.
+        say: is told of members that are trained or predict the test rows, a line each.
 
     Raises:
         InputError: the study is nothing for what is asked.
@@ -45,19 +47,20 @@ def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Sa
     pool = Pool.load(study, request.pool)
     if request.max_latency is not None:
         pool = _fast_enough(pool, request.max_latency)
+    finished = partial(_finished, pool=pool, storage=storage, data_dir=data_dir, say=say)
     if not request.needs_data and student_name is None:
-        return _finished(name, _chosen(pool, request), pool, storage, request)
+        return finished(name, _chosen(pool, request), request=request)
 
     from hpo.assembly import trained  # only who trains waits for Ray to be imported
 
     trainer = trained.trainer(study, data_dir, say)
     student = None if request.distill is None else trained.read_student(trainer, request.distill)
     draft = trained.draft(trainer, request, pool) if request.needs_data else _chosen(pool, request)
-    result = _finished(name, draft, pool, storage, request)
+    result = finished(name, draft, request=request)
     if student is None or student_name is None:
         return result
     taught = trained.taught(trainer, student, model.Ensemble(result.folder))
-    return replace(result, student=_finished(student_name, taught, pool, storage, replace(request, register=None)))
+    return replace(result, student=finished(student_name, taught, request=replace(request, register=None)))
 
 
 def _chosen(pool: Pool, request: Request) -> Draft:
@@ -95,8 +98,11 @@ def _latency(pool: Pool, place: int) -> float:
     return float(metrics.get("latency_ms", float("inf")))
 
 
-def _finished(name: str, draft: Draft, pool: Pool, storage: Path, request: Request) -> EnsembleResult:
+def _finished(
+    name: str, draft: Draft, *, pool: Pool, storage: Path, data_dir: Path, say: Say, request: Request
+) -> EnsembleResult:
     """Scores, writes, measures, draws and logs what was chosen; its folder appears whole or not at all."""
+    predict_test_rows(pool.study, [stored_part(pool, pool.best), *draft.parts], data_dir, say)
     result, test = _scored(name, draft, pool)
     folder = result.folder.with_name(f".{name}.{uuid.uuid4().hex}")
     try:

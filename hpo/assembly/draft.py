@@ -60,7 +60,7 @@ def from_pool(pool: Pool, choice: Choice) -> Draft:
     places = list(choice.combiner.members)
     return Draft(
         choice.method,
-        [_stored_part(pool, place) for place in places],
+        [stored_part(pool, place) for place in places],
         choice.combiner,
         pool.validation[places],
         lambda: pool.test_predictions(places),
@@ -73,7 +73,12 @@ def from_pool(pool: Pool, choice: Choice) -> Draft:
     )
 
 
-def _stored_part(pool: Pool, place: int) -> Part:
+def stored_part(pool: Pool, place: int) -> Part:
+    """A candidate as a part of an ensemble.
+
+    Raises:
+        DataError: it has left no checkpoint.
+    """
     trial = pool.trials[place]
     stored = pool.study.artifacts.read(trial.number)
     if stored is None:

@@ -10,7 +10,7 @@ from hpo.training.objective import Snapshot
 class Best:
     """Keeps the snapshot of a trial's best epoch.
 
-    Test rows are predicted, and files written, when it is stored, and not at each epoch that is better than the last.
+    Files are written when it is stored, and not at each epoch that is better than the last.
 
     Args:
         spec: says what is better.
@@ -33,9 +33,10 @@ class Best:
             self.worth, self.report = worth, report
             self._snapshot = report.snapshot()
 
-    def store(self) -> None:
-        """Writes what is not yet written, while the objective is open."""
+    def store(self, others: bool = False) -> None:
+        """Writes what is not yet written, while the objective is open; with `others`, all that it can predict."""
         if self._snapshot is None or self.report is None:
             return
         snapshot, self._snapshot = self._snapshot, None
-        self._artifacts.write(self._number, self.report.epoch, snapshot.weights, snapshot.all_predictions())
+        predictions = snapshot.all_predictions() if others else snapshot.predictions
+        self._artifacts.write(self._number, self.report.epoch, snapshot.weights, predictions)

@@ -213,7 +213,7 @@ def _best_epoch(job: Job, shared: _Shared, dataset: Dataset) -> tuple[int, dict[
             break
     if best.report is None:
         return None
-    best.store()
+    best.store(others=True)
     return best.report.epoch, {name: float(value) for name, value in best.report.metrics.items()}
 
 

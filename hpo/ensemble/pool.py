@@ -46,7 +46,7 @@ class Pool:
         for trial in ranked:
             if len(trials) == size:
                 break
-            array = _no_candidate(trial, evicted) or _read(study, trial, "validation", complete=True)
+            array = _no_candidate(trial, evicted) or _read(study, trial, "validation")
             problem = array if isinstance(array, str) else _unlike_report(study, trial, array)
             if isinstance(array, str) or problem:
                 skipped.append(f"trial {trial.number}{problem}")
@@ -124,11 +124,8 @@ def _no_candidate(trial: TrialRecord, evicted: Collection[int]) -> str | None:
     return ": its artifacts were evicted" if trial.number in evicted else None
 
 
-def _read(study: Study, trial: TrialRecord, split: Split, complete: bool = False) -> Predictions | str:
-    """A trial's predictions, or why they cannot be used, as it goes on after the trial's number.
-
-    With `complete`, predictions of the other rows must be there too; they are not read.
-    """
+def _read(study: Study, trial: TrialRecord, split: Split) -> Predictions | str:
+    """A trial's predictions, or why they cannot be used, as it goes on after the trial's number."""
     try:
         stored = study.artifacts.read(trial.number)
     except OSError as error:
@@ -136,8 +133,6 @@ def _read(study: Study, trial: TrialRecord, split: Split, complete: bool = False
     if stored is None:
         where = ": it was taken over from another study, where they are" if trial.taken_over else ""
         return f" has no stored predictions{where}"
-    if complete and not stored.complete:
-        return " was cut off before it predicted all rows"
     try:
         array = stored.predictions(split)
     except (OSError, ValueError, EOFError) as error:

@@ -67,8 +67,9 @@ def _stored(trainer: Trainer, top: int) -> list[tuple[TrialRecord, Stored]]:
     study = trainer.study
     stored: list[tuple[TrialRecord, Stored]] = []
     for trial in trainer.top(len(study.trials())):
-        left = study.artifacts.read(trial.number)
-        if len(stored) < top and left and left.complete and stored_predictions(study, trial) is not None:
+        if len(stored) < top and stored_predictions(study, trial) is not None:
+            left = study.artifacts.read(trial.number)
+            assert left is not None, "its predictions were just read"
             stored.append((trial, left))
     if not stored:
         raise StudyError(f"no trial of study '{study.name}' has stored predictions of use; run `hpo search` first")

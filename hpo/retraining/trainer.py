@@ -8,7 +8,6 @@ from typing import Self
 
 import numpy as np
 
-from hpo import datasets
 from hpo.artifacts import Artifacts
 from hpo.datasets import Dataset
 from hpo.engine.members import Job, Observer, Trained, train_members
@@ -40,14 +39,7 @@ class Trainer:
             DataError: the data cannot be read.
             StudyError: they have changed since, or the study was simulated.
         """
-        spec = study.study_spec
-        dataset = datasets.load(spec.data, data_dir, spec.seed)
-        if dataset.fingerprint != study.facts.fingerprint:
-            raise StudyError(
-                f"study '{study.name}' was started with other data: '{spec.data.path or spec.data.name}' has changed"
-                " since, so nothing can be retrained. Run a new search on it"
-            )
-        return cls(study, dataset, observer=observer)
+        return cls(study, study.dataset(data_dir), observer=observer)
 
     @property
     def rows(self) -> int:

@@ -20,8 +20,8 @@ class Snapshot:
     """A trial at one epoch: name -> weights, and split -> predictions `(rows, outputs)`, in the type to store.
 
     The weights are a copy, which stays as it is. `others` predicts the splits that are not among the predictions, with
-    these weights, whatever has been learned since, and leaves the model as it was. It is called at most once, when the
-    trial leaves its worker, and before the objective is closed.
+    these weights, whatever has been learned since, and leaves the model as it was. It is called at most once, before
+    the objective is closed, and of a search's trials never: an ensemble predicts the test rows, from their weights.
     """
 
     weights: Mapping[str, NDArray[np.generic]]

@@ -1,0 +1,58 @@
+"""The test rows: predicted by those who are scored on them, from their weights, once; no search has to."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hpo import models
+from hpo.assembly.draft import Say
+from hpo.datasets import Dataset
+from hpo.ensemble.model import Part
+from hpo.errors import DataError, HpoError
+from hpo.study import Study
+from hpo.tasks.kinds import kind
+
+
+def predict_test_rows(study: Study, parts: Iterable[Part], data_dir: Path, say: Say) -> None:
+    """Lets the parts that have not predicted the test rows do so; the predictions are stored beside their weights.
+
+    Args:
+        study: of the parts.
+        parts: some of which may have predicted the test rows before.
+        data_dir: the folder of downloaded data sets.
+        say: is told of each, a line.
+
+    Raises:
+        DataError: the data cannot be read, or the weights.
+        StudyError: the data have changed since the study began.
+    """
+    missing = {str(part.stored.place): part for part in parts if "test" not in part.stored.splits}
+    if not missing:
+        return
+    try:
+        dataset = study.dataset(data_dir)
+    except DataError as error:
+        raise DataError(f"an ensemble is scored on the test rows, and they cannot be read: {error}") from error
+    for part in missing.values():
+        part.stored.add("test", _predicted(study, part, dataset))
+        say(f"{part.name} has predicted {len(dataset.test)} test rows")
+
+
+def _predicted(study: Study, part: Part, dataset: Dataset) -> NDArray[np.float32]:
+    """`(rows, outputs)`, in float32, as the ensemble will predict."""
+    from hpo.training import Predictor
+
+    task = study.study_spec.task
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        network = models.build(part.model, dataset.input_shape, len(dataset.outputs), task)
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in part.stored.weights().items()})
+    except HpoError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError is torch's, of weights that do not fit
+        raise DataError(f"{part.name}: its checkpoint in '{part.stored.place}' cannot be used: {error}") from error
+    predictor = Predictor(models.place(network, device), kind(task), device, None)
+    return predictor(dataset.test).float().cpu().numpy()
