@@ -79,7 +79,7 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
 
     from hpo.engine.cluster import starting, trial_resources
 
-    with ExitStack() as held, starting(request.address, _modules(written, request), written.resources.cpu) as wait:
+    with ExitStack() as held, starting(request.address, _modules(written, request)) as wait:
         spec = specs.load(space, overrides, CHECKS, partial(last_problems, data_dir=request.data_dir, download=True))
         dataset = datasets.load(spec.data, request.data_dir, spec.seed)
         if request.warm_start is not None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,9 +25,12 @@ _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the user's relative paths hold
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_idle_worker_killing_time_threshold_ms": "20000",  # what Ray has started ahead waits until the trials begin
 }
 _IN_ORDER = ThreadPoolExecutor(1, "ray")
 """One thread starts and stops Ray, so that no start meets a stop."""
+_own = threading.Event()
+"""Is set while a Ray runs that was started here."""
 _KNOCK_SECONDS = 10.0
 
 
@@ -48,9 +52,7 @@ def cluster(address: str | None = None, modules: Sequence[Path] = ()) -> Iterato
 
 
 @contextmanager
-def starting(
-    address: str | None = None, modules: Sequence[Path] = (), cpu: float | None = None
-) -> Iterator[Callable[[], object]]:
+def starting(address: str | None = None, modules: Sequence[Path] = ()) -> Iterator[Callable[[], object]]:
     """As `cluster`, but Ray starts beside whatever is done meanwhile; the function that this gives waits for it.
 
     An error does not wait: a Ray that nobody needs any more is stopped when it has started.
@@ -58,8 +60,6 @@ def starting(
     Args:
         address: as `cluster` has it.
         modules: as `cluster` has them.
-        cpu: CPUs of a trial. As many processes as there will be trials begin to import what these need; on a cluster
-            that is joined nothing is done ahead.
     """
     address = joined(address)
     if address is not None and address.startswith("ray://"):
@@ -68,7 +68,7 @@ def starting(
             " of the cluster with `--address auto`, by ssh, `ray exec` or `ray job submit`"
         )
     with environment():
-        start = _IN_ORDER.submit(_start, address, modules, cpu)
+        start = _IN_ORDER.submit(_start, address, modules)
         try:
             yield start.result
         finally:
@@ -82,7 +82,12 @@ def joined(address: str | None) -> str | None:
     return address or os.environ.get("RAY_ADDRESS") or None
 
 
-def _start(address: str | None, modules: Sequence[Path], cpu: float | None) -> bool:
+def started_here() -> bool:
+    """Whether the Ray in use was started by this process, on this machine alone."""
+    return _own.is_set()
+
+
+def _start(address: str | None, modules: Sequence[Path]) -> bool:
     """Whether Ray was started or joined here; False where it was running in this process."""
     if ray.is_initialized():
         return False
@@ -106,15 +111,9 @@ def _start(address: str | None, modules: Sequence[Path], cpu: float | None) -> b
             f"--address {address}: no Ray cluster can be joined there: {reason};"
             " start one on this machine with `ray start`, or leave --address out"
         ) from error
-    if cpu and not joins:
-        warm = ray.remote(num_cpus=cpu)(_warm)
-        for _ in range(int(ray.cluster_resources().get("CPU", 0) / cpu)):
-            warm.remote()  # these processes will be the workers; until then they hold the CPUs
+    if not joins:
+        _own.set()
     return True
-
-
-def _warm() -> None:
-    import hpo.engine.worker  # noqa: F401
 
 
 def _knock(address: str) -> None:
@@ -126,6 +125,7 @@ def _knock(address: str) -> None:
 
 def _stop(start: Future[bool]) -> None:
     if start.exception() is None and start.result():
+        _own.clear()
         ray.shutdown()
 
 

@@ -12,6 +12,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from hpo import samplers, schedulers
+from hpo.engine.controller import settle
 from hpo.engine.words import DONE, ERROR, INHERITED, METRICS
 from hpo.samplers.exploration import explorer
 from hpo.schedulers import RESOURCE
@@ -32,8 +33,6 @@ _LOSSES = 3
 _MACHINES_LOST = f"its machine was lost {_LOSSES + 1} times: perhaps by this trial, which takes too much memory"
 _NODE_DIED = "its node has died"
 """Ray keeps the kind of a worker's death only in these words."""
-_LEAVE_SECONDS = 60
-"""That a worker has in the end to predict the last rows and to store them; Ray would kill it after 10."""
 
 
 class Live:
@@ -316,9 +315,7 @@ class RecordingScheduler(TrialScheduler):
 
     def on_trial_add(self, tune_controller: "TuneController", trial: "Trial") -> None:
         """Passed on, but for a trial that has begun again."""
-        controller = getattr(tune_controller, "_tune_controller", None)  # a simulation has none
-        if controller is not None:
-            controller._actor_force_cleanup_timeout = _LEAVE_SECONDS
+        settle(tune_controller)
         self._called.append(trial)
         if self._known(trial) is trial:
             self._inner.on_trial_add(tune_controller, trial)

@@ -1,0 +1,36 @@
+"""What Ray Tune's controller decides without asking, and a search wants otherwise."""
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from hpo.engine.cluster import started_here
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+
+_LEAVE_SECONDS = 60
+"""That a worker has in the end to store what is left of its trial; Ray would kill it after 10."""
+
+
+def settle(tune_controller: "TuneController") -> None:
+    """Gives the controller of a search, not of a simulation, more patience and faster workers."""
+    controller = getattr(tune_controller, "_tune_controller", None)
+    if controller is None:
+        return
+    controller._actor_force_cleanup_timeout = _LEAVE_SECONDS
+    if started_here() and not isinstance(controller._class_cache, _Actors):
+        controller._class_cache = _Actors()
+
+
+class _Actors:
+    """Tune's cache of actor classes, but without a runtime environment of their own.
+
+    Ray has processes ready when it starts, and gives them to actors that want none. Tune's environment brings variables
+    of the driver to other machines; on this one they are inherited.
+    """
+
+    @cache  # noqa: B019 - it lives as long as the search
+    def get(self, trainable: type) -> Any:
+        return ray.remote(trainable)
