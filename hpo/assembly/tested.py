@@ -44,9 +44,9 @@ def predict_test_rows(study: Study, parts: Iterable[Part], data_dir: Path, say: 
 def _predicted(study: Study, part: Part, dataset: Dataset) -> NDArray[np.float32]:
     """`(rows, outputs)`, in float32, as the ensemble will predict."""
     from hpo.training import Predictor
+    from hpo.training.precision import choose_device
 
-    task = study.study_spec.task
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    task, device = study.study_spec.task, choose_device("auto")
     try:
         network = models.build(part.model, dataset.input_shape, len(dataset.outputs), task)
         network.load_state_dict({name: torch.from_numpy(array) for name, array in part.stored.weights().items()})

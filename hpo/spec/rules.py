@@ -27,7 +27,7 @@ _NOT_SEARCHABLE = {
     "training.epochs": "it is the full resource, which the scheduler divides",
     "training.device": "trials are placed by `resources`",
     "training.compile": "it changes how fast a config trains, not what it learns",
-    "training.winograd": "it changes how fast a config trains, not what it learns",
+    "training.kernels": "it changes how fast a config trains, not what it learns",
     "training.deterministic": "it changes how a config trains, not what it learns",
 }
 

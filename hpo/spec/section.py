@@ -70,7 +70,7 @@ class TrainingSettings(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     compile: Literal["auto"] | bool = "auto"
-    winograd: Literal["auto"] | bool = "auto"
+    kernels: Literal["auto"] | bool = "auto"
     deterministic: bool = False
 
 

@@ -22,11 +22,11 @@ from hpo.tasks import GOALS
 from hpo.tasks.kinds import kind
 from hpo.training.batches import Batches, validation_rows
 from hpo.training.compilation import forward_pass
+from hpo.training.kernels import own_kernels
 from hpo.training.objective import Context, Report, Snapshot, TrainingState
 from hpo.training.optimizers import build_optimizer, build_schedule
 from hpo.training.precision import autocast, choose_device, deterministic, random_state, set_random_state
 from hpo.training.prediction import Predictor
-from hpo.training.winograd import fast_convolutions
 
 
 def train(config: Config, context: Context) -> Iterator[Report]:
@@ -59,7 +59,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     scale = None if model.rescale is None else model.rescale.std
     steps = len(batches) * training.epochs
     forward = forward_pass(model, training.compile, device, steps)
-    convolutions = fast_convolutions(model, training.winograd if forward is model else False, device)
+    kernels = own_kernels(model, training.kernels if forward is model else False, device)
     optimizer = build_optimizer(spec.optimizer, model.parameters())
     schedule = build_schedule(spec.optimizer, optimizer, len(batches), training.epochs)
 
@@ -79,7 +79,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
             total = torch.zeros((), device=device)  # summed on the device: reading a loss each step would wait for it
             for inputs, targets, weights in batches:
                 with precision or nullcontext():
-                    with convolutions:
+                    with kernels:
                         outputs = forward(inputs)
                     loss = task.loss(
                         outputs, targets, label_smoothing=training.label_smoothing, weights=weights, scale=scale

@@ -1,6 +1,3 @@
-import shutil
-from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,22 +7,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo.training import winograd
-from hpo.training.winograd import fast_convolutions
-from tests.training.test_supervised import measured, reports
+from hpo.training.kernels import library, own_kernels
+from tests.training.kernels.conftest import needed
 
 CPU = torch.device("cpu")
-needed = pytest.mark.skipif(
-    shutil.which("g++") is None or not torch.cpu.get_capabilities().get("avx2", False),
-    reason="needs g++ and a CPU with AVX2",
-)
 
 
 def results(layer: nn.Conv2d, images: Tensor, fast: bool) -> list[Tensor]:
     """The outputs of a layer, and the gradients of its images and weights."""
     images = images.clone(memory_format=torch.preserve_format).requires_grad_()
     layer.zero_grad()
-    with fast_convolutions(layer, fast, CPU):
+    with own_kernels(layer, fast, CPU):
         outputs = layer(images)
     generator = torch.Generator().manual_seed(1)
     outputs.backward(torch.randn(outputs.shape, generator=generator))
@@ -44,9 +36,7 @@ def close(found: list[Tensor], expected: list[Tensor]) -> bool:
 
 @needed
 @settings(max_examples=40, deadline=None)
-@given(
-    st.integers(1, 5), st.integers(16, 50), st.integers(16, 50), st.integers(3, 20), st.integers(3, 20), st.booleans()
-)
+@given(st.integers(1, 5), st.integers(6, 50), st.integers(6, 50), st.integers(3, 20), st.integers(3, 20), st.booleans())
 def test_it_is_the_convolution(n: int, fan_in: int, fan_out: int, height: int, width: int, bias: bool) -> None:
     layer = nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=bias).to(memory_format=torch.channels_last)
     images = pictures(n, fan_in, height, width)
@@ -82,60 +72,27 @@ def test_threads_share_the_work_and_the_same_bits_come_again(threads: int) -> No
         (nn.Conv2d(16, 16, 3, padding=2, dilation=2), False),
         (nn.Conv2d(16, 16, 3, padding=1, groups=16), False),
         (nn.Conv2d(16, 16, 5, padding=2), False),
-        (nn.Conv2d(16, 8, 3, padding=1), False),
+        (nn.Conv2d(16, 5, 3, padding=1), False),
     ],
 )
 def test_other_convolutions_are_torchs(layer: nn.Conv2d, suits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    call = winograd._call
+    call = library.call
 
     def counted(name: str, *rest: Any) -> None:
         seen.append(name)
         call(name, *rest)
 
-    monkeypatch.setattr(winograd, "_call", counted)
+    monkeypatch.setattr(library, "call", counted)
     layer = layer.to(memory_format=torch.channels_last)
     found = results(layer, pictures(2, 16, 8, 8), True)
     assert bool(seen) == suits and close(found, results(layer, pictures(2, 16, 8, 8), False))
 
 
 @needed
-def test_a_model_trains_as_with_torchs_convolutions(document: dict[str, Any]) -> None:
-    document["model"] = {"name": "convnet", "stages": 2, "width": 16}
-    runs = []
-    for wanted in (False, True):
-        document["training"] |= {"epochs": 4, "device": "cpu", "precision": "float32", "winograd": wanted}
-        runs.append([metrics["train_loss"] for metrics in measured(reports(document, {"model.width": 16}))])
-    assert runs[0] == pytest.approx(runs[1], rel=0.02) and runs[0] != runs[1]
-
-
-def test_without_a_compiler_it_is_torchs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    if not torch.cpu.get_capabilities().get("avx2", False):
-        pytest.skip("needs a CPU with AVX2")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    (tmp_path / "broken").write_text("#!/bin/sh\nexit 1\n")
-    (tmp_path / "broken").chmod(0o755)
-    layer = nn.Conv2d(16, 16, 3, padding=1)
-    for compiler in ("no-such-compiler", str(tmp_path / "broken")):
-        monkeypatch.setenv("CXX", compiler)
-        winograd._library.cache_clear()
-        try:
-            assert isinstance(fast_convolutions(layer, "auto", CPU), nullcontext)
-            with pytest.warns(UserWarning, match="torch's own convolutions are used"):
-                fast_convolutions(layer, True, CPU)
-        finally:
-            winograd._library.cache_clear()
-
-
-def test_what_has_no_convolution_needs_no_compiler() -> None:
-    assert isinstance(fast_convolutions(nn.Linear(2, 2), True, CPU), nullcontext)
-    assert isinstance(fast_convolutions(nn.Conv2d(16, 16, 3), False, CPU), nullcontext)
-
-
-@needed
 def test_bfloat16_is_left_to_torch() -> None:
     layer = nn.Conv2d(16, 16, 3, padding=1).to(memory_format=torch.channels_last)
-    with torch.autocast("cpu", dtype=torch.bfloat16), fast_convolutions(layer, True, CPU):
+    with torch.autocast("cpu", dtype=torch.bfloat16), own_kernels(layer, True, CPU):
         outputs = layer(pictures(2, 16, 8, 8))
         expected = functional.conv2d(pictures(2, 16, 8, 8), layer.weight, layer.bias, padding=1)
     assert outputs.dtype == torch.bfloat16 and torch.equal(outputs, expected)

@@ -5,8 +5,9 @@
 // Images are float (n, h, w, channels), dense. Weights have strides, so that the gradient of the images is the same
 // convolution with weights that are turned around. Scratch memory of a thread stays in its cache: a few tiles at once.
 
+#include <immintrin.h>
+
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 namespace {
@@ -27,20 +28,32 @@ struct Strides {
     long out, in, row, column;
 };
 
-long padded(long channels, long lanes) { return (channels + lanes - 1) / lanes * lanes; }
+long padded(long channels) { return (channels + LANES - 1) / LANES * LANES; }
 
-inline Lanes load(const float* from, long left = LANES) {
-    if (left >= LANES) return *reinterpret_cast<const Anywhere*>(from);
-    Lanes some = {};
-    std::memcpy(&some, from, left * sizeof(float));
-    return some;
+// So many lanes as are left of the channels; the others are neither read nor written.
+inline __m256i mask(long left) {
+    static const int lanes[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lanes + LANES - std::min<long>(left, LANES)));
 }
 
-inline void store(float* to, Lanes values, long left = LANES) {
-    if (left >= LANES)
-        *reinterpret_cast<Anywhere*>(to) = values;
-    else
-        std::memcpy(to, &values, left * sizeof(float));
+inline Lanes load(const float* from) { return *reinterpret_cast<const Anywhere*>(from); }
+inline Lanes load(const float* from, __m256i some) { return _mm256_maskload_ps(from, some); }
+inline void store(float* to, Lanes values) { *reinterpret_cast<Anywhere*>(to) = values; }
+
+inline void store(float* to, Lanes values, long left) {  // stores with a mask are slow on some processors
+    if (left >= LANES) return store(to, values);
+    __m128 some = _mm256_castps256_ps128(values);
+    if (left & 4) {
+        _mm_storeu_ps(to, some);
+        some = _mm256_extractf128_ps(values, 1);
+        to += 4;
+    }
+    if (left & 2) {
+        _mm_storel_pi(reinterpret_cast<__m64*>(to), some);
+        some = _mm_movehl_ps(some, some);
+        to += 2;
+    }
+    if (left & 1) _mm_store_ss(to, some);
 }
 
 // The transforms of Lavin and Gray, section 4.2, of a row or a column; each is applied to both.
@@ -109,11 +122,11 @@ void locate(const float* images, const float* zero, const Shape& shape, long cha
 // A tile's inputs -> (POINTS, TILES, padded channels), of which `to` is the tile's own place.
 void transform_inputs(const float* const* pixels, long channels, float* to, long step) {
     for (long channel = 0; channel < channels; channel += LANES) {
-        long left = channels - channel;
+        __m256i some = mask(channels - channel);
         Lanes half[6][6], whole[6];
         for (int column = 0; column < 6; column++) {
             Lanes values[6];
-            for (int row = 0; row < 6; row++) values[row] = load(pixels[row * 6 + column] + channel, left);
+            for (int row = 0; row < 6; row++) values[row] = load(pixels[row * 6 + column] + channel, some);
             of_inputs(values[0], values[1], values[2], values[3], values[4], values[5], whole);
             for (int row = 0; row < 6; row++) half[row][column] = whole[row];
         }
@@ -127,11 +140,11 @@ void transform_inputs(const float* const* pixels, long channels, float* to, long
 // The same of a tile's 4x4 gradients.
 void transform_gradients(const float* const* pixels, long channels, float* to, long step) {
     for (long channel = 0; channel < channels; channel += LANES) {
-        long left = channels - channel;
+        __m256i some = mask(channels - channel);
         Lanes half[6][4], whole[6];
         for (int column = 0; column < 4; column++) {
             Lanes values[4];
-            for (int row = 0; row < 4; row++) values[row] = load(pixels[row * 4 + column] + channel, left);
+            for (int row = 0; row < 4; row++) values[row] = load(pixels[row * 4 + column] + channel, some);
             of_gradients(values[0], values[1], values[2], values[3], whole);
             for (int row = 0; row < 6; row++) half[row][column] = whole[row];
         }
@@ -149,6 +162,7 @@ void transform_products(const float* from, long step, const Shape& shape, long t
     long rows = std::min(4L, shape.height - top), columns = std::min(4L, shape.width - left);
     float* corner = images + ((image * shape.height + top) * shape.width + left) * shape.out;
     for (long channel = 0; channel < shape.out; channel += LANES) {
+        long rest = shape.out - channel;
         Lanes half[4][6], whole[4];
         for (int column = 0; column < 6; column++) {
             Lanes values[6];
@@ -159,48 +173,54 @@ void transform_products(const float* from, long step, const Shape& shape, long t
         for (long row = 0; row < rows; row++) {
             of_products(half[row][0], half[row][1], half[row][2], half[row][3], half[row][4], half[row][5], whole);
             for (long column = 0; column < columns; column++)
-                store(corner + (row * shape.width + column) * shape.out + channel, whole[column], shape.out - channel);
+                store(corner + (row * shape.width + column) * shape.out + channel, whole[column], rest);
         }
     }
 }
 
-// ROWS x 16 sums over `count` products: to[r][:] (+)= sum over i of a[r * a_row + i * a_step] * b[i * b_step][:].
-template <int ROWS, bool ADD>
+// ROWS x WIDTH lanes of sums over `count` products: to[r][:] (+)= sum over i of a[r * a_row + i * a_step] * b[i * b_step][:].
+template <int ROWS, int WIDTH, bool ADD>
 inline void multiply(const float* a, long a_row, long a_step, const float* b, long b_step, float* to, long to_row, long count) {
-    Lanes sums[ROWS][2];
+    Lanes sums[ROWS][WIDTH];
     for (int row = 0; row < ROWS; row++)
-        for (int half = 0; half < 2; half++)
-            sums[row][half] = ADD ? load(to + row * to_row + half * LANES) : Lanes{};
+        for (int part = 0; part < WIDTH; part++)
+            sums[row][part] = ADD ? load(to + row * to_row + part * LANES) : Lanes{};
     for (long i = 0; i < count; i++) {
-        Lanes first = load(b + i * b_step), second = load(b + i * b_step + LANES);
-#pragma GCC unroll 6
+        Lanes right[WIDTH];
+        for (int part = 0; part < WIDTH; part++) right[part] = load(b + i * b_step + part * LANES);
+#pragma GCC unroll 12
         for (int row = 0; row < ROWS; row++) {
             float factor = a[row * a_row + i * a_step];
-            sums[row][0] += factor * first;
-            sums[row][1] += factor * second;
+            for (int part = 0; part < WIDTH; part++) sums[row][part] += factor * right[part];
         }
     }
     for (int row = 0; row < ROWS; row++)
-        for (int half = 0; half < 2; half++) store(to + row * to_row + half * LANES, sums[row][half]);
+        for (int part = 0; part < WIDTH; part++) store(to + row * to_row + part * LANES, sums[row][part]);
+}
+
+template <int ROWS, int WIDTH, bool ADD>
+void multiply(const float* a, long a_row, long a_step, const float* b, long b_step, float* to, long to_row, long rows, long count) {
+    long row = 0;
+    for (; row + ROWS <= rows; row += ROWS)
+        multiply<ROWS, WIDTH, ADD>(a + row * a_row, a_row, a_step, b, b_step, to + row * to_row, to_row, count);
+    for (; row + 2 <= rows; row += 2)
+        multiply<2, WIDTH, ADD>(a + row * a_row, a_row, a_step, b, b_step, to + row * to_row, to_row, count);
+    for (; row < rows; row++)
+        multiply<1, WIDTH, ADD>(a + row * a_row, a_row, a_step, b, b_step, to + row * to_row, to_row, count);
 }
 
 template <bool ADD>
 void multiply(const float* a, long a_row, long a_step, const float* b, long b_step, float* to, long to_row, long rows, long columns,
               long count) {
-    for (long column = 0; column < columns; column += 2 * LANES) {
-        long row = 0;
-        for (; row + 6 <= rows; row += 6)
-            multiply<6, ADD>(a + row * a_row, a_row, a_step, b + column, b_step, to + row * to_row + column, to_row, count);
-        for (; row + 2 <= rows; row += 2)
-            multiply<2, ADD>(a + row * a_row, a_row, a_step, b + column, b_step, to + row * to_row + column, to_row, count);
-        for (; row < rows; row++)
-            multiply<1, ADD>(a + row * a_row, a_row, a_step, b + column, b_step, to + row * to_row + column, to_row, count);
-    }
+    long column = 0;
+    for (; column + 2 * LANES <= columns; column += 2 * LANES)
+        multiply<6, 2, ADD>(a, a_row, a_step, b + column, b_step, to + column, to_row, rows, count);
+    if (column < columns) multiply<12, 1, ADD>(a, a_row, a_step, b + column, b_step, to + column, to_row, rows, count);
 }
 
 // Weights (out, in, 3, 3) -> (POINTS, in, padded out).
 std::vector<float> transform_weights(const float* weights, const Strides& strides, const Shape& shape) {
-    long out = padded(shape.out, 2 * LANES);
+    long out = padded(shape.out);
     std::vector<float> points(POINTS * shape.in * out);
     for (long o = 0; o < shape.out; o++)
         for (long i = 0; i < shape.in; i++) {
@@ -225,7 +245,7 @@ extern "C" {
 
 // images (n, h, w, in), weights (out, in, 3, 3) -> outputs (n, h, w, out)
 void convolve(const float* images, const float* weights, float* outputs, Shape shape, Strides strides, int threads) {
-    long in = padded(shape.in, LANES), out = padded(shape.out, 2 * LANES);
+    long in = padded(shape.in), out = padded(shape.out);
     std::vector<float> points = transform_weights(weights, strides, shape);
 #pragma omp parallel num_threads(threads)
     {
@@ -249,7 +269,7 @@ void convolve(const float* images, const float* weights, float* outputs, Shape s
 
 // images (n, h, w, in), gradients (n, h, w, out) -> the gradient of the weights (out, in, 3, 3)
 void weight_gradient(const float* images, const float* gradients, float* weights, Shape shape, Strides strides, int threads) {
-    long in = padded(shape.in, LANES), out = padded(shape.out, 2 * LANES), size = POINTS * shape.in * out;
+    long in = padded(shape.in), out = padded(shape.out), size = POINTS * shape.in * out;
     std::vector<float> sums(threads * size);  // a thread's own; added in order, so that the same bits come again
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
     for (int thread = 0; thread < threads; thread++) {

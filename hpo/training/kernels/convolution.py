@@ -1,0 +1,91 @@
+"""3x3 convolutions with fewer multiplications, by Winograd's algorithm: see `convolution.cpp`."""
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from hpo.training.kernels import library
+
+_FEWEST, _MOST = 6, 512
+"""Channels between which it pays; with fewer the transforms cost too much, with more their memory."""
+
+
+def suits(
+    images: Tensor,
+    weights: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> bool:
+    """Whether `convolve` computes what `torch.conv2d` would with these arguments, and faster."""
+    ones = ((1, 1), [1, 1], 1)
+    return (
+        stride in ones
+        and padding in ones
+        and dilation in ones
+        and groups == 1
+        and images.ndim == 4
+        and tuple(weights.shape[2:]) == (3, 3)
+        and min(weights.shape[:2]) >= _FEWEST
+        and max(weights.shape[:2]) <= _MOST
+        and images.dtype == weights.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and images.device.type == "cpu"
+        and images.is_contiguous(memory_format=torch.channels_last)
+        and _tiled(images.shape[2]) * _tiled(images.shape[3]) <= 1.5 * images.shape[2] * images.shape[3]
+    )
+
+
+def convolve(images: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Images `(n, in, h, w)` channels_last and weights `(out, in, 3, 3)` -> `(n, out, h, w)`: stride 1, padding 1."""
+    outputs: Tensor = _Convolution.apply(images, weights)
+    return outputs if bias is None else outputs + bias.view(1, -1, 1, 1)
+
+
+def _tiled(size: int) -> int:
+    return (size + 3) // 4 * 4
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(images, weights)
+        return _outputs(images, weights)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        images, weights = ctx.saved_tensors
+        gradients = gradients.contiguous(memory_format=torch.channels_last)
+        wanted = ctx.needs_input_grad
+        of_images = _outputs(gradients, weights.transpose(0, 1).flip(2, 3)) if wanted[0] else None
+        return of_images, _weight_gradient(images, gradients, weights) if wanted[1] else None
+
+
+def _outputs(images: Tensor, weights: Tensor) -> Tensor:
+    n, channels, height, width = images.shape
+    outputs = torch.empty(n, len(weights), height, width, memory_format=torch.channels_last)
+    shape = _Shape(n, height, width, channels, len(weights))
+    library.call("convolve", images, weights, outputs, shape, _Strides(*weights.stride()))
+    return outputs
+
+
+def _weight_gradient(images: Tensor, gradients: Tensor, weights: Tensor) -> Tensor:
+    n, channels, height, width = images.shape
+    gradient = torch.empty_like(weights)
+    shape = _Shape(n, height, width, channels, len(weights))
+    library.call("weight_gradient", images, gradients, gradient, shape, _Strides(*gradient.stride()))
+    return gradient
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_long) for name in ("n", "height", "width", "in_", "out"))
+
+
+class _Strides(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_long) for name in ("out", "in_", "row", "column"))

@@ -1,0 +1,89 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from hpo.training.kernels import normalization, own_kernels
+from tests.training.kernels.conftest import needed
+
+CPU = torch.device("cpu")
+
+
+def results(values: Tensor, own: bool, momentum: float = 0.1) -> list[Tensor]:
+    """Outputs, gradients of values, weight and bias, and the running statistics."""
+    channels = values.shape[1]
+    layer = (nn.BatchNorm2d if values.ndim == 4 else nn.BatchNorm1d)(channels, momentum=momentum)
+    with torch.no_grad():
+        layer.weight.copy_(torch.linspace(0.5, 2, channels))
+        layer.bias.copy_(torch.linspace(-1, 1, channels))
+    values = values.clone(memory_format=torch.preserve_format).requires_grad_()
+    with own_kernels(layer, own, CPU):
+        outputs = layer(values)
+    outputs.backward(torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1)))
+    mean, variance = layer.running_mean, layer.running_var
+    assert values.grad is not None and layer.weight.grad is not None and layer.bias.grad is not None
+    assert mean is not None and variance is not None and layer.num_batches_tracked == 1
+    return [outputs.detach(), values.grad, layer.weight.grad, layer.bias.grad, mean, variance]
+
+
+def four(channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Running mean and variance, weight and bias."""
+    one, two, three, last = torch.zeros(4, channels)
+    return one, two, three, last
+
+
+def drawn(*shape: int) -> Tensor:
+    made = 3 * torch.randn(*shape, generator=torch.Generator().manual_seed(0)) + 5
+    return made.contiguous(memory_format=torch.channels_last) if made.ndim == 4 else made
+
+
+def assert_close(found: list[Tensor], expected: list[Tensor]) -> None:
+    for own, torchs in zip(found, expected, strict=True):
+        assert own.stride() == torchs.stride()
+        torch.testing.assert_close(own, torchs, rtol=1e-4, atol=1e-4 * float(torchs.abs().max()))
+
+
+@needed
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 6), st.integers(2, 70), st.integers(2, 9), st.integers(2, 9), st.floats(0.0, 1.0))
+def test_it_is_batch_normalization(n: int, channels: int, height: int, width: int, momentum: float) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(normalization, "_VALUES", 0)
+        values = drawn(n, channels, height, width)
+        assert normalization.suits(values, *four(channels), training=True)
+        assert_close(results(values, True, momentum), results(values, False, momentum))
+
+
+@needed
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("shape", [(64, 12, 32, 32), (4100, 64), (64, 17, 17, 16), (3, 1024, 10, 10)])
+def test_threads_share_the_work_and_the_same_bits_come_again(threads: int, shape: tuple[int, ...]) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        first, second = results(drawn(*shape), True), results(drawn(*shape), True)
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+        assert_close(first, results(drawn(*shape), False))
+    finally:
+        torch.set_num_threads(before)
+
+
+@needed
+def test_values_far_from_zero_keep_their_variance() -> None:
+    values = drawn(64, 8, 32, 32) + 1000
+    own, exact = results(values, True), results(values.double().float(), False)
+    torch.testing.assert_close(own[5], exact[5], rtol=1e-3, atol=1e-3)
+
+
+def test_what_it_is_not_for_is_torchs() -> None:
+    values, others = drawn(64, 8, 32, 32), four(8)
+    assert normalization.suits(values, *others, training=True)
+    assert not normalization.suits(values, *others, training=False)
+    assert not normalization.suits(values.contiguous(), *others, training=True)
+    assert not normalization.suits(values.double(), *others, training=True)
+    assert not normalization.suits(drawn(2, 8, 3, 3), *others, training=True)
+    assert not normalization.suits(values, None, None, others[0], others[1], training=True)
+    assert not normalization.suits(values, others[0], others[1], None, None, training=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not normalization.suits(values, *others, training=True)
