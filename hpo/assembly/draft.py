@@ -80,7 +80,10 @@ def stored_part(pool: Pool, place: int) -> Part:
         DataError: it has left no checkpoint.
     """
     trial = pool.trials[place]
-    stored = pool.study.artifacts.read(trial.number)
+    try:
+        stored = pool.study.artifacts.read(trial.number)
+    except OSError as error:
+        raise DataError(f"trial {trial.number}: its artifacts cannot be read: {error}") from error
     if stored is None:
         raise DataError(f"trial {trial.number} has no stored checkpoint")
     network = pool.study.study_spec.apply(trial.config).model

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ray import cloudpickle
-from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -466,9 +466,11 @@ def _error(trial: "Trial") -> object:
 
 
 def _death(trial: "Trial") -> str:
-    """What Ray says of a dead worker, and the usual causes."""
+    """What the worker raised, such as that it cannot store its trial, or what Ray says of a dead one and the causes."""
     file = Path(trial.error_file) if trial.error_file else None
     told = file.read_text(encoding="utf-8") if file is not None and file.exists() else ""
+    if isinstance(_error(trial), RayTaskError):
+        return told
     return f"{told}the worker process died: out of memory, a crash in native code, or a module that it cannot import"
 
 
