@@ -1,6 +1,7 @@
 """Ray Tune as people write it: OptunaSearch, ASHA and the MLflow callback. Started by the benchmark."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,13 @@ class Trainable(tune.Trainable):
         """An epoch."""
         epoch = self.iteration + 1
         return {"accuracy": curve.report(self._config, epoch), "done": epoch >= curve.EPOCHS}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Ray saves every trial at its end; one that cannot is an error, and its actor is thrown away."""
+        Path(checkpoint_dir, "config.json").write_text(json.dumps(self._config))
+
+    def load_checkpoint(self, checkpoint: str) -> None:
+        """There is nothing to go on from."""
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begins the next trial in the same actor."""

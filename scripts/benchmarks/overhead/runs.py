@@ -32,7 +32,7 @@ PEERS = {
     "hpo, random + asha_stop": Peer(["product.py", "--sampler", "random", "--scheduler", "asha_stop"]),
     "Ray Tune": Peer(["ray_tune.py", "--trainable", "function"], slow=True),
     "Ray Tune, objective imports torch": Peer(["ray_tune.py", "--trainable", "torch"], slow=True),
-    "Ray Tune, reuse_actors": Peer(["ray_tune.py", "--trainable", "reuse"], slow=True),
+    "Ray Tune, reuse_actors": Peer(["ray_tune.py", "--trainable", "reuse"]),
     "Optuna, n_jobs=1": Peer(["optuna_mlflow.py", "--jobs", "1"]),
     "Optuna, n_jobs=2": Peer(["optuna_mlflow.py", "--jobs", "2"]),
 }
