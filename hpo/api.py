@@ -301,7 +301,7 @@ def build_ensemble(
         alias: of the registered version.
         name: of the ensemble; `<study>-<number>` where None.
         storage: the folder of all studies.
-        data_dir: the folder of downloaded data sets; read where members are trained.
+        data_dir: the folder of downloaded data sets; read where members are trained or predict the test rows.
         console: where progress goes; None is silent.
 
     Raises:

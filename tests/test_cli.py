@@ -158,6 +158,7 @@ def test_everything_end_to_end(space: Path, tmp_path: Path) -> None:
     assert sum(found["trials"].values()) == 6 and found["trials"]["failed"] == 0
     assert found["best"].keys() == {"trial", "value", "config"}
 
+    assert list(Path("studies").rglob("validation.npy")) and not list(Path("studies").rglob("test.npy"))
     built = json.loads(command(*hpo, "ensemble", "--top", "3", "--format", "json"))
     assert {"ensemble", "method", "members", "validation", "test", "best_single"} <= built.keys()
     assert built["members"][0].keys() == {"name", "trial", "weight", "config"}

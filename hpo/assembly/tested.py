@@ -11,7 +11,7 @@ from hpo import models
 from hpo.assembly.draft import Say
 from hpo.datasets import Dataset
 from hpo.ensemble.model import Part
-from hpo.errors import DataError, HpoError
+from hpo.errors import DataError, HpoError, StudyError
 from hpo.study import Study
 from hpo.tasks.kinds import kind
 
@@ -26,8 +26,8 @@ def predict_test_rows(study: Study, parts: Iterable[Part], data_dir: Path, say: 
         say: is told of each, a line.
 
     Raises:
-        DataError: the data cannot be read, or the weights.
-        StudyError: the data have changed since the study began.
+        DataError: the data cannot be read, or the weights, or a model fails on the rows.
+        StudyError: the data have changed since the study began, or the predictions cannot be stored.
     """
     missing = {str(part.stored.place): part for part in parts if "test" not in part.stored.splits}
     if not missing:
@@ -37,7 +37,11 @@ def predict_test_rows(study: Study, parts: Iterable[Part], data_dir: Path, say: 
     except DataError as error:
         raise DataError(f"an ensemble is scored on the test rows, and they cannot be read: {error}") from error
     for part in missing.values():
-        part.stored.add("test", _predicted(study, part, dataset))
+        predictions = _predicted(study, part, dataset)
+        try:
+            part.stored.add("test", predictions)
+        except OSError as error:
+            raise StudyError(f"{part.name}: its test predictions cannot be stored: {error}") from error
         say(f"{part.name} has predicted {len(dataset.test)} test rows")
 
 
@@ -50,9 +54,9 @@ def _predicted(study: Study, part: Part, dataset: Dataset) -> NDArray[np.float32
     try:
         network = models.build(part.model, dataset.input_shape, len(dataset.outputs), task)
         network.load_state_dict({name: torch.from_numpy(array) for name, array in part.stored.weights().items()})
+        predictor = Predictor(models.place(network, device), kind(task), device, None)
+        return predictor(dataset.test).float().cpu().numpy()
     except HpoError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError is torch's, of weights that do not fit
+    except Exception as error:  # a user's model may raise anything
         raise DataError(f"{part.name}: its checkpoint in '{part.stored.place}' cannot be used: {error}") from error
-    predictor = Predictor(models.place(network, device), kind(task), device, None)
-    return predictor(dataset.test).float().cpu().numpy()

@@ -25,6 +25,7 @@ _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the user's relative paths hold
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "PL_DISABLE_FORK": "1",  # as Tune has it for its actors, for objectives that use Lightning
     "MALLOC_MMAP_THRESHOLD_": str(2**25),  # a worker keeps the memory of a step for the next one: on Linux, asking for
     "MALLOC_TRIM_THRESHOLD_": str(2**30),  # it anew took 7 % of a small network's training
     "RAY_idle_worker_killing_time_threshold_ms": "20000",  # what Ray has started ahead waits until the trials begin
@@ -133,7 +134,7 @@ def _stop(start: Future[bool]) -> None:
 
 @contextmanager
 def environment(variables: Mapping[str, str] = _ENVIRONMENT) -> Iterator[None]:
-    """What Ray reads from the environment, set for a while; what the user has set stays."""
+    """What Ray and its workers read from the environment, set for a while; what the user has set stays."""
     added = {key: value for key, value in variables.items() if key not in os.environ}
     os.environ.update(added)
     try:

@@ -1,6 +1,5 @@
 """What Ray Tune's controller decides without asking, and a search wants otherwise."""
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -20,7 +19,7 @@ def settle(tune_controller: "TuneController") -> None:
     if controller is None:
         return
     controller._actor_force_cleanup_timeout = _LEAVE_SECONDS
-    if started_here() and not isinstance(controller._class_cache, _Actors):
+    if started_here() and not isinstance(getattr(controller, "_class_cache", None), _Actors):
         controller._class_cache = _Actors()
 
 
@@ -31,6 +30,10 @@ class _Actors:
     of the driver to other machines; on this one they are inherited.
     """
 
-    @cache  # noqa: B019 - it lives as long as the search
+    def __init__(self) -> None:
+        self._known: dict[type, Any] = {}
+
     def get(self, trainable: type) -> Any:
-        return ray.remote(trainable)
+        if trainable not in self._known:
+            self._known[trainable] = ray.remote(trainable)
+        return self._known[trainable]

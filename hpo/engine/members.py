@@ -219,8 +219,8 @@ def _best_epoch(job: Job, shared: _Shared, dataset: Dataset) -> tuple[int, dict[
 
 def _found(job: Job, fingerprint: str, artifacts: Artifacts, dataset: Dataset) -> Trained | None:
     """What an earlier run has left of the same job, where all of it can be read."""
+    stored = artifacts.read(job.number)
     try:
-        stored = artifacts.read(job.number)
         done = json.loads(artifacts.trial(job.number).read(_DONE))
         known = done["fingerprint"], done["epoch"]
         found = Trained(job, stored, done["metrics"], done["seconds"], found=True)

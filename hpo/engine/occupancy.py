@@ -38,8 +38,6 @@ _RESIDENT = 0.5
 """Rows for training stay on a GPU if they take no more than this of its memory, and so do those for validation."""
 _ROWS = 4096
 """For validation at most; a batch of predictions has no more."""
-_TESTS = 32
-"""Rows; predicting them takes what validation takes."""
 _SECONDS = 15.0
 """Of training and predicting; what would take longer is left out."""
 _PATIENCE = 300.0
@@ -342,8 +340,6 @@ def _train_a_little(objective: Objective, config: Config, context: Context) -> N
     written = io.BytesIO()
     for report in islice(reports, 1):
         snapshot = report.snapshot()
-        if snapshot.others is not None:
-            snapshot.others()
         if report.state is not None:
             torch.save(dict(report.state()), written)
         del snapshot
@@ -408,7 +404,7 @@ def _some(dataset: Dataset, train: int, validation: int) -> Dataset:
     def first(examples: Examples, count: int) -> Examples:
         return examples.take(np.arange(min(count, len(examples))))
 
-    splits = first(dataset.train, train), first(dataset.validation, validation), first(dataset.test, _TESTS)
+    splits = first(dataset.train, train), first(dataset.validation, validation), first(dataset.test, 1)
     return Dataset(*splits, dataset.outputs)
 
 

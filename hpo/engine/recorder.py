@@ -469,7 +469,8 @@ def _death(trial: "Trial") -> str:
     """What the worker raised, such as that it cannot store its trial, or what Ray says of a dead one and the causes."""
     file = Path(trial.error_file) if trial.error_file else None
     told = file.read_text(encoding="utf-8") if file is not None and file.exists() else ""
-    if isinstance(_error(trial), RayTaskError):
+    error = _error(trial)
+    if isinstance(error, RayTaskError) or getattr(error, "actor_init_failed", False):
         return told
     return f"{told}the worker process died: out of memory, a crash in native code, or a module that it cannot import"
 

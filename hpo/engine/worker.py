@@ -1,6 +1,5 @@
 """The worker's side: a Ray actor that stays warm and trains one trial after another."""
 
-import socket
 import time
 import traceback
 import warnings
@@ -15,7 +14,7 @@ from ray import tune
 from ray.air.constants import TRAINING_ITERATION
 from ray.train._internal.session import _TrainingResult
 
-from hpo.artifacts import Artifacts, Folder, Place
+from hpo.artifacts import Artifacts
 from hpo.datasets import Dataset
 from hpo.engine.best import Best
 from hpo.engine.words import DONE, ERROR, INHERITED, METRICS
@@ -57,7 +56,6 @@ class Worker(tune.Trainable):
         assert shared is not None, "tune.with_parameters gives it"
         self._shared = shared
         shared.workplace.enter()
-        _check_seen(shared.artifacts.place)
         self._ensemble = shared.spec.target == "ensemble"  # then the sampler reads predictions at every report
         self._reports: Iterator[Report] | None = None
         self._generator: Iterator[Report] | None = None
@@ -195,15 +193,6 @@ class Worker(tune.Trainable):
         self._reports = self._generator = None
         if close is not None:
             close()
-
-
-def _check_seen(place: Place) -> None:
-    """A machine that joins a search was not there when the others were asked."""
-    if isinstance(place, Folder) and not place.folder.parent.is_dir():
-        raise HpoError(
-            f"machine {socket.gethostname()} does not see '{place.folder}', where trials store what they leave;"
-            " use a folder that all machines share (--storage), or --artifacts URI"
-        )
 
 
 def _copied(value: Any) -> Any:

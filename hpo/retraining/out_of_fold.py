@@ -69,8 +69,8 @@ def _stored(trainer: Trainer, top: int) -> list[tuple[TrialRecord, Stored]]:
     for trial in trainer.top(len(study.trials())):
         if len(stored) < top and stored_predictions(study, trial) is not None:
             left = study.artifacts.read(trial.number)
-            assert left is not None, "its predictions were just read"
-            stored.append((trial, left))
+            if left is not None:  # a search that runs may have evicted it just now
+                stored.append((trial, left))
     if not stored:
         raise StudyError(f"no trial of study '{study.name}' has stored predictions of use; run `hpo search` first")
     return stored

@@ -35,7 +35,9 @@ def suits(
         and max(weights.shape[:2]) <= _MOST
         and images.dtype == weights.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
-        and images.device.type == "cpu"
+        and images.device.type == weights.device.type == "cpu"
+        and images.shape[1] == weights.shape[1]
+        and (bias is None or bias.shape == weights.shape[:1])
         and images.is_contiguous(memory_format=torch.channels_last)
         and _tiled(images.shape[2]) * _tiled(images.shape[3]) <= 1.5 * images.shape[2] * images.shape[3]
     )

@@ -24,14 +24,21 @@ def suits(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> bool:
-    """Whether `normalize` computes what `torch.nn.functional.batch_norm` would with these arguments, and faster."""
-    tensors = (values, running_mean, running_var, weight, bias)
+    """Whether `normalize` computes what `torch.nn.functional.batch_norm` would with these arguments, and faster.
+
+    Where torch.utils.checkpoint has its hooks, it computes again by torch what the gradients need; so this must be too.
+    """
     return (
         training
-        and all(it is not None and it.dtype == torch.float32 and it.device.type == "cpu" for it in tensors)
+        and eps > 0
+        and values.dtype == torch.float32
+        and values.device.type == "cpu"
+        and values.ndim in (2, 4)
         and 2 <= values.shape[1] <= _MOST
         and values.numel() >= _VALUES
+        and all(_is_plain(it, values.shape[1]) for it in (running_mean, running_var, weight, bias))
         and not torch.is_autocast_enabled("cpu")
+        and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
         and _is_dense(values)
     )
 
@@ -55,6 +62,17 @@ def normalize(
     return outputs
 
 
+def _is_plain(statistic: Tensor | None, channels: int) -> bool:
+    """Whether it is a number for each channel, one after another on the host."""
+    return (
+        statistic is not None
+        and statistic.shape == (channels,)
+        and statistic.dtype == torch.float32
+        and statistic.device.type == "cpu"
+        and statistic.is_contiguous()
+    )
+
+
 def _is_dense(values: Tensor) -> bool:
     if values.ndim == 4:
         return values.is_contiguous(memory_format=torch.channels_last)
@@ -67,7 +85,7 @@ class _Normalization(torch.autograd.Function):
         normalized = torch.empty_like(values)
         mean, variance, inverse = torch.empty(3, values.shape[1])
         statistics = (mean, variance, inverse)
-        library.call("normalize", values, normalized, weight, bias, *statistics, *_shape(values), eps)
+        library.call("normalize", values, normalized, weight, bias, *statistics, *_shape(values), float(eps))
         ctx.save_for_backward(values, weight, mean, inverse)
         ctx.mark_non_differentiable(mean, variance)
         return normalized, mean, variance

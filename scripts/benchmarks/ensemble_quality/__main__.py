@@ -23,6 +23,8 @@ from benchmark import cpu
 from sources import SOURCES
 
 import hpo
+from hpo.assembly.draft import stored_part
+from hpo.assembly.tested import predict_test_rows
 from hpo.ensemble.pool import Pool
 from hpo.study import Study
 
@@ -63,7 +65,7 @@ def replay_all(keys: Sequence[searches.Key], folder: Path, journal: Path) -> Non
         study = _study(data, seed, folder)
         names = [name for name in replay.methods(study.study_spec.task) if runs.Key(data, seed, name) not in done]
         if names:
-            runs.append(journal, replay.replay(data, seed, Pool.load(study, replay.POOL), names))
+            runs.append(journal, replay.replay(data, seed, _pool(study), names))
             print(f"{study.name}: {len(names)} methods", file=sys.stderr, flush=True)
 
 
@@ -72,8 +74,15 @@ def ask_peer(keys: Sequence[searches.Key], folder: Path, journal: Path, python: 
     done = {run.key for run in runs.read(journal)}
     missing = [key for key in keys if runs.Key(*key, peer.PEER) not in done]
     if missing:
-        pools = {key: Pool.load(_study(*key, folder), replay.POOL) for key in missing}
+        pools = {key: _pool(_study(*key, folder)) for key in missing}
         runs.append(journal, peer.replay(python, pools))
+
+
+def _pool(study: Study) -> Pool:
+    """The candidates, all of which have predicted the test rows."""
+    pool = Pool.load(study, replay.POOL)
+    predict_test_rows(study, [stored_part(pool, place) for place in range(len(pool.trials))], Path("data"), print)
+    return pool
 
 
 def train_deep(keys: Sequence[searches.Key], folder: Path, journal: Path) -> None:

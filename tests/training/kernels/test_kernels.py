@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from hpo.training.kernels import library, own_kernels
+from hpo.training.kernels import convolution, library, normalization, own_kernels
 from tests.training.kernels.conftest import needed
 from tests.training.test_supervised import measured, reports
 
@@ -14,9 +15,10 @@ CPU = torch.device("cpu")
 
 
 @needed
-def test_a_model_trains_as_with_torchs_functions(document: dict[str, Any]) -> None:
+def test_a_model_trains_as_with_torchs_functions(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     document["model"] = {"name": "convnet", "stages": 2, "width": 16}
     runs = []
+    monkeypatch.setattr(normalization, "_VALUES", 0)
     for wanted in (False, True):
         document["training"] |= {"epochs": 4, "device": "cpu", "precision": "float32", "kernels": wanted}
         runs.append([metrics["train_loss"] for metrics in measured(reports(document, {"model.width": 16}))])
@@ -44,3 +46,27 @@ def test_without_a_compiler_it_is_torchs(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_what_has_nothing_to_gain_needs_no_compiler() -> None:
     assert isinstance(own_kernels(nn.Linear(2, 2), True, CPU), nullcontext)
     assert isinstance(own_kernels(nn.Conv2d(16, 16, 3), False, CPU), nullcontext)
+
+
+@needed
+def test_what_is_computed_again_for_the_gradients_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(normalization, "_VALUES", 0)
+    block = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8))
+    block = block.to(memory_format=torch.channels_last)
+    images = torch.randn(4, 8, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
+    gradients: list[torch.Tensor | None] = []
+    for again in (False, True):
+        images.grad = None
+        with own_kernels(block, True, CPU):
+            outputs = checkpoint(block, images, use_reentrant=False) if again else block(images)
+        (outputs * images.detach()).sum().backward()
+        gradients.append(images.grad)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-4)
+
+
+def test_sizes_that_do_not_fit_are_left_to_torch() -> None:
+    images = torch.zeros(1, 8, 8, 8).contiguous(memory_format=torch.channels_last)
+    fitting = torch.zeros(8, 8, 3, 3), None, 1, 1
+    assert convolution.suits(images, *fitting)
+    assert not convolution.suits(images, torch.zeros(8, 9, 3, 3), None, 1, 1)
+    assert not convolution.suits(images, torch.zeros(8, 8, 3, 3), torch.zeros(1), 1, 1)

@@ -72,8 +72,24 @@ def test_threads_share_the_work_and_the_same_bits_come_again(threads: int, shape
 @needed
 def test_values_far_from_zero_keep_their_variance() -> None:
     values = drawn(64, 8, 32, 32) + 1000
-    own, exact = results(values, True), results(values.double().float(), False)
-    torch.testing.assert_close(own[5], exact[5], rtol=1e-3, atol=1e-3)
+    exact = values.double().transpose(0, 1).flatten(1).var(dim=1)
+    torch.testing.assert_close((results(values, True, momentum=1.0)[5]).double(), exact, rtol=1e-3, atol=1e-3)
+
+
+@needed
+def test_what_follows_may_write_over_its_output_and_some_may_be_frozen() -> None:
+    gradients = []
+    for own in (False, True):
+        layer = nn.BatchNorm2d(12, eps=1, momentum=None)
+        layer.weight.requires_grad_(False)
+        values = drawn(32, 12, 32, 32).requires_grad_()
+        with own_kernels(layer, own, CPU):
+            outputs = torch.relu_(layer(values).add_(0.5))
+        (outputs * outputs).sum().backward()
+        assert values.grad is not None and layer.weight.grad is None and layer.bias.grad is not None
+        assert layer.running_var is not None
+        gradients.append([outputs.detach(), values.grad, layer.bias.grad, layer.running_var])
+    assert_close(gradients[1], gradients[0])
 
 
 def test_what_it_is_not_for_is_torchs() -> None:
@@ -83,6 +99,9 @@ def test_what_it_is_not_for_is_torchs() -> None:
     assert not normalization.suits(values.contiguous(), *others, training=True)
     assert not normalization.suits(values.double(), *others, training=True)
     assert not normalization.suits(drawn(2, 8, 3, 3), *others, training=True)
+    assert not normalization.suits(values, *four(7), training=True)
+    assert not normalization.suits(values, *others, training=True, eps=0.0)
+    assert not normalization.suits(values, *others[:3], torch.zeros(8, 2)[:, 0], training=True)
     assert not normalization.suits(values, None, None, others[0], others[1], training=True)
     assert not normalization.suits(values, others[0], others[1], None, None, training=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
