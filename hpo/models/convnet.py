@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from hpo.models.pooling import SpatialMean
+
 
 def convnet(
     input_shape: tuple[int, ...],
@@ -33,5 +35,5 @@ def convnet(
                 layers.append(nn.MaxPool2d(2))  # ReLU and pooling can be swapped, and ReLU after it has less to do
             layers.append(nn.ReLU(inplace=True))
             channels = fan_out
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, outputs)]
+    head = [SpatialMean(), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, outputs)]
     return nn.Sequential(*layers, *head)

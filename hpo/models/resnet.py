@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hpo.models.pooling import spatial_mean
+
 _RESNET_18 = 18
 
 
@@ -53,7 +55,7 @@ class ResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(n, outputs)` of images `(n, c, h, w)`."""
         features: Tensor = self.blocks(self.stem(images))
-        logits: Tensor = self.head(features.mean(dim=(2, 3)))
+        logits: Tensor = self.head(spatial_mean(features))
         return logits
 
 

@@ -206,8 +206,8 @@ def test_what_takes_most_is_found_where_it_is_not_the_largest_number(document: d
     assert 600e6 < occupancy.footprint.host < 1.6e9
     first, *others = Path("tries.txt").read_text().splitlines()
     assert first.startswith("{'optimizer.lr': 0.0001, 'model.width': 32, 'model.layers': 2, 'training.batch_size': 20}")
-    assert len(others) == 4 and {line.rpartition("}")[2] for line in (first, *others[:-1])} == {" 20 60 32"}
-    assert others[-1].endswith(" 8 60 32")  # a batch of the smallest size
+    assert len(others) == 4 and {line.rpartition("}")[2] for line in (first, *others[:-1])} == {" 20 60 1"}
+    assert others[-1].endswith(" 8 60 1")  # a batch of the smallest size
 
 
 @pytest.mark.usefixtures("ray_cluster")
