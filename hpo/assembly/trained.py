@@ -117,8 +117,7 @@ def _soup(trainer: Trainer, pool: Pool) -> Retrained:
     validation = predict(soup.weights)
     artifacts = Artifacts(trainer.study.place / FOLDER / _SOUP)
     artifacts.place.clear()  # of an earlier soup
-    test = np.asarray(predictor(dataset.test).numpy(), np.float32)
-    artifacts.write(0, max(trial.epoch for trial in trials), soup.weights, {"validation": validation, "test": test})
+    artifacts.write(0, max(trial.epoch for trial in trials), soup.weights, {"validation": validation})
     stored = artifacts.read(0)
     assert stored is not None, "it was written just now"
     first = trials[soup.members[0]]

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 
-def some_of(known: Collection[str]) -> Callable[[str], list[str]]:
-    """For argparse: names with ";" between them, all of them known."""
+def some_of(known: Collection[str], kind: str = "peer") -> Callable[[str], list[str]]:
+    """For argparse: names of a kind with ";" between them, all of them known."""
 
     def read(text: str) -> list[str]:
         names = [name.strip() for name in text.split(";")]
         unknown = [name for name in names if name not in known]
         if unknown:
-            raise argparse.ArgumentTypeError(f"no such peer: {'; '.join(unknown)}; there are {'; '.join(known)}")
+            raise argparse.ArgumentTypeError(f"no such {kind}: {'; '.join(unknown)}; there are {'; '.join(known)}")
         return names
 
     return read

@@ -58,9 +58,9 @@ inline void store(float* to, Lanes values, long left) {  // stores with a mask a
 
 // The transforms of Lavin and Gray, section 4.2, of a row or a column; each is applied to both.
 
-template <class Real>
-inline void of_inputs(Real a, Real b, Real c, Real d, Real e, Real f, Real* to) {
-    Real even = e - 4.f * c, odd = d - 4.f * b, right = e - c, left = 2.f * (d - b);
+inline void of_inputs(const Lanes* from, Lanes* to) {
+    Lanes a = from[0], b = from[1], c = from[2], d = from[3], e = from[4], f = from[5];
+    Lanes even = e - 4.f * c, odd = d - 4.f * b, right = e - c, left = 2.f * (d - b);
     to[0] = 4.f * a - 5.f * c + e;
     to[1] = even + odd;
     to[2] = even - odd;
@@ -69,18 +69,18 @@ inline void of_inputs(Real a, Real b, Real c, Real d, Real e, Real f, Real* to) 
     to[5] = 4.f * b - 5.f * d + f;
 }
 
-template <class Real>
-inline void of_products(Real a, Real b, Real c, Real d, Real e, Real f, Real* to) {
-    Real sum = b + c, difference = b - c, far = d + e, turned = d - e;
+inline void of_products(const Lanes* from, Lanes* to) {
+    Lanes a = from[0], b = from[1], c = from[2], d = from[3], e = from[4], f = from[5];
+    Lanes sum = b + c, difference = b - c, far = d + e, turned = d - e;
     to[0] = a + sum + far;
     to[1] = difference + 2.f * turned;
     to[2] = sum + 4.f * far;
     to[3] = difference + 8.f * turned + f;
 }
 
-template <class Real>
-inline void of_gradients(Real a, Real b, Real c, Real d, Real* to) {  // the transpose of `of_products`
-    Real even = a + c, odd = b + d, far = a + 4.f * c, turned = 2.f * b + 8.f * d;
+inline void of_gradients(const Lanes* from, Lanes* to) {  // the transpose of `of_products`
+    Lanes a = from[0], b = from[1], c = from[2], d = from[3];
+    Lanes even = a + c, odd = b + d, far = a + 4.f * c, turned = 2.f * b + 8.f * d;
     to[0] = a;
     to[1] = even + odd;
     to[2] = even - odd;
@@ -119,37 +119,20 @@ void locate(const float* images, const float* zero, const Shape& shape, long cha
         }
 }
 
-// A tile's inputs -> (POINTS, TILES, padded channels), of which `to` is the tile's own place.
-void transform_inputs(const float* const* pixels, long channels, float* to, long step) {
+// A tile's 6x6 inputs or 4x4 gradients -> (POINTS, TILES, padded channels), of which `to` is the tile's own place.
+template <int SIDE, void (*turn)(const Lanes*, Lanes*)>
+void transform(const float* const* pixels, long channels, float* to, long step) {
     for (long channel = 0; channel < channels; channel += LANES) {
         __m256i some = mask(channels - channel);
-        Lanes half[6][6], whole[6];
-        for (int column = 0; column < 6; column++) {
-            Lanes values[6];
-            for (int row = 0; row < 6; row++) values[row] = load(pixels[row * 6 + column] + channel, some);
-            of_inputs(values[0], values[1], values[2], values[3], values[4], values[5], whole);
+        Lanes half[6][SIDE], whole[6];
+        for (int column = 0; column < SIDE; column++) {
+            Lanes values[SIDE];
+            for (int row = 0; row < SIDE; row++) values[row] = load(pixels[row * SIDE + column] + channel, some);
+            turn(values, whole);
             for (int row = 0; row < 6; row++) half[row][column] = whole[row];
         }
         for (int row = 0; row < 6; row++) {
-            of_inputs(half[row][0], half[row][1], half[row][2], half[row][3], half[row][4], half[row][5], whole);
-            for (int column = 0; column < 6; column++) store(to + (row * 6 + column) * step + channel, whole[column]);
-        }
-    }
-}
-
-// The same of a tile's 4x4 gradients.
-void transform_gradients(const float* const* pixels, long channels, float* to, long step) {
-    for (long channel = 0; channel < channels; channel += LANES) {
-        __m256i some = mask(channels - channel);
-        Lanes half[6][4], whole[6];
-        for (int column = 0; column < 4; column++) {
-            Lanes values[4];
-            for (int row = 0; row < 4; row++) values[row] = load(pixels[row * 4 + column] + channel, some);
-            of_gradients(values[0], values[1], values[2], values[3], whole);
-            for (int row = 0; row < 6; row++) half[row][column] = whole[row];
-        }
-        for (int row = 0; row < 6; row++) {
-            of_gradients(half[row][0], half[row][1], half[row][2], half[row][3], whole);
+            turn(half[row], whole);
             for (int column = 0; column < 6; column++) store(to + (row * 6 + column) * step + channel, whole[column]);
         }
     }
@@ -167,11 +150,11 @@ void transform_products(const float* from, long step, const Shape& shape, long t
         for (int column = 0; column < 6; column++) {
             Lanes values[6];
             for (int row = 0; row < 6; row++) values[row] = load(from + (row * 6 + column) * step + channel);
-            of_products(values[0], values[1], values[2], values[3], values[4], values[5], whole);
+            of_products(values, whole);
             for (int row = 0; row < 4; row++) half[row][column] = whole[row];
         }
         for (long row = 0; row < rows; row++) {
-            of_products(half[row][0], half[row][1], half[row][2], half[row][3], half[row][4], half[row][5], whole);
+            of_products(half[row], whole);
             for (long column = 0; column < columns; column++)
                 store(corner + (row * shape.width + column) * shape.out + channel, whole[column], rest);
         }
@@ -256,7 +239,7 @@ void convolve(const float* images, const float* weights, float* outputs, Shape s
             long first = block * TILES, count = std::min<long>(TILES, shape.tiles() - first);
             for (long tile = 0; tile < count; tile++) {
                 locate<6>(images, zero.data(), shape, shape.in, first + tile, pixels);
-                transform_inputs(pixels, shape.in, &inputs[tile * in], TILES * in);
+                transform<6, of_inputs>(pixels, shape.in, &inputs[tile * in], TILES * in);
             }
             for (long point = 0; point < POINTS; point++)
                 multiply<false>(&inputs[point * TILES * in], in, 1, &points[point * shape.in * out], out,
@@ -280,9 +263,9 @@ void weight_gradient(const float* images, const float* gradients, float* weights
             long first = block * TILES, count = std::min<long>(TILES, shape.tiles() - first);
             for (long tile = 0; tile < count; tile++) {
                 locate<6>(images, zero.data(), shape, shape.in, first + tile, pixels);
-                transform_inputs(pixels, shape.in, &inputs[tile * in], TILES * in);
+                transform<6, of_inputs>(pixels, shape.in, &inputs[tile * in], TILES * in);
                 locate<4>(gradients, zero.data(), shape, shape.out, first + tile, pixels);
-                transform_gradients(pixels, shape.out, &turned[tile * out], TILES * out);
+                transform<4, of_gradients>(pixels, shape.out, &turned[tile * out], TILES * out);
             }
             for (long point = 0; point < POINTS; point++)
                 multiply<true>(&inputs[point * TILES * in], 1, in, &turned[point * TILES * out], out,

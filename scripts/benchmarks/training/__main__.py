@@ -14,13 +14,16 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+import benchmark
 from run import MODELS, VARIANTS
 
 _RUN = Path(__file__).with_name("run.py")
@@ -177,22 +180,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 on")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--rows", type=int, help="training rows; all where it is left out")
-    parser.add_argument("--models", type=_names(MODELS), default=list(MODELS), help="; ".join(MODELS))
-    parser.add_argument("--variants", type=_names(VARIANTS), default=list(VARIANTS), help="; ".join(VARIANTS))
-    parser.add_argument("--modes", type=_names(_MODES), default=list(_MODES), help="; ".join(_MODES))
+    parser.add_argument(
+        "--models", type=benchmark.some_of(MODELS, "model"), default=list(MODELS), help="; ".join(MODELS)
+    )
+    parser.add_argument(
+        "--variants", type=benchmark.some_of(VARIANTS, "variant"), default=list(VARIANTS), help="; ".join(VARIANTS)
+    )
+    parser.add_argument("--modes", type=benchmark.some_of(_MODES, "mode"), default=list(_MODES), help="; ".join(_MODES))
     parser.add_argument("--json", type=Path, help="where the record goes")
     return parser.parse_args()
-
-
-def _names(known: Mapping[str, object]) -> Callable[[str], list[str]]:
-    def parse(text: str) -> list[str]:
-        names = [name.strip() for name in text.split(";")]
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"'{unknown[0]}' is none of: {'; '.join(known)}")
-        return names
-
-    return parse
 
 
 def _record(options: argparse.Namespace) -> dict[str, Any]:
