@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from hpo.models.normalization import BatchNormReLU
 from hpo.models.pooling import SpatialMean
 
 
@@ -30,10 +31,8 @@ def convnet(
     for stage in range(stages):
         fan_out = width * 2**stage
         for convolution in range(convolutions):
-            layers += [nn.Conv2d(channels, fan_out, 3, padding=1, bias=False), nn.BatchNorm2d(fan_out)]
-            if stage < stages - 1 and convolution == convolutions - 1:
-                layers.append(nn.MaxPool2d(2))  # ReLU and pooling can be swapped, and ReLU after it has less to do
-            layers.append(nn.ReLU(inplace=True))
+            last = stage < stages - 1 and convolution == convolutions - 1
+            layers += [nn.Conv2d(channels, fan_out, 3, padding=1, bias=False), BatchNormReLU(fan_out, pool=last)]
             channels = fan_out
     head = [SpatialMean(), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, outputs)]
     return nn.Sequential(*layers, *head)

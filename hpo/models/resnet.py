@@ -1,8 +1,8 @@
 """Residual networks for small images (He et al. 2016, "Deep Residual Learning for Image Recognition")."""
 
 from torch import Tensor, nn
-from torch.nn import functional
 
+from hpo.models.normalization import BatchNormReLU
 from hpo.models.pooling import spatial_mean
 
 _RESNET_18 = 18
@@ -39,9 +39,7 @@ class ResNet(nn.Module):
 
     def __init__(self, channels: int, outputs: int, stages: list[int], width: int, dropout: float) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
-        )
+        self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1, bias=False), BatchNormReLU(width))
         blocks: list[nn.Module] = []
         fan_in = width
         for stage, count in enumerate(stages):
@@ -70,9 +68,9 @@ class BasicBlock(nn.Module):
     def __init__(self, fan_in: int, fan_out: int, stride: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(fan_in, fan_out, 3, stride=stride, padding=1, bias=False)
-        self.first_norm = nn.BatchNorm2d(fan_out)
+        self.first_norm = BatchNormReLU(fan_out)
         self.second = nn.Conv2d(fan_out, fan_out, 3, padding=1, bias=False)
-        self.second_norm = nn.BatchNorm2d(fan_out)
+        self.second_norm = BatchNormReLU(fan_out)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or fan_in != fan_out:
             self.shortcut = nn.Sequential(
@@ -83,6 +81,6 @@ class BasicBlock(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features `(n, fan_out, h / stride, w / stride)`."""
-        features = functional.relu(self.first_norm(self.first(images)), inplace=True)
-        features = self.second_norm(self.second(features))
-        return functional.relu(features.add_(self.shortcut(images)), inplace=True)
+        features = self.first_norm(self.first(images))
+        outputs: Tensor = self.second_norm(self.second(features), self.shortcut(images))
+        return outputs

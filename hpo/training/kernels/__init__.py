@@ -10,10 +10,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from hpo.models.normalization import BatchNormReLU
 from hpo.training.kernels import convolution, library, normalization, pooling
 
 _HELPED = (nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d)
@@ -53,4 +54,38 @@ class _Kernels(TorchFunctionMode):
             return normalization.normalize(*args, **kwargs)
         if func is functional.max_pool2d and pooling.suits(*args, **kwargs):
             return pooling.pool(*args, **kwargs)
+        if func is BatchNormReLU.forward:
+            return self._rectified(*args)
         return func(*args, **kwargs)
+
+    def _rectified(self, layer: BatchNormReLU, images: Tensor, shortcut: Tensor | None) -> Tensor:
+        if not _in_one(layer, images, shortcut):
+            with self:
+                return layer.steps(images, shortcut)
+        assert layer.running_mean is not None and layer.running_var is not None and layer.momentum is not None
+        assert layer.num_batches_tracked is not None
+        layer.num_batches_tracked.add_(1)
+        statistics = (layer.running_mean, layer.running_var)
+        line = normalization.line_of(images, *statistics, layer.weight, layer.bias, layer.momentum, layer.eps)
+        if layer.pool:
+            return pooling.normalize_and_pool(images, layer.weight, layer.bias, line)
+        return normalization.rectify(images, shortcut, layer.weight, layer.bias, line)
+
+
+def _in_one(layer: BatchNormReLU, images: Tensor, shortcut: Tensor | None) -> bool:
+    """Whether there is code for all that the layer does to these."""
+    return (
+        layer.momentum is not None
+        and normalization.suits(
+            images,
+            layer.running_mean,
+            layer.running_var,
+            layer.weight,
+            layer.bias,
+            training=layer.training,
+            eps=layer.eps,
+        )
+        and (not layer.pool or (shortcut is None and pooling.halves(images)))
+        and (shortcut is None or (shortcut.shape == images.shape and normalization.is_dense(shortcut)))
+        and (shortcut is None or shortcut.dtype == images.dtype)
+    )

@@ -29,7 +29,7 @@ def call(name: str, *arguments: Any) -> None:
 
     Args:
         name: of the function, which returns nothing.
-        arguments: a tensor is passed as a pointer to its data, an int as a long, a float as a double.
+        arguments: a tensor is passed as a pointer to its data, None as a null one, an int as a long.
     """
     library = _library()
     assert library is not None, "nobody comes here without it"
@@ -39,9 +39,9 @@ def call(name: str, *arguments: Any) -> None:
 def _plain(argument: Any) -> Any:
     if isinstance(argument, Tensor):
         return ctypes.c_void_p(argument.data_ptr())
-    if isinstance(argument, int):
-        return ctypes.c_long(argument)
-    return ctypes.c_double(argument) if isinstance(argument, float) else argument
+    if argument is None:
+        return ctypes.c_void_p()
+    return ctypes.c_long(argument) if isinstance(argument, int) else argument
 
 
 @lru_cache(maxsize=1)

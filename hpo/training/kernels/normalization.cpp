@@ -1,4 +1,5 @@
-// Batch normalization in training: Ioffe and Szegedy 2015, "Batch Normalization".
+// Batch normalization in training (Ioffe and Szegedy 2015, "Batch Normalization"), and what often follows it at once: a
+// shortcut is added, and what is negative becomes zero. Each would be one more pass through memory.
 //
 // Values are float (rows, channels), dense: the pixels of images that are channels_last. They are read as one row of
 // vectors. Where channels are not a multiple of the lanes, the channels of a vector's lanes come again after some
@@ -8,16 +9,35 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 namespace {
 
 constexpr long LANES = 8, FEWEST = 4, GROUP = 256;  // vectors of a period at least; periods that are summed in float
+constexpr long SAMPLE = 64;                         // rows whose mean stands for that of all
+constexpr double FAR = 16;                          // variances: more, squared, between the two means costs precision
 typedef float Lanes __attribute__((vector_size(4 * LANES)));
 typedef float Anywhere __attribute__((vector_size(4 * LANES), aligned(4)));
 
-inline Lanes load(const float* from) { return *reinterpret_cast<const Anywhere*>(from); }
-inline void store(float* to, Lanes values) { *reinterpret_cast<Anywhere*>(to) = values; }
+// One value, or a vector of them.
+template <class V>
+inline V get(const float* from) {
+    if constexpr (sizeof(V) == sizeof(float)) return *from;
+    else return *reinterpret_cast<const Anywhere*>(from);
+}
+
+template <class V>
+inline void put(float* to, V values) {
+    if constexpr (sizeof(V) == sizeof(float)) *to = values;
+    else *reinterpret_cast<Anywhere*>(to) = values;
+}
+
+// What is given where the value is above zero, and zero elsewhere; what is not a number goes on, as in torch.
+template <class V>
+inline V where_positive(V value, V given) {
+    return value <= V{} ? V{} : given;
+}
 
 // The values of one thread: whole periods, and for the last thread what remains.
 struct Part {
@@ -41,145 +61,172 @@ std::vector<Part> parts(long rows, long channels, int threads) {
 }
 
 // A value of each channel, for all places of a period.
-std::vector<float> spread(const std::vector<float>& of_channels, long period) {
-    std::vector<float> places(period);
-    for (long place = 0; place < period; place++) places[place] = of_channels[place % of_channels.size()];
+std::vector<float> spread(const float* of_channels, long channels) {
+    std::vector<float> places(period_of(channels));
+    for (size_t place = 0; place < places.size(); place++) places[place] = of_channels[place % channels];
     return places;
 }
 
-// Sums over rows of two terms of each value: `term(i, place, first, second)` gives those of the lanes from value i on.
-template <class Vectors, class Scalars>
-void sum(const Part& part, Vectors vectors, Scalars scalars, double* first, double* second) {
+// A part's sums by channel of two terms of each value: `terms(i, place, V{})` gives those of V from value i on.
+template <class Terms>
+void sum(const Part& part, Terms terms, double* first, double* second) {
     std::vector<float> one(part.period), two(part.period);
-    for (long start = part.first; start < part.whole(); start += GROUP * part.period) {
-        std::fill(one.begin(), one.end(), 0.f);
-        std::fill(two.begin(), two.end(), 0.f);
-        long end = std::min(start + GROUP * part.period, part.whole());
-        for (long place = 0; place < part.period; place += FEWEST * LANES) {
-            long width = std::min(FEWEST, (part.period - place) / LANES);
-            if (width == FEWEST) {
-                Lanes ones[FEWEST] = {}, twos[FEWEST] = {};
-                for (long i = start + place; i < end; i += part.period)
-                    for (long v = 0; v < FEWEST; v++) vectors(i + v * LANES, place + v * LANES, ones[v], twos[v]);
-                for (long v = 0; v < FEWEST; v++) store(&one[place + v * LANES], ones[v]), store(&two[place + v * LANES], twos[v]);
-            } else {
-                for (long v = 0; v < width; v++) {
-                    Lanes ones = {}, twos = {};
-                    for (long i = start + place; i < end; i += part.period) vectors(i + v * LANES, place + v * LANES, ones, twos);
-                    store(&one[place + v * LANES], ones);
-                    store(&two[place + v * LANES], twos);
-                }
+    auto add = [&](long start, long end, long place, auto width) {
+        Lanes ones[width()] = {}, twos[width()] = {};
+        for (long i = start + place; i < end; i += part.period)
+            for (long v = 0; v < width(); v++) {
+                auto [a, b] = terms(i + v * LANES, place + v * LANES, Lanes{});
+                ones[v] += a, twos[v] += b;
             }
-        }
-        for (long place = 0; place < part.period; place++) {
+        for (long v = 0; v < width(); v++) put(&one[place + v * LANES], ones[v]), put(&two[place + v * LANES], twos[v]);
+    };
+    for (long start = part.first; start < part.whole(); start += GROUP * part.period) {
+        long end = std::min(start + GROUP * part.period, part.whole()), place = 0;
+        for (; place + FEWEST * LANES <= part.period; place += FEWEST * LANES)
+            add(start, end, place, std::integral_constant<long, FEWEST>{});
+        for (; place < part.period; place += LANES) add(start, end, place, std::integral_constant<long, 1>{});
+        for (place = 0; place < part.period; place++) {
             first[place % part.channels] += one[place];
             second[place % part.channels] += two[place];
         }
     }
-    for (long i = part.whole(); i < part.last; i++) scalars(i, (i - part.first) % part.channels, first, second);
-}
-
-// to[i] = map of the lanes from value i on, for all values of a part.
-template <class Vectors, class Scalars>
-void each(const Part& part, Vectors vectors, Scalars scalars) {
-    for (long start = part.first; start < part.whole(); start += part.period)
-        for (long place = 0; place < part.period; place += LANES) vectors(start + place, place);
-    for (long i = part.whole(); i < part.last; i++) scalars(i, (i - part.first) % part.channels);
-}
-
-std::vector<float> means_of(const std::vector<double>& sums, long channels, long rows) {
-    std::vector<float> means(channels);
-    for (long c = 0; c < channels; c++) {
-        double all = 0;
-        for (size_t at = c; at < sums.size(); at += channels) all += sums[at];
-        means[c] = static_cast<float>(all / rows);
+    for (long i = part.whole(); i < part.last; i++) {
+        long channel = (i - part.first) % part.channels;
+        auto [a, b] = terms(i, channel, 0.f);
+        first[channel] += a, second[channel] += b;
     }
+}
+
+// The sums of all parts.
+template <class Terms>
+std::pair<std::vector<double>, std::vector<double>> sums(long rows, long channels, int threads, Terms terms) {
+    std::vector<Part> shares = parts(rows, channels, threads);
+    std::vector<double> first(threads * channels), second(threads * channels);
+#pragma omp parallel for schedule(static, 1) num_threads(threads)
+    for (int thread = 0; thread < threads; thread++)
+        sum(shares[thread], terms, &first[thread * channels], &second[thread * channels]);
+    for (long at = channels; at < threads * channels; at++)  // in order, so that the same bits come again
+        first[at % channels] += first[at], second[at % channels] += second[at];
+    first.resize(channels), second.resize(channels);
+    return {first, second};
+}
+
+// Calls `work(i, place, V{})` for V from value i on, for all values.
+template <class Work>
+void each(long rows, long channels, int threads, Work work) {
+    std::vector<Part> shares = parts(rows, channels, threads);
+#pragma omp parallel for schedule(static, 1) num_threads(threads)
+    for (int thread = 0; thread < threads; thread++) {
+        const Part& part = shares[thread];
+        for (long start = part.first; start < part.whole(); start += part.period)
+            for (long place = 0; place < part.period; place += LANES) work(start + place, place, Lanes{});
+        for (long i = part.whole(); i < part.last; i++) work(i, (i - part.first) % part.channels, 0.f);
+    }
+}
+
+// The mean of some rows, far from each other.
+std::vector<float> sampled(const float* values, long rows, long channels) {
+    long count = std::min(rows, SAMPLE);
+    std::vector<float> means(channels);
+    for (long one = 0; one < count; one++)
+        for (long c = 0; c < channels; c++) means[c] += values[rows * one / count * channels + c] / count;
     return means;
+}
+
+// Means and variances from sums of the distances from centers, and whether those were near enough.
+bool moments(const float* values, std::vector<float>& centers, float* mean, float* variance, long rows, int threads) {
+    long channels = centers.size();
+    std::vector<float> center = spread(centers.data(), channels);
+    auto [away, squares] = sums(rows, channels, threads, [&](long i, long place, auto kind) {
+        using V = decltype(kind);
+        V distance = get<V>(values + i) - get<V>(&center[place]);
+        return std::pair<V, V>(distance, distance * distance);
+    });
+    bool near = true;
+    for (long c = 0; c < channels; c++) {
+        double shift = away[c] / rows, left = squares[c] / rows - shift * shift;
+        mean[c] = static_cast<float>(centers[c] + shift);
+        variance[c] = static_cast<float>(left < 0 ? 0 : left);
+        near &= !(shift * shift > FAR * left);
+    }
+    return near;
 }
 
 }  // namespace
 
 extern "C" {
 
-// values (rows, channels) -> the same, normalized; also the means, the biased variances and 1 / deviation (channels).
-void normalize(const float* values, float* normalized, const float* weight, const float* bias, float* mean, float* variance,
-               float* inverse, long rows, long channels, double epsilon, int threads) {
-    std::vector<Part> shares = parts(rows, channels, threads);
-    long period = period_of(channels);
-    std::vector<double> sums(threads * channels), unused(threads * channels);
-#pragma omp parallel for schedule(static, 1) num_threads(threads)
-    for (int thread = 0; thread < threads; thread++)
-        sum(
-            shares[thread], [&](long i, long, Lanes& one, Lanes&) { one += load(values + i); },
-            [&](long i, long c, double* one, double*) { one[c] += values[i]; }, &sums[thread * channels],
-            &unused[thread * channels]);
-    std::vector<float> means = means_of(sums, channels, rows), center = spread(means, period);
-    std::fill(sums.begin(), sums.end(), 0.);
-#pragma omp parallel for schedule(static, 1) num_threads(threads)
-    for (int thread = 0; thread < threads; thread++)
-        sum(
-            shares[thread],
-            [&](long i, long place, Lanes& one, Lanes&) {
-                Lanes away = load(values + i) - load(&center[place]);
-                one += away * away;
-            },
-            [&](long i, long c, double* one, double*) { one[c] += (values[i] - means[c]) * (values[i] - means[c]); },
-            &sums[thread * channels], &unused[thread * channels]);
-    std::vector<float> variances = means_of(sums, channels, rows), scale(channels), shift(channels);
-    for (long c = 0; c < channels; c++) {
-        mean[c] = means[c], variance[c] = variances[c];
-        inverse[c] = static_cast<float>(1 / std::sqrt(variances[c] + epsilon));
-        scale[c] = weight[c] * inverse[c];
-        shift[c] = bias[c] - means[c] * scale[c];
-    }
-    std::vector<float> scales = spread(scale, period), shifts = spread(shift, period);
-#pragma omp parallel for schedule(static, 1) num_threads(threads)
-    for (int thread = 0; thread < threads; thread++)
-        each(
-            shares[thread],
-            [&](long i, long place) { store(normalized + i, load(values + i) * load(&scales[place]) + load(&shifts[place])); },
-            [&](long i, long c) { normalized[i] = values[i] * scale[c] + shift[c]; });
+// The means (channels) of values (rows, channels), and their biased variances.
+//
+// In one pass: what is summed is how far values are from the mean of some of them, so that little is lost when the mean
+// of all is taken away (Chan, Golub and LeVeque 1983, "Algorithms for Computing the Sample Variance"). Where that was
+// too far off, once more.
+void statistics(const float* values, float* mean, float* variance, long rows, long channels, int threads) {
+    std::vector<float> centers = sampled(values, rows, channels);
+    if (moments(values, centers, mean, variance, rows, threads)) return;
+    centers.assign(mean, mean + channels);
+    moments(values, centers, mean, variance, rows, threads);
 }
 
-// gradients (rows, channels) of what `normalize` gave -> of the values, the weight and the bias.
-void normalize_gradient(const float* values, const float* gradients, float* turned, const float* weight, const float* mean,
-                        const float* inverse, float* of_weight, float* of_bias, long rows, long channels, int threads) {
-    std::vector<Part> shares = parts(rows, channels, threads);
-    long period = period_of(channels);
-    std::vector<double> sums(threads * channels), products(threads * channels);
-    std::vector<float> means(mean, mean + channels), center = spread(means, period);
-#pragma omp parallel for schedule(static, 1) num_threads(threads)
-    for (int thread = 0; thread < threads; thread++)
-        sum(
-            shares[thread],
-            [&](long i, long place, Lanes& one, Lanes& two) {
-                Lanes gradient = load(gradients + i);
-                one += gradient;
-                two += gradient * (load(values + i) - load(&center[place]));
-            },
-            [&](long i, long c, double* one, double* two) {
-                one[c] += gradients[i];
-                two[c] += gradients[i] * (values[i] - means[c]);
-            },
-            &sums[thread * channels], &products[thread * channels]);
-    std::vector<float> all = means_of(sums, channels, rows), away = means_of(products, channels, rows);
-    std::vector<float> scale(channels), slope(channels), shift(channels);
-    for (long c = 0; c < channels; c++) {
-        of_bias[c] = all[c] * rows;
-        of_weight[c] = away[c] * inverse[c] * rows;
-        scale[c] = weight[c] * inverse[c];
-        slope[c] = -scale[c] * inverse[c] * inverse[c] * away[c];
-        shift[c] = -scale[c] * all[c] - slope[c] * mean[c];
-    }
-    std::vector<float> scales = spread(scale, period), slopes = spread(slope, period), shifts = spread(shift, period);
-#pragma omp parallel for schedule(static, 1) num_threads(threads)
-    for (int thread = 0; thread < threads; thread++)
-        each(
-            shares[thread],
-            [&](long i, long place) {
-                store(turned + i, load(gradients + i) * load(&scales[place]) + load(values + i) * load(&slopes[place]) +
-                                      load(&shifts[place]));
-            },
-            [&](long i, long c) { turned[i] = gradients[i] * scale[c] + values[i] * slope[c] + shift[c]; });
+// outputs = values * scale + shift, of (rows, channels) and (channels); a shortcut (rows, channels) is added if it is
+// not null, and if wanted what is negative then becomes zero.
+void normalize(const float* values, const float* shortcut, float* outputs, const float* scale, const float* shift, long rows,
+               long channels, long rectified, int threads) {
+    std::vector<float> scales = spread(scale, channels), shifts = spread(shift, channels);
+    auto run = [&](auto finish) {
+        each(rows, channels, threads, [&](long i, long place, auto kind) {
+            using V = decltype(kind);
+            put<V>(outputs + i, finish(i, get<V>(values + i) * get<V>(&scales[place]) + get<V>(&shifts[place])));
+        });
+    };
+    auto positive = [](auto value) { return where_positive(value, value); };
+    auto sum = [&](long i, auto value) { return value + get<decltype(value)>(shortcut + i); };
+    if (shortcut && rectified) run([&](long i, auto value) { return positive(sum(i, value)); });
+    else if (shortcut) run(sum);
+    else if (rectified) run([&](long, auto value) { return positive(value); });
+    else run([](long, auto value) { return value; });
+}
+
+// gradients of what `normalize` gave -> of the values (turned), of the weight and of the bias, where the values' means
+// and 1 / deviation were `mean` and `inverse`.
+//
+// Where it was rectified, `outputs` (rows, channels) says which values count; or `scale` and `shift`, which made them, if
+// it is null. `kept`, if not null, becomes the gradient of the shortcut: that of the outputs which were not zero.
+void normalize_gradient(const float* values, const float* gradients, const float* outputs, float* kept, float* turned,
+                        const float* scale, const float* shift, const float* mean, const float* inverse, float* of_weight,
+                        float* of_bias, long rows, long channels, long rectified, int threads) {
+    std::vector<float> center = spread(mean, channels), scales = spread(scale, channels), shifts = spread(shift, channels);
+    auto run = [&](auto masked, bool stored) {
+        auto [all, away] = sums(rows, channels, threads, [&](long i, long place, auto kind) {
+            using V = decltype(kind);
+            V value = get<V>(values + i), gradient = masked(i, place, value, get<V>(gradients + i));
+            if (stored) put<V>(kept + i, gradient);
+            return std::pair<V, V>(gradient, gradient * (value - get<V>(&center[place])));
+        });
+        std::vector<float> slope(channels), level(channels);
+        for (long c = 0; c < channels; c++) {
+            of_bias[c] = static_cast<float>(all[c]);
+            of_weight[c] = static_cast<float>(away[c] * inverse[c]);
+            slope[c] = static_cast<float>(-scale[c] * inverse[c] * inverse[c] * away[c] / rows);
+            level[c] = static_cast<float>(-scale[c] * all[c] / rows - slope[c] * mean[c]);
+        }
+        std::vector<float> slopes = spread(slope.data(), channels), levels = spread(level.data(), channels);
+        each(rows, channels, threads, [&](long i, long place, auto kind) {
+            using V = decltype(kind);
+            V value = get<V>(values + i);
+            V gradient = stored ? get<V>(kept + i) : masked(i, place, value, get<V>(gradients + i));
+            put<V>(turned + i, gradient * get<V>(&scales[place]) + value * get<V>(&slopes[place]) + get<V>(&levels[place]));
+        });
+    };
+    auto by_outputs = [&](long i, long, auto value, auto gradient) {
+        return where_positive(get<decltype(value)>(outputs + i), gradient);
+    };
+    auto by_values = [&](long, long place, auto value, auto gradient) {
+        using V = decltype(value);
+        return where_positive<V>(value * get<V>(&scales[place]) + get<V>(&shifts[place]), gradient);
+    };
+    if (rectified && outputs) run(by_outputs, kept != nullptr);
+    else if (rectified) run(by_values, false);
+    else run([](long, long, auto, auto gradient) { return gradient; }, false);
 }
 }

@@ -1,6 +1,6 @@
-"""Batch normalization in training: see `normalization.cpp`."""
+"""Batch normalization in training, and ReLU after it: see `normalization.cpp`."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,16 @@ _MOST = 1024
 """Channels; more than a network for images has."""
 _VALUES = 2**18
 """At least, or what a call costs is not made good."""
+
+
+class Line(NamedTuple):
+    """What normalization does to the values of a channel, value * scale + shift, and what they are; each `(c,)`."""
+
+    scale: Tensor
+    shift: Tensor
+    mean: Tensor
+    inverse: Tensor
+    """1 / deviation."""
 
 
 def suits(
@@ -39,7 +49,7 @@ def suits(
         and all(_is_plain(it, values.shape[1]) for it in (running_mean, running_var, weight, bias))
         and not torch.is_autocast_enabled("cpu")
         and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
-        and _is_dense(values)
+        and is_dense(values)
     )
 
 
@@ -54,12 +64,36 @@ def normalize(
     eps: float = 1e-5,
 ) -> Tensor:
     """Values `(n, c, h, w)` channels_last, or `(n, c)`, normalized by their channel; running statistics follow."""
-    normalized, mean, variance = _Normalization.apply(values, weight, bias, eps)
-    rows = values.numel() // values.shape[1]
+    line = line_of(values, running_mean, running_var, weight, bias, momentum, eps)
+    outputs: Tensor = _Normalization.apply(values, None, weight, bias, line, False)
+    return outputs
+
+
+def rectify(values: Tensor, shortcut: Tensor | None, weight: Tensor, bias: Tensor, line: Line) -> Tensor:
+    """max(0, values normalized by the line, and the shortcut if there is one), both `(n, c, h, w)` channels_last."""
+    outputs: Tensor = _Normalization.apply(values, shortcut, weight, bias, line, True)
+    return outputs
+
+
+@torch.no_grad()
+def line_of(
+    values: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    momentum: float,
+    eps: float,
+) -> Line:
+    """The line of these values; running statistics follow them."""
+    mean, variance = torch.empty(2, values.shape[1])
+    rows, channels = _shape(values)
+    library.call("statistics", values, mean, variance, rows, channels)
     running_mean.lerp_(mean, momentum)
     running_var.lerp_(variance * (rows / (rows - 1)), momentum)
-    outputs: Tensor = normalized
-    return outputs
+    inverse = (variance + eps).rsqrt()
+    scale = weight * inverse
+    return Line(scale, torch.addcmul(bias, mean, scale, value=-1), mean, inverse)
 
 
 def _is_plain(statistic: Tensor | None, channels: int) -> bool:
@@ -73,7 +107,8 @@ def _is_plain(statistic: Tensor | None, channels: int) -> bool:
     )
 
 
-def _is_dense(values: Tensor) -> bool:
+def is_dense(values: Tensor) -> bool:
+    """Whether the values of a row, or of a pixel, stand one after another, and so do those."""
     if values.ndim == 4:
         return values.is_contiguous(memory_format=torch.channels_last)
     return values.ndim == 2 and values.is_contiguous()
@@ -81,28 +116,28 @@ def _is_dense(values: Tensor) -> bool:
 
 class _Normalization(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-        normalized = torch.empty_like(values)
-        mean, variance, inverse = torch.empty(3, values.shape[1])
-        statistics = (mean, variance, inverse)
-        library.call("normalize", values, normalized, weight, bias, *statistics, *_shape(values), float(eps))
-        ctx.save_for_backward(values, weight, mean, inverse)
-        ctx.mark_non_differentiable(mean, variance)
-        return normalized, mean, variance
+    def forward(
+        ctx: Any, values: Tensor, shortcut: Tensor | None, weight: Tensor, bias: Tensor, line: Line, rectified: bool
+    ) -> Tensor:
+        """`weight` and `bias` have made the line, and get their gradients here."""
+        outputs = torch.empty_like(values)
+        library.call("normalize", values, shortcut, outputs, line.scale, line.shift, *_shape(values), int(rectified))
+        ctx.rectified, ctx.added = rectified, shortcut is not None
+        ctx.save_for_backward(values, *line, *([outputs] if ctx.added else []))
+        return outputs
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradients: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        values, weight, mean, inverse = ctx.saved_tensors
-        if values.ndim == 4:
-            gradients = gradients.contiguous(memory_format=torch.channels_last)
-        else:
-            gradients = gradients.contiguous()
-        turned = torch.empty_like(values)
-        of_weight, of_bias = torch.empty_like(weight), torch.empty_like(weight)
-        given = (values, gradients, turned, weight, mean, inverse, of_weight, of_bias)
-        library.call("normalize_gradient", *given, *_shape(values))
-        return turned, of_weight, of_bias, None
+    def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor | None, ...]:
+        values, scale, shift, mean, inverse, *others = ctx.saved_tensors
+        gradients = gradients.contiguous(
+            memory_format=torch.channels_last if values.ndim == 4 else torch.contiguous_format
+        )
+        turned, kept = torch.empty_like(values), torch.empty_like(values) if ctx.added else None
+        of_weight, of_bias = torch.empty(2, values.shape[1])
+        given = (values, gradients, others[0] if ctx.added else None, kept, turned, scale, shift, mean, inverse)
+        library.call("normalize_gradient", *given, of_weight, of_bias, *_shape(values), int(ctx.rectified))
+        return turned, kept, of_weight, of_bias, None, None
 
 
 def _shape(values: Tensor) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hpo.training.kernels import library
+from hpo.training.kernels.normalization import Line
 
 _PAIR = (2, (2, 2), [2, 2])
 _VALUES = 2**18
@@ -30,8 +31,7 @@ def suits(
         and padding in (0, (0, 0), [0, 0])
         and dilation in (1, (1, 1), [1, 1])
         and not return_indices
-        and images.ndim == 4
-        and images.shape[2] % 2 == images.shape[3] % 2 == 0
+        and halves(images)
         and images.numel() >= _VALUES
         and images.dtype == torch.float32
         and images.device.type == "cpu"
@@ -41,20 +41,27 @@ def suits(
     )
 
 
+def halves(images: Tensor) -> bool:
+    """Whether they are images of an even height and width."""
+    return images.ndim == 4 and images.shape[2] % 2 == images.shape[3] % 2 == 0
+
+
 def pool(images: Tensor, *_: Any, **__: Any) -> Tensor:
     """Images `(n, c, h, w)` channels_last -> `(n, c, h / 2, w / 2)`, the largest of each 2x2 pixels."""
     outputs: Tensor = _Pooling.apply(images)
     return outputs
 
 
+def normalize_and_pool(values: Tensor, weight: Tensor, bias: Tensor, line: Line) -> Tensor:
+    """max(0, the maxima of values normalized by the line), `(n, c, h, w)` channels_last -> `(n, c, h / 2, w / 2)`."""
+    outputs: Tensor = _NormalizedPooling.apply(values, weight, bias, line)
+    return outputs
+
+
 class _Pooling(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor) -> Tensor:
-        n, channels, height, width = images.shape
-        half = n, channels, height // 2, width // 2
-        outputs = torch.empty(half, memory_format=torch.channels_last)
-        which = torch.empty(half, dtype=torch.uint8, memory_format=torch.channels_last)
-        ctx.shape = _Shape(n, height, width, channels)
+        outputs, which, ctx.shape = _halved(images)
         ctx.save_for_backward(which)
         library.call("pool", images, outputs, which, ctx.shape)
         return outputs
@@ -68,6 +75,36 @@ class _Pooling(torch.autograd.Function):
         turned = torch.empty(shape.n, shape.channels, shape.height, shape.width, memory_format=torch.channels_last)
         library.call("pool_gradient", gradients, which, turned, shape)
         return turned
+
+
+class _NormalizedPooling(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, line: Line) -> Tensor:
+        """`weight` and `bias` have made the line, and get their gradients here."""
+        outputs, which, ctx.shape = _halved(values)
+        ctx.save_for_backward(values, which, line.scale, line.mean, line.inverse)
+        library.call("normalized_pool", values, outputs, which, line.scale, line.shift, ctx.shape)
+        return outputs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor | None, ...]:
+        values, which, *line = ctx.saved_tensors
+        gradients = gradients.contiguous(memory_format=torch.channels_last)
+        turned = torch.empty_like(values)
+        of_weight, of_bias = torch.empty(2, values.shape[1])
+        given = (values, gradients, which, turned, *line, of_weight, of_bias)
+        library.call("normalized_pool_gradient", *given, ctx.shape)
+        return turned, of_weight, of_bias, None
+
+
+def _halved(images: Tensor) -> tuple[Tensor, Tensor, "_Shape"]:
+    """Room for maxima and for which of four pixels each is."""
+    n, channels, height, width = images.shape
+    half = n, channels, height // 2, width // 2
+    outputs = torch.empty(half, memory_format=torch.channels_last)
+    which = torch.empty(half, dtype=torch.uint8, memory_format=torch.channels_last)
+    return outputs, which, _Shape(n, height, width, channels)
 
 
 class _Shape(ctypes.Structure):

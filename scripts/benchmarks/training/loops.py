@@ -18,6 +18,7 @@ from torchvision import transforms
 
 from hpo import models
 from hpo.datasets import Dataset, Examples
+from hpo.models.normalization import BatchNormReLU
 from hpo.models.standardize import moments
 from hpo.spec import OptimizerSettings, StudySpec
 from hpo.training import Context, train
@@ -181,11 +182,13 @@ def _network(spec: StudySpec, dataset: Dataset) -> nn.Module:
 
 
 def _as_written(network: nn.Sequential) -> nn.Sequential:
-    """The same function in the usual order: the product pools before ReLU, and has ReLU write over its input."""
-    layers = [nn.ReLU() if isinstance(layer, nn.ReLU) else layer for layer in network]
-    for place, layer in enumerate(layers[:-1]):
-        if isinstance(layer, nn.MaxPool2d):
-            layers[place : place + 2] = layers[place + 1], layer
+    """The same function as layers of torch, in the usual order: the product pools before ReLU."""
+    layers: list[nn.Module] = []
+    for layer in network:
+        if isinstance(layer, BatchNormReLU):
+            layers += [nn.BatchNorm2d(layer.num_features), nn.ReLU(), *([nn.MaxPool2d(2)] if layer.pool else [])]
+        else:
+            layers.append(layer)
     return nn.Sequential(*layers)
 
 
