@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from hpo.api import build_ensemble, export, open_ensemble, open_study, plan, predict, search, simulate, validate
+    from hpo.api import (
+        build_ensemble,
+        export,
+        open_ensemble,
+        open_study,
+        plan,
+        predict,
+        resume,
+        search,
+        simulate,
+        validate,
+    )
     from hpo.ensemble.model import Ensemble
 
 __all__ = [
@@ -23,6 +34,7 @@ __all__ = [
     "open_study",
     "plan",
     "predict",
+    "resume",
     "search",
     "simulate",
     "validate",

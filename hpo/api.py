@@ -114,6 +114,42 @@ def search(
     return searching.search(space, {**(overrides or {}), **given}, request, console or Console(quiet=True))
 
 
+def resume(
+    study: str | None = None,
+    *,
+    trials: int | None = None,
+    epochs: int | None = None,
+    time_limit: float | None = None,
+    concurrency: int | Literal["auto"] | None = None,
+    max_disk: int | None = None,
+    address: str | None = None,
+    storage: str | Path = "studies",
+    database: str | None = None,
+    data_dir: str | Path = "data",
+    objective: "Objective | None" = None,
+    console: Console | None = None,
+) -> SearchResult:
+    """Goes on with a search by the spec that its study was started with; arguments and errors are those of `search`.
+
+    Args:
+        study: its name; the one touched last where None.
+    """
+    return search(
+        open_study(study, storage).study_spec,
+        trials=trials,
+        epochs=epochs,
+        time_limit=time_limit,
+        concurrency=concurrency,
+        max_disk=max_disk,
+        address=address,
+        storage=storage,
+        database=database,
+        data_dir=data_dir,
+        objective=objective,
+        console=console,
+    )
+
+
 def simulate(
     space: Space,
     curve: "Curve",

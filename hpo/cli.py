@@ -18,7 +18,7 @@ from hpo.errors import HpoError, InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hpo.results import EnsembleResult
+    from hpo.results import EnsembleResult, SearchResult
     from hpo.spec import Budget
 
 _EXAMPLES = """\b
@@ -109,49 +109,64 @@ def _quiet_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def _running(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of commands that run trials."""
+    options = (
+        click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Budget: how many trials in all."),
+        click.option(
+            "--time-limit",
+            metavar="TIME",
+            help="Budget: for example 90s, 30m or 2h; trials then running end their epoch and are kept.",
+        ),
+        click.option(
+            "--epochs",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Budget: how many epochs all trials together may take.",
+        ),
+        click.option(
+            "--concurrency",
+            metavar="N|auto",
+            help="Trials at once; by default as many as there are CPUs and GPUs for. auto measures the memory of the "
+            "largest model first, and shares a GPU among as many trials as fit.",
+        ),
+        _storage,
+        _data_dir,
+        click.option(
+            "--max-disk",
+            metavar="SIZE",
+            help="Budget: for example 20GB, of all that the study's trials store. The weakest trials' files are "
+            "removed first.",
+        ),
+        click.option(
+            "--address",
+            metavar="ADDRESS",
+            help="The Ray cluster that runs the trials: auto or HOST:PORT. Without it, or RAY_ADDRESS, Ray starts on "
+            "this machine.",
+        ),
+        click.option(
+            "--database",
+            metavar="URL",
+            envvar="HPO_DATABASE",
+            show_envvar=True,
+            help="postgresql://USER@HOST/NAME has the record of trials, in place of the study's folder.",
+        ),
+        _format,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @commands.command(short_help="Run a search.")
 @_space
 @click.option("--study", metavar="NAME", help="Names the study, instead of `study:` in the file.")
-@click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Budget: how many trials the study has in all.")
-@click.option(
-    "--time-limit",
-    metavar="TIME",
-    help="Budget: for example 90s, 30m or 2h; trials then running end their epoch and are kept.",
-)
-@click.option(
-    "--epochs", type=click.IntRange(min=1), metavar="N", help="Budget: how many epochs all trials together may take."
-)
-@click.option(
-    "--concurrency",
-    metavar="N|auto",
-    help="Trials at once; by default as many as there are CPUs and GPUs for. auto measures the memory of the largest "
-    "model first, and shares a GPU among as many trials as fit.",
-)
-@_storage
-@_data_dir
-@click.option(
-    "--max-disk",
-    metavar="SIZE",
-    help="Budget: for example 20GB, of all that the study's trials store. The weakest trials' files are removed first.",
-)
-@click.option(
-    "--address",
-    metavar="ADDRESS",
-    help="The Ray cluster that runs the trials: auto or HOST:PORT. Without it, or RAY_ADDRESS, Ray "
-    "starts on this machine.",
-)
+@_running
 @click.option(
     "--artifacts",
     metavar="URI",
     help="Where trials store weights and predictions, such as s3://bucket/folder or a shared folder; by default the "
     "study's own folder.",
-)
-@click.option(
-    "--database",
-    metavar="URL",
-    envvar="HPO_DATABASE",
-    show_envvar=True,
-    help="postgresql://USER@HOST/NAME keeps the record of trials there, and not in the study's folder.",
 )
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of the split, the sampler and every trial.")
 @click.option(
@@ -161,73 +176,108 @@ def _quiet_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Takes over the trials of another study on the same data and model, where their configs lie in this space.",
 )
 @_set
-@_format
 @_quiet_stdout
 def search(
     space: str,
     study: str | None,
-    trials: int | None,
-    epochs: int | None,
-    time_limit: str | None,
-    concurrency: str | None,
-    storage: str,
-    data_dir: str,
-    max_disk: str | None,
-    address: str | None,
     artifacts: str | None,
-    database: str | None,
     seed: int | None,
     warm_start: str | None,
     sets: tuple[str, ...],
+    storage: str,
     output: str,
+    **options: Any,
 ) -> None:
     """Runs a search: proposes configs, trains them, stops the poor ones early, records everything.
 
-    The same command goes on where an earlier one of the same study stopped. Ctrl-C stops cleanly and keeps what
-    is done; a second Ctrl-C stops at once.
+    The same command goes on where an earlier one of the same study stopped, however that ended. Ctrl-C stops cleanly
+    and keeps what is done; a second Ctrl-C stops at once.
     """
     from rich.console import Console
 
     from hpo import api
-    from hpo.report.tables import trials_table
 
     console = Console(stderr=True)
     result = api.search(
         space,
         study=study,
-        trials=trials,
-        epochs=epochs,
-        time_limit=_seconds(time_limit),
-        concurrency=_concurrency(concurrency),
-        max_disk=_bytes(max_disk, "--max-disk"),
-        address=address,
-        artifacts=artifacts,
-        database=database,
         storage=storage,
-        data_dir=data_dir,
+        artifacts=artifacts,
         seed=seed,
         warm_start=warm_start,
         overrides=_overrides(sets),
         console=console,
+        **_parsed(**options),
     )
+    _say_search(result, storage, output, console)
+
+
+@commands.command(short_help="Go on with a search.")
+@_study
+@_running
+@_quiet_stdout
+def resume(study: str | None, storage: str, output: str, **options: Any) -> None:
+    """Goes on with a search where it stopped, however that was: by Ctrl-C, a crash, or a budget that is raised now.
+
+    Trials that have ended are not trained again, those that ran go on from their last stored state, and the same
+    configs are proposed as if nothing had happened. The search is the one that the study was started with.
+    """
+    from rich.console import Console
+
+    from hpo import api
+
+    console = Console(stderr=True)
+    result = api.resume(study, storage=storage, console=console, **_parsed(**options))
+    _say_search(result, storage, output, console)
+
+
+def _parsed(
+    *,
+    trials: int | None,
+    epochs: int | None,
+    time_limit: str | None,
+    concurrency: str | None,
+    data_dir: str,
+    max_disk: str | None,
+    address: str | None,
+    database: str | None,
+) -> dict[str, Any]:
+    """The options of `_running`, as `api.search` takes them."""
+    return {
+        "trials": trials,
+        "epochs": epochs,
+        "time_limit": _seconds(time_limit),
+        "concurrency": _concurrency(concurrency),
+        "data_dir": data_dir,
+        "max_disk": _bytes(max_disk, "--max-disk"),
+        "address": address,
+        "database": database,
+    }
+
+
+def _say_search(result: "SearchResult", storage: str, output: str, console: "Console") -> None:
+    """What a search found, and what comes next; exit code 130 where it was interrupted."""
+    from hpo.report.tables import trials_table
+
+    name = result.study.name
     if result.tracking_problem:
         console.print(f"[yellow]Warning:[/] {result.tracking_problem}")
     if output == "json":
         _say_json(result.to_json())
     else:
         counts = result.to_json()["trials"]
-        title = f"{result.study.name}: " + ", ".join(f"{count} {state}" for state, count in counts.items())
-        _say(trials_table(result.study, result.study.leaderboard()[:10], title))
+        shown = (f"{count} {state}" for state, count in counts.items() if count or state != "unfinished")
+        _say(trials_table(result.study, result.study.leaderboard()[:10], f"{name}: {', '.join(shown)}"))
+        if result.interrupted:
+            _say(f"Interrupted: `hpo resume --study {name}{_where(storage)}` goes on with it.")
         _say(
-            f"Next: `hpo ensemble --study {result.study.name}{_where(storage)}` combines the best trials,"
+            f"Next: `hpo ensemble --study {name}{_where(storage)}` combines the best trials,"
             f" `hpo ui{_where(storage)}` compares them."
         )
     if result.interrupted:
         sys.exit(130)
     if result.best is None:
-        raise HpoError(
-            f"no trial of study '{result.study.name}' has a value; `hpo trials --study {result.study.name}` says why"
-        )
+        raise HpoError(f"no trial of study '{name}' has a value; `hpo trials --study {name}` says why")
 
 
 @commands.command(short_help="Check a search without running it.")
@@ -510,6 +560,7 @@ def trials(study: str | None, storage: str, output: str) -> None:
     """Lists the trials of a study, with the reason where one failed."""
     from hpo import api
     from hpo.report.tables import trials_table
+    from hpo.study import LIVE
 
     opened = api.open_study(study, storage)
     records = opened.trials()
@@ -517,6 +568,8 @@ def trials(study: str | None, storage: str, output: str) -> None:
         _say_json([record.to_json() for record in records])
         return
     _say(trials_table(opened, records, opened.name))
+    if any(record.state in LIVE for record in records) and not opened.searched:
+        _say(f"Nobody searches it now: `hpo resume --study {opened.name}{_where(storage)}` goes on with it.")
     for record in records:
         if record.state.value == "failed" and record.cause:
             _say(f"trial {record.number} failed: {record.cause}")

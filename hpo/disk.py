@@ -14,14 +14,13 @@ from hpo import fitness
 from hpo.artifacts import leftovers, whole_epoch
 from hpo.errors import InputError
 from hpo.fitness import Fitness
-from hpo.study import Metrics, State, Study, TrialRecord
+from hpo.study import LIVE, Metrics, State, Study, TrialRecord
 
 MEMBERS = 5
 """So many of the best trials always stay: the members of an ensemble, by default."""
 POOL = 50
 """So many of the best trials are candidates for an ensemble, by default."""
 _DAY = 24 * 3600.0
-_LIVE = (State.RUNNING, State.PAUSED)
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class DiskBudget:
         self._complete: set[int] = set()
         self._changed: set[int] = set()
         for trial in study.trials():
-            if trial.state not in _LIVE:
+            if trial.state not in LIVE:
                 self._note(trial)
 
     @property
@@ -162,7 +161,7 @@ def collect(study: Study, keep: int = POOL, dry_run: bool = True) -> Freed:
         raise InputError(f"the number of trials to keep must be 0 or more, got {keep}")
     with nullcontext() if dry_run else study.held():
         files = study.artifacts.files()
-        ended = {trial.number for trial in study.trials() if trial.state not in _LIVE} & files.keys()
+        ended = {trial.number for trial in study.trials() if trial.state not in LIVE} & files.keys()
         evicted = sorted(
             number for number in ended - _kept(study, keep, ended) if whole_epoch(files[number]) is not None
         )

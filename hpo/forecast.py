@@ -15,7 +15,7 @@ from hpo.engine.simulated import Curve
 from hpo.errors import InputError
 from hpo.results import SimulationResult
 from hpo.spec import Config, Named, SearchSpec
-from hpo.study import INTERRUPTED, Metrics, State, Study
+from hpo.study import Metrics, State, Study
 
 SYNTHETIC = "synthetic (a power law of the epoch, drawn by chance for each config; {seconds:g} s an epoch on average)"
 """What stands in for a curve that was not given."""
@@ -134,7 +134,7 @@ def _simulated(spec: SearchSpec, curve: Curve, workers: int) -> SimulationResult
     elapsed = simulated.run(study, curve, workers=workers, left=left, time_limit=limit)
     result = SimulationResult(study, workers, elapsed.seconds, elapsed.worked)
     if not study.spent().epochs:
-        causes = [trial.cause for trial in study.trials() if trial.reason != INTERRUPTED.reason]
+        causes = [trial.cause for trial in study.trials() if trial.cause]
         cause = f"it fails: {causes[0]}" if causes else "no epoch ended in time"
         raise InputError(f"there is no study to plan with this curve, {cause}")
     if not result.seconds:

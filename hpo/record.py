@@ -92,6 +92,18 @@ def locked(file: Path, busy: Callable[[str], StudyError]) -> Iterator[None]:
         yield
 
 
+def is_locked(file: Path) -> bool:
+    """Whether a process holds a file's lock."""
+    if not file.exists():
+        return False
+    with file.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _me() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}"
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import InputError
-from hpo.study import State, Study, TrialRecord, count_states
+from hpo.study import LIVE, State, Study, TrialRecord, count_states
 
 if TYPE_CHECKING:
     from hpo.ensemble.calibration import Calibration, Interval
@@ -40,7 +40,10 @@ class SearchResult:
         best = self.best
         return {
             "study": self.study.name,
-            "trials": {state.value: counts[state] for state in (State.COMPLETE, State.PRUNED, State.FAILED)},
+            "trials": {
+                **{state.value: counts[state] for state in (State.COMPLETE, State.PRUNED, State.FAILED)},
+                "unfinished": sum(counts[state] for state in LIVE),
+            },
             "best": None if best is None else {"trial": best.number, "value": best.value, "config": best.config},
             "seconds": round(self.seconds, 1),
         }

@@ -13,15 +13,17 @@ import contextlib
 import json
 import math
 import shutil
+import time
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import count
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 from zipfile import BadZipFile
 
 import numpy as np
@@ -37,7 +39,7 @@ from hpo.errors import StudyError
 from hpo.fitness import Fitness
 from hpo.ledger import Ledger
 from hpo.places import FILE, Places
-from hpo.record import hold, journal, mend, quiet
+from hpo.record import hold, is_locked, journal, mend, quiet
 from hpo.registry import did_you_mean
 from hpo.space import Space, distribution
 from hpo.spec import Budget, Config, SearchSpec, StudySpec
@@ -50,6 +52,10 @@ _TAKEN = "taken_over"
 """The trial attribute that names the study and the number that a trial had there."""
 _INHERITED = "inherited"
 """The trial attribute that says after how many epochs of another trial this one began."""
+_BEGAN = "began"
+"""The trial attribute with the moment when it began or went on after a pause; of a proposal it is written last."""
+_REPLACES = "replaces"
+"""The trial attribute with the number of the trial that has ended, or is to, for this one."""
 _PAUSED = "paused"
 """The trial attribute that is true while a trial waits; Optuna knows only that it has not ended."""
 _CONSTRAINT = "constraints"
@@ -72,6 +78,18 @@ class State(Enum):
     """Raised an error, or its worker died; `reason` says why."""
 
 
+class Moment(NamedTuple):
+    """When something was recorded: its place among all that was, and the study's clock."""
+
+    order: int
+    at: float
+    """Seconds since 1970; of a simulated search, virtual ones since its beginning."""
+
+
+NEVER = Moment(-1, 0.0)
+"""Before everything."""
+
+
 @dataclass(frozen=True)
 class TrialRecord:
     """What the study knows of one trial; `reports` maps epoch -> metrics."""
@@ -86,8 +104,16 @@ class TrialRecord:
     """Of a trial that was bred: its strategy, parents and operator; by evolution also the step size."""
     inherited: int = 0
     """Epochs that another trial was trained, and whose state this one began with."""
+    replaces: int | None = None
+    """Of such a child, the member whose place it has."""
     taken_over: bool = False
     """From another study: its epochs were paid for there, and its artifacts are there."""
+    began: Moment | None = None
+    """When it was proposed, or went on after its last pause."""
+    reported: Mapping[int, Moment] = field(default_factory=dict, repr=False)
+    """Epoch -> when."""
+    ended: float | None = None
+    """Seconds since 1970."""
 
     @property
     def metric(self) -> str:
@@ -98,6 +124,11 @@ class TrialRecord:
     def epoch(self) -> int:
         """The last epoch reported; 0 before the first."""
         return max(self.reports, default=0)
+
+    @property
+    def last(self) -> Moment:
+        """When it was last heard of."""
+        return max(self.reported.values(), default=NEVER, key=lambda moment: moment.order)
 
     @cached_property
     def best_epoch(self) -> int | None:
@@ -160,6 +191,10 @@ class TrialRecord:
         if self.spec.constraints:
             document["feasible"] = self.feasible
         return document
+
+
+LIVE = (State.RUNNING, State.PAUSED)
+"""Of trials that have not ended. Where nobody searches the study, the next search goes on with them."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +304,11 @@ class Study:
         """Where the artifacts of trials are, and of the members that ensembles have trained."""
         self.artifacts = Artifacts(self.place / "artifacts")
         self._space = Space.of(spec)
-        self._running: dict[int, optuna.Trial] = {}
+        self.clock: Callable[[], float] = time.time
+        """What moments are taken from; a simulated search has its own."""
+        self._order: Iterator[int] | None = None
+        self._running: dict[int, int] = {}
+        """Of the trials of this search, number -> Optuna's id."""
         self._read: dict[int, tuple[FrozenTrial, TrialRecord]] = {}
 
     @classmethod
@@ -370,7 +409,8 @@ class Study:
                 ) from None
         record.set_user_attr("id", uuid.uuid4().hex)
         if earlier is not None:
-            record.add_trials([trial for old in earlier.trials() if (trial := self._taken_over(earlier, old))])
+            order = count()
+            record.add_trials([trial for old in earlier.trials() if (trial := self._taken_over(earlier, old, order))])
         default = self._space.default(self.spec)
         if default:
             record.enqueue_trial(default)
@@ -380,7 +420,7 @@ class Study:
         if self.places.database is not None:
             optuna.delete_study(study_name=self.name, storage=self._open_storage())
 
-    def _taken_over(self, earlier: "Study", old: TrialRecord) -> FrozenTrial | None:
+    def _taken_over(self, earlier: "Study", old: TrialRecord, order: Iterator[int]) -> FrozenTrial | None:
         """An ended trial of another study as one of this study; None where it would have been another trial here."""
         if old.state not in (State.COMPLETE, State.PRUNED) or old.best_epoch is None:
             return None
@@ -405,7 +445,10 @@ class Study:
             values=list(record.values.values()) if complete else None,
             intermediate_values={epoch: metrics[record.metric] for epoch, metrics in reports.items()},
             user_attrs={
-                **{f"{_REPORT}{epoch}": json.dumps(dict(metrics)) for epoch, metrics in reports.items()},
+                **{
+                    f"{_REPORT}{epoch}": _written(metrics, Moment(next(order), old.reported[epoch].at))
+                    for epoch, metrics in reports.items()
+                },
                 _TAKEN: f"{earlier.name}/{old.number}",
                 "reason": f"taken over from study '{earlier.name}', trial {old.number}",
             },
@@ -533,21 +576,12 @@ class Study:
     def spent(self) -> Spent:
         """What counts against the budget.
 
-        Trials that an interruption cut off do not, but their epochs do; those of another study do not at all. A child
-        that goes on for another trial is none more.
+        Of trials that have not ended their epochs do; those of another study do not at all. A child that goes on for
+        another trial is none more.
         """
         trials = [trial for trial in self.trials() if not trial.taken_over]
-        running = (State.RUNNING, State.PAUSED)
-        cut_off = (INTERRUPTED.reason, SUSPENDED.reason)
-        ended = sum(
-            trial.state not in running and trial.reason not in cut_off and not trial.inherited for trial in trials
-        )
+        ended = sum(trial.state not in LIVE and not trial.inherited for trial in trials)
         return Spent(ended, sum(len(trial.reports) for trial in trials))
-
-    def history(self) -> dict[int, Mapping[int, Metrics]]:
-        """What the ended trials reported: number -> epoch -> metrics."""
-        ended = (State.COMPLETE, State.PRUNED)
-        return {trial.number: trial.reports for trial in self.trials() if trial.state in ended}
 
     # ---- what happens --------------------------------------------------------------------------------------------
 
@@ -557,68 +591,121 @@ class Study:
 
     def ask(self) -> TrialRecord:
         """A new trial with a proposed config."""
-        with self._together(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a default between two steps of a range is wanted as it is
-            trial = self.record.ask()
-            self._space.suggest(trial)
-        self._running[trial.number] = trial
+        with self._together():
+            trial = self._proposed(self.record.ask)
+        self._running[trial.number] = trial._trial_id
         return self.trial(trial.number)
 
-    def bear(self, config: Mapping[str, Any], parent: int, epoch: int) -> TrialRecord:
+    def _proposed(self, make: Callable[[], optuna.Trial]) -> optuna.Trial:
+        """A trial whose config is whole."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a default between two steps of a range is wanted as it is
+            trial = make()
+            self._space.suggest(trial)
+        trial.set_user_attr(_BEGAN, self._moment())
+        return trial
+
+    @property
+    def last(self) -> Moment:
+        """When something was recorded last."""
+        moments = (moment for trial in self.trials() for moment in (trial.began, trial.last) if moment)
+        return max(moments, default=NEVER, key=lambda moment: moment.order)
+
+    def _moment(self) -> Moment:
+        """Now."""
+        if self._order is None:
+            self._order = count(1 + self.last.order)
+        return Moment(next(self._order), self.clock())
+
+    def unfinished(self) -> list[TrialRecord]:
+        """The trials that an earlier search has left running or paused; from now on they are this one's.
+
+        Where that search died in the middle of what it wrote of a trial, the rest is written: a proposal is made again
+        by the sampler, which makes the same one.
+        """
+        for frozen in self.record.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self._running[frozen.number] = frozen._trial_id
+            with self._together():
+                if _BEGAN not in frozen.user_attrs:
+                    self._proposed(partial(optuna.Trial, self.record, frozen._trial_id))
+                record = self.trial(frozen.number)
+                if record.reports:
+                    self._tell_optuna(frozen._trial_id, record.epoch, record.reports[record.epoch])
+        for frozen in self.record.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            if _INHERITED in frozen.user_attrs:
+                self.ask()
+        trials = [self.trial(number) for number in self._running]
+        for child in trials:
+            if child.inherited and not self.artifacts.has_state(child.number):  # it died before the state was lent
+                self._lend(child)
+        return trials
+
+    def bear(self, config: Mapping[str, Any], parent: int, epoch: int, replaces: int) -> TrialRecord:
         """A new trial with a given config that begins where another one's stored state stands.
 
         Args:
             config: of the new trial.
             parent: number of the other.
             epoch: after which its state was stored.
+            replaces: number of a third, which ends for the new one.
         """
         lineage = {"strategy": self.spec.scheduler.name, "parents": [parent], "operator": "explore"}
         with self._together():
-            self.record.enqueue_trial(dict(config), user_attrs={"lineage": lineage, _INHERITED: epoch})
+            attributes = {"lineage": lineage, _INHERITED: epoch, _REPLACES: replaces}
+            self.record.enqueue_trial(dict(config), user_attrs=attributes)
             child = self.ask()
-        self.artifacts.lend_state(parent, child.number)
+        self._lend(child)
         return child
+
+    def _lend(self, child: TrialRecord) -> None:
+        """Gives a child the state of its parent."""
+        assert child.lineage is not None
+        self.artifacts.lend_state(child.lineage["parents"][0], child.number)
 
     def report(self, number: int, epoch: int, metrics: Metrics) -> None:
         """Records one report of a running trial."""
-        trial = self._running[number]
-        storage, trial_id = self.record._storage, trial._trial_id
+        storage, trial_id = self.record._storage, self._running[number]
         with self._together():
-            trial.set_user_attr(f"{_REPORT}{epoch}", json.dumps(dict(metrics)))
-            storage.set_trial_intermediate_value(trial_id, epoch, float(metrics[self.spec.objective.metric]))
-            for name, excess in fitness.excesses(self.spec, metrics).items():  # the last's; `end` writes the best's
-                storage.set_trial_system_attr(trial_id, f"{_CONSTRAINT}:{name}", excess)
+            storage.set_trial_user_attr(trial_id, f"{_REPORT}{epoch}", _written(metrics, self._moment()))
+            self._tell_optuna(trial_id, epoch, metrics)
+
+    def _tell_optuna(self, trial_id: int, epoch: int, metrics: Metrics) -> None:
+        """A report, as its samplers read it."""
+        storage = self.record._storage
+        storage.set_trial_intermediate_value(trial_id, epoch, float(metrics[self.spec.objective.metric]))
+        for name, excess in fitness.excesses(self.spec, metrics).items():  # the last's; `end` writes the best's
+            storage.set_trial_system_attr(trial_id, f"{_CONSTRAINT}:{name}", excess)
 
     def pause(self, number: int) -> None:
         """Records that a running trial waits."""
-        self._running[number].set_user_attr(_PAUSED, True)
+        self.record._storage.set_trial_user_attr(self._running[number], _PAUSED, True)
 
     def resume(self, number: int) -> None:
         """Records that a paused trial goes on."""
-        self._running[number].set_user_attr(_PAUSED, False)
+        with self._together():
+            self.record._storage.set_trial_user_attr(self._running[number], _BEGAN, self._moment())
+            self.record._storage.set_trial_user_attr(self._running[number], _PAUSED, False)
 
     def end(self, number: int, outcome: Outcome) -> TrialRecord:
         """Records a trial's outcome: Optuna is told COMPLETE, PRUNED at its last step, or FAIL."""
-        trial = self._running.pop(number)
         with self._together():
-            self._end(trial, outcome)
+            self._end(number, self._running.pop(number), outcome)
         with contextlib.suppress(OSError):  # `hpo gc` removes what stays
             self.artifacts.drop_state(number)
         return self.trial(number)
 
-    def _end(self, trial: optuna.Trial, outcome: Outcome) -> None:
+    def _end(self, number: int, trial_id: int, outcome: Outcome) -> None:
+        storage = self.record._storage
         if outcome.reason:
-            trial.set_user_attr("reason", outcome.reason)
-        record = self.trial(trial.number)
+            storage.set_trial_user_attr(trial_id, "reason", outcome.reason)
+        record = self.trial(number)
         if record.best_epoch is not None:
             for name, excess in fitness.excesses(self.spec, record.reports[record.best_epoch]).items():
-                self.record._storage.set_trial_system_attr(trial._trial_id, f"{_CONSTRAINT}:{name}", excess)
+                storage.set_trial_system_attr(trial_id, f"{_CONSTRAINT}:{name}", excess)
         if outcome.state is State.COMPLETE:
-            self.record.tell(trial, list(record.values.values()), state=TrialState.COMPLETE)
+            self.record.tell(number, list(record.values.values()), state=TrialState.COMPLETE)
         else:
-            self.record.tell(trial, state=_TO_OPTUNA[outcome.state], skip_if_finished=False)
-        if outcome == INTERRUPTED and not record.inherited:
-            self.record.enqueue_trial(record.config)  # the next search begins with it
+            self.record.tell(number, state=_TO_OPTUNA[outcome.state], skip_if_finished=False)
 
     def _together(self) -> AbstractContextManager[None]:
         """What is written within is flushed once, while a search holds the study."""
@@ -627,7 +714,7 @@ class Study:
 
     @contextmanager
     def searching(self) -> Iterator[None]:
-        """Holds the study for one search, and ends what an earlier one that died has left running.
+        """Holds the study for one search.
 
         Raises:
             StudyError: another process is searching it; the lock goes with its process, however that ends.
@@ -637,7 +724,6 @@ class Study:
                 yield
             return
         with self.held(), self._alone():
-            self._end_interrupted()
             yield
 
     @contextmanager
@@ -655,6 +741,11 @@ class Study:
                 mend(self.folder)
             yield
 
+    @property
+    def searched(self) -> bool:
+        """Whether a process searches it now."""
+        return is_locked(self.folder / _LOCK)
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Nobody else changes the study's trials: what was read once is not read again."""
@@ -665,11 +756,6 @@ class Study:
         finally:
             record._storage = storage
 
-    def _end_interrupted(self) -> None:
-        for frozen in self.record.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._running[frozen.number] = optuna.Trial(self.record, frozen._trial_id)
-            self.end(frozen.number, SUSPENDED if frozen.user_attrs.get(_PAUSED) else INTERRUPTED)
-
     def _record(self, trial: FrozenTrial) -> TrialRecord:
         """A trial as it stands; one that has not changed is the record that was made of it before."""
         read, record = self._read.get(trial.number, (None, None))
@@ -679,22 +765,33 @@ class Study:
         return record
 
     def _of(self, trial: FrozenTrial) -> TrialRecord:
-        reports = {
+        written = {
             int(key.removeprefix(_REPORT)): json.loads(value)
             for key, value in trial.user_attrs.items()
             if key.startswith(_REPORT)
         }
+        reports = dict(sorted(written.items()))
+        began = trial.user_attrs.get(_BEGAN)
         return TrialRecord(
             number=trial.number,
             state=_state(trial),
             config=dict(trial.params),
-            reports=dict(sorted(reports.items())),
+            reports={epoch: report["metrics"] for epoch, report in reports.items()},
             spec=self.spec,
             reason=trial.user_attrs.get("reason"),
             lineage=trial.user_attrs.get("lineage"),
             inherited=trial.user_attrs.get(_INHERITED, 0),
+            replaces=trial.user_attrs.get(_REPLACES),
             taken_over=_TAKEN in trial.user_attrs,
+            began=None if began is None else Moment(*began),
+            reported={epoch: Moment(*report["moment"]) for epoch, report in reports.items()},
+            ended=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
         )
+
+
+def _written(metrics: Metrics, moment: Moment) -> str:
+    """A report as the record has it."""
+    return json.dumps({"metrics": dict(metrics), "moment": moment})
 
 
 def _same_trial(spec: SearchSpec, config: Config, other: SearchSpec, its: Config) -> bool:
@@ -761,9 +858,6 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             flat[f"{prefix}{key}"] = value
     return flat
 
-
-INTERRUPTED = Outcome(State.FAILED, "interrupted")
-SUSPENDED = Outcome(State.PRUNED, "its search ended while it was paused")
 
 _NO_SAMPLER = optuna.samplers.RandomSampler(seed=0)
 """Optuna would make a TPE sampler for every study that is only read."""

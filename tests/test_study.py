@@ -7,9 +7,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from hpo import spec
+from hpo import samplers, spec
 from hpo.errors import StudyError
-from hpo.study import INTERRUPTED, Outcome, State, Study, differences
+from hpo.study import Outcome, State, Study, differences
 from tests.conftest import facts, finish
 
 
@@ -74,21 +74,42 @@ def test_an_unknown_study_is_named(study: Study, tmp_path: Path) -> None:
         Study.open(tmp_path / "nothing", "square")
 
 
-def test_interrupted_trials_do_not_count(study: Study, tmp_path: Path) -> None:
-    study.ask()
+def test_what_a_search_has_left_is_the_next_ones(study: Study, tmp_path: Path) -> None:
+    running, paused = study.ask(), study.ask()
+    study.report(paused.number, 1, {"accuracy": 0.5})
+    study.pause(paused.number)
     again = Study.open(tmp_path / "studies", "squares")
     with again.searching():
-        pass
-    assert again.trial(5).reason == INTERRUPTED.reason
-    assert again.spent().trials == 5
-    assert finish(again, 1.0, epochs=3) == 6
+        left = again.unfinished()
+        assert [(trial.number, trial.state, trial.config) for trial in left] == [
+            (5, State.RUNNING, running.config),
+            (6, State.PAUSED, paused.config),
+        ]
+        assert (again.spent().trials, again.spent().epochs) == (5, study.spent().epochs)
+        again.report(5, 1, {"accuracy": 0.4})
+        assert again.end(5, Outcome(State.PRUNED, "enough")).reports == {1: {"accuracy": 0.4}}
+    assert again.spent().trials == 6
 
 
-def test_an_interrupted_config_comes_first_in_the_next_search(study: Study, tmp_path: Path) -> None:
-    config = study.ask().config
+def test_a_proposal_that_was_not_whole_is_made_again(study: Study, tmp_path: Path) -> None:
+    study.use(samplers.build(study.spec, 0))
+    whole = study.ask()
+    journal = study.folder / "journal.log"
+    lines = journal.read_text().splitlines(keepends=True)
+    last = max(place for place, line in enumerate(lines) if '"op_code":5' in line)  # its last parameter
+    journal.write_text("".join(lines[:last]))
     again = Study.open(tmp_path / "studies", "squares")
     with again.searching():
-        assert again.ask().config == config
+        assert again.trial(whole.number).config != whole.config
+        again.use(samplers.build(again.spec, 0))
+        assert [trial.config for trial in again.unfinished()] == [whole.config]
+
+
+def test_whether_it_is_searched_is_known(study: Study, tmp_path: Path) -> None:
+    assert not study.searched
+    with study.searching():
+        assert Study.open(tmp_path / "studies", "squares").searched
+    assert not study.searched
 
 
 def test_a_torn_last_line_is_cut_off_before_anything_is_appended(study: Study, tmp_path: Path) -> None:

@@ -174,6 +174,10 @@ class Artifacts:
             return
         self.trial(child).write(_STATE, content)
 
+    def has_state(self, number: int) -> bool:
+        """Whether a trial's state is stored."""
+        return _STATE in self.trial(number).files()
+
     def drop_state(self, number: int) -> None:
         """Removes a trial's state: it has ended."""
         self.trial(number).remove(_STATE)

@@ -13,12 +13,13 @@ from ray.tune.search import Searcher
 
 from hpo import samplers, schedulers
 from hpo.engine.controller import settle
+from hpo.engine.past import Past, result_of
 from hpo.engine.words import DONE, ERROR, INHERITED, METRICS
 from hpo.samplers.exploration import explorer
 from hpo.schedulers import RESOURCE
 from hpo.schedulers.pausing import Pausing
 from hpo.schedulers.population import Child, Population
-from hpo.study import INTERRUPTED, SUSPENDED, Left, Metrics, Observer, Outcome, State, Study, TrialRecord
+from hpo.study import Left, Metrics, Observer, Outcome, State, Study, TrialRecord
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -52,6 +53,9 @@ class Live:
 class Recorder(Live):
     """Writes what happens into the study and tells the observers; holds each running trial's verdict until it ends.
 
+    Trials that an earlier search has left are as if their machine had been lost: they begin again where their stored
+    state stands, and what they repeat is not recorded again.
+
     Args:
         study: has its sampler.
         observers: are told what has been recorded.
@@ -76,6 +80,19 @@ class Recorder(Live):
         self._losses: Counter[int] = Counter()
         self._recorded: dict[int, int] = {}
         """Of the trials that were lost, the last epoch that is in the study."""
+        for trial in study.unfinished():
+            self._take_up(trial)
+
+    def _take_up(self, trial: TrialRecord) -> None:
+        self._started += not trial.inherited
+        self._lost.add(trial.number)
+        self._recorded[trial.number] = trial.epoch
+        for observer in self._observers:
+            observer.trial_started(trial)
+        if trial.state is State.PAUSED:
+            self._paused.add(trial.number)
+            for observer in self._observers:
+                observer.trial_paused(trial.number)
 
     @property
     def running(self) -> int:
@@ -128,7 +145,7 @@ class Recorder(Live):
 
     def bear(self, child: Child) -> TrialRecord:
         """Starts a child; it goes on with the training of the member that ends for it, so no trial is counted."""
-        return self._begun(self.study.bear(child.config, child.parent, child.epoch))
+        return self._begun(self.study.bear(child.config, child.parent, child.epoch, child.number))
 
     def _begun(self, trial: TrialRecord) -> TrialRecord:
         self._running.add(trial.number)
@@ -183,6 +200,12 @@ class Recorder(Live):
         self._running.add(number)
         return self.study.trial(number)
 
+    def here(self, number: int) -> None:
+        """A trial that an earlier search has left is there as it was, as virtual ones are."""
+        self._lost.discard(number)
+        if number not in self._paused:
+            self._running.add(number)
+
     def is_lost(self, number: int) -> bool:
         """Whether a trial's machine was lost, and it has not begun again."""
         return number in self._lost
@@ -202,7 +225,7 @@ class Recorder(Live):
     def end(self, number: int, otherwise: Outcome) -> None:
         """Records how a trial ended: as decided, or `otherwise`."""
         if number in self._paused:
-            lost = "; its machine was lost before it was stored" if number in self._lost else ""
+            lost = "; its machine was lost before it was stored" if self._is_gone(number) else ""
             otherwise = Outcome(State.PRUNED, f"paused by {self.study.spec.scheduler.name} and not promoted{lost}")
         for numbers in (self._paused, self._running, self._lost):
             numbers.discard(number)
@@ -211,16 +234,20 @@ class Recorder(Live):
             observer.trial_ended(record)
 
     def close(self, reason: str | None) -> None:
-        """Ends the trials that are still running or paused when the search stops.
+        """Ends the trials that are still running or paused where a limit of the budget (`reason`) has ended the search.
 
-        A limit of the budget (`reason`) stops them as the scheduler would have; without a reason the search
-        was interrupted: what ran is begun anew by the next one, what was paused is pruned, and neither counts.
+        Those that have not reported yet stay as they are, for the next search to go on with. So do all without a
+        reason: then this one was interrupted.
         """
+        if reason is None:
+            return
         for number in sorted(self._running | self._paused | self._lost):
-            if reason is None and number in self._paused:
-                self._verdicts.setdefault(number, SUSPENDED)
-            reported = bool(self.study.trial(number).reports)
-            self.end(number, Outcome(State.PRUNED, reason) if reason and reported else INTERRUPTED)
+            if self.study.trial(number).reports:
+                self.end(number, Outcome(State.PRUNED, reason))
+
+    def _is_gone(self, number: int) -> bool:
+        """Whether the machine of a paused trial was lost in this search, before it was stored."""
+        return number in self._lost and self._losses[number] > 0
 
 
 class StudySearcher(Searcher):
@@ -256,6 +283,10 @@ class StudySearcher(Searcher):
         if not self._recorder.is_lost(number):
             self._recorder.end(number, _outcome(result or {}))
 
+    def go_on(self, trial_id: str, number: int) -> None:
+        """A trial that an earlier search has left has this id."""
+        self._numbers[trial_id] = number
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study on disk is the only state."""
 
@@ -269,7 +300,7 @@ def _outcome(result: Mapping[str, Any]) -> Outcome:
         return Outcome(State.FAILED, str(result[ERROR]))
     if result.get(DONE):
         return Outcome(State.COMPLETE, "the objective ended by itself")
-    return INTERRUPTED
+    return Outcome(State.PRUNED, "stopped")
 
 
 class RecordingScheduler(TrialScheduler):
@@ -278,15 +309,36 @@ class RecordingScheduler(TrialScheduler):
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
         study, spec = recorder.study, recorder.study.spec
-        self._inner = schedulers.build(
-            spec, study.goal, study.history(), samplers.resumption(spec, study.record), explorer(spec)
-        )
+        self._inner = schedulers.build(spec, study.goal, samplers.resumption(spec, study.record), explorer(spec))
         self._recorder = recorder
         self._born: list[TrialRecord] = []
-        self._first: dict[int, Trial] = {}
+        self.past = Past(study, self._inner)
+        """The trials that an earlier search has left."""
+        self._first: dict[int, Trial] = dict(self.past.trials)
         self._called: list[Trial] = []
         """Trials that were to run, in this order; those that no longer wait for a worker are dropped from the end."""
         self._supports_buffered_results = False
+        if self.past.undecided is not None:
+            self._catch_up(self.past.undecided)
+        for child in map(study.trial, list(self.past.trials)):
+            if child.replaces is not None and recorder.is_paused(child.replaces):
+                self._replace_by(self.past, child, child.replaces)
+                del self.past.trials[child.replaces]
+
+    def _catch_up(self, number: int) -> None:
+        """Decides on the report after which the earlier search died."""
+        past: Any = self.past  # the only controller that there is yet
+        trial, record = self.past.trials[number], self._recorder.study.trial(number)
+        metrics = record.reports[record.epoch]
+        result = result_of(trial, record.epoch, metrics, record.last.at)
+        decision = self._decide(past, trial, result, metrics)
+        trial.run_metadata.last_result = result
+        if decision == TrialScheduler.STOP:
+            del self.past.trials[number]
+            self.on_trial_complete(past, trial, result)
+            self._recorder.end(number, Outcome(State.PRUNED, "stopped"))
+        elif decision == TrialScheduler.PAUSE:
+            trial.set_status("PAUSED")
 
     def born(self) -> TrialRecord | None:
         """A child that is to be trained now; it is given away once."""
@@ -322,11 +374,14 @@ class RecordingScheduler(TrialScheduler):
 
     def on_trial_result(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> str:
         """Records the report, then asks for the decision and keeps its reason."""
-        number, spec = int(trial.config["number"]), self._recorder.study.spec
-        epoch, metrics = int(result[RESOURCE]), _metrics(result)
-        if self._recorder.repeats(number, epoch):
+        number, metrics = int(trial.config["number"]), _metrics(result)
+        if self._recorder.repeats(number, int(result[RESOURCE])):
             return TrialScheduler.CONTINUE
-        self._recorder.report(number, epoch, metrics)
+        self._recorder.report(number, int(result[RESOURCE]), metrics)
+        return self._decide(tune_controller, trial, result, metrics)
+
+    def _decide(self, tune_controller: Any, trial: "Trial", result: dict[str, Any], metrics: Metrics) -> str:
+        number, epoch, spec = int(trial.config["number"]), int(result[RESOURCE]), self._recorder.study.spec
         for name in (objective.metric for objective in spec.objectives):
             if not math.isfinite(metrics.get(name, math.nan)):
                 self._recorder.decide(number, Outcome(State.PRUNED, f"diverged: {name} is {metrics.get(name)}"))
@@ -408,9 +463,20 @@ class RecordingScheduler(TrialScheduler):
         if child is None:
             return False
         self._born.append(self._recorder.bear(child))  # first of all: the parent's state is there now
-        self._recorder.decide(child.number, Outcome(State.PRUNED, f"replaced by a child of trial {child.parent}"))
-        tune_controller.stop_trial(_latest(tune_controller)[child.number])
+        self._replace_by(tune_controller, self._born[-1], child.number)
         return True
+
+    def _replace_by(self, tune_controller: Any, child: TrialRecord, number: int) -> None:
+        """Ends a paused trial, whose child has its place."""
+        assert child.lineage is not None
+        reason = f"replaced by a child of trial {child.lineage['parents'][0]}"
+        self._recorder.decide(number, Outcome(State.PRUNED, reason))
+        trial = self._waiting(tune_controller, number)
+        if not self._recorder.is_lost(number) and trial in tune_controller.get_trials():
+            tune_controller.stop_trial(trial)
+        else:  # of an earlier search
+            self._inner.on_trial_complete(tune_controller, trial, {})
+            self._recorder.end(number, Outcome(State.PRUNED, "stopped"))
 
     def _begin_again(self, tune_controller: "TuneController") -> bool:
         """Lets a paused trial that is to go on begin again, where its machine was lost before its state was stored."""
@@ -419,19 +485,24 @@ class RecordingScheduler(TrialScheduler):
             return False
         assert isinstance(self._inner, Pausing)
         self._inner.promote(number)
-        self._inner.on_trial_complete(tune_controller, _latest(tune_controller)[number], {})  # it waits no more
+        self._inner.on_trial_complete(tune_controller, self._waiting(tune_controller, number), {})  # it waits no more
         self._recorder.resume(number)
         return True
 
+    def _waiting(self, tune_controller: "TuneController", number: int) -> "Trial":
+        """A paused trial, of Ray's or from before."""
+        return _latest(tune_controller).get(number) or self.past.trials[number]
+
     def _end_paused(self, tune_controller: "TuneController") -> None:
         """Nothing runs, nothing new will come, and the scheduler wants none of the paused trials."""
-        paused = {n: trial for n, trial in _latest(tune_controller).items() if self._recorder.is_paused(n)}
+        trials = {**self.past.trials, **_latest(tune_controller)}
+        paused = {number: trial for number, trial in trials.items() if self._recorder.is_paused(number)}
         lost = {number for number in paused if self._recorder.is_lost(number)}
         if any(paused[number].status != "PAUSED" for number in paused.keys() - lost):  # a checkpoint is being stored
             return
         for number, trial in paused.items():
             if number in lost:
-                self._recorder.end(number, INTERRUPTED)
+                self._recorder.end(number, Outcome(State.PRUNED, "stopped"))
             else:
                 tune_controller.stop_trial(trial)
 

@@ -21,7 +21,7 @@ from hpo.engine.words import DONE, ERROR, INHERITED, METRICS
 from hpo.errors import InputError
 from hpo.schedulers import RESOURCE
 from hpo.spec import Config
-from hpo.study import Left, Observer, Study
+from hpo.study import Left, Moment, Observer, State, Study
 
 Curve = Callable[[Config, int], tuple[Mapping[str, float], float]]
 """(config, epoch) -> (metrics after that epoch, seconds that it takes)."""
@@ -44,7 +44,7 @@ def run(
     time_limit: float | None = None,
     observers: Sequence[Observer] = (),
 ) -> Elapsed:
-    """Runs trials of a study until its budget is spent.
+    """Runs trials of a study until its budget is spent; one that was interrupted goes on where it stood.
 
     Args:
         study: has its sampler; everything that happens is recorded in it.
@@ -57,8 +57,12 @@ def run(
     Raises:
         InputError: the curve returned something else than metrics with the objective, and seconds.
     """
+    before = study.last.at
+    study.clock = lambda: before
     recorder = Recorder(study, observers, workers, left)
     simulation = _Simulation(recorder, curve)
+    study.clock = lambda: simulation.clock
+    simulation.go_on()
     reason = simulation.run(math.inf if time_limit is None else time_limit)
     recorder.close(reason)
     simulation.cut_off()
@@ -134,6 +138,22 @@ class _Simulation:
                 return SPENT_TIME
             self._finish_epoch(heapq.heappop(self._events))
         return SPENT_EPOCHS
+
+    def go_on(self) -> None:
+        """Takes up the trials that an earlier search has left, each where it stood."""
+        running: list[tuple[Moment, Trial, int]] = []
+        for number, trial in self._scheduler.past.trials.items():
+            record = self._recorder.study.trial(number)
+            assert record.began is not None
+            self._live[trial.trial_id] = trial
+            self._searcher.go_on(trial.trial_id, number)
+            self._recorder.here(number)
+            if record.state is State.RUNNING:
+                running.append((max(record.began, record.last), trial, (record.epoch or record.inherited) + 1))
+        for moment, trial, epoch in sorted(running, key=lambda one: one[0].order):
+            self.clock = moment.at
+            self._begin_epoch(trial, epoch)
+        self.clock = self._recorder.study.last.at
 
     def cut_off(self, trial: Trial | None = None) -> None:
         """Drops the epoch that a trial is in, or all; what was not worked on it yet does not count as worked."""

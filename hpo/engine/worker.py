@@ -1,5 +1,6 @@
 """The worker's side: a Ray actor that stays warm and trains one trial after another."""
 
+import pickle
 import time
 import traceback
 import warnings
@@ -139,8 +140,7 @@ class Worker(tune.Trainable):
 
         A stored state is of this trial, which was paused or whose worker was lost, or of the parent that it inherits.
         """
-        shared = self._shared
-        saved = self._shared.artifacts.load_state(self._number)
+        shared, saved = self._shared, self._saved_state()
         if saved is not None and saved["number"] == self._number:
             self._resumes_at = int(saved[RESOURCE])
             self._best = self._known(saved["best"])
@@ -152,6 +152,19 @@ class Worker(tune.Trainable):
         if self._resumes_at and state is None:  # the objective keeps no state: the same epochs are trained again
             return dropwhile(lambda report: report.epoch <= self._resumes_at, reports)
         return reports
+
+    def _saved_state(self) -> dict[str, Any] | None:
+        """What is stored of the trial; None, and then it begins anew, where that is damaged."""
+        try:
+            return self._shared.artifacts.load_state(self._number)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            if self._inherited:
+                raise
+            told = (str(error) or type(error).__name__).splitlines()[0]
+            warnings.warn(
+                f"trial {self._number} begins anew, its state is damaged: {told}", RuntimeWarning, stacklevel=2
+            )
+            return None
 
     def _known(self, worth: Any) -> Best:
         """The best epoch of this trial, of which so much is known."""

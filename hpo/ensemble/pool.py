@@ -10,7 +10,7 @@ from hpo.artifacts import Split
 from hpo.ensemble.calibration import fit_temperature, temper
 from hpo.ensemble.score import Predictions, Targets, costs, hits
 from hpo.errors import StudyError
-from hpo.study import State, Study, TrialRecord
+from hpo.study import LIVE, Study, TrialRecord
 
 _UNLIKE = 0.1
 """So far may the accuracy of stored predictions be below the reported one, or the RMSE above it as a share of it."""
@@ -42,11 +42,11 @@ class Pool:
         arrays: list[Predictions] = []
         ranked = study.leaderboard()
         skipped: list[str] = []
-        evicted = study.artifacts.evicted()
+        evicted, searched = study.artifacts.evicted(), study.searched
         for trial in ranked:
             if len(trials) == size:
                 break
-            array = _no_candidate(trial, evicted) or _read(study, trial, "validation")
+            array = _no_candidate(trial, evicted, searched) or _read(study, trial, "validation")
             problem = array if isinstance(array, str) else _unlike_report(study, trial, array)
             if isinstance(array, str) or problem:
                 skipped.append(f"trial {trial.number}{problem}")
@@ -117,9 +117,9 @@ def _without_value(study: Study, ranked: Sequence[TrialRecord]) -> list[str]:
     return [f"trial {trial.number} has no finite {trial.metric} ({trial.state.value})" for trial in others]
 
 
-def _no_candidate(trial: TrialRecord, evicted: Collection[int]) -> str | None:
+def _no_candidate(trial: TrialRecord, evicted: Collection[int], searched: bool) -> str | None:
     """Why nothing of a trial is read: its artifacts may change under our hands, or are gone."""
-    if trial.state in (State.RUNNING, State.PAUSED):
+    if trial.state in LIVE and searched:
         return f" is {trial.state.value}; it may be a member when it has ended"
     return ": its artifacts were evicted" if trial.number in evicted else None
 

@@ -47,12 +47,12 @@ class Trainer:
         return len(self.dataset.train)
 
     def top(self, count: int) -> list[TrialRecord]:
-        """The best trials that have ended, at most `count`.
+        """The best trials that were trained and did not fail, at most `count`.
 
         Raises:
             StudyError: there is none.
         """
-        ended = [trial for trial in self.study.leaderboard() if trial.state in (State.COMPLETE, State.PRUNED)]
+        ended = [trial for trial in self.study.leaderboard() if trial.state is not State.FAILED]
         if not ended:
             raise StudyError(f"study '{self.study.name}' has no trial to retrain yet; run `hpo search` first")
         return ended[:count]

@@ -311,13 +311,12 @@ def _cost(known: Measured) -> float:
 
 
 def _failed(table: Table) -> list[FrozenTrial]:
-    """Trials without a finite value, but for those that were only interrupted."""
+    """Trials without a finite value."""
     ended = [table.trials[number] for number in sorted(table.fruitless)]
     return [
         trial
         for trial in ended
         if trial.state in (TrialState.FAIL, TrialState.PRUNED)
-        and trial.user_attrs.get("reason") != "interrupted"
         and not any(map(math.isfinite, trial.intermediate_values.values()))
     ]
 

@@ -94,7 +94,7 @@ class Yardstick:
             return
         for key, report in trial.user_attrs.items():
             if key.startswith(REPORT):
-                read = json.loads(report)
+                read = json.loads(report)["metrics"]
                 yield int(key.removeprefix(REPORT)), tuple(read.get(name, math.nan) for name in self.metrics)
 
     def _running_best(

@@ -152,7 +152,7 @@ class Proposer(BaseSampler):
 
     def _new(self, study: optuna.Study, trial: FrozenTrial, space: Space, config: Config) -> Config:
         """This config, or a random one if the study has it; in the end a repeated one, where there is no other."""
-        if not _has(study, config):
+        if not _has(study, config, trial.number):
             return config
         if "lineage" in study._storage.get_trial(trial._trial_id).user_attrs:  # the parents had no part in it
             lineage = {"operator": "replaced", "parents": []}
@@ -160,19 +160,19 @@ class Proposer(BaseSampler):
         for attempt in range(1, _TRIES + 1):
             sampler = optuna.samplers.RandomSampler(seed=self._seed_of(trial, attempt))
             config = self._propose(_Draw(sampler, study), trial, space)
-            if not _has(study, config):
+            if not _has(study, config, trial.number):
                 break
         return config
 
 
-def _has(study: optuna.Study, config: Config) -> bool:
-    """Whether a trial of the study, which did not fail, has this config."""
+def _has(study: optuna.Study, config: Config, own: int) -> bool:
+    """Whether a trial of the study, which did not fail and is not this one itself, has this config."""
     trials = study.get_trials(deepcopy=False)
     index = _INDEXES.setdefault(study._storage, {}).setdefault(study._study_id, _Index())
     index.update(trials)
     known = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
     return bool(config) and any(
-        trials[number].params == config and trials[number].state in known
+        number != own and trials[number].params == config and trials[number].state in known
         for number in index.numbers.get(_key(config), ())
     )
 

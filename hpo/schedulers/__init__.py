@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
     from ray.tune.schedulers import TrialScheduler
 
-Reports = Mapping[int, Mapping[str, float]]
-"""Epoch -> metrics."""
 Measure = Callable[[Mapping[str, float]], Fitness]
 """Metrics -> fitness."""
 Resume = Callable[[Collection[int], bool], int | None]
@@ -80,7 +78,7 @@ def check(spec: SearchSpec) -> Iterable[Problem]:
         )
     if name == "pbt":
         yield from _check_population(spec)
-    given = ("metric", "goal", "measure", "epochs", "history", "resume", "explore", "seed")
+    given = ("metric", "goal", "measure", "epochs", "resume", "explore", "seed")
     known = [key for key in inspect.signature(factory).parameters if key not in given]
     unknown = [key for key in settings if key not in known]
     for key in unknown:
@@ -148,7 +146,6 @@ def changeable(name: str) -> bool:
 def build(
     spec: SearchSpec,
     goal: str,
-    history: Mapping[int, Reports] | None = None,
     resume: Resume | None = None,
     explore: Explore | None = None,
 ) -> "TrialScheduler":
@@ -157,8 +154,6 @@ def build(
     Args:
         spec: names it and its settings.
         goal: maximize or minimize.
-        history: what the study's ended trials reported, number -> epoch -> metrics. Our own schedulers go on from it;
-            Ray's know only what they see themselves.
         resume: the sampler's choice among paused trials; for `freeze_thaw`.
         explore: makes a child's config; for `pbt`.
     """
@@ -169,7 +164,6 @@ def build(
         "goal": goal,
         "epochs": epochs,
         "measure": partial(fitness.measure, spec),
-        "history": history or {},
         "resume": resume or _nothing,
         "explore": explore or _unchanged,
         "seed": spec.seed,
@@ -203,8 +197,6 @@ def asha(
     epochs: int,
     grace: int | None = None,
     eta: int = 3,
-    *,
-    history: Mapping[int, Reports],
 ) -> "TrialScheduler":
     """Asynchronous successive halving of the promotion type: see `hpo.schedulers.halving`.
 
@@ -213,11 +205,10 @@ def asha(
         epochs: the full resource.
         grace: the first rung; `first_rung(epochs)` where None.
         eta: one in eta goes on at each rung.
-        history: of an earlier search.
     """
     from hpo.schedulers.halving import Asha
 
-    return Asha(measure, epochs, first_rung(epochs) if grace is None else grace, eta, history=history)
+    return Asha(measure, epochs, first_rung(epochs) if grace is None else grace, eta)
 
 
 def hyperband(
@@ -226,8 +217,6 @@ def hyperband(
     grace: int | None = None,
     eta: int = 3,
     brackets: int | None = None,
-    *,
-    history: Mapping[int, Reports],
 ) -> "TrialScheduler":
     """Asynchronous Hyperband: promotion-type ASHA in several brackets side by side.
 
@@ -237,13 +226,12 @@ def hyperband(
         grace: the first rung of the first bracket; `first_rung(epochs)` where None.
         eta: one in eta goes on at each rung.
         brackets: how many; as many as there are rungs where None, so that the last trains without stopping.
-        history: of an earlier search.
     """
     from hpo.schedulers.halving import Asha
 
     first = first_rung(epochs) if grace is None else grace
     count = len(rungs(epochs, first, eta)) if brackets is None else brackets
-    return Asha(measure, epochs, first, eta, count, history)
+    return Asha(measure, epochs, first, eta, count)
 
 
 def asha_stop(metric: str, goal: str, epochs: int, grace: int = 1, eta: int = 3) -> "TrialScheduler":

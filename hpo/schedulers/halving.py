@@ -12,8 +12,6 @@ from hpo.fitness import Fitness, ranking
 from hpo.schedulers.pausing import Pausing
 from hpo.schedulers.rungs import bracket_sizes, rungs, turns
 
-Reports = Mapping[int, Mapping[str, float]]
-"""Epoch -> metrics."""
 _COMPARED = 1000
 """The last to reach a rung, of several objectives."""
 
@@ -66,6 +64,7 @@ class Rung:
         _take(self._order, row)
         if number not in self._promoted:
             _take(self._staying, row)
+        self._promoted.discard(number)
 
     def staying_among(self, best: int) -> list[int]:
         """Those among the best so many that were not promoted, the best first."""
@@ -133,7 +132,6 @@ class Asha(Pausing):
         grace: the first rung of the first bracket.
         eta: one in eta goes on at each rung.
         brackets: how many; each begins one rung later than the one before.
-        history: trials of an earlier search of the study, number -> epoch -> value; they keep their places.
     """
 
     def __init__(
@@ -143,7 +141,6 @@ class Asha(Pausing):
         grace: int,
         eta: int,
         brackets: int = 1,
-        history: Mapping[int, Reports] | None = None,
     ) -> None:
         super().__init__()
         self._measure, self._epochs = measure, epochs
@@ -153,9 +150,6 @@ class Asha(Pausing):
         self._brackets = [Bracket(ladder[first:], eta) for first in range(brackets)]
         self._turns = turns(bracket_sizes(brackets, eta))
         self._best: dict[int, Fitness] = {}
-        for number, reports in (history or {}).items():
-            for epoch, metrics in sorted(reports.items()):
-                self._record(number, epoch, metrics)
 
     def bracket(self, number: int) -> Bracket:
         """The bracket of a trial."""
@@ -167,7 +161,7 @@ class Asha(Pausing):
 
     def pauses(self, number: int, epoch: int, metrics: dict[str, Any]) -> bool:
         """At its rung, unless it is among the best there already."""
-        place = self._record(number, epoch, metrics)
+        place = self.note(number, epoch, metrics)
         if place is None or epoch >= self._epochs:
             return False
         if number in self.bracket(number).promotable(place):
@@ -184,7 +178,8 @@ class Asha(Pausing):
         self._best.pop(number, None)
         self.bracket(number).forget(number)
 
-    def _record(self, number: int, epoch: int, metrics: Mapping[str, float]) -> int | None:
+    def note(self, number: int, epoch: int, metrics: Mapping[str, float]) -> int | None:
+        """Its place on the ladder, where it has just reached one."""
         worth = self._measure(metrics)
         self._best[number] = min(worth, self._best.get(number, worth))
         return self.bracket(number).record(number, epoch, self._best[number])

@@ -35,6 +35,18 @@ class Pausing(TrialScheduler, ABC):
         """Whether a trial that has just reported waits now."""
 
     @abstractmethod
+    def note(self, number: int, epoch: int, metrics: dict[str, Any]) -> object:
+        """What a trial is worth; nothing is decided."""
+
+    def recall(self, trial: "Trial", epoch: int, metrics: dict[str, Any], waits: bool) -> None:
+        """A report of an earlier search, in the order of that: the trial waits since, or went on, or has ended."""
+        number = int(trial.config["number"])
+        self.promote(number)  # or it would not have trained
+        self.note(number, epoch, metrics)
+        if waits:
+            self._paused[number] = trial
+
+    @abstractmethod
     def waiting(self) -> int | None:
         """The paused trial that is to go on before a new one starts; None where a new one is to start.
 

@@ -76,10 +76,21 @@ class Population(Pausing):
 
     def pauses(self, number: int, epoch: int, metrics: dict[str, Any]) -> bool:
         """After every interval: only a paused trial's state is stored."""
+        return self.note(number, epoch, metrics)
+
+    def note(self, number: int, epoch: int, metrics: dict[str, Any]) -> bool:
+        """What it is worth at the end of an interval; whether it is one."""
         if epoch % self._interval or epoch >= self._epochs:
             return False
         self._scores.setdefault(number, {})[epoch] = self._measure(metrics)
         return True
+
+    def recall(self, trial: Any, epoch: int, metrics: dict[str, Any], waits: bool) -> None:
+        """As any; at the end of an interval it was stored, until it has ended."""
+        super().recall(trial, epoch, metrics, waits)
+        number = int(trial.config["number"])
+        if epoch in self._scores.get(number, ()):
+            self._stored[number] = (epoch, trial.config["config"])
 
     def waiting(self) -> int | None:
         """The member that has trained least, once all have begun; of several the worst, before its leaders are gone."""

@@ -34,10 +34,14 @@ class FreezeThaw(Pausing):
 
     def pauses(self, number: int, epoch: int, metrics: dict[str, Any]) -> bool:
         """At a rung, unless the trial itself is what should be trained next."""
+        self.note(number, epoch, metrics)
+        return epoch in self._ladder and self._asked({*self.paused, number}) != number
+
+    def note(self, number: int, epoch: int, metrics: dict[str, Any]) -> None:
+        """Its best so far."""
         worth = self._measure(metrics)
         self._best[number] = min(worth, self._best.get(number, worth))
         self._reports += 1
-        return epoch in self._ladder and self._asked({*self.paused, number}) != number
 
     def waiting(self) -> int | None:
         """The paused trial that the model would train next; in the end the best one, until it is trained in full."""

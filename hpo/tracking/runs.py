@@ -1,17 +1,19 @@
 """A study's runs in MLflow, written with as few calls as can be: each is a transaction of its own."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 
 from hpo import schedulers
-from hpo.study import INTERRUPTED, State, Study, TrialRecord
-from hpo.tracking.news import News
-from hpo.tracking.store import TRIAL_TAG, connect, study_run, study_tags
+from hpo.study import LIVE, State, Study, TrialRecord
+from hpo.tracking.news import News, milliseconds
+from hpo.tracking.store import TRIAL_TAG, connect, study_run, study_tags, trial_runs
 
 _LARGEST_BATCH = 1000
 """Metrics, parameters and tags that MLflow takes in one call."""
+_ENDED = ("FINISHED", "FAILED")
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "FINISHED", State.FAILED: "FAILED"}
 
 
@@ -32,32 +34,47 @@ class Runs:
         self._parent = study_run(self._client, self._experiment, study)
         self._client.update_run(self._parent, status="RUNNING")
         self._tags = {**study_tags(study, "trial"), "mlflow.parentRunId": self._parent}
-        self._ids: dict[int, str] = {}
+        found = trial_runs(self._client, self._experiment, study)
+        self._ids = {number: run.info.run_id for number, run in found.items()}
+        self._known = {number for number, run in found.items() if run.info.status in _ENDED}
+        """Trials whose end MLflow knows, and so everything before."""
+        self._open: set[int] = set()
+
+    def unknown(self, trials: Iterable[TrialRecord]) -> dict[int, News]:
+        """What MLflow has perhaps not been told of these, as the search before had died."""
+        untold = (trial for trial in trials if trial.number not in self._known and not trial.taken_over)
+        return {trial.number: News.all_of(trial) for trial in untold}
 
     def close(self) -> None:
-        """The search is over."""
+        """The search is over; a run whose trial has not ended waits for the next one."""
+        for number in sorted(self._open):
+            self._client.set_terminated(self._ids[number], "KILLED")
         self._client.set_terminated(self._parent)
 
     def write(self, news: News) -> None:
         """Tells what has happened to a trial; to tell it twice does no harm."""
-        if news.started is not None and news.number not in self._ids:
-            self._ids[news.number] = self._create(*news.started)
+        if news.started is not None:
+            if news.number not in self._ids:
+                self._ids[news.number] = self._create(news.started)
+            elif news.started.state in LIVE:
+                self._client.update_run(self._ids[news.number], status="RUNNING")
+            self._open.add(news.number)
         run = self._ids[news.number]
         entities: list[Metric | Param | RunTag] = []
         if news.started is not None:
-            entities += [Param(name, str(value)) for name, value in news.started[0].config.items()]
-        for epoch, metrics, at in news.reports:
-            entities += [Metric(name, value, at, epoch) for name, value in metrics.items()]
+            entities += [Param(name, str(value)) for name, value in news.started.config.items()]
+        for epoch, (metrics, moment) in news.reports.items():
+            entities += [Metric(name, value, milliseconds(moment.at), epoch) for name, value in metrics.items()]
         if news.ended is not None:
-            entities += self._outcome(*news.ended)
+            entities += self._outcome(news.ended)
         for first in range(0, len(entities), _LARGEST_BATCH):
             self._client.log_batch(run, **_sorted(entities[first : first + _LARGEST_BATCH]))
         if news.ended is not None:
-            trial, at = news.ended
-            status = "KILLED" if trial.reason == INTERRUPTED.reason else _STATUS[trial.state]
-            self._client.set_terminated(run, status, at)
+            self._client.set_terminated(run, _STATUS[news.ended.state], _end_of(news.ended))
+            self._open.discard(news.number)
 
-    def _create(self, trial: TrialRecord, at: int) -> str:
+    def _create(self, trial: TrialRecord) -> str:
+        assert trial.began is not None
         tags = {
             **self._tags,
             TRIAL_TAG: str(trial.number),
@@ -65,10 +82,11 @@ class Runs:
             "state": State.RUNNING.value,
             **{f"lineage.{name}": str(value) for name, value in (trial.lineage or {}).items()},
         }
+        at = milliseconds(min(moment.at for moment in (trial.began, *trial.reported.values())))
         run = self._client.create_run(self._experiment, at, tags, run_name=f"trial-{trial.number}")
         return str(run.info.run_id)
 
-    def _outcome(self, trial: TrialRecord, at: int) -> list[Metric | RunTag]:
+    def _outcome(self, trial: TrialRecord) -> list[Metric | RunTag]:
         tags = {
             "state": trial.state.value,
             "rung": str(schedulers.rung_reached(self._study.spec, trial.epoch)),
@@ -79,8 +97,14 @@ class Runs:
             tags["reason"] = trial.cause
         if trial.value is not None and trial.best_epoch is not None:
             tags["best_epoch"] = str(trial.best_epoch)
+            at = milliseconds(trial.reported[trial.best_epoch].at)
             metrics = [Metric(f"best_{trial.metric}", trial.value, at, trial.best_epoch)]
         return [*metrics, *(RunTag(name, value) for name, value in tags.items())]
+
+
+def _end_of(trial: TrialRecord) -> int:
+    assert trial.ended is not None
+    return milliseconds(trial.ended)
 
 
 def _sorted(entities: list[Metric | Param | RunTag]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from hpo.study import Study
@@ -11,6 +12,8 @@ from hpo.study import Study
 EXPERIMENT = "hpo"
 """The MLflow experiment of all studies, unless MLFLOW_EXPERIMENT_NAME names another; a study is a run in it."""
 
+_PAGE = 1000
+"""Runs that are asked for at once."""
 STUDY_TAG, STUDY_ID_TAG, KIND_TAG, TRIAL_TAG = "hpo.study", "hpo.study_id", "hpo.kind", "hpo.trial"
 
 
@@ -62,6 +65,19 @@ def study_run(client: MlflowClient, experiment_id: str, study: Study) -> str:
     client.log_artifact(run.info.run_id, str(study.folder / "spec.yaml"))
     client.set_terminated(run.info.run_id)
     return str(run.info.run_id)
+
+
+def trial_runs(client: MlflowClient, experiment_id: str, study: Study) -> dict[int, Run]:
+    """The runs of a study's trials, by number."""
+    query = f"tags.`{STUDY_ID_TAG}` = '{study.id}' and tags.`{KIND_TAG}` = 'trial'"
+    found: dict[int, Run] = {}
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment_id], query, max_results=_PAGE, page_token=token)
+        found |= {int(run.data.tags[TRIAL_TAG]): run for run in page}
+        token = page.token
+        if not token:
+            return found
 
 
 def study_tags(study: Study, kind: str) -> dict[str, str]:

@@ -1,36 +1,54 @@
-"""A batching writer: a thread of its own tells MLflow what happens; no trial ever waits for MLflow or fails with it."""
+"""A batching writer: a thread of its own tells MLflow what happens; no trial ever waits for MLflow or fails with it.
 
+What MLflow was not told, because it could not be reached or the search died, is in the study: it is told when MLflow is
+there again, in this search or the next one.
+"""
+
+import math
 import queue
 import threading
 import time
-from collections.abc import Callable
-from functools import partial
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 from hpo.study import Metrics, Study, TrialRecord
 from hpo.tracking.news import News
 
+if TYPE_CHECKING:
+    from hpo.tracking.runs import Runs
+
 _GATHER_SECONDS = 1.0
 """How long records gather before they are written together."""
 _TRIES = 3
+"""How often a trial is tried whose records MLflow refuses while it takes others; and all, once the search is over."""
 _PAUSE_SECONDS = 1.0
-
-_T = TypeVar("_T")
+"""Before the second try of these; and then longer."""
+_LONGEST_SECONDS = 15.0
+"""Between two tries while the search goes on."""
 
 
 class Tracker:
     """An observer that writes a study and its trials to MLflow in the background.
 
     `problem` is why records are missing in MLflow, once the tracker was closed; the study itself has them all.
+
+    Args:
+        study: what it has already is told first, as far as MLflow does not know it.
+        storage: the folder of all studies.
     """
 
     def __init__(self, study: Study, storage: Path) -> None:
         self._study, self._storage = study, storage
+        self._before = study.trials()
         self._news: queue.SimpleQueue[News | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
-        self._failures: list[Exception] = []
+        self._runs: Runs | None = None
+        self._behind: dict[int, News] = {}
+        """What MLflow is still to be told."""
+        self._failures: Counter[int] = Counter()
+        self._problem: Exception | None = None
         self._lost = 0
 
     def __enter__(self) -> Self:
@@ -46,17 +64,21 @@ class Tracker:
     @property
     def problem(self) -> str | None:
         """One sentence, or None where MLflow has everything."""
-        if not self._failures:
+        if not self._lost:
             return None
-        return f"MLflow lacks {self._lost} records of this search: {self._failures[0]}"
+        return (
+            f"MLflow lacks {self._lost} records of this search: {self._problem}; the study has them, and the same"
+            " command tells MLflow"
+        )
 
     def trial_started(self, trial: TrialRecord) -> None:
         """Queued."""
-        self._news.put(News(trial.number, started=(trial, _now())))
+        self._news.put(News(trial.number, started=trial))
 
     def trial_reported(self, number: int, epoch: int, metrics: Metrics) -> None:
         """Queued."""
-        self._news.put(News(number, reports=[(epoch, metrics, _now())]))
+        moment = self._study.trial(number).reported[epoch]
+        self._news.put(News(number, reports={epoch: (metrics, moment)}))
 
     def trial_paused(self, number: int) -> None:
         """MLflow has no such state; the run goes on."""
@@ -66,60 +88,89 @@ class Tracker:
 
     def trial_ended(self, trial: TrialRecord) -> None:
         """Queued."""
-        self._news.put(News(trial.number, ended=(trial, _now())))
+        self._news.put(News(trial.number, ended=trial))
 
     # ---- the thread ----------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        try:
-            from hpo.tracking.runs import Runs  # MLflow takes seconds to import, for which nobody should wait
-
-            runs = self._retry(partial(Runs, self._study, self._storage))
-        except Exception as error:  # a tracker that cannot connect must not end the search
-            self._failures.append(error)
-            while (news := self._news.get()) is not None:
-                self._lost += news.records
-            return
-        open_ = True
+        open_, failed = True, 0
         while open_:
-            batch, open_ = self._gather()
-            for news in batch.values():
-                self._write(partial(runs.write, news), news.records)
-        self._write(runs.close, 0)
-
-    def _gather(self) -> tuple[dict[int, News], bool]:
-        """What happens next to each trial, and whether more may come."""
-        batch: dict[int, News] = {}
-        news = self._news.get()
-        until = time.monotonic() + _GATHER_SECONDS
-        while news is not None:
-            known = batch.setdefault(news.number, News(news.number))
-            known.started = known.started or news.started
-            known.reports += news.reports
-            known.ended = known.ended or news.ended
-            try:
-                news = self._news.get(timeout=max(0.0, until - time.monotonic()))
-            except queue.Empty:
-                return batch, True
-        return batch, False
-
-    def _write(self, write: Callable[[], object], records: int) -> None:
-        """Writes records; what fails for good is counted, and the next is tried."""
-        try:
-            self._retry(write)
-        except Exception as error:  # MLflow's clients raise whatever their transport raises
-            self._failures.append(error)
-            self._lost += records
-
-    def _retry(self, write: Callable[[], _T]) -> _T:
+            patience = min(_PAUSE_SECONDS * 2**failed, _LONGEST_SECONDS) if failed else None
+            open_ = self._gather(patience)
+            failed = 0 if self._told() else failed + 1
         for attempt in range(1, _TRIES):
+            if not failed and not self._behind:
+                break
+            time.sleep(_PAUSE_SECONDS * attempt)
+            failed = not self._told()
+        self._lost += sum(news.records for news in self._behind.values())
+        if not self._closed():
+            self._lost = max(1, self._lost)  # the run of the search itself
+
+    def _gather(self, patience: float | None) -> bool:
+        """Waits for what happens next and for what follows at once, or just for so many seconds; may more come?"""
+        until = math.inf if patience is None else time.monotonic() + patience
+        while (left := until - time.monotonic()) > 0:
             try:
-                return write()
-            except Exception:
-                time.sleep(_PAUSE_SECONDS * attempt)
-        return write()
+                news = self._news.get(timeout=None if patience is None and until == math.inf else left)
+            except queue.Empty:
+                break
+            if news is None:
+                return False
+            self._hear(news)
+            if patience is None:
+                until = min(until, time.monotonic() + _GATHER_SECONDS)
+        return True
 
+    def _hear(self, news: News) -> None:
+        """Something that MLflow is to be told, after what it is to be told already."""
+        if news.number in self._behind:
+            self._behind[news.number].add(news)
+        else:
+            self._behind[news.number] = news
 
-def _now() -> int:
-    """Milliseconds since 1970, as MLflow wants them."""
-    return time.time_ns() // 1_000_000
+    def _told(self) -> bool:
+        """Tells MLflow what it does not know; False where it takes nothing, and is to be tried again."""
+        try:
+            if self._runs is None:
+                from hpo.tracking.runs import Runs  # MLflow takes seconds to import, for which nobody should wait
+
+                self._runs = Runs(self._study, self._storage)
+                behind, self._behind = self._behind, self._runs.unknown(self._before)
+                for news in behind.values():
+                    self._hear(news)
+        except Exception as error:  # MLflow's clients raise whatever their transport raises
+            self._problem = error
+            return False
+        return self._tell_trials(self._runs)
+
+    def _closed(self) -> bool:
+        try:
+            if self._runs is not None:
+                self._runs.close()
+        except Exception as error:
+            self._problem = error
+            return False
+        return self._runs is not None
+
+    def _tell_trials(self, runs: "Runs") -> bool:
+        """As `_told`. A trial that is refused waits behind the others, and is given up where those are taken."""
+        taken = 0
+        for number in list(self._behind):
+            news = self._behind[number]
+            try:
+                runs.write(news)
+            except Exception as error:
+                self._problem = error
+                del self._behind[number]
+                self._failures[number] += 1
+                if taken and self._failures[number] >= _TRIES:
+                    self._lost += news.records
+                else:
+                    self._behind[number] = news
+                if not taken:
+                    return False
+            else:
+                taken += 1
+                del self._behind[number]
+        return True

@@ -63,7 +63,7 @@ def test_trials_that_began_apart_are_refused(study: Study) -> None:
 
 def test_children_of_a_population_share_their_ancestors_weights(study: Study) -> None:
     first = study.trials()[0]
-    number = study.bear({**first.config, "optimizer.lr": 0.05}, first.number, 2).number
+    number = study.bear({**first.config, "optimizer.lr": 0.05}, first.number, 2, replaces=1).number
     child = next(trial for trial in study.trials() if trial.number == number)
     assert child.inherited
     others = study.leaderboard()

@@ -311,7 +311,7 @@ def test_several_objectives_of_paused_trials() -> None:
     for number in range(12):
         trial = study.ask({"x": FloatDistribution(0, 1)})
         metrics = {"accuracy": 0.9 if number == 5 else 0.1, "latency": 2.0 if number == 6 else 3.0}
-        trial.set_user_attr("report:1", json.dumps(metrics))
+        trial.set_user_attr("report:1", json.dumps({"metrics": metrics}))
     parents = set()
     for _ in range(10):
         study.ask()

@@ -144,10 +144,10 @@ def test_domination() -> None:
 class TestSeveralObjectives:
     directions = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
     reports = {  # noqa: RUF012
-        "report:1": json.dumps({"accuracy": 0.5, "latency": 3.0}),
-        "report:2": json.dumps({"accuracy": 0.7, "latency": 5.0}),
-        "report:3": json.dumps({"accuracy": 0.6, "latency": 4.0}),
-        "report:4": json.dumps({"accuracy": math.nan, "latency": 4.0}),
+        "report:1": json.dumps({"metrics": {"accuracy": 0.5, "latency": 3.0}}),
+        "report:2": json.dumps({"metrics": {"accuracy": 0.7, "latency": 5.0}}),
+        "report:3": json.dumps({"metrics": {"accuracy": 0.6, "latency": 4.0}}),
+        "report:4": json.dumps({"metrics": {"accuracy": math.nan, "latency": 4.0}}),
     }
 
     def test_a_finished_trial_has_its_values(self) -> None:

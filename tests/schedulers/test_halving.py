@@ -143,9 +143,9 @@ def test_paused_trials_are_promoted_when_better_than_those_that_came_later() -> 
 # ---- the scheduler alone ---------------------------------------------------------------------------------------------
 
 
-def asha(eta: int = 2, history: Mapping[int, Mapping[int, Mapping[str, float]]] | None = None) -> Asha:
+def asha(eta: int = 2) -> Asha:
     """Rungs at 1, 2 and 4 epochs; the loss is minimized."""
-    return Asha(lambda metrics: Fitness(0.0, (metrics["loss"],)), 4, 1, eta, history=history)
+    return Asha(lambda metrics: Fitness(0.0, (metrics["loss"],)), 4, 1, eta)
 
 
 def report(scheduler: Asha, number: int, epoch: int, loss: float) -> str:
@@ -192,9 +192,13 @@ def test_the_best_of_each_rung_goes_on_when_nothing_else_is_left() -> None:
     assert chosen(scheduler) is None
 
 
-def test_history_keeps_its_places() -> None:
+def test_what_an_earlier_search_has_seen_keeps_its_places() -> None:
     earlier = {0: {1: {"loss": 0.5}}, 1: {1: {"loss": 0.4}, 2: {"loss": 0.45}}, 2: {1: {"loss": 0.3}}}
-    scheduler = asha(history=earlier)
+    scheduler = asha()
+    for number, reports in earlier.items():
+        trial: Any = SimpleNamespace(config={"number": number})
+        for epoch, metrics in reports.items():
+            scheduler.recall(trial, epoch, metrics, waits=False)
     assert scheduler.waiting() is None  # they have ended
     assert report(scheduler, 3, 1, 0.35) == TrialScheduler.CONTINUE  # the second of four
     assert report(scheduler, 4, 1, 0.38) == TrialScheduler.PAUSE  # the third of five

@@ -1,3 +1,5 @@
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,8 @@ from mlflow.entities import Run
 
 from hpo import spec
 from hpo.study import Outcome, State, Study
+from hpo.tracking.news import News
+from hpo.tracking.runs import Runs
 from hpo.tracking.store import connect, tracking_uri
 from hpo.tracking.writer import Tracker
 from tests.conftest import facts
@@ -63,6 +67,108 @@ def test_a_study_that_goes_on_keeps_its_parent(fresh: Study, tmp_path: Path) -> 
             run_trial(fresh, tracker, [0.2], Outcome(State.PRUNED))
     _, found = runs(tmp_path / "studies")
     assert sorted(found) == ["squares", "trial-0", "trial-1"]
+
+
+def dies(study: Study, tracker: Tracker) -> None:
+    """A trial runs, another waits, and a third has ended, of which MLflow knows little when the search dies."""
+    run_trial(study, tracker, [0.2, 0.3], Outcome(State.PRUNED))
+    running, paused = study.ask(), study.ask()
+    tracker.trial_started(running)
+    for trial in (running, paused):
+        study.report(trial.number, 1, {"accuracy": 0.4, "nll": 0.6})
+    study.pause(paused.number)
+    study.end(study.ask().number, Outcome(State.FAILED, "no"))
+
+
+def test_what_mlflow_was_not_told_the_next_search_tells_and_nothing_twice(fresh: Study, tmp_path: Path) -> None:
+    storage = tmp_path / "studies"
+    with Tracker(fresh, storage) as tracker:
+        dies(fresh, tracker)
+    client, found = runs(storage)
+    assert sorted(found) == ["squares", "trial-0", "trial-1"]
+    assert found["trial-1"].info.status == "KILLED" and not found["trial-1"].data.metrics
+    for _ in range(2):
+        with Tracker(Study.open(storage, "squares"), storage) as tracker:
+            pass
+        assert tracker.problem is None
+    client, found = runs(storage)
+    assert len(client.search_runs([connect(storage)[1]])) == len(found) == 5
+    assert [found[f"trial-{n}"].info.status for n in range(4)] == ["FINISHED", "KILLED", "KILLED", "FAILED"]
+    for number, curve in enumerate([[0.2, 0.3], [0.4], [0.4], []]):
+        history = client.get_metric_history(found[f"trial-{number}"].info.run_id, "accuracy")
+        assert [point.value for point in history] == curve
+        assert [point.timestamp for point in history] == [
+            int(moment.at * 1000) for moment in fresh.trial(number).reported.values()
+        ]
+
+
+def test_a_trial_that_goes_on_has_one_run(fresh: Study, tmp_path: Path) -> None:
+    storage = tmp_path / "studies"
+    with Tracker(fresh, storage) as tracker:
+        dies(fresh, tracker)
+    again = Study.open(storage, "squares")
+    with again.searching(), Tracker(again, storage) as tracker:
+        for trial in again.unfinished():
+            tracker.trial_started(trial)
+        again.report(1, 2, {"accuracy": 0.7, "nll": 0.3})
+        tracker.trial_reported(1, 2, {"accuracy": 0.7, "nll": 0.3})
+        tracker.trial_ended(again.end(1, Outcome(State.COMPLETE)))
+    client, found = runs(storage)
+    assert len(client.search_runs([connect(storage)[1]])) == 5
+    assert (found["trial-1"].info.status, found["trial-2"].info.status) == ("FINISHED", "KILLED")
+    history = client.get_metric_history(found["trial-1"].info.run_id, "accuracy")
+    assert [(point.step, point.value) for point in history] == [(1, 0.4), (2, 0.7)]
+
+
+def test_an_outage_is_made_good(fresh: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpo.tracking.writer._PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("hpo.tracking.writer._GATHER_SECONDS", 0.05)
+    storage = tmp_path / "studies"
+    down, calls = threading.Event(), []
+    write = Runs.write
+
+    def unsure(self: Runs, news: News) -> None:
+        calls.append(news.number)
+        if down.is_set():
+            raise ConnectionError("no route")
+        write(self, news)
+
+    monkeypatch.setattr(Runs, "write", unsure)
+    with Tracker(fresh, storage) as tracker:
+        run_trial(fresh, tracker, [0.1], Outcome(State.PRUNED))
+        while not calls:
+            time.sleep(0.01)
+        down.set()
+        for value in (0.2, 0.3):
+            run_trial(fresh, tracker, [value, value], Outcome(State.COMPLETE))
+        told = len(calls)
+        while len(calls) < told + 3:
+            time.sleep(0.01)
+        down.clear()
+    assert tracker.problem is None
+    _, found = runs(storage)
+    assert {name: run.info.status for name, run in found.items() if name != "squares"} == dict.fromkeys(
+        ("trial-0", "trial-1", "trial-2"), "FINISHED"
+    )
+
+
+def test_records_that_are_refused_do_not_hold_the_others_up(
+    fresh: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpo.tracking.writer._PAUSE_SECONDS", 0.01)
+    write = Runs.write
+
+    def picky(self: Runs, news: News) -> None:
+        if news.number == 0:
+            raise ValueError("not this one")
+        write(self, news)
+
+    monkeypatch.setattr(Runs, "write", picky)
+    with Tracker(fresh, tmp_path / "studies") as tracker:
+        for _ in range(3):
+            run_trial(fresh, tracker, [0.1], Outcome(State.PRUNED))
+    assert tracker.problem is not None and tracker.problem.startswith("MLflow lacks 3 records of this search: not this")
+    assert sorted(runs(tmp_path / "studies")[1]) == ["squares", "trial-1", "trial-2"]
 
 
 def test_a_broken_store_is_told_at_the_end_and_stops_nothing(
