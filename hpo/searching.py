@@ -25,6 +25,7 @@ from hpo.places import own_place
 from hpo.results import SearchResult
 from hpo.spec import Resources, SearchSpec, Space, StudySpec
 from hpo.study import DataFacts, Study, differences
+from hpo.tracking.writer import Tracker
 
 if TYPE_CHECKING:
     from hpo.ensemble.contribution import Contributions, Source
@@ -91,12 +92,13 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
             by_trials = spent.spent().left(spec.budget).trials == 0
             spent_on = f"{spec.budget.trials} trials" if by_trials else f"{spec.budget.epochs} epochs"
             say(f"Study '{spec.study}' has spent its budget of {spent_on}; --trials or --epochs raises it.")
-            return SearchResult(spent, time.monotonic() - started, interrupted=False)
+            with Tracker(spent, request.storage) as tracker:  # if the search before was killed at its end
+                pass
+            return SearchResult(spent, time.monotonic() - started, interrupted=False, tracking_problem=tracker.problem)
         say(f"Study '{spec.study}': starting Ray ...", style="dim")
 
         from hpo.engine import ray as engine
         from hpo.report.progress import Progress
-        from hpo.tracking.writer import Tracker
 
         wait()
         trial_resources(spec.resources)  # nothing is made on disk for a search that could never start

@@ -57,10 +57,21 @@ def test_trials_that_have_not_ended_are_left_out(study: Study) -> None:
     for number in (running, paused):
         study.report(number, 1, {"accuracy": 0.99, "nll": 0.1})
     study.pause(paused)
-    pool = Pool.load(study, 50)
+    with study.searching():
+        pool = Pool.load(study, 50)
     assert len(pool.trials) == 4
     assert f"trial {running} is running; it may be a member when it has ended" in pool.skipped
     assert f"trial {paused} is paused; it may be a member when it has ended" in pool.skipped
+
+
+def test_trials_of_a_search_that_was_interrupted_are_candidates(study: Study) -> None:
+    number = study.ask().number
+    study.report(number, 1, study.trial(0).reports[1])
+    assert f"trial {number} has no stored predictions" in Pool.load(study, 50).skipped
+    stored = study.artifacts.read(0)
+    assert stored is not None
+    study.artifacts.write(number, 1, stored.weights(), {"validation": stored.predictions("validation")})
+    assert number in [trial.number for trial in Pool.load(study, 50).trials]
 
 
 def test_what_was_evicted_is_said_so(study: Study) -> None:
