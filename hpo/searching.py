@@ -125,6 +125,7 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
                 deadline=None if limit is None else started + limit,
                 concurrency=share.trials,
                 until=(lambda: None) if disk is None else (lambda: disk.problem),
+                failures=spec.failures,
                 observers=(tracker, progress) if disk is None else (tracker, disk, progress),
             )
         if disk is not None and disk.problem:

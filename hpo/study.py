@@ -58,6 +58,8 @@ _REPLACES = "replaces"
 """The trial attribute with the number of the trial that has ended, or is to, for this one."""
 _PAUSED = "paused"
 """The trial attribute that is true while a trial waits; Optuna knows only that it has not ended."""
+_FAILURE, _RETRIES = "failure", "retries"
+"""The trial attributes with the kind of its failure, and how often it has begun again after one."""
 _CONSTRAINT = "constraints"
 """Under this system attribute, with a name, Optuna keeps a constraint: above 0 it is broken."""
 _REPORT = fitness.REPORT
@@ -108,6 +110,10 @@ class TrialRecord:
     """Of such a child, the member whose place it has."""
     taken_over: bool = False
     """From another study: its epochs were paid for there, and its artifacts are there."""
+    failure: str | None = None
+    """Of a trial that failed, its kind: a value of `Failure`."""
+    retries: int = 0
+    """How often it has begun again after it had failed."""
     began: Moment | None = None
     """When it was proposed, or went on after its last pause."""
     reported: Mapping[int, Moment] = field(default_factory=dict, repr=False)
@@ -182,6 +188,10 @@ class TrialRecord:
             },
             "reason": self.reason,
         }
+        if self.failure:
+            document["failure"] = self.failure
+        if self.retries:
+            document["retries"] = self.retries
         if self.lineage:
             document["lineage"] = dict(self.lineage)
         if self.inherited:
@@ -197,12 +207,27 @@ LIVE = (State.RUNNING, State.PAUSED)
 """Of trials that have not ended. Where nobody searches the study, the next search goes on with them."""
 
 
+class Failure(Enum):
+    """Why a trial failed."""
+
+    ERROR = "error"
+    """The objective raised."""
+    MEMORY = "out of memory"
+    HANG = "hang"
+    """No report came for longer than `failures.trial_timeout`."""
+    DEATH = "death"
+    """Its worker process died."""
+    MACHINE = "machine lost"
+    """Again and again."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a trial ended."""
 
     state: State
     reason: str | None = None
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True)
@@ -686,6 +711,12 @@ class Study:
             self.record._storage.set_trial_user_attr(self._running[number], _BEGAN, self._moment())
             self.record._storage.set_trial_user_attr(self._running[number], _PAUSED, False)
 
+    def retry(self, number: int) -> int:
+        """Records that a running trial begins again after it had failed; returns how often it has by now."""
+        again = self.trial(number).retries + 1
+        self.record._storage.set_trial_user_attr(self._running[number], _RETRIES, again)
+        return again
+
     def end(self, number: int, outcome: Outcome) -> TrialRecord:
         """Records a trial's outcome: Optuna is told COMPLETE, PRUNED at its last step, or FAIL."""
         with self._together():
@@ -698,6 +729,8 @@ class Study:
         storage = self.record._storage
         if outcome.reason:
             storage.set_trial_user_attr(trial_id, "reason", outcome.reason)
+        if outcome.failure is not None:
+            storage.set_trial_user_attr(trial_id, _FAILURE, outcome.failure.value)
         record = self.trial(number)
         if record.best_epoch is not None:
             for name, excess in fitness.excesses(self.spec, record.reports[record.best_epoch]).items():
@@ -783,6 +816,8 @@ class Study:
             inherited=trial.user_attrs.get(_INHERITED, 0),
             replaces=trial.user_attrs.get(_REPLACES),
             taken_over=_TAKEN in trial.user_attrs,
+            failure=trial.user_attrs.get(_FAILURE),
+            retries=trial.user_attrs.get(_RETRIES, 0),
             began=None if began is None else Moment(*began),
             reported={epoch: Moment(*report["moment"]) for epoch, report in reports.items()},
             ended=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
@@ -842,7 +877,8 @@ def count_states(trials: Sequence[TrialRecord]) -> dict[State, int]:
 
 def differences(mine: SearchSpec, other: SearchSpec) -> list[str]:
     """The dotted names in which two specs ask for different trials; budgets and resources may differ."""
-    ours, theirs = (_flat(spec.model_dump(exclude={"budget", "resources", "objective"})) for spec in (mine, other))
+    left = {"budget", "resources", "failures", "objective"}
+    ours, theirs = (_flat(spec.model_dump(exclude=left)) for spec in (mine, other))
     for flat, spec in ((ours, mine), (theirs, other)):
         for place, objective in enumerate(spec.objectives):
             flat[f"objective.{place}"] = (objective.metric, tasks.goal_of(objective))  # the goal may be written or not

@@ -17,11 +17,11 @@ from hpo.artifacts import Folder
 from hpo.datasets import Dataset
 from hpo.engine import machines
 from hpo.engine.cluster import cluster, environment, trial_resources
-from hpo.engine.recorder import SPENT_EPOCHS, SPENT_TIME, Live, Recorder, RecordingScheduler, StudySearcher
+from hpo.engine.recorder import FAILING, SPENT_EPOCHS, SPENT_TIME, Live, Recorder, RecordingScheduler, StudySearcher
 from hpo.engine.worker import Shared, Worker
 from hpo.engine.workplace import Workplace
 from hpo.errors import HpoError
-from hpo.spec import Resources
+from hpo.spec import Failures, Resources
 from hpo.study import Left, Observer, Study
 from hpo.training import Objective
 
@@ -37,6 +37,7 @@ def run(
     concurrency: int | None = None,
     until: Callable[[], str | None] = lambda: None,
     observers: Sequence[Observer] = (),
+    failures: Failures | None = None,
 ) -> bool:
     """Runs trials of a study until its budget is spent, or time is up.
 
@@ -50,25 +51,28 @@ def run(
         concurrency: how many trials at once at most; by default as many as the cluster has room for.
         until: says why the search is to end, when it is.
         observers: are told what has been recorded.
+        failures: what is done about trials that fail; what the study's spec says where None.
 
     Returns:
         Whether the search was interrupted (Ctrl-C).
 
     Raises:
         ResourceError: no node of the cluster has what one trial asks for, or one does not see the artifacts' folder.
-        HpoError: Ray Tune failed, or a sampler or scheduler raised.
+        HpoError: Ray Tune failed, a sampler or scheduler raised, or too many trials have failed.
     """
+    rules = failures or study.spec.failures
     with cluster(), tempfile.TemporaryDirectory(prefix="hpo-") as scratch, _interruptions() as interrupted:
         each = trial_resources(resources)
         if isinstance(study.place, Folder):
             machines.check_shared(study.place.folder.absolute())
-        recorder = Recorder(study, observers, machines.room(each, concurrency or sys.maxsize), left)
+        recorder = Recorder(study, observers, machines.room(each, concurrency or sys.maxsize), left, rules)
         scheduler = RecordingScheduler(recorder)
         shared = Shared(
             objective=objective,
             spec=study.study_spec,
             dataset=dataset,
             artifacts=study.artifacts,
+            timeout=rules.trial_timeout,
             workplace=Workplace.here(each),
         )
         stop = _Stop(deadline, interrupted, recorder, until)
@@ -99,6 +103,8 @@ def run(
             raise HpoError(f"the search ended early, what is done is kept: {type(error).__name__}: {reason}") from error
         finally:
             recorder.close(stop.reason)
+        if recorder.failing is not None and not interrupted.is_set():
+            raise HpoError(recorder.failing)
     return interrupted.is_set()
 
 
@@ -126,7 +132,9 @@ class _Stop(Live, Stopper):
 
     def limit(self) -> str | None:
         """Which limit of the budget but that of epochs is met: trials that run end their epoch."""
-        return SPENT_TIME if time.monotonic() >= self._deadline else self._until()
+        if time.monotonic() >= self._deadline:
+            return SPENT_TIME
+        return FAILING if self._recorder.failing is not None else self._until()
 
     def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
         """Single trials are the scheduler's business."""

@@ -1,34 +1,38 @@
 """Ray's hooks: every proposal, report and outcome passes through here into the study, before anything acts on it."""
 
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ray import cloudpickle
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayTaskError
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from hpo import samplers, schedulers
 from hpo.engine.controller import settle
 from hpo.engine.past import Past, result_of
-from hpo.engine.words import DONE, ERROR, INHERITED, METRICS
+from hpo.engine.words import DONE, ERROR, INHERITED, MEMORY, METRICS
 from hpo.samplers.exploration import explorer
 from hpo.schedulers import RESOURCE
 from hpo.schedulers.pausing import Pausing
 from hpo.schedulers.population import Child, Population
-from hpo.study import Left, Metrics, Observer, Outcome, State, Study, TrialRecord
+from hpo.spec import Failures
+from hpo.study import Failure, Left, Metrics, Observer, Outcome, State, Study, TrialRecord
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial
 
 SPENT_EPOCHS, SPENT_TIME = "stopped by the budget of epochs", "stopped by the time limit"
+FAILING = "stopped since the trials before it failed"
 """Why a search stops its trials."""
 _METRIC_PREFIX = f"{METRICS}/"
 """Ray flattens nested results with slashes."""
+_PATIENCE_SECONDS = 1.0
 _LOSSES = 3
 """How many machines one trial may lose: perhaps it takes more memory than they have."""
 _MACHINES_LOST = f"its machine was lost {_LOSSES + 1} times: perhaps by this trial, which takes too much memory"
@@ -61,13 +65,31 @@ class Recorder(Live):
         observers: are told what has been recorded.
         slots: how many trials may run at once, or what says so now.
         left: what the budget leaves.
+        failures: what is done about trials that fail.
     """
 
-    def __init__(self, study: Study, observers: Sequence[Observer], slots: int | Callable[[], int], left: Left) -> None:
+    def __init__(
+        self,
+        study: Study,
+        observers: Sequence[Observer],
+        slots: int | Callable[[], int],
+        left: Left,
+        failures: Failures | None = None,
+    ) -> None:
         self.study = study
         self._observers = observers
         self._slots = slots if callable(slots) else lambda: slots
         self._left = left
+        self._failures = failures or study.spec.failures
+        self.patience = _PATIENCE_SECONDS
+        """Seconds before a trial that has failed begins again, the first time; then twice as long, and so on."""
+        self._not_before: dict[int, float] = {}
+        self._alone: set[int] = set()
+        """Trials that had not enough memory beside others."""
+        self._causes: list[str] = []
+        """Of the trials that failed one after another."""
+        self._heard: dict[int, float] = {}
+        """When a trial began or reported last, on the clock of `time.monotonic`."""
         self.until: Callable[[], str | None] | None = None
         """Says why the search is to end, when it is; None where the engine itself cuts trials off."""
         self._started = 0
@@ -107,7 +129,9 @@ class Recorder(Live):
     @property
     def has_room(self) -> bool:
         """Whether another trial may run now."""
-        if len(self._running) >= self._slots():
+        if len(self._running) >= self._slots() or self.failing is not None:
+            return False
+        if self._alone & (self._running | self._lost) and self._running:
             return False
         return self.until is None or (self.until() is None and self._free_epochs > 0)
 
@@ -148,13 +172,18 @@ class Recorder(Live):
         return self._begun(self.study.bear(child.config, child.parent, child.epoch, child.number))
 
     def _begun(self, trial: TrialRecord) -> TrialRecord:
-        self._running.add(trial.number)
+        self._run(trial.number)
         for observer in self._observers:
             observer.trial_started(trial)
         return trial
 
+    def _run(self, number: int) -> None:
+        self._running.add(number)
+        self._heard[number] = time.monotonic()
+
     def report(self, number: int, epoch: int, metrics: Metrics) -> None:
         """Records a report."""
+        self._heard[number] = time.monotonic()
         self.study.report(number, epoch, metrics)
         self._reports += 1
         for observer in self._observers:
@@ -164,6 +193,7 @@ class Recorder(Live):
         """Records that a trial waits; its slot is free."""
         self._running.discard(number)
         self._paused.add(number)
+        self._causes.clear()
         self.study.pause(number)
         for observer in self._observers:
             observer.trial_paused(number)
@@ -172,7 +202,7 @@ class Recorder(Live):
         """Records that a paused trial takes a slot again, or is to begin again where its machine was lost."""
         self._paused.discard(number)
         if number not in self._lost:
-            self._running.add(number)
+            self._run(number)
         self.study.resume(number)
         for observer in self._observers:
             observer.trial_resumed(number)
@@ -192,19 +222,58 @@ class Recorder(Live):
 
     def recover(self) -> TrialRecord | None:
         """The lost trial that takes a slot now, if there is one; it is given away once."""
-        waiting = self._lost - self._paused
+        now = time.monotonic()
+        waiting = {number for number in self._lost - self._paused if self._not_before.get(number, now) <= now}
+        if self._running:
+            waiting -= self._alone
         if not waiting:
             return None
-        number = min(waiting)
+        number = min(waiting, key=lambda number: (number in self._alone, number))
         self._lost.discard(number)
-        self._running.add(number)
+        self._run(number)
         return self.study.trial(number)
+
+    def fail(self, number: int, failure: Failure, reason: str) -> bool:
+        """Notes that a trial has failed; True where it is to begin again, else the verdict is kept until it ends.
+
+        Where memory is what it lacked it begins again once, alone. Else so often as the rules say, after ever longer.
+        """
+        retries = self.study.trial(number).retries
+        again = failure is Failure.MEMORY and number not in self._alone
+        if not again and retries >= self._failures.max_retries:
+            self.decide(number, Outcome(State.FAILED, reason, failure))
+            return False
+        if again:
+            self._alone.add(number)
+        self._not_before[number] = time.monotonic() + self.patience * 2**retries
+        self.study.retry(number)
+        self._running.discard(number)
+        self._lost.add(number)
+        self._recorded[number] = self.study.trial(number).epoch
+        return True
+
+    def hangs(self, number: int) -> bool:
+        """Whether nothing was heard of a trial for as long as it may be silent."""
+        timeout = self._failures.trial_timeout
+        return timeout is not None and time.monotonic() - self._heard.get(number, math.inf) >= timeout
+
+    @property
+    def failing(self) -> str | None:
+        """Why the search is to end since its trials only fail."""
+        count = len(self._causes)
+        if count < self._failures.max_failures:
+            return None
+        (cause, often), *_ = Counter(self._causes).most_common()
+        return (
+            f"the last {count} trials failed one after another, so the search has ended; {often} of them: {cause};"
+            f" `hpo trials --study {self.study.name}` shows all, failures.max_failures says how many it takes"
+        )
 
     def here(self, number: int) -> None:
         """A trial that an earlier search has left is there as it was, as virtual ones are."""
         self._lost.discard(number)
         if number not in self._paused:
-            self._running.add(number)
+            self._run(number)
 
     def is_lost(self, number: int) -> bool:
         """Whether a trial's machine was lost, and it has not begun again."""
@@ -230,6 +299,11 @@ class Recorder(Live):
         for numbers in (self._paused, self._running, self._lost):
             numbers.discard(number)
         record = self.study.end(number, self._verdicts.pop(number, otherwise))
+        self._alone.discard(number)
+        if record.state is State.FAILED:
+            self._causes.append(record.cause or "")
+        else:
+            self._causes.clear()
         for observer in self._observers:
             observer.trial_ended(record)
 
@@ -296,8 +370,6 @@ class StudySearcher(Searcher):
 
 def _outcome(result: Mapping[str, Any]) -> Outcome:
     """The outcome of a trial that no scheduler stopped."""
-    if ERROR in result:
-        return Outcome(State.FAILED, str(result[ERROR]))
     if result.get(DONE):
         return Outcome(State.COMPLETE, "the objective ended by itself")
     return Outcome(State.PRUNED, "stopped")
@@ -402,6 +474,10 @@ class RecordingScheduler(TrialScheduler):
 
     def on_trial_complete(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> None:
         """Passed on with the last metrics; a trial that failed or diverged is taken out instead of compared."""
+        if ERROR in result:
+            kind = Failure.MEMORY if result.get(MEMORY) else Failure.ERROR
+            if self._recorder.fail(int(trial.config["number"]), kind, str(result[ERROR])):
+                return
         metrics = _metrics(result)
         if ERROR not in result and math.isfinite(metrics.get(self.metric, math.nan)):
             self._inner.on_trial_complete(tune_controller, self._known(trial), {**result, **metrics})
@@ -414,8 +490,20 @@ class RecordingScheduler(TrialScheduler):
         left = _machine_left(trial)
         if left and self._recorder.lose(number):
             return
-        self._recorder.decide(number, Outcome(State.FAILED, _MACHINES_LOST if left else _death(trial)))
+        if left:
+            self._recorder.decide(number, Outcome(State.FAILED, _MACHINES_LOST, Failure.MACHINE))
+        elif self._recorder.fail(number, *self._death(number, trial)):
+            return
         self._inner.on_trial_error(tune_controller, self._known(trial))
+
+    def _death(self, number: int, trial: "Trial") -> tuple[Failure, str]:
+        """What became of a worker, and what is told of it."""
+        error = _error(trial)
+        if isinstance(error, OutOfMemoryError):
+            return Failure.MEMORY, f"the worker was killed: its machine ran out of memory: {error}"
+        if isinstance(error, ActorDiedError) and self._recorder.hangs(number):
+            return Failure.HANG, "no report came within failures.trial_timeout, so its worker was killed"
+        return Failure.DEATH, _death(trial)
 
     def on_trial_remove(self, tune_controller: "TuneController", trial: "Trial") -> None:
         """Passed on."""

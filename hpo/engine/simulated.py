@@ -16,7 +16,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from hpo.engine.recorder import SPENT_EPOCHS, SPENT_TIME, Recorder, RecordingScheduler, StudySearcher
+from hpo.engine.recorder import FAILING, SPENT_EPOCHS, SPENT_TIME, Recorder, RecordingScheduler, StudySearcher
 from hpo.engine.words import DONE, ERROR, INHERITED, METRICS
 from hpo.errors import InputError
 from hpo.schedulers import RESOURCE
@@ -60,6 +60,7 @@ def run(
     before = study.last.at
     study.clock = lambda: before
     recorder = Recorder(study, observers, workers, left)
+    recorder.patience = 0.0
     simulation = _Simulation(recorder, curve)
     study.clock = lambda: simulation.clock
     simulation.go_on()
@@ -129,7 +130,7 @@ class _Simulation:
 
     def run(self, until: float) -> str | None:
         """Runs to the end of the budget or of the time; returns why trials were cut off, if they were."""
-        while not self._recorder.spent:
+        while not self._recorder.spent and self._recorder.failing is None:
             self._fill()
             if not self._events:
                 return None
@@ -137,7 +138,7 @@ class _Simulation:
                 self.clock = until
                 return SPENT_TIME
             self._finish_epoch(heapq.heappop(self._events))
-        return SPENT_EPOCHS
+        return SPENT_EPOCHS if self._recorder.spent else FAILING
 
     def go_on(self) -> None:
         """Takes up the trials that an earlier search has left, each where it stood."""

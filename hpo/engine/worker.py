@@ -18,7 +18,8 @@ from ray.train._internal.session import _TrainingResult
 from hpo.artifacts import Artifacts
 from hpo.datasets import Dataset
 from hpo.engine.best import Best
-from hpo.engine.words import DONE, ERROR, INHERITED, METRICS
+from hpo.engine.watchdog import watched
+from hpo.engine.words import DONE, ERROR, INHERITED, MEMORY, METRICS
 from hpo.engine.workplace import Workplace
 from hpo.errors import HpoError
 from hpo.fitness import Fitness
@@ -29,6 +30,8 @@ from hpo.training.objective import TrainingState
 
 _CHECKPOINT_SECONDS = 60.0
 """A trial that trains on for so long is stored meanwhile, for when its machine is lost."""
+_NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What torch and what it calls say."""
 _KEPT = "kept"
 _NOWHERE = "/"
 """Ray wants a place for a checkpoint; nothing is read from there."""
@@ -43,6 +46,8 @@ class Shared:
     dataset: Dataset
     artifacts: Artifacts
     workplace: Workplace
+    timeout: float | None = None
+    """Seconds for an epoch, after which its process is killed."""
 
 
 class Worker(tune.Trainable):
@@ -77,6 +82,10 @@ class Worker(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Trains to the next report."""
+        with watched(self._shared.timeout, self._shared.artifacts.trial(self._number)):
+            return self._step()
+
+    def _step(self) -> dict[str, Any]:
         try:
             if self._reports is None:
                 self._reports = self._start()
@@ -88,11 +97,11 @@ class Worker(tune.Trainable):
                 self._best.see(report)
             if report is None or report.epoch >= self._shared.spec.training.epochs or self._ensemble:
                 self._store_best()
-        except Exception:  # whatever a user's model raises must not cost the warm worker
+        except Exception as error:  # whatever a user's model raises must not cost the warm worker
             told = traceback.format_exc()
             self._leave()  # what it had reached stays
             self._best = self._known(None)
-            return {DONE: True, ERROR: told}
+            return {DONE: True, ERROR: told, MEMORY: _lacks_memory(error)}
         if report is None:
             return {DONE: True}
         return {RESOURCE: report.epoch, METRICS: dict(report.metrics)}
@@ -206,6 +215,13 @@ class Worker(tune.Trainable):
         self._reports = self._generator = None
         if close is not None:
             close()
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether this is for want of memory, of the machine or of its accelerator."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 def _copied(value: Any) -> Any:

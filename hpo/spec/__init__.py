@@ -7,7 +7,17 @@ stays at the bottom of the house.
 
 from hpo.spec.parameter import Parameter
 from hpo.spec.reading import Space, dump, load, load_search, parse_override
-from hpo.spec.section import Budget, Constraint, DataSettings, Named, Objective, OptimizerSettings, Resources, seconds
+from hpo.spec.section import (
+    Budget,
+    Constraint,
+    DataSettings,
+    Failures,
+    Named,
+    Objective,
+    OptimizerSettings,
+    Resources,
+    seconds,
+)
 from hpo.spec.study_spec import Config, SearchSpec, StudyName, StudySpec
 
 __all__ = [
@@ -15,6 +25,7 @@ __all__ = [
     "Config",
     "Constraint",
     "DataSettings",
+    "Failures",
     "Named",
     "Objective",
     "OptimizerSettings",

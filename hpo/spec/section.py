@@ -170,6 +170,19 @@ class Budget(Section):
         return seconds(value) if isinstance(value, str) else value
 
 
+class Failures(Section):
+    """What is done about trials that fail; a study may go on with other rules than it began with."""
+
+    max_retries: Annotated[int, Field(ge=0, le=100)] = 0
+    trial_timeout: Annotated[float, Field(gt=0)] | None = None
+    max_failures: Annotated[int, Field(ge=1)] = 5
+
+    @field_validator("trial_timeout", mode="before")
+    @classmethod
+    def _duration(cls, value: Any) -> Any:
+        return seconds(value) if isinstance(value, str) else value
+
+
 class Resources(Section):
     """What one trial gets; `gpu: auto` is one GPU where the machine or cluster has any."""
 

@@ -11,6 +11,7 @@ from hpo.spec.section import (
     Budget,
     Constraint,
     DataSettings,
+    Failures,
     Named,
     Objective,
     Objectives,
@@ -48,6 +49,7 @@ class SearchSpec(Section):
     sampler: Named = Named(name=DEFAULT_SAMPLER)
     scheduler: Named = Named(name=DEFAULT_SCHEDULER)
     budget: Budget = Budget()
+    failures: Failures = Failures()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="before")

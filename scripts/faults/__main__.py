@@ -13,9 +13,9 @@ def main() -> None:
     """Prints what was done; a traceback and exit code 1 where something that must hold does not."""
     parser = argparse.ArgumentParser(
         prog="faults",
-        description="Kills the driver of real searches (SIGKILL) at random moments and goes on with them, until each is "
-        "done. Then every trial must be there once, none that had ended may have been trained again, no process may be "
-        "left, and MLflow must have what the study has.",
+        description="Kills the driver of real searches (SIGKILL) at random moments and goes on with them, until each "
+        "is done. Then every trial must be there once, none that had ended may have been trained again, no process may "
+        "be left, and MLflow must have what the study has.",
     )
     parser.add_argument("--rounds", type=int, default=100, help="kills (100)")
     parser.add_argument("--trials", type=int, default=12, help="of each search (12)")

@@ -16,7 +16,7 @@ from hpo.training import Context, Report, train
 
 
 def noted(notes: Path, seconds: float, config: Mapping[str, Any], context: Context) -> Iterator[Report]:
-    """The built-in training, an epoch of which takes at least so long; a line of the notes is a trial's seed and epoch."""
+    """The built-in training, but slower; a line of the notes is a trial's seed and epoch."""
     for report in train(config, context):
         line = f"{context.seed} {report.epoch}\n".encode()
         file = os.open(notes, os.O_WRONLY | os.O_APPEND | os.O_CREAT)

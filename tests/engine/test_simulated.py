@@ -359,7 +359,7 @@ def test_a_search_of_failures_ends() -> None:
         raise ValueError("no")
 
     result = hpo.simulate(document(sampler="tpe", scheduler="asha"), never)
-    assert count_states(result.study.trials())[State.FAILED] == 20
+    assert count_states(result.study.trials())[State.FAILED] == 5  # failures.max_failures
     assert result.best is None
 
 

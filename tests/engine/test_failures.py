@@ -1,0 +1,113 @@
+"""What becomes of trials that fail, by kind, with real Ray."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hpo.errors import HpoError
+from hpo.spec import Config
+from hpo.study import Failure, State
+from hpo.training import Context, Report
+from tests.engine.test_ray import Witness, search, snapshot
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def fails_twice(config: Config, context: Context) -> Iterator[Report]:
+    """Each trial raises the first two times that it begins."""
+    marks = Path(context.spec.data.path or "").with_name(f"begun-{context.seed}")
+    with marks.open("a") as file:
+        file.write("x")
+    yield Report(1, {"accuracy": 0.5}, snapshot)
+    if len(marks.read_text()) <= 2:
+        raise RuntimeError("not yet")
+    yield from (Report(epoch, {"accuracy": 0.5}, snapshot) for epoch in (2, 3))
+
+
+def hungry(config: Config, context: Context) -> Iterator[Report]:
+    """Lacks memory when it first begins, and whenever another one is there."""
+    here = Path(context.spec.data.path or "").parent / "here"
+    here.mkdir(exist_ok=True)
+    own, begun = here / f"{os.getpid()}", here.with_name(f"begun-{context.seed}")
+    own.touch()
+    try:
+        time.sleep(1.0)
+        if not begun.exists() or len(list(here.iterdir())) > 1:
+            begun.touch()
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        yield from (Report(epoch, {"accuracy": 0.5}, snapshot) for epoch in (1, 2, 3))
+    finally:
+        own.unlink()
+
+
+def glutton(config: Config, context: Context) -> Iterator[Report]:
+    """Asks for more than any machine has."""
+    yield Report(1, {"accuracy": 0.5}, snapshot)
+    torch.empty(2**50)
+
+
+def hanging(config: Config, context: Context) -> Iterator[Report]:
+    """Its second epoch never ends, but for the default config."""
+    yield Report(1, {"accuracy": 0.5}, snapshot)
+    if config["model.width"] != 16:
+        time.sleep(1000)
+    yield from (Report(epoch, {"accuracy": 0.5}, snapshot) for epoch in (2, 3))
+
+
+def broken(config: Config, context: Context) -> Iterator[Report]:
+    """Raises, always the same but for the first."""
+    raise KeyError("first" if config["model.width"] == 16 else "labels")
+    yield
+
+
+def rules(document: dict[str, Any], **failures: Any) -> dict[str, Any]:
+    return {**document, "scheduler": "none", "failures": failures}
+
+
+def test_an_error_is_tried_again_as_often_as_the_rules_say(document: dict[str, Any]) -> None:
+    witness = Witness()
+    study = search(rules(document, max_retries=2), fails_twice, trials=2, observers=[witness])
+    assert [(trial.state, trial.retries, trial.failure) for trial in study.trials()] == [(State.COMPLETE, 2, None)] * 2
+    assert all(list(trial.reports) == [1, 2, 3] for trial in study.trials())
+    assert sorted(witness.events).count(("epoch 1", 0)) == 1  # what is repeated is not reported again
+
+
+def test_then_the_trial_has_failed(document: dict[str, Any]) -> None:
+    study = search(rules(document, max_retries=1), fails_twice, trials=1)
+    trial = study.trial(0)
+    assert (trial.state, trial.retries, trial.failure) == (State.FAILED, 1, Failure.ERROR.value)
+    assert trial.cause == "RuntimeError: not yet" and "Traceback" in (trial.reason or "")
+    assert trial.to_json()["failure"] == "error"
+
+
+def test_what_lacks_memory_beside_others_is_trained_alone(document: dict[str, Any]) -> None:
+    study = search(rules(document), hungry, trials=3, concurrency=2)
+    assert [(trial.state, trial.retries) for trial in study.trials()] == [(State.COMPLETE, 1)] * 3
+
+
+def test_what_lacks_memory_alone_has_failed(document: dict[str, Any]) -> None:
+    study = search(rules(document), glutton, trials=1)
+    assert (study.trial(0).state, study.trial(0).retries) == (State.FAILED, 1)
+    assert study.trial(0).failure == Failure.MEMORY.value and study.trial(0).epoch == 1
+
+
+def test_what_hangs_is_killed_and_says_where_it_stood(document: dict[str, Any]) -> None:
+    started = time.monotonic()
+    study = search(rules(document, trial_timeout="3s"), hanging, trials=3, concurrency=2)
+    assert time.monotonic() - started < 60
+    assert [trial.failure for trial in study.trials()] == [None, "hang", "hang"]
+    assert "no report came within failures.trial_timeout" in (study.trial(1).reason or "")
+    assert study.trial(0).state is State.COMPLETE and study.trial(1).epoch == 1
+    trace = (study.folder / "artifacts" / "00001" / "hang.txt").read_text()
+    assert "in hanging" in trace
+    assert not (study.folder / "artifacts" / "00000" / "hang.txt").exists()
+
+
+def test_a_search_that_only_fails_ends_early_with_the_commonest_cause(document: dict[str, Any]) -> None:
+    with pytest.raises(HpoError, match="the last 3 trials failed .* 2 of them: KeyError: 'labels'; `hpo trials"):
+        search(rules(document, max_failures=3), broken, trials=50, concurrency=1)
