@@ -116,7 +116,7 @@ def _running(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--time-limit",
             metavar="TIME",
-            help="Budget: for example 90s, 30m or 2h; trials then running end their epoch and are kept.",
+            help="Budget: for example 90s, 30m or 2h, from start to end; trials then running are stopped and kept.",
         ),
         click.option(
             "--epochs",

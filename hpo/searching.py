@@ -37,6 +37,10 @@ CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.
 """Everything that can be known of a spec before its data are read."""
 
 
+_CLOSING_SECONDS = 2.0
+"""Of a time limit, for what comes after the last trial: it is stored, Ray stops, MLflow is told."""
+
+
 @dataclass(frozen=True)
 class Request:
     """How and where a search runs, beside what its spec says."""
@@ -122,7 +126,7 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
                 resources=share.resources,
                 left=left,
                 dataset=dataset,
-                deadline=None if limit is None else started + limit,
+                deadline=None if limit is None else started + limit - min(_CLOSING_SECONDS, limit / 10),
                 concurrency=share.trials,
                 until=(lambda: None) if disk is None else (lambda: disk.problem),
                 failures=spec.failures,

@@ -47,7 +47,7 @@ def run(
         resources: what one trial gets; a study that goes on elsewhere may ask for other ones.
         left: what the budget leaves.
         dataset: what the trials train on; every machine gets one copy of it.
-        deadline: on the clock of `time.monotonic`; trials then running end their epoch and are kept.
+        deadline: on the clock of `time.monotonic`; trials then running are stopped, and kept as they last reported.
         concurrency: how many trials at once at most; by default as many as the cluster has room for.
         until: says why the search is to end, when it is.
         observers: are told what has been recorded.
@@ -73,6 +73,7 @@ def run(
             dataset=dataset,
             artifacts=study.artifacts,
             timeout=rules.trial_timeout,
+            deadline=None if deadline is None else time.time() + deadline - time.monotonic(),
             workplace=Workplace.here(each),
         )
         stop = _Stop(deadline, interrupted, recorder, until)

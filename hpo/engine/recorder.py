@@ -15,7 +15,7 @@ from ray.tune.search import Searcher
 from hpo import samplers, schedulers
 from hpo.engine.controller import settle
 from hpo.engine.past import Past, result_of
-from hpo.engine.words import DONE, ERROR, INHERITED, MEMORY, METRICS
+from hpo.engine.words import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS
 from hpo.samplers.exploration import explorer
 from hpo.schedulers import RESOURCE
 from hpo.schedulers.pausing import Pausing
@@ -145,6 +145,11 @@ class Recorder(Live):
         if self.until is None:
             return None
         return SPENT_EPOCHS if self._free_epochs < 0 else self.until()
+
+    @property
+    def only_past(self) -> bool:
+        """Whether all that is left are paused trials of an earlier search, which Ray does not know."""
+        return bool(self._paused) and not self._running and self._paused <= self._lost
 
     @property
     def _free_epochs(self) -> float:
@@ -307,6 +312,13 @@ class Recorder(Live):
         for observer in self._observers:
             observer.trial_ended(record)
 
+    def cut(self, number: int) -> None:
+        """Ends a trial whose time was over within an epoch; one without a report is left to the next search."""
+        if self.study.trial(number).reports:
+            self.end(number, Outcome(State.PRUNED, SPENT_TIME))
+        else:
+            self._running.discard(number)
+
     def close(self, reason: str | None) -> None:
         """Ends the trials that are still running or paused where a limit of the budget (`reason`) has ended the search.
 
@@ -339,6 +351,8 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial's number and config as a dict, None while no slot is free for it, FINISHED after the last."""
+        if self._recorder.only_past:
+            self._scheduler.stir()
         trial = self._scheduler.born()
         if trial is None and self._recorder.has_room:
             trial = self._recorder.recover()
@@ -354,7 +368,9 @@ class StudySearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Records the outcome of a trial that was stopped, has ended, or whose worker died."""
         number = self._numbers.pop(trial_id)
-        if not self._recorder.is_lost(number):
+        if (result or {}).get(LATE):
+            self._recorder.cut(number)
+        elif not self._recorder.is_lost(number):
             self._recorder.end(number, _outcome(result or {}))
 
     def go_on(self, trial_id: str, number: int) -> None:
@@ -525,6 +541,15 @@ class RecordingScheduler(TrialScheduler):
             self._recorder.resume(int(trial.config["number"]))
             self._called.append(trial)
         return trial
+
+    def stir(self) -> None:
+        """Goes on with trials of an earlier search, or ends them: Ray, which knows none, waits for the next one."""
+        past: Any = self.past
+        self._tell()
+        if not self._recorder.has_room or self._replace(past) or self._begin_again(past):
+            return
+        if self._recorder.complete and not self._recorder.running:
+            self._end_paused(past)
 
     def _youngest(self) -> "Trial | None":
         """Of the trials that wait for a worker, the one that was called last: it gets the next warm one.

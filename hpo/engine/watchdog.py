@@ -1,9 +1,13 @@
-"""A process that hangs ends itself: from a thread in C, which needs no help of what hangs."""
+"""The limits of a worker's time: a process that hangs ends itself, and an epoch ends when the search does."""
 
 import faulthandler
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import IO
 
 from hpo.artifacts import Folder, Place
@@ -15,6 +19,8 @@ TRACE = "hang.txt"
 @contextmanager
 def watched(seconds: float | None, place: Place) -> Iterator[None]:
     """Ends the process if what is done within takes longer; where every thread stood is written before.
+
+    It is a thread in C that does this, which needs no help of what hangs.
 
     Args:
         seconds: None is no limit.
@@ -29,6 +35,33 @@ def watched(seconds: float | None, place: Place) -> Iterator[None]:
             yield
         finally:
             faulthandler.cancel_dump_traceback_later()
+
+
+class OutOfTime(BaseException):
+    """The search's time is over; no handler of errors in a user's code is to keep it."""
+
+
+@contextmanager
+def until(deadline: float | None) -> Iterator[None]:
+    """Raises OutOfTime in what is done within, when the time has come.
+
+    Args:
+        deadline: seconds since 1970; None is no limit. Nor is there one outside of the main thread.
+    """
+    if deadline is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, max(1e-3, deadline - time.time()))
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from ray.train._internal.session import _TrainingResult
 from hpo.artifacts import Artifacts
 from hpo.datasets import Dataset
 from hpo.engine.best import Best
-from hpo.engine.watchdog import watched
-from hpo.engine.words import DONE, ERROR, INHERITED, MEMORY, METRICS
+from hpo.engine.watchdog import OutOfTime, until, watched
+from hpo.engine.words import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS
 from hpo.engine.workplace import Workplace
 from hpo.errors import HpoError
 from hpo.fitness import Fitness
@@ -48,6 +48,8 @@ class Shared:
     workplace: Workplace
     timeout: float | None = None
     """Seconds for an epoch, after which its process is killed."""
+    deadline: float | None = None
+    """Of the search, in seconds since 1970: an epoch that is not done by then is given up."""
 
 
 class Worker(tune.Trainable):
@@ -87,16 +89,19 @@ class Worker(tune.Trainable):
 
     def _step(self) -> dict[str, Any]:
         try:
-            if self._reports is None:
-                self._reports = self._start()
-            elif time.monotonic() - self._stored_at >= _CHECKPOINT_SECONDS:
+            if self._reports is not None and time.monotonic() - self._stored_at >= _CHECKPOINT_SECONDS:
                 self._store_beside()
-            report = next(self._reports, None)
+            with until(self._shared.deadline):
+                self._reports = self._reports or self._start()
+                report = next(self._reports, None)
             if report is not None:
                 self._report = report
                 self._best.see(report)
             if report is None or report.epoch >= self._shared.spec.training.epochs or self._ensemble:
                 self._store_best()
+        except OutOfTime:
+            self._leave()
+            return {DONE: True, LATE: True}
         except Exception as error:  # whatever a user's model raises must not cost the warm worker
             told = traceback.format_exc()
             self._leave()  # what it had reached stays

@@ -59,6 +59,13 @@ def hanging(config: Config, context: Context) -> Iterator[Report]:
     yield from (Report(epoch, {"accuracy": 0.5}, snapshot) for epoch in (2, 3))
 
 
+def endless(config: Config, context: Context) -> Iterator[Report]:
+    """Its second epoch never ends."""
+    yield Report(1, {"accuracy": 0.5}, snapshot)
+    while True:
+        time.sleep(0.1)
+
+
 def broken(config: Config, context: Context) -> Iterator[Report]:
     """Raises, always the same but for the first."""
     raise KeyError("first" if config["model.width"] == 16 else "labels")
@@ -106,6 +113,16 @@ def test_what_hangs_is_killed_and_says_where_it_stood(document: dict[str, Any]) 
     trace = (study.folder / "artifacts" / "00001" / "hang.txt").read_text()
     assert "in hanging" in trace
     assert not (study.folder / "artifacts" / "00000" / "hang.txt").exists()
+
+
+def test_an_epoch_that_is_not_done_in_time_is_given_up(document: dict[str, Any]) -> None:
+    started = time.monotonic()
+    study = search(rules(document), endless, trials=9, concurrency=2, deadline=started + 15)
+    assert 14 < time.monotonic() - started < 18
+    reported = [trial for trial in study.trials() if trial.reports]
+    assert reported and all(trial.state is State.RUNNING for trial in study.trials() if not trial.reports)
+    assert {(trial.state, trial.reason) for trial in reported} == {(State.PRUNED, "stopped by the time limit")}
+    assert all(study.artifacts.read(trial.number) is not None for trial in reported)
 
 
 def test_a_search_that_only_fails_ends_early_with_the_commonest_cause(document: dict[str, Any]) -> None:

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpo import api
-from hpo.study import Metrics, Study, TrialRecord
+from hpo import api, datasets, samplers, spec
+from hpo.engine import ray as engine
+from hpo.study import Left, Metrics, State, Study, TrialRecord
+from tests.conftest import facts
+from tests.engine.test_ray import curve
 
 EPOCHS = 9
 
@@ -56,7 +59,7 @@ class Fate:
             raise Killed
 
 
-def document(sampler: Any, scheduler: Any, seed: int) -> dict[str, Any]:
+def searched(sampler: Any, scheduler: Any, seed: int) -> dict[str, Any]:
     return {
         "study": "fate",
         "training": {"epochs": EPOCHS},
@@ -97,18 +100,18 @@ SEARCHES: list[tuple[Any, Any]] = [
 def test_an_interrupted_search_is_the_search_that_it_would_have_been(
     tmp_path_factory: pytest.TempPathFactory, sampler: Any, scheduler: Any, seed: int, workers: int, fates: list[int]
 ) -> None:
-    spec, storage = document(sampler, scheduler, seed), tmp_path_factory.mktemp("studies")
-    whole = api.simulate(spec, Fate(0).curve, workers=workers)
+    wanted, storage = searched(sampler, scheduler, seed), tmp_path_factory.mktemp("studies")
+    whole = api.simulate(wanted, Fate(0).curve, workers=workers)
     for fate in fates:
         with pytest.MonkeyPatch.context() as patched:
             struck = Fate(fate)
             patched.setattr("hpo.record.os.utime", lambda file: None)
             try:
-                api.simulate(spec, struck.curve, workers=workers, storage=storage, observers=[struck])
+                api.simulate(wanted, struck.curve, workers=workers, storage=storage, observers=[struck])
             except Killed:
                 continue
             break
-    again = api.simulate(spec, Fate(0).curve, workers=workers, storage=storage)
+    again = api.simulate(wanted, Fate(0).curve, workers=workers, storage=storage)
     assert trials(again.study) == trials(whole.study)
     assert again.seconds == whole.seconds or not whole.seconds
     assert again.study.spent() == whole.study.spent()
@@ -121,13 +124,37 @@ def test_an_interrupted_search_is_the_search_that_it_would_have_been(
 def test_a_journal_that_was_cut_anywhere_goes_on_to_the_same_search(
     tmp_path_factory: pytest.TempPathFactory, sampler: Any, scheduler: Any, seed: int, workers: int, cuts: list[float]
 ) -> None:
-    spec, storage = document(sampler, scheduler, seed), tmp_path_factory.mktemp("studies")
-    whole = trials(api.simulate(spec, Fate(0).curve, workers=workers, storage=storage / "whole").study)
+    wanted, storage = searched(sampler, scheduler, seed), tmp_path_factory.mktemp("studies")
+    whole = trials(api.simulate(wanted, Fate(0).curve, workers=workers, storage=storage / "whole").study)
     journal = (storage / "whole" / "fate" / "journal.log").read_bytes()
     made = journal.index(b'"op_code":4')  # the first trial is enqueued: from here on the study is there
     for place, cut in enumerate(cuts):
         copytree(storage / "whole", storage / f"{place}")
         end = made + int(cut * (len(journal) - made))
         (storage / f"{place}" / "fate" / "journal.log").write_bytes(journal[:end])
-        again = api.simulate(spec, Fate(0).curve, workers=workers, storage=storage / f"{place}")
+        again = api.simulate(wanted, Fate(0).curve, workers=workers, storage=storage / f"{place}")
         assert trials(again.study) == whole
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("scheduler", ["asha", "freeze_thaw"])
+def test_trials_that_only_wait_go_on_or_end(document: dict[str, Any], scheduler: str) -> None:
+    """Ray knows none of them, and so would wait for ever."""
+    document |= {"sampler": "curves", "scheduler": scheduler, "budget": {"trials": 3}}
+    document["training"]["epochs"] = 9
+    study = Study.create(Path("studies"), spec.load(document), facts())
+    study.use(samplers.build(study.spec, 0))
+    with study.searching():
+        for width in range(3):
+            number = study.ask().number
+            for epoch in (1, 2):
+                study.report(number, epoch, {"accuracy": 0.1 * width + 0.1 * epoch})
+            study.pause(number)
+    again = Study.open(Path("studies"), study.name)
+    wanted = again.study_spec
+    dataset = datasets.load(wanted.data, Path("data"), wanted.seed)
+    with again.searching():
+        again.use(samplers.build(wanted, 3))
+        engine.run(again, curve, resources=wanted.resources, left=Left(3), dataset=dataset)
+    assert all(trial.state in (State.COMPLETE, State.PRUNED) for trial in again.trials())
+    assert [trial.state for trial in again.trials()].count(State.COMPLETE) >= 1
