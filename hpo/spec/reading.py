@@ -168,36 +168,44 @@ def _read(space: Space) -> tuple[dict[str, Any], Source]:
     _collect_lines(document, (), lines)
     try:
         return _plain(document), Source(str(path), lines)
-    except ValueError as error:
-        raise SpecError([f"{path}:1: {error}"]) from None
+    except _Unreadable as error:
+        line = next((lines[error.path[:end]] for end in range(len(error.path), 0, -1) if error.path[:end] in lines), 1)
+        raise SpecError([f"{path}:{line}: {error}"]) from None
 
 
 def _collect_lines(node: Any, path: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> None:
-    if isinstance(node, CommentedMap):
-        for key, value in node.items():
-            if key in (node.lc.data or {}):  # what a merge key brings in has no place of its own
-                lines[(*path, str(key))] = node.lc.key(key)[0] + 1
-            _collect_lines(value, (*path, str(key)), lines)
-    elif isinstance(node, CommentedSeq):
-        for index, value in enumerate(node):
-            lines[(*path, str(index))] = node.lc.item(index)[0] + 1
-            _collect_lines(value, (*path, str(index)), lines)
+    places = getattr(getattr(node, "lc", None), "data", None) or {}  # what a tag or a merge key brings in has none
+    items = (
+        node.items() if isinstance(node, CommentedMap) else enumerate(node) if isinstance(node, CommentedSeq) else ()
+    )
+    for key, value in items:
+        if key in places:
+            lines[(*path, str(key))] = places[key][0] + 1
+        _collect_lines(value, (*path, str(key)), lines)
 
 
-def _plain(node: Any) -> Any:
+class _Unreadable(ValueError):
+    """Something that is no number, text, list or mapping."""
+
+    def __init__(self, path: tuple[str, ...], message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def _plain(node: Any, path: tuple[str, ...] = ()) -> Any:
     """The YAML library's own containers and numbers as Python's; refuses tags."""
     if isinstance(node, TaggedScalar) or (getattr(node, "tag", None) and getattr(node.tag, "value", None)):
-        raise ValueError(f"YAML tags are not allowed, got {node.tag.value}")
+        raise _Unreadable(path, f"YAML tags are not allowed, got {node.tag.value}")
     if isinstance(node, Mapping):
-        return {str(key): _plain(value) for key, value in node.items()}
+        return {str(key): _plain(value, (*path, str(key))) for key, value in node.items()}
     if isinstance(node, list | tuple):
-        return [_plain(value) for value in node]
+        return [_plain(value, (*path, str(place))) for place, value in enumerate(node)]
     for kind in (bool, int, float, str):
         if isinstance(node, kind):
             return kind(node)
     if node is None:
         return None
-    raise ValueError(f"only numbers, texts, lists and mappings are allowed, got {node!r}")
+    raise _Unreadable(path, f"only numbers, texts, lists and mappings are allowed, got {node!r}")
 
 
 def _override(document: dict[str, Any], name: str, value: Any) -> Iterable[Problem]:

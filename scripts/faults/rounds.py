@@ -20,8 +20,9 @@ _DRIVER = Path(__file__).with_name("driver.py")
 _EARLIEST, _LATEST = 5.0, 16.0
 """Seconds after its start that a driver is killed."""
 _ORPHAN_SECONDS, _AGENT_SECONDS = 20.0, 90.0
-"""In which all processes of a killed driver must be gone; Ray's agents look for it for a minute before they end."""
-_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""In which all processes of a killed driver must be gone. Those that do no work look for Ray for a minute first."""
+_IDLE = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "default_worker.py")
+"""Ray's agents, and workers that have not begun."""
 _WHOLE_SECONDS = 300.0
 
 SPACE = """\
@@ -211,7 +212,7 @@ class _Search:
 
 
 def _working(name: str) -> bool:
-    return not any(agent in name for agent in _AGENTS)
+    return not any(idle in name for idle in _IDLE)
 
 
 def _processes(sessions: Collection[int]) -> list[str]:
