@@ -70,6 +70,8 @@ class Runs:
         for first in range(0, len(entities), _LARGEST_BATCH):
             self._client.log_batch(run, **_sorted(entities[first : first + _LARGEST_BATCH]))
         if news.ended is not None:
+            if news.ended.failure and news.ended.reason:
+                self._client.log_text(run, news.ended.reason, "traceback.txt")
             self._client.set_terminated(run, _STATUS[news.ended.state], _end_of(news.ended))
             self._open.discard(news.number)
 
@@ -95,6 +97,8 @@ class Runs:
         metrics = []
         if trial.cause:
             tags["reason"] = trial.cause
+        if trial.failure:
+            tags["failure"] = trial.failure
         if trial.value is not None and trial.best_epoch is not None:
             tags["best_epoch"] = str(trial.best_epoch)
             at = milliseconds(trial.reported[trial.best_epoch].at)

@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from hpo import spec
-from hpo.study import Outcome, State, Study
+from hpo.study import Failure, Outcome, State, Study
 from hpo.tracking.news import News
 from hpo.tracking.runs import Runs
 from hpo.tracking.store import connect, tracking_uri
@@ -40,7 +40,7 @@ def test_a_study_is_a_parent_with_nested_trials_and_curves(fresh: Study, tmp_pat
     with Tracker(fresh, storage) as tracker:
         run_trial(fresh, tracker, [0.2, 0.5, 0.4], Outcome(State.COMPLETE))
         run_trial(fresh, tracker, [0.1], Outcome(State.PRUNED, "stopped by asha"))
-        run_trial(fresh, tracker, [], Outcome(State.FAILED, "Traceback\nValueError: no"))
+        run_trial(fresh, tracker, [], Outcome(State.FAILED, "Traceback\nValueError: no", Failure.ERROR))
     assert tracker.problem is None
     client, found = runs(storage)
     parent = found["squares"]
@@ -58,7 +58,11 @@ def test_a_study_is_a_parent_with_nested_trials_and_curves(fresh: Study, tmp_pat
     assert first.data.metrics["best_accuracy"] == 0.5
 
     assert found["trial-1"].data.tags["state"] == "pruned" and found["trial-1"].data.tags["rung"] == "1"
-    assert found["trial-2"].info.status == "FAILED" and found["trial-2"].data.tags["reason"] == "ValueError: no"
+    failed = found["trial-2"]
+    assert failed.info.status == "FAILED" and failed.data.tags["reason"] == "ValueError: no"
+    assert failed.data.tags["failure"] == "error"
+    trace = Path(client.download_artifacts(failed.info.run_id, "traceback.txt", str(tmp_path)))
+    assert trace.read_text() == "Traceback\nValueError: no"
 
 
 def test_a_study_that_goes_on_keeps_its_parent(fresh: Study, tmp_path: Path) -> None:
