@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hpo.ensemble.contribution import Source
     from hpo.ensemble.model import Ensemble
     from hpo.forecast import Plan
+    from hpo.reproduction import Reproduction
     from hpo.training import Objective
 
 
@@ -148,6 +149,33 @@ def resume(
         objective=objective,
         console=console,
     )
+
+
+def reproduce(
+    trial: int,
+    study: str | None = None,
+    *,
+    storage: str | Path = "studies",
+    data_dir: str | Path = "data",
+    objective: "Objective | None" = None,
+) -> "Reproduction":
+    """Trains one trial again, from its study alone, and holds it against what it reported and left.
+
+    Args:
+        trial: its number.
+        study: its name; the one touched last where None.
+        storage: the folder of all studies.
+        data_dir: the folder of downloaded data sets.
+        objective: that it was trained by, if not the built-in one.
+
+    Raises:
+        StudyError: there is no such study or trial, it has no report, or began with another's state.
+        DataError: the data cannot be read.
+    """
+    from hpo import reproduction
+    from hpo.training import train
+
+    return reproduction.reproduce(open_study(study, storage), trial, Path(data_dir), objective or train)
 
 
 def simulate(

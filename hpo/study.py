@@ -4,6 +4,7 @@
     spec.yaml              what is searched; never changes
     journal.log            Optuna's journal: every config, report and outcome, durable before it is acted on
     places.json            where the record or the artifacts are, if not here
+    environment.json       versions, commit and machine that it was begun with
     data.npz               targets of validation and test rows, names of outputs, one example
     artifacts/00012/epoch-0005/   what trial 12 left at its best epoch
     ensembles/<name>/      ensembles built from it
@@ -31,7 +32,7 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo import datasets, fitness, tasks
+from hpo import datasets, environment, fitness, tasks
 from hpo import spec as specs
 from hpo.artifacts import Artifacts, Folder, Place, Split
 from hpo.datasets.dataset import Dataset, Inputs, input_shape
@@ -381,6 +382,7 @@ class Study:
             (draft / "spec.yaml").write_text(specs.dump(spec), encoding="utf-8")
             if facts is not None:
                 _write_facts(draft / "data.npz", facts)
+                environment.write(draft)
             where = Places.chosen(spec.study, artifacts, database)
             where.write(draft)
             made = cls(draft, spec, places=where)

@@ -64,6 +64,19 @@ def studies_table(studies: Sequence[Study]) -> Table:
     return table
 
 
+def reproduction_table(reports: Mapping[int, Mapping[str, tuple[float, float]]], title: str) -> Table:
+    """One row an epoch; a metric then, and now where that is another value."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("epoch", justify="right")
+    metrics = list(dict.fromkeys(name for pairs in reports.values() for name in pairs))
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    for epoch, pairs in reports.items():
+        row = [f"{then:.5g}" if then == now else f"{then:.5g} -> {now:.5g}" for then, now in pairs.values()]
+        table.add_row(str(epoch), *row)
+    return table
+
+
 def scores_table(rows: Mapping[str, Mapping[str, float]], title: str) -> Table:
     """One row a model, one column a metric."""
     table = Table(title=title, title_justify="left")

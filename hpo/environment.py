@@ -1,0 +1,75 @@
+"""Where a study was begun: versions, the commit of the user's code, the machine."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+FILE = "environment.json"
+_PACKAGES = ("hpo", "torch", "numpy", "ray", "optuna", "mlflow", "deap", "scikit-learn")
+_GIT_SECONDS = 5.0
+
+Environment = Mapping[str, Any]
+
+
+def here() -> dict[str, Any]:
+    """This process's: Python, package versions, the commit of the folder it stands in, processor and cores."""
+    found: dict[str, Any] = {"python": platform.python_version(), "system": platform.platform()}
+    found |= {"processor": _processor(), "cores": os.cpu_count(), "commit": _commit()}
+    return found | {"packages": {name: _version(name) for name in _PACKAGES}}
+
+
+def write(folder: Path) -> None:
+    """Keeps this process's in a study's folder."""
+    (folder / FILE).write_text(json.dumps(here(), indent=1) + "\n", encoding="utf-8")
+
+
+def read(folder: Path) -> Environment | None:
+    """What a study's folder keeps; None where it keeps none."""
+    try:
+        kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return kept if isinstance(kept, dict) else None
+
+
+def differences(then: Environment, now: Environment) -> tuple[str, ...]:
+    """What is not as it was, each as `name: then -> now`."""
+    flat = [{**one, **one.get("packages", {})} for one in (then, now)]
+    names = [name for name in flat[1] if name != "packages"]
+    return tuple(
+        f"{name}: {flat[0].get(name)} -> {flat[1][name]}" for name in names if flat[0].get(name) != flat[1][name]
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """Its name, as Linux has it, or as Python does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
+
+
+def _commit() -> str | None:
+    """Of the user's code, with `+` where it is changed; None outside of a repository."""
+    try:
+        head, changed = (
+            subprocess.run(["git", *words], capture_output=True, text=True, timeout=_GIT_SECONDS, check=True).stdout
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.strip() + ("+" if changed.strip() else "")

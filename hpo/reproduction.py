@@ -1,0 +1,157 @@
+"""`hpo reproduce`: a trial is trained again, from its study alone, and held against what it left."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from hpo import environment
+from hpo.artifacts import Stored
+from hpo.errors import StudyError
+from hpo.study import Study, TrialRecord
+from hpo.training import Context, Objective, Report
+from hpo.training.objective import Snapshot
+
+_TIMED = ("train_seconds", "epoch_seconds", "latency_ms")
+"""Metrics that no machine repeats."""
+TOLERANCE = 0.02
+"""On a GPU, relative: the order of its sums is not fixed, unless training is deterministic."""
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A trial then and now.
+
+    `reports` maps epoch -> metric -> (then, now); `weights` and `predictions` are the largest differences from what is
+    stored of the best epoch, None where nothing is; `changed` is what is different about the machine and the packages.
+    """
+
+    trial: int
+    device: str
+    exact: bool
+    """Whether the same bits are wanted; on a GPU that is so with `training.deterministic`."""
+    reports: Mapping[int, Mapping[str, tuple[float, float]]]
+    weights: float | None
+    predictions: float | None
+    changed: tuple[str, ...]
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of a metric, relative to the larger of both."""
+        pairs = [pair for metrics in self.reports.values() for pair in metrics.values()]
+        return max((_apart(*pair) for pair in pairs), default=0.0)
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether it is the same trial again: to the bit, or within the tolerance on a GPU."""
+        if not self.exact:
+            return self.largest <= TOLERANCE
+        return self.largest == 0.0 and not self.weights and not self.predictions
+
+    def to_json(self) -> dict[str, Any]:
+        """As `hpo reproduce --format json` prints it; JSON has no NaN, so that is None."""
+        return {
+            "trial": self.trial,
+            "device": self.device,
+            "reproduced": self.reproduced,
+            "tolerance": 0.0 if self.exact else TOLERANCE,
+            "largest_difference": self.largest if math.isfinite(self.largest) else None,
+            "weights_difference": self.weights,
+            "predictions_difference": self.predictions,
+            "changed": list(self.changed),
+            "reports": {
+                str(epoch): {
+                    name: [value if math.isfinite(value) else None for value in pair] for name, pair in metrics.items()
+                }
+                for epoch, metrics in self.reports.items()
+            },
+        }
+
+
+def reproduce(study: Study, number: int, data_dir: Path, objective: Objective) -> Reproduction:
+    """Trains a trial again, for as many epochs as it was trained.
+
+    Args:
+        study: that it is of; nothing is written there.
+        number: of the trial.
+        data_dir: the folder of downloaded data sets.
+        objective: that it was trained by.
+
+    Raises:
+        StudyError: there is no such trial, it has no report, or began with another's state; or the data have changed.
+        DataError: the data cannot be read.
+    """
+    trial, spec = study.trial(number), study.study_spec
+    if not trial.reports:
+        raise StudyError(f"trial {number} of study '{study.name}' has no report to be held against")
+    if trial.inherited or trial.taken_over:
+        whose = "another trial's state" if trial.inherited else "another study"
+        raise StudyError(f"trial {number} of study '{study.name}' is from {whose}, which is not kept: reproduce that")
+    stored = study.artifacts.read(number)
+    context = Context(spec, study.dataset(data_dir), spec.trial_seed(number))
+    with _threads(max(1, int(spec.resources.cpu))):
+        reports, snapshot = _trained_again(trial, objective(trial.config, context), stored)
+    then = environment.read(study.folder)
+    device = "cuda" if spec.training.device != "cpu" and torch.cuda.is_available() else "cpu"
+    return Reproduction(
+        trial=number,
+        device=device,
+        exact=device == "cpu" or spec.training.deterministic,
+        reports=reports,
+        weights=None if stored is None or snapshot is None else _farthest(stored.weights(), snapshot.weights),
+        predictions=None if stored is None or snapshot is None else _predicted(stored, snapshot),
+        changed=() if then is None else environment.differences(then, environment.here()),
+    )
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """As many as the trial had: sums are in another order with more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _trained_again(
+    trial: TrialRecord, objective: Iterator[Report], stored: Stored | None
+) -> tuple[dict[int, dict[str, tuple[float, float]]], Snapshot | None]:
+    """Both reports of each epoch, and the snapshot at the epoch that is stored."""
+    reports: dict[int, dict[str, tuple[float, float]]] = {}
+    snapshot = None
+    with closing(cast(Any, objective)) as again:
+        for report in again:
+            then = trial.reports.get(report.epoch, {})
+            names = [name for name in then if name in report.metrics and name not in _TIMED]
+            reports[report.epoch] = {name: (then[name], float(report.metrics[name])) for name in names}
+            if stored is not None and report.epoch == stored.epoch:
+                snapshot = report.snapshot()
+            if report.epoch >= trial.epoch:
+                break
+    return reports, snapshot
+
+
+def _apart(then: float, now: float) -> float:
+    if then == now or (math.isnan(then) and math.isnan(now)):
+        return 0.0
+    apart = abs(then - now) / max(abs(then), abs(now))
+    return math.inf if math.isnan(apart) else apart
+
+
+def _predicted(stored: Stored, snapshot: Snapshot) -> float:
+    return _farthest({"validation": stored.predictions("validation")}, dict(snapshot.predictions))
+
+
+def _farthest(then: Mapping[Any, Any], now: Mapping[Any, Any]) -> float:
+    """The largest difference of arrays of the same names and shapes; infinite where these are not."""
+    if then.keys() != now.keys() or any(then[name].shape != now[name].shape for name in then):
+        return math.inf
+    apart = (np.abs(then[name].astype(float) - now[name].astype(float)).max(initial=0.0) for name in then)
+    return float(max(apart, default=0.0))
