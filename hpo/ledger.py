@@ -54,13 +54,11 @@ class Journal(JournalFileBackend):
                 self._flush()
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Writes entries, or holds them."""
-        if not self._depth:
-            super().append_logs(logs)
-            return
-        if not self._held:
-            self._lock.acquire()
-        self._held += [json.dumps(log, separators=(",", ":")) for log in logs]
+        """Holds entries, until what belongs together is written."""
+        with self.together():
+            if not self._held:
+                self._lock.acquire()
+            self._held += [json.dumps(log, separators=(",", ":")) for log in logs]
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
         """The entries from a place on, those that are held at the end."""
@@ -77,15 +75,29 @@ class Journal(JournalFileBackend):
     def _flush(self) -> None:
         lines = [f"{line}\n".encode() for line in self._held]
         try:
-            with Path(self._file_path).open("ab") as file:
-                file.write(b"".join(lines))
-                file.flush()
-                os.fsync(file.fileno())
-            for place, line in enumerate(lines, self._first):
+            _append(Path(self._file_path), b"".join(lines))
+            for place, line in enumerate(lines if self._first >= 0 else (), self._first):
                 self._log_number_offset[place + 1] = self._log_number_offset[place] + len(line)
         finally:
             self._held, self._first = [], -1
             self._lock.release()
+
+
+def _append(path: Path, content: bytes) -> None:
+    """Writes all to the end of a file and flushes it, or nothing: half a line would make the next ones unreadable.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    with path.open("ab", buffering=0) as file:
+        whole, written = file.tell(), 0
+        try:
+            while written < len(content):
+                written += file.write(content[written:])
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(whole)
+            raise
 
 
 class Ledger(BaseStorage):

@@ -1,5 +1,7 @@
 """The ledger shows what its storage has, and the journal is the same file whoever flushes it."""
 
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +120,21 @@ def test_what_was_written_before_an_error_is_kept(tmp_path: Path) -> None:
         ledger.create_new_trial(study)
         raise RuntimeError
     assert JournalStorage(JournalFileBackend(str(tmp_path / "j"))).get_n_trials(study) == 1
+
+
+def test_what_has_no_room_leaves_no_half_line(tmp_path: Path) -> None:
+    """The disk is full from some byte on: the journal stays whole, and is gone on with when there is room."""
+    journal = Journal(str(tmp_path / "journal.log"))
+    journal.append_logs([{"op": 1}])
+    before = (tmp_path / "journal.log").read_bytes()
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 5, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            journal.append_logs([{"op": 2, "text": "x" * 100}])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "journal.log").read_bytes() == before
+    journal.append_logs([{"op": 3}])
+    assert list(Journal(str(tmp_path / "journal.log")).read_logs(0)) == [{"op": 1}, {"op": 3}]

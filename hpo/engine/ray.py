@@ -17,13 +17,27 @@ from hpo.artifacts import Folder
 from hpo.datasets import Dataset
 from hpo.engine import machines
 from hpo.engine.cluster import cluster, environment, trial_resources
-from hpo.engine.recorder import FAILING, SPENT_EPOCHS, SPENT_TIME, Live, Recorder, RecordingScheduler, StudySearcher
+from hpo.engine.recorder import (
+    FAILING,
+    SPENT_EPOCHS,
+    SPENT_TIME,
+    Live,
+    Recorder,
+    RecordingScheduler,
+    StudySearcher,
+    is_full,
+)
 from hpo.engine.worker import Shared, Worker
 from hpo.engine.workplace import Workplace
 from hpo.errors import HpoError
 from hpo.spec import Failures, Resources
 from hpo.study import Left, Observer, Study
 from hpo.training import Objective
+
+_NO_ROOM = (
+    "a disk is full, so the search has ended: {reason}; what is done is kept: make room, with `hpo gc` if you like,"
+    " then `hpo resume --study {study}` goes on"
+)
 
 
 def run(
@@ -101,9 +115,13 @@ def run(
                 tuner.fit()
         except Exception as error:  # Tune, or a user's sampler or scheduler in it, may raise anything
             reason = (str(error) or type(error).__name__).strip().splitlines()[-1]
+            if is_full(reason):
+                raise HpoError(_NO_ROOM.format(reason=reason, study=study.name)) from error
             raise HpoError(f"the search ended early, what is done is kept: {type(error).__name__}: {reason}") from error
         finally:
             recorder.close(stop.reason)
+        if recorder.full is not None:
+            raise HpoError(_NO_ROOM.format(reason=recorder.full, study=study.name))
         if recorder.failing is not None and not interrupted.is_set():
             raise HpoError(recorder.failing)
     return interrupted.is_set()
@@ -142,8 +160,10 @@ class _Stop(Live, Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """Whether the search is over: at once on Ctrl-C, since what runs is begun anew, else when no trial runs."""
-        return self._interrupted.is_set() or (self.reason is not None and not self._recorder.busy)
+        """Whether the search is over: at once on Ctrl-C and on a full disk, else when no trial runs."""
+        if self._interrupted.is_set() or self._recorder.full is not None:
+            return True
+        return self.reason is not None and not self._recorder.busy
 
 
 @contextmanager

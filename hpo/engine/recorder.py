@@ -1,5 +1,6 @@
 """Ray's hooks: every proposal, report and outcome passes through here into the study, before anything acts on it."""
 
+import errno
 import math
 import time
 from collections import Counter
@@ -90,6 +91,8 @@ class Recorder(Live):
         """Of the trials that failed one after another."""
         self._heard: dict[int, float] = {}
         """When a trial began or reported last, on the clock of `time.monotonic`."""
+        self.full: str | None = None
+        """Why nothing can be stored any more: a disk is full, which is no trial's fault."""
         self.until: Callable[[], str | None] | None = None
         """Says why the search is to end, when it is; None where the engine itself cuts trials off."""
         self._started = 0
@@ -129,7 +132,7 @@ class Recorder(Live):
     @property
     def has_room(self) -> bool:
         """Whether another trial may run now."""
-        if len(self._running) >= self._slots() or self.failing is not None:
+        if len(self._running) >= self._slots() or self.failing is not None or self.full is not None:
             return False
         if self._alone & (self._running | self._lost) and self._running:
             return False
@@ -243,6 +246,11 @@ class Recorder(Live):
 
         Where memory is what it lacked it begins again once, alone. Else so often as the rules say, after ever longer.
         """
+        if is_full(reason):
+            self.full = reason.strip().splitlines()[-1]
+            self._running.discard(number)
+            self._lost.add(number)
+            return True
         retries = self.study.trial(number).retries
         again = failure is Failure.MEMORY and number not in self._alone
         if not again and retries >= self._failures.max_retries:
@@ -334,6 +342,11 @@ class Recorder(Live):
     def _is_gone(self, number: int) -> bool:
         """Whether the machine of a paused trial was lost in this search, before it was stored."""
         return number in self._lost and self._losses[number] > 0
+
+
+def is_full(told: str) -> bool:
+    """Whether an error says that there is no room on a disk, or in a user's quota."""
+    return any(f"[Errno {number}]" in told for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 class StudySearcher(Searcher):

@@ -1,18 +1,24 @@
 """What becomes of trials that fail, by kind, with real Ray."""
 
 import os
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from hpo import datasets, samplers
+from hpo.engine import ray as engine
 from hpo.errors import HpoError
 from hpo.spec import Config
-from hpo.study import Failure, State
+from hpo.study import Failure, Left, State, Study
 from hpo.training import Context, Report
+from hpo.training.objective import Snapshot
 from tests.engine.test_ray import Witness, search, snapshot
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -128,3 +134,38 @@ def test_an_epoch_that_is_not_done_in_time_is_given_up(document: dict[str, Any])
 def test_a_search_that_only_fails_ends_early_with_the_commonest_cause(document: dict[str, Any]) -> None:
     with pytest.raises(HpoError, match="the last 3 trials failed .* 2 of them: KeyError: 'labels'; `hpo trials"):
         search(rules(document, max_failures=3), broken, trials=50, concurrency=1)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of a megabyte."""
+    place = tmp_path / "small"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True).returncode:
+        pytest.skip("may not mount a small disk")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def large(config: Config, context: Context) -> Iterator[Report]:
+    """Leaves 300 kB."""
+    weights = {"w": np.zeros(75_000, np.float32)}
+    for epoch in (1, 2, 3):
+        yield Report(epoch, {"accuracy": 0.5 + 0.1 * epoch}, lambda: Snapshot(weights, snapshot().predictions))
+
+
+def test_a_full_disk_ends_the_search_and_fails_no_trial(document: dict[str, Any], small_disk: Path) -> None:
+    os.chdir(small_disk)
+    with pytest.raises(HpoError, match=r"a disk is full, .* No space left on device; what is done is kept"):
+        search(rules(document), large, trials=9, concurrency=1)
+    study = Study.open(Path("studies"), "squares")
+    assert not [trial for trial in study.trials() if trial.state is State.FAILED]
+    done = len([trial for trial in study.trials() if trial.state is State.COMPLETE])
+    assert 1 <= done < 9
+    shutil.rmtree(small_disk / "studies" / "squares" / "artifacts" / "00000")
+    wanted = study.study_spec
+    dataset = datasets.load(wanted.data, Path("data"), wanted.seed)
+    with study.searching():
+        study.use(samplers.build(wanted, done))
+        engine.run(study, large, resources=wanted.resources, left=Left(1), dataset=dataset, concurrency=1)
+    assert len([trial for trial in study.trials() if trial.state is State.COMPLETE]) == done + 1
