@@ -16,6 +16,7 @@ from hpo.errors import StudyError
 from hpo.study import Study, TrialRecord
 from hpo.training import Context, Objective, Report
 from hpo.training.objective import Snapshot
+from hpo.training.precision import choose_device
 
 _TIMED = ("train_seconds", "epoch_seconds", "latency_ms")
 """Metrics that no machine repeats."""
@@ -97,7 +98,7 @@ def reproduce(study: Study, number: int, data_dir: Path, objective: Objective) -
     with _threads(max(1, int(spec.resources.cpu))):
         reports, snapshot = _trained_again(trial, objective(trial.config, context), stored)
     then = environment.read(study.folder)
-    device = "cuda" if spec.training.device != "cpu" and torch.cuda.is_available() else "cpu"
+    device = choose_device(spec.training.device).type
     return Reproduction(
         trial=number,
         device=device,

@@ -263,7 +263,7 @@ class Observer(Protocol):
     """Somebody who is told what has been recorded: the tracker, the progress display."""
 
     def trial_started(self, trial: TrialRecord) -> None:
-        """A config was proposed and its trial is about to run."""
+        """A config was proposed and its trial is about to run, or an earlier search has left a trial as it is."""
 
     def trial_reported(self, number: int, epoch: int, metrics: Metrics) -> None:
         """A report is in the study."""

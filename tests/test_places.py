@@ -91,7 +91,12 @@ def test_a_shared_folder_may_have_the_artifacts(document: dict[str, Any], tmp_pa
 
 def test_the_default_places_are_not_written_down(document: dict[str, Any]) -> None:
     made = Study.create(STUDIES, spec.load(document), facts())
-    assert {path.name for path in made.folder.iterdir()} == {"spec.yaml", "data.npz", "journal.log"}
+    assert {path.name for path in made.folder.iterdir()} == {
+        "spec.yaml",
+        "data.npz",
+        "environment.json",
+        "journal.log",
+    }
     assert made.artifacts.folder == STUDIES / "squares" / "artifacts"
 
 

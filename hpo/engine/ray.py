@@ -18,7 +18,6 @@ from hpo.datasets import Dataset
 from hpo.engine import machines
 from hpo.engine.cluster import cluster, environment, trial_resources
 from hpo.engine.recorder import (
-    FAILING,
     SPENT_EPOCHS,
     SPENT_TIME,
     Live,
@@ -91,7 +90,7 @@ def run(
             workplace=Workplace.here(each),
         )
         stop = _Stop(deadline, interrupted, recorder, until)
-        recorder.until = stop.limit
+        recorder.until, recorder.over = stop.limit, stop.stop_all
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(Worker, shared=shared), each),
             tune_config=tune.TuneConfig(
@@ -144,24 +143,22 @@ class _Stop(Live, Stopper):
 
     @property
     def reason(self) -> str | None:
-        """Which limit of the budget was met; None where none was, or somebody interrupted the search before."""
-        if self._interrupted.is_set():
+        """Which limit of the budget was met; None where none was, or something else has ended the search."""
+        if self._interrupted.is_set() or self._recorder.full is not None or self._recorder.failing is not None:
             return None
         return SPENT_EPOCHS if self._recorder.spent else self.limit()
 
     def limit(self) -> str | None:
         """Which limit of the budget but that of epochs is met: trials that run end their epoch."""
-        if time.monotonic() >= self._deadline:
-            return SPENT_TIME
-        return FAILING if self._recorder.failing is not None else self._until()
+        return SPENT_TIME if time.monotonic() >= self._deadline else self._until()
 
     def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
         """Single trials are the scheduler's business."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether the search is over: at once on Ctrl-C and on a full disk, else when no trial runs."""
-        if self._interrupted.is_set() or self._recorder.full is not None:
+        """Whether the search is over: at once where all is left to the next one, else when no trial runs."""
+        if self._interrupted.is_set() or self._recorder.full is not None or self._recorder.failing is not None:
             return True
         return self.reason is not None and not self._recorder.busy
 

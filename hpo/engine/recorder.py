@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
 SPENT_EPOCHS, SPENT_TIME = "stopped by the budget of epochs", "stopped by the time limit"
-FAILING = "stopped since the trials before it failed"
 """Why a search stops its trials."""
 _METRIC_PREFIX = f"{METRICS}/"
 """Ray flattens nested results with slashes."""
@@ -95,6 +94,8 @@ class Recorder(Live):
         """Why nothing can be stored any more: a disk is full, which is no trial's fault."""
         self.until: Callable[[], str | None] | None = None
         """Says why the search is to end, when it is; None where the engine itself cuts trials off."""
+        self.over: Callable[[], bool] = lambda: False
+        """Says whether it has ended."""
         self._started = 0
         self._reports = 0
         self._running: set[int] = set()
@@ -112,12 +113,10 @@ class Recorder(Live):
         self._started += not trial.inherited
         self._lost.add(trial.number)
         self._recorded[trial.number] = trial.epoch
-        for observer in self._observers:
-            observer.trial_started(trial)
         if trial.state is State.PAUSED:
             self._paused.add(trial.number)
-            for observer in self._observers:
-                observer.trial_paused(trial.number)
+        for observer in self._observers:
+            observer.trial_started(trial)
 
     @property
     def running(self) -> int:
@@ -364,6 +363,8 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial's number and config as a dict, None while no slot is free for it, FINISHED after the last."""
+        if self._recorder.over():  # Ray would ask again and again where no trial is there, and do nothing else
+            return Searcher.FINISHED
         if self._recorder.only_past:
             self._scheduler.stir()
         trial = self._scheduler.born()

@@ -50,9 +50,10 @@ class Progress:
             self._live.stop()
 
     def trial_started(self, trial: TrialRecord) -> None:
-        """Counts it as running."""
-        self._counts[State.RUNNING] += 1
-        self._epochs[trial.number] = (0, float("nan"))
+        """Counts it as running, or as paused where an earlier search has left it so."""
+        self._counts[trial.state] += 1
+        value = trial.reports[trial.epoch][trial.metric] if trial.reports else float("nan")
+        (self._paused if trial.state is State.PAUSED else self._epochs)[trial.number] = (trial.epoch, value)
 
     def trial_reported(self, number: int, epoch: int, metrics: Metrics) -> None:
         """Shows where the trial stands."""

@@ -1,6 +1,8 @@
 """Where the runs go, and how they are found again."""
 
+import contextlib
 import os
+import uuid
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -25,6 +27,7 @@ def tracking_uri(storage: Path) -> str:
 def connect(storage: Path) -> tuple[MlflowClient, str]:
     """A client, and the id of the experiment, made where it does not exist."""
     uri = tracking_uri(storage)
+    _make_whole(uri)
     client = MlflowClient(tracking_uri=uri)
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
     experiment = client.get_experiment_by_name(name)
@@ -40,6 +43,22 @@ def connect(storage: Path) -> tuple[MlflowClient, str]:
         if experiment is None:
             raise
         return client, str(experiment.experiment_id)
+
+
+def _make_whole(uri: str) -> None:
+    """Makes a SQLite file that is not there, with MLflow's tables, or none: half of them could never be used."""
+    place = uri.removeprefix("sqlite:///")
+    file = Path(place)
+    if place == uri or not file.is_absolute() or file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    try:
+        MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            os.link(draft, file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def study_run(client: MlflowClient, experiment_id: str, study: Study) -> str:

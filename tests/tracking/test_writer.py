@@ -190,3 +190,23 @@ def test_the_users_tracking_uri_wins(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert tracking_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert tracking_uri(tmp_path) == "http://127.0.0.1:9"
+
+
+def test_a_database_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is killed while MLflow makes its tables leaves no file that could never be used."""
+    seen: list[list[str]] = []
+    search = MlflowClient.search_experiments
+
+    def killed(self: MlflowClient, **arguments: Any) -> Any:
+        search(self, **arguments)
+        seen.append(sorted(path.suffix for path in tmp_path.iterdir()))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "search_experiments", killed)
+        with pytest.raises(KeyboardInterrupt):
+            connect(tmp_path)
+    assert len(seen[0]) == 1 and not (tmp_path / "mlflow.db").exists()
+    client, experiment = connect(tmp_path)
+    assert client.get_experiment(experiment).name == "hpo"
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
