@@ -61,9 +61,9 @@ class Reproduction:
             "device": self.device,
             "reproduced": self.reproduced,
             "tolerance": 0.0 if self.exact else TOLERANCE,
-            "largest_difference": self.largest if math.isfinite(self.largest) else None,
-            "weights_difference": self.weights,
-            "predictions_difference": self.predictions,
+            "largest_difference": _finite(self.largest),
+            "weights_difference": _finite(self.weights),
+            "predictions_difference": _finite(self.predictions),
             "changed": list(self.changed),
             "reports": {
                 str(epoch): {
@@ -104,8 +104,8 @@ def reproduce(study: Study, number: int, data_dir: Path, objective: Objective) -
         device=device,
         exact=device == "cpu" or spec.training.deterministic,
         reports=reports,
-        weights=None if stored is None or snapshot is None else _farthest(stored.weights(), snapshot.weights),
-        predictions=None if stored is None or snapshot is None else _predicted(stored, snapshot),
+        weights=None if stored is None else _farthest(stored.weights(), {} if snapshot is None else snapshot.weights),
+        predictions=None if stored is None else _predicted(stored, snapshot),
         changed=() if then is None else environment.differences(then, environment.here()),
     )
 
@@ -130,13 +130,19 @@ def _trained_again(
     with closing(cast(Any, objective)) as again:
         for report in again:
             then = trial.reports.get(report.epoch, {})
-            names = [name for name in then if name in report.metrics and name not in _TIMED]
-            reports[report.epoch] = {name: (then[name], float(report.metrics[name])) for name in names}
+            names = [name for name in then if name not in _TIMED]
+            reports[report.epoch] = {name: (then[name], float(report.metrics.get(name, math.inf))) for name in names}
             if stored is not None and report.epoch == stored.epoch:
                 snapshot = report.snapshot()
             if report.epoch >= trial.epoch:
                 break
+    for epoch in trial.reports.keys() - reports.keys():  # it has ended before: nothing is near to what is not there
+        reports[epoch] = {name: (value, math.inf) for name, value in trial.reports[epoch].items() if name not in _TIMED}
     return reports, snapshot
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _apart(then: float, now: float) -> float:
@@ -146,13 +152,15 @@ def _apart(then: float, now: float) -> float:
     return math.inf if math.isnan(apart) else apart
 
 
-def _predicted(stored: Stored, snapshot: Snapshot) -> float:
-    return _farthest({"validation": stored.predictions("validation")}, dict(snapshot.predictions))
+def _predicted(stored: Stored, snapshot: Snapshot | None) -> float:
+    now = {} if snapshot is None else {"validation": snapshot.predictions["validation"]}
+    return _farthest({"validation": stored.predictions("validation")}, now)
 
 
 def _farthest(then: Mapping[Any, Any], now: Mapping[Any, Any]) -> float:
     """The largest difference of arrays of the same names and shapes; infinite where these are not."""
     if then.keys() != now.keys() or any(then[name].shape != now[name].shape for name in then):
         return math.inf
-    apart = (np.abs(then[name].astype(float) - now[name].astype(float)).max(initial=0.0) for name in then)
-    return float(max(apart, default=0.0))
+    pairs = [(then[name].astype(float), now[name].astype(float)) for name in then]
+    apart = [float(np.abs(a - b)[~(np.isnan(a) & np.isnan(b))].max(initial=0.0)) for a, b in pairs]
+    return math.inf if any(map(math.isnan, apart)) else max(apart, default=0.0)

@@ -806,6 +806,10 @@ class Study:
             if key.startswith(_REPORT)
         }
         reports = dict(sorted(written.items()))
+        if any("moment" not in report for report in reports.values()):
+            raise StudyError(
+                f"study '{self.name}' was made by another version of hpo, whose reports this one cannot read"
+            )
         began = trial.user_attrs.get(_BEGAN)
         return TrialRecord(
             number=trial.number,

@@ -9,6 +9,7 @@ import torch
 
 from hpo.artifacts import Artifacts, Folder, Place, Split, leftovers, place, whole_epoch
 from hpo.errors import InputError, StudyError
+from hpo.study import Study
 from tests import servers
 
 ROWS = np.full((4, 2), 0.5, np.float32)
@@ -196,3 +197,13 @@ def test_a_store_that_is_not_there_is_an_os_error(store: str) -> None:
         Artifacts(f"s3://nothing/a?{store}").write(7, 1, {}, {"validation": ROWS})
     with pytest.raises(OSError, match="Unrecognized"):
         Artifacts("nothing://a").read(7)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.5, 0.9, 0.999])
+def test_a_state_that_was_cut_is_none(study: Study, share: float) -> None:
+    study.artifacts.save_state(0, {"number": 0, "epoch": 2, "state": {"w": torch.zeros(1000)}})
+    assert study.artifacts.state_epoch(0) == 2 and study.artifacts.state_epoch(1) is None
+    file = study.folder / "artifacts" / "00000" / "state.pt"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(share * len(whole))])
+    assert study.artifacts.state_epoch(0) is None

@@ -84,3 +84,14 @@ def test_what_cannot_be_reproduced_is_said(trained: Study, hpo: Run) -> None:
         api.reproduce(1)
     code, _, told = hpo("reproduce", "7")
     assert code == 2 and "has no trial 7" in told
+
+
+def shorter(config: Config, context: Context) -> Iterator[Report]:
+    """Ends after its first epoch."""
+    yield next(train(config, context))
+
+
+def test_what_is_not_there_any_more_is_far_away(trained: Study) -> None:
+    again = api.reproduce(0, objective=shorter)
+    assert not again.reproduced and set(again.reports) == {1, 2}
+    assert again.to_json()["largest_difference"] is None

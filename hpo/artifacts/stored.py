@@ -166,6 +166,14 @@ class Artifacts:
         state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return state
 
+    def state_epoch(self, number: int) -> int | None:
+        """The epoch of a trial's own state; None where none is stored that can be read."""
+        try:
+            state = self.load_state(number)
+        except Exception:  # whatever torch raises of a damaged one
+            return None
+        return int(state["epoch"]) if state is not None and state.get("number") == number else None
+
     def lend_state(self, number: int, child: int) -> None:
         """Gives a new trial a copy of a paused trial's state, where that has one."""
         try:

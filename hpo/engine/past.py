@@ -32,7 +32,7 @@ class Past:
         self.undecided: int | None = None
         """The trial whose report is the last that was recorded: nobody knows any more what was decided."""
         self._scheduler: Any = scheduler  # this object is all the controller that it has
-        self._metric = study.spec.objective.metric
+        self._metrics = [objective.metric for objective in study.spec.objectives]
         records = {trial.number: trial for trial in study.trials()}
         reports = [(moment.order, n, epoch) for n, trial in records.items() for epoch, moment in trial.reported.items()]
         last = max((moment.order for it in records.values() for moment in (it.last, it.began) if moment), default=-1)
@@ -81,7 +81,7 @@ class Past:
     def _tell(self, record: TrialRecord, epoch: int) -> None:
         """A report, and the end of the trial if it was its last."""
         number, metrics, last = record.number, record.reports[epoch], epoch == record.epoch
-        finite = math.isfinite(metrics.get(self._metric, math.nan))
+        finite = all(math.isfinite(metrics.get(name, math.nan)) for name in self._metrics)
         trial = self.trials.get(number) or self._add(record)
         result = result_of(trial, epoch, metrics, record.reported[epoch].at)
         trial.run_metadata.last_result = result

@@ -33,6 +33,8 @@ from hpo.spec import Failures, Resources
 from hpo.study import Left, Observer, Study
 from hpo.training import Objective
 
+_GRACE_SECONDS = 10.0
+"""After the deadline, for a worker to give its epoch up."""
 _NO_ROOM = (
     "a disk is full, so the search has ended: {reason}; what is done is kept: make room, with `hpo gc` if you like,"
     " then `hpo resume --study {study}` goes on"
@@ -80,6 +82,7 @@ def run(
             machines.check_shared(study.place.folder.absolute())
         recorder = Recorder(study, observers, machines.room(each, concurrency or sys.maxsize), left, rules)
         scheduler = RecordingScheduler(recorder)
+        scheduler.heed_states(study.artifacts.state_epoch)
         shared = Shared(
             objective=objective,
             spec=study.study_spec,
@@ -150,7 +153,7 @@ class _Stop(Live, Stopper):
 
     def limit(self) -> str | None:
         """Which limit of the budget but that of epochs is met: trials that run end their epoch."""
-        return SPENT_TIME if time.monotonic() >= self._deadline else self._until()
+        return SPENT_TIME if self._recorder.late or time.monotonic() >= self._deadline else self._until()
 
     def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
         """Single trials are the scheduler's business."""
@@ -159,6 +162,8 @@ class _Stop(Live, Stopper):
     def stop_all(self) -> bool:
         """Whether the search is over: at once where all is left to the next one, else when no trial runs."""
         if self._interrupted.is_set() or self._recorder.full is not None or self._recorder.failing is not None:
+            return True
+        if time.monotonic() >= self._deadline + _GRACE_SECONDS:  # a worker is somewhere where it hears nothing
             return True
         return self.reason is not None and not self._recorder.busy
 

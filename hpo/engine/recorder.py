@@ -32,7 +32,7 @@ SPENT_EPOCHS, SPENT_TIME = "stopped by the budget of epochs", "stopped by the ti
 """Why a search stops its trials."""
 _METRIC_PREFIX = f"{METRICS}/"
 """Ray flattens nested results with slashes."""
-_PATIENCE_SECONDS = 1.0
+_PATIENCE_SECONDS, _DOUBLINGS = 1.0, 6
 _LOSSES = 3
 """How many machines one trial may lose: perhaps it takes more memory than they have."""
 _MACHINES_LOST = f"its machine was lost {_LOSSES + 1} times: perhaps by this trial, which takes too much memory"
@@ -88,6 +88,10 @@ class Recorder(Live):
         """Trials that had not enough memory beside others."""
         self._causes: list[str] = []
         """Of the trials that failed one after another."""
+        self.failing: str | None = None
+        """Why the search is to end since its trials only fail."""
+        self.late = False
+        """Whether the time was over for a worker."""
         self._heard: dict[int, float] = {}
         """When a trial began or reported last, on the clock of `time.monotonic`."""
         self.full: str | None = None
@@ -133,7 +137,7 @@ class Recorder(Live):
         """Whether another trial may run now."""
         if len(self._running) >= self._slots() or self.failing is not None or self.full is not None:
             return False
-        if self._alone & (self._running | self._lost) and self._running:
+        if self._alone & (self._running | (self._lost - self._paused)) and self._running:
             return False
         return self.until is None or (self.until() is None and self._free_epochs > 0)
 
@@ -246,7 +250,7 @@ class Recorder(Live):
         Where memory is what it lacked it begins again once, alone. Else so often as the rules say, after ever longer.
         """
         if is_full(reason):
-            self.full = reason.strip().splitlines()[-1]
+            self.full = next(line for line in reason.splitlines() if is_full(line)).strip()
             self._running.discard(number)
             self._lost.add(number)
             return True
@@ -257,7 +261,7 @@ class Recorder(Live):
             return False
         if again:
             self._alone.add(number)
-        self._not_before[number] = time.monotonic() + self.patience * 2**retries
+        self._not_before[number] = time.monotonic() + self.patience * 2 ** min(retries, _DOUBLINGS)
         self.study.retry(number)
         self._running.discard(number)
         self._lost.add(number)
@@ -269,14 +273,17 @@ class Recorder(Live):
         timeout = self._failures.trial_timeout
         return timeout is not None and time.monotonic() - self._heard.get(number, math.inf) >= timeout
 
-    @property
-    def failing(self) -> str | None:
-        """Why the search is to end since its trials only fail."""
+    def _count(self, record: TrialRecord) -> None:
+        """Counts the trials that fail one after another."""
+        if record.state is not State.FAILED:
+            self._causes.clear()
+            return
+        self._causes.append(record.cause or "")
         count = len(self._causes)
         if count < self._failures.max_failures:
-            return None
+            return
         (cause, often), *_ = Counter(self._causes).most_common()
-        return (
+        self.failing = (
             f"the last {count} trials failed one after another, so the search has ended; {often} of them: {cause};"
             f" `hpo trials --study {self.study.name}` shows all, failures.max_failures says how many it takes"
         )
@@ -293,6 +300,7 @@ class Recorder(Live):
 
     def repeats(self, number: int, epoch: int) -> bool:
         """Whether a trial that has begun again reports what is in the study."""
+        self._heard[number] = time.monotonic()
         return epoch <= self._recorded.get(number, 0)
 
     def is_paused(self, number: int) -> bool:
@@ -312,15 +320,13 @@ class Recorder(Live):
             numbers.discard(number)
         record = self.study.end(number, self._verdicts.pop(number, otherwise))
         self._alone.discard(number)
-        if record.state is State.FAILED:
-            self._causes.append(record.cause or "")
-        else:
-            self._causes.clear()
+        self._count(record)
         for observer in self._observers:
             observer.trial_ended(record)
 
     def cut(self, number: int) -> None:
         """Ends a trial whose time was over within an epoch; one without a report is left to the next search."""
+        self.late = True
         if self.study.trial(number).reports:
             self.end(number, Outcome(State.PRUNED, SPENT_TIME))
         else:
@@ -426,6 +432,20 @@ class RecordingScheduler(TrialScheduler):
             if child.replaces is not None and recorder.is_paused(child.replaces):
                 self._replace_by(self.past, child, child.replaces)
                 del self.past.trials[child.replaces]
+
+    def heed_states(self, stored: Callable[[int], int | None]) -> None:
+        """Where trials lend their states: of those of an earlier search only what is stored counts.
+
+        Args:
+            stored: number -> the epoch of a trial's stored state, None without one.
+        """
+        if not isinstance(self._inner, Population):
+            return
+        for number, trial in self.past.trials.items():
+            epoch = stored(number)
+            self._inner.keeps(number, epoch)
+            if trial.status == "PAUSED" and epoch != self._recorder.study.trial(number).epoch:
+                trial.set_status("RUNNING")  # it was being stored when that search died: it is to begin again
 
     def _catch_up(self, number: int) -> None:
         """Decides on the report after which the earlier search died."""

@@ -1,6 +1,5 @@
 """The worker's side: a Ray actor that stays warm and trains one trial after another."""
 
-import pickle
 import time
 import traceback
 import warnings
@@ -171,7 +170,9 @@ class Worker(tune.Trainable):
         """What is stored of the trial; None, and then it begins anew, where that is damaged."""
         try:
             return self._shared.artifacts.load_state(self._number)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # torch's loader raises anything of a file that is damaged
             if self._inherited:
                 raise
             told = (str(error) or type(error).__name__).splitlines()[0]

@@ -92,6 +92,11 @@ class Population(Pausing):
         if epoch in self._scores.get(number, ()):
             self._stored[number] = (epoch, trial.config["config"])
 
+    def keeps(self, number: int, epoch: int | None) -> None:
+        """Of a trial of an earlier search: the state of this epoch is stored, or none."""
+        if number in self._stored and self._stored[number][0] != epoch:
+            del self._stored[number]
+
     def waiting(self) -> int | None:
         """The member that has trained least, once all have begun; of several the worst, before its leaders are gone."""
         if not self.no_new or not self.paused:

@@ -32,7 +32,7 @@ class News:
 
     def add(self, later: "News") -> None:
         """What has happened after that."""
-        self.started = self.started or later.started
+        self.started = later.started or self.started
         self.reports |= later.reports
         self.ended = later.ended or self.ended
 

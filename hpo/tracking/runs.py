@@ -42,7 +42,7 @@ class Runs:
 
     def unknown(self, trials: Iterable[TrialRecord]) -> dict[int, News]:
         """What MLflow has perhaps not been told of these, as the search before had died."""
-        untold = (trial for trial in trials if trial.number not in self._known and not trial.taken_over)
+        untold = (trial for trial in trials if trial.number not in self._known and trial.began is not None)
         return {trial.number: News.all_of(trial) for trial in untold}
 
     def close(self) -> None:

@@ -48,6 +48,7 @@ class Tracker:
         self._behind: dict[int, News] = {}
         """What MLflow is still to be told."""
         self._failures: Counter[int] = Counter()
+        self._given_up: set[int] = set()
         self._problem: Exception | None = None
         self._lost = 0
 
@@ -158,14 +159,19 @@ class Tracker:
         taken = 0
         for number in list(self._behind):
             news = self._behind[number]
+            if number in self._given_up:  # nor is its end told, or nobody would look for the rest
+                self._lost += news.records
+                del self._behind[number]
+                continue
             try:
                 runs.write(news)
             except Exception as error:
                 self._problem = error
                 del self._behind[number]
-                self._failures[number] += 1
-                if taken and self._failures[number] >= _TRIES:
+                self._failures[number] += bool(taken)
+                if self._failures[number] >= _TRIES:
                     self._lost += news.records
+                    self._given_up.add(number)
                 else:
                     self._behind[number] = news
                 if not taken:
