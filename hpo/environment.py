@@ -19,7 +19,7 @@ Environment = Mapping[str, Any]
 def here() -> dict[str, Any]:
     """This process's: Python, package versions, the commit of the folder it stands in, processor and cores."""
     found: dict[str, Any] = {"python": platform.python_version(), "system": platform.platform()}
-    found |= {"processor": _processor(), "cores": os.cpu_count(), "commit": _commit()}
+    found |= {"processor": processor(), "cores": os.cpu_count(), "commit": _commit()}
     return found | {"packages": {name: _version(name) for name in _PACKAGES}}
 
 
@@ -53,8 +53,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor() -> str:
-    """Its name, as Linux has it, or as Python does."""
+def processor() -> str:
+    """The name of this machine's, as Linux has it, or as Python does."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -35,7 +35,7 @@ class Past:
         self._metrics = [objective.metric for objective in study.spec.objectives]
         records = {trial.number: trial for trial in study.trials()}
         reports = [(moment.order, n, epoch) for n, trial in records.items() for epoch, moment in trial.reported.items()]
-        last = max((moment.order for it in records.values() for moment in (it.last, it.began) if moment), default=-1)
+        last = study.last.order
         for record in records.values():
             if record.state in LIVE:
                 self._add(record)

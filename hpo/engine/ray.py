@@ -75,12 +75,11 @@ def run(
         ResourceError: no node of the cluster has what one trial asks for, or one does not see the artifacts' folder.
         HpoError: Ray Tune failed, a sampler or scheduler raised, or too many trials have failed.
     """
-    rules = failures or study.spec.failures
     with cluster(), tempfile.TemporaryDirectory(prefix="hpo-") as scratch, _interruptions() as interrupted:
         each = trial_resources(resources)
         if isinstance(study.place, Folder):
             machines.check_shared(study.place.folder.absolute())
-        recorder = Recorder(study, observers, machines.room(each, concurrency or sys.maxsize), left, rules)
+        recorder = Recorder(study, observers, machines.room(each, concurrency or sys.maxsize), left, failures)
         scheduler = RecordingScheduler(recorder)
         scheduler.heed_states(study.artifacts.state_epoch)
         shared = Shared(
@@ -88,7 +87,7 @@ def run(
             spec=study.study_spec,
             dataset=dataset,
             artifacts=study.artifacts,
-            timeout=rules.trial_timeout,
+            timeout=recorder.rules.trial_timeout,
             deadline=None if deadline is None else time.time() + deadline - time.monotonic(),
             workplace=Workplace.here(each),
         )
@@ -147,7 +146,7 @@ class _Stop(Live, Stopper):
     @property
     def reason(self) -> str | None:
         """Which limit of the budget was met; None where none was, or something else has ended the search."""
-        if self._interrupted.is_set() or self._recorder.full is not None or self._recorder.failing is not None:
+        if self._at_once:
             return None
         return SPENT_EPOCHS if self._recorder.spent else self.limit()
 
@@ -155,13 +154,18 @@ class _Stop(Live, Stopper):
         """Which limit of the budget but that of epochs is met: trials that run end their epoch."""
         return SPENT_TIME if self._recorder.late or time.monotonic() >= self._deadline else self._until()
 
+    @property
+    def _at_once(self) -> bool:
+        """Whether all that runs is left to the next search."""
+        return self._interrupted.is_set() or self._recorder.hopeless
+
     def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
         """Single trials are the scheduler's business."""
         return False
 
     def stop_all(self) -> bool:
         """Whether the search is over: at once where all is left to the next one, else when no trial runs."""
-        if self._interrupted.is_set() or self._recorder.full is not None or self._recorder.failing is not None:
+        if self._at_once:
             return True
         if time.monotonic() >= self._deadline + _GRACE_SECONDS:  # a worker is somewhere where it hears nothing
             return True

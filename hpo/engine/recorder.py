@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 SPENT_EPOCHS, SPENT_TIME = "stopped by the budget of epochs", "stopped by the time limit"
 """Why a search stops its trials."""
+_STOPPED = Outcome(State.PRUNED, "stopped")
+"""What a trial comes to where nobody has said it before."""
 _METRIC_PREFIX = f"{METRICS}/"
 """Ray flattens nested results with slashes."""
 _PATIENCE_SECONDS, _DOUBLINGS = 1.0, 6
@@ -80,7 +82,8 @@ class Recorder(Live):
         self._observers = observers
         self._slots = slots if callable(slots) else lambda: slots
         self._left = left
-        self._failures = failures or study.spec.failures
+        self.rules = failures or study.spec.failures
+        """What is done about trials that fail."""
         self.patience = _PATIENCE_SECONDS
         """Seconds before a trial that has failed begins again, the first time; then twice as long, and so on."""
         self._not_before: dict[int, float] = {}
@@ -135,7 +138,7 @@ class Recorder(Live):
     @property
     def has_room(self) -> bool:
         """Whether another trial may run now."""
-        if len(self._running) >= self._slots() or self.failing is not None or self.full is not None:
+        if len(self._running) >= self._slots() or self.hopeless:
             return False
         if self._alone & (self._running | (self._lost - self._paused)) and self._running:
             return False
@@ -151,6 +154,11 @@ class Recorder(Live):
         if self.until is None:
             return None
         return SPENT_EPOCHS if self._free_epochs < 0 else self.until()
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the search is to end at once, and to leave what runs to the next one."""
+        return self.failing is not None or self.full is not None
 
     @property
     def only_past(self) -> bool:
@@ -226,10 +234,14 @@ class Recorder(Live):
         self._losses[number] += 1
         if self._losses[number] > _LOSSES:
             return False
+        self._set_aside(number)
+        return True
+
+    def _set_aside(self, number: int) -> None:
+        """Its slot is free until it begins again."""
         self._running.discard(number)
         self._lost.add(number)
         self._recorded[number] = self.study.trial(number).epoch
-        return True
 
     def recover(self) -> TrialRecord | None:
         """The lost trial that takes a slot now, if there is one; it is given away once."""
@@ -251,26 +263,23 @@ class Recorder(Live):
         """
         if is_full(reason):
             self.full = next(line for line in reason.splitlines() if is_full(line)).strip()
-            self._running.discard(number)
-            self._lost.add(number)
+            self._set_aside(number)
             return True
         retries = self.study.trial(number).retries
         again = failure is Failure.MEMORY and number not in self._alone
-        if not again and retries >= self._failures.max_retries:
+        if not again and retries >= self.rules.max_retries:
             self.decide(number, Outcome(State.FAILED, reason, failure))
             return False
         if again:
             self._alone.add(number)
         self._not_before[number] = time.monotonic() + self.patience * 2 ** min(retries, _DOUBLINGS)
         self.study.retry(number)
-        self._running.discard(number)
-        self._lost.add(number)
-        self._recorded[number] = self.study.trial(number).epoch
+        self._set_aside(number)
         return True
 
     def hangs(self, number: int) -> bool:
         """Whether nothing was heard of a trial for as long as it may be silent."""
-        timeout = self._failures.trial_timeout
+        timeout = self.rules.trial_timeout
         return timeout is not None and time.monotonic() - self._heard.get(number, math.inf) >= timeout
 
     def _count(self, record: TrialRecord) -> None:
@@ -280,7 +289,7 @@ class Recorder(Live):
             return
         self._causes.append(record.cause or "")
         count = len(self._causes)
-        if count < self._failures.max_failures:
+        if count < self.rules.max_failures:
             return
         (cause, often), *_ = Counter(self._causes).most_common()
         self.failing = (
@@ -408,7 +417,7 @@ def _outcome(result: Mapping[str, Any]) -> Outcome:
     """The outcome of a trial that no scheduler stopped."""
     if result.get(DONE):
         return Outcome(State.COMPLETE, "the objective ended by itself")
-    return Outcome(State.PRUNED, "stopped")
+    return _STOPPED
 
 
 class RecordingScheduler(TrialScheduler):
@@ -458,7 +467,7 @@ class RecordingScheduler(TrialScheduler):
         if decision == TrialScheduler.STOP:
             del self.past.trials[number]
             self.on_trial_complete(past, trial, result)
-            self._recorder.end(number, Outcome(State.PRUNED, "stopped"))
+            self._recorder.end(number, _STOPPED)
         elif decision == TrialScheduler.PAUSE:
             trial.set_status("PAUSED")
 
@@ -623,7 +632,7 @@ class RecordingScheduler(TrialScheduler):
             tune_controller.stop_trial(trial)
         else:  # of an earlier search
             self._inner.on_trial_complete(tune_controller, trial, {})
-            self._recorder.end(number, Outcome(State.PRUNED, "stopped"))
+            self._recorder.end(number, _STOPPED)
 
     def _begin_again(self, tune_controller: "TuneController") -> bool:
         """Lets a paused trial that is to go on begin again, where its machine was lost before its state was stored."""
@@ -649,7 +658,7 @@ class RecordingScheduler(TrialScheduler):
             return
         for number, trial in paused.items():
             if number in lost:
-                self._recorder.end(number, Outcome(State.PRUNED, "stopped"))
+                self._recorder.end(number, _STOPPED)
             else:
                 tune_controller.stop_trial(trial)
 

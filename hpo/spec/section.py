@@ -6,12 +6,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Scalar = bool | int | float | str | None
 
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+Duration = Annotated[
+    float, BeforeValidator(lambda value: seconds(value) if isinstance(value, str) else value), Field(gt=0)
+]
+"""Seconds, in the YAML also as `90s`, `30m` or `2h`."""
 
 
 Augmentation = Literal["random_crop", "horizontal_flip", "cutout", "mixup"]
@@ -153,7 +159,7 @@ class Budget(Section):
 
     trials: Annotated[int, Field(ge=1)] | None = None
     epochs: Annotated[int, Field(ge=1)] | None = None
-    time_limit: Annotated[float, Field(gt=0)] | None = None
+    time_limit: Duration | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -164,23 +170,13 @@ class Budget(Section):
         limits = [value.get(key) for key in ("trials", "epochs", "time_limit")]
         return {**value, "trials": _TRIALS} if limits == [None] * 3 else value
 
-    @field_validator("time_limit", mode="before")
-    @classmethod
-    def _duration(cls, value: Any) -> Any:
-        return seconds(value) if isinstance(value, str) else value
-
 
 class Failures(Section):
     """What is done about trials that fail; a study may go on with other rules than it began with."""
 
     max_retries: Annotated[int, Field(ge=0, le=100)] = 0
-    trial_timeout: Annotated[float, Field(gt=0)] | None = None
+    trial_timeout: Duration | None = None
     max_failures: Annotated[int, Field(ge=1)] = 5
-
-    @field_validator("trial_timeout", mode="before")
-    @classmethod
-    def _duration(cls, value: Any) -> Any:
-        return seconds(value) if isinstance(value, str) else value
 
 
 class Resources(Section):

@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from hpo import environment
+
 
 def some_of(known: Collection[str], kind: str = "peer") -> Callable[[str], list[str]]:
     """For argparse: names of a kind with ";" between them, all of them known."""
@@ -34,14 +36,7 @@ def write(file: Path, benchmark: str, packages: Iterable[str], runs: Iterable[An
     record = {
         "command": " ".join(["python", f"scripts/benchmarks/{benchmark}", *typed]),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        "machine": {"cpu": cpu(), "cores": os.cpu_count()},
+        "machine": {"cpu": environment.processor(), "cores": os.cpu_count()},
         "runs": [asdict(run) for run in runs],
     }
     file.write_text(json.dumps(record, indent=1) + "\n")
-
-
-def cpu() -> str:
-    """The name of the processor."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.processor())

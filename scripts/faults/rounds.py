@@ -114,7 +114,7 @@ class _Search:
             raise Broken(f"the driver failed: {self._log.read_text()[-2000:]}")
         self._nothing_twice()
         trained = self.trained()
-        self._ended = {number: trained[number] for number in self._numbers(ended=True)}
+        self._ended = {number: trained[number] for number in self._over()}
         return True
 
     def to_the_end(self) -> None:
@@ -179,10 +179,11 @@ class _Search:
             if trained[number] != before:
                 raise Broken(f"{self._name}: trial {number} had ended and was trained again")
 
-    def _numbers(self, ended: bool) -> list[int]:
+    def _over(self) -> list[int]:
+        """The trials that have ended."""
         if self._name not in Study.names(self._storage):
             return []
-        return [trial.number for trial in self._study().trials() if (trial.state not in LIVE) == ended]
+        return [trial.number for trial in self._study().trials() if trial.state not in LIVE]
 
     def _study(self) -> Study:
         return Study.open(self._storage, self._name)

@@ -10,8 +10,6 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1]))
-
 import comparison
 import deep
 import optuna
@@ -19,10 +17,10 @@ import peer
 import replay
 import runs
 import searches
-from benchmark import cpu
 from sources import SOURCES
 
 import hpo
+from hpo import environment
 from hpo.assembly.draft import stored_part
 from hpo.assembly.tested import predict_test_rows
 from hpo.ensemble.pool import Pool
@@ -149,7 +147,7 @@ def _record(options: argparse.Namespace) -> dict[str, object]:
     return {
         "command": _command(options),
         "versions": {"python": platform.python_version(), **_versions()},
-        "machine": {"cpu": cpu(), "cores": os.cpu_count()},
+        "machine": {"cpu": environment.processor(), "cores": os.cpu_count()},
         "seeds": list(options.seeds),
         "sources": options.sources,
         "top": replay.TOP,

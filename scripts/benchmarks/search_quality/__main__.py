@@ -14,8 +14,9 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 import comparison
 import runs
-from benchmark import cpu
 from lcbench import EPOCHS, HELD_OUT, TASKS, TUNING
+
+from hpo import environment
 
 _PACKAGES = ("hpo", "optuna", "ray", "smac", "DEHB", "ConfigSpace", "numpy", "scipy", "scikit-learn", "onnxruntime")
 
@@ -69,7 +70,7 @@ def _record(options: argparse.Namespace, finished: list[runs.Run]) -> dict[str, 
     return {
         "command": _command(options),
         "versions": {"python": platform.python_version(), **_versions()},
-        "machine": {"cpu": cpu(), "cores": os.cpu_count()},
+        "machine": {"cpu": environment.processor(), "cores": os.cpu_count()},
         "workers": runs.WORKERS,
         "epochs": EPOCHS,
         "budget_epochs": runs.BUDGET_EPOCHS,
