@@ -1,21 +1,26 @@
 """Freeze-thaw scheduling: trials pause at every rung, and the sampler's model says what a free worker trains next.
 
 Swersky et al. 2014, "Freeze-Thaw Bayesian Optimization". The sampler knows what a new config promises, so it is the one
-to say whether a paused trial promises more; the scheduler keeps the rungs.
+to say whether a paused trial promises more; the scheduler keeps the rungs. A model that has seen few curves to their
+end may be wrong about the others, so no trial is given up that successive halving would promote.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from typing import Any
 
 from hpo.fitness import Fitness
+from hpo.schedulers.halving import Bracket
 from hpo.schedulers.pausing import Pausing
+
+_KEPT = 3
+"""When no new trial may start, the best one in so many of each rung goes on, whatever the model says."""
 
 
 class FreezeThaw(Pausing):
     """Pauses at rungs and asks what to resume.
 
     Args:
-        measure: metrics -> fitness; it matters only when the search ends.
+        measure: metrics -> fitness; it matters only when no new trial may start.
         ladder: the rungs; the last is the full resource.
         resume: the model's choice, a function of the study as it stands.
     """
@@ -27,35 +32,54 @@ class FreezeThaw(Pausing):
         resume: Callable[[Collection[int], bool], int | None],
     ) -> None:
         super().__init__()
-        self._measure, self._ladder, self._resume = measure, frozenset(ladder[:-1]), resume
+        self._measure, self._resume = measure, resume
+        self._bracket = Bracket(ladder, _KEPT)
         self._best: dict[int, Fitness] = {}
         self._answer: tuple[object, int | None] = (None, None)
         self._reports = 0
 
     def pauses(self, number: int, epoch: int, metrics: dict[str, Any]) -> bool:
         """At a rung, unless the trial itself is what should be trained next."""
-        self.note(number, epoch, metrics)
-        return epoch in self._ladder and self._asked({*self.paused, number}) != number
+        place = self.note(number, epoch, metrics)
+        if place is None or epoch >= self._bracket.ladder[-1]:
+            return False
+        if self._asked({*self.paused, number}) == number or number in self._kept(place):
+            self.promote(number)
+            return False
+        return True
 
-    def note(self, number: int, epoch: int, metrics: dict[str, Any]) -> None:
-        """Its best so far."""
+    def promote(self, number: int) -> None:
+        """Another one of its rungs may be the next."""
+        self._bracket.promote(number)
+
+    def note(self, number: int, epoch: int, metrics: dict[str, Any]) -> int | None:
+        """Its best so far; its place on the ladder, where it has just reached one."""
         worth = self._measure(metrics)
         self._best[number] = min(worth, self._best.get(number, worth))
         self._reports += 1
+        return self._bracket.record(number, epoch, self._best[number])
 
     def waiting(self) -> int | None:
-        """The paused trial that the model would train next; in the end the best one, until it is trained in full."""
+        """The paused trial that the model would train next; in the end the best of each rung, the highest rung first.
+
+        So one trial at least is trained in full.
+        """
         if not self.paused:
             return None
         chosen = self._asked(frozenset(self.paused))
-        if chosen is not None or not (self.no_new and self.idle):
+        if chosen is not None:
             return chosen
-        best = min(self._best, key=lambda number: (self._best[number], number))
-        return best if best in self.paused else None
+        places = reversed(range(len(self._bracket.ladder) - 1))
+        return next((number for place in places for number in self._kept(place) if number in self.paused), None)
 
     def forget(self, number: int) -> None:
-        """It cannot be the best."""
+        """It is compared no more."""
         self._best.pop(number, None)
+        self._bracket.forget(number)
+
+    def _kept(self, place: int) -> list[int]:
+        """Those of a rung that are not given up."""
+        return self._bracket.promotable(place, closing=self.idle) if self.no_new else []
 
     def _asked(self, numbers: Set[int]) -> int | None:
         """The model's choice; before the next report it is not asked again about the same trials."""

@@ -1,0 +1,131 @@
+from collections.abc import Collection
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.tune.schedulers import TrialScheduler
+
+from hpo.fitness import Fitness
+from hpo.schedulers.thaw import FreezeThaw
+
+NOBODY: Any = None
+LADDER = (2, 4, 9)
+
+
+class Model:
+    """Would resume what it is told to, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.chosen: int | None = None
+        self.asked: list[tuple[frozenset[int], bool]] = []
+
+    def __call__(self, paused: Collection[int], new: bool) -> int | None:
+        self.asked.append((frozenset(paused), new))
+        return self.chosen if self.chosen in paused else None
+
+
+def made() -> tuple[FreezeThaw, Model]:
+    model = Model()
+    return FreezeThaw(lambda metrics: Fitness(0.0, (metrics["loss"],)), LADDER, model), model
+
+
+def report(scheduler: FreezeThaw, number: int, epoch: int, loss: float) -> str:
+    trial: Any = SimpleNamespace(config={"number": number}, status="PAUSED")
+    decision = scheduler.on_trial_result(NOBODY, trial, {"epoch": epoch, "loss": loss})
+    return {TrialScheduler.PAUSE: "pause", TrialScheduler.CONTINUE: "continue"}[decision]
+
+
+def resumed(scheduler: FreezeThaw) -> int | None:
+    """The paused trial that goes on."""
+    controller: Any = SimpleNamespace(get_trials=list)
+    trial = scheduler.choose_trial_to_run(controller)
+    return None if trial is None else int(trial.config["number"])
+
+
+def test_the_model_says_who_goes_on() -> None:
+    scheduler, model = made()
+    assert [report(scheduler, number, 2, 0.5 - number / 100) for number in range(6)] == ["pause"] * 6
+    assert resumed(scheduler) is None
+    model.chosen = 6
+    assert report(scheduler, 6, 2, 0.9) == "continue"
+    assert report(scheduler, 6, 3, 0.9) == "continue"  # no rung
+    model.chosen = 0
+    assert report(scheduler, 7, 2, 0.1) == "pause"
+    assert resumed(scheduler) == 0
+
+
+def test_the_model_is_asked_once_between_two_reports() -> None:
+    scheduler, model = made()
+    for number in range(2):
+        report(scheduler, number, 2, 0.5)
+    before = len(model.asked)
+    assert [scheduler.waiting() for _ in range(3)] == [None] * 3
+    assert len(model.asked) <= before + 1
+    scheduler.no_new = True
+    scheduler.waiting()
+    assert model.asked[-1] == (frozenset({0, 1}), False)
+
+
+def test_in_the_end_the_best_third_of_a_rung_goes_on_whatever_the_model_says() -> None:
+    scheduler, _ = made()
+    for number, loss in enumerate((0.5, 0.3, 0.4, 0.6, 0.2, 0.7)):
+        report(scheduler, number, 2, loss)
+    assert resumed(scheduler) is None
+    scheduler.no_new = True
+    assert [resumed(scheduler) for _ in range(3)] == [4, 1, None]
+    assert report(scheduler, 4, 4, 0.2) == "pause"  # the first of its rung stands beside nobody
+    assert report(scheduler, 1, 4, 0.3) == "pause"
+    assert report(scheduler, 6, 2, 0.1) == "continue"  # the best of seven
+    assert report(scheduler, 6, 4, 0.1) == "continue"  # the best of three
+    assert report(scheduler, 6, 9, 0.1) == "continue"  # the end
+    assert resumed(scheduler) is None
+
+
+def test_what_the_model_resumed_counts_among_the_kept() -> None:
+    scheduler, model = made()
+    for number, loss in enumerate((0.1, 0.2)):
+        report(scheduler, number, 2, loss)
+    model.chosen = 0
+    report(scheduler, 2, 2, 0.3)
+    assert resumed(scheduler) == 0
+    model.chosen = None
+    scheduler.no_new = True
+    assert resumed(scheduler) is None  # one in three goes on already
+
+
+def test_one_trial_at_least_is_trained_in_full() -> None:
+    scheduler, _ = made()
+    for number, loss in enumerate((0.5, 0.4)):
+        report(scheduler, number, 2, loss)
+    scheduler.no_new = True
+    assert resumed(scheduler) is None
+    scheduler.idle = True
+    assert resumed(scheduler) == 1
+    assert resumed(scheduler) is None
+    scheduler.idle = False
+    assert report(scheduler, 1, 4, 0.4) == "pause"
+    scheduler.idle = True
+    assert resumed(scheduler) == 1
+
+
+@pytest.mark.parametrize("event", ["on_trial_error", "on_trial_remove"])
+def test_a_trial_that_is_gone_is_not_kept(event: str) -> None:
+    scheduler, _ = made()
+    for number, loss in enumerate((0.1, 0.2, 0.3)):
+        report(scheduler, number, 2, loss)
+    trial: Any = SimpleNamespace(config={"number": 0}, status="PAUSED")
+    getattr(scheduler, event)(NOBODY, trial)
+    scheduler.no_new = True
+    assert resumed(scheduler) is None  # none of two
+    report(scheduler, 3, 2, 0.4)
+    assert resumed(scheduler) == 1
+
+
+def test_an_earlier_search_is_remembered() -> None:
+    told, live = made()[0], made()[0]
+    for number, loss in enumerate((0.3, 0.2, 0.1)):
+        report(live, number, 2, loss)
+        told.recall(SimpleNamespace(config={"number": number}, status="PAUSED"), 2, {"loss": loss}, waits=True)  # type: ignore[arg-type]
+    for scheduler in (told, live):
+        scheduler.no_new = True
+        assert [resumed(scheduler), resumed(scheduler)] == [2, None]
