@@ -53,6 +53,7 @@ def search(
     study: str | None = None,
     trials: int | None = None,
     epochs: int | None = None,
+    gpu_hours: float | None = None,
     time_limit: float | None = None,
     concurrency: int | Literal["auto"] | None = None,
     max_disk: int | None = None,
@@ -76,6 +77,7 @@ def search(
         study: its name, instead of the one in the spec.
         trials: budget, instead of the one in the spec; of the whole study.
         epochs: budget of all trials together, instead of the one in the spec.
+        gpu_hours: budget of all trials together, in hours of one GPU, instead of the one in the spec.
         time_limit: seconds for this search.
         concurrency: how many trials at once at most; by default as many as there are CPUs and GPUs for. `auto` measures
             the memory of the largest model first, and shares a GPU among as many trials as fit.
@@ -98,9 +100,7 @@ def search(
         StudyError: there is a study of this name with another spec, or another process is searching it.
         ResourceError: no machine has what a trial asks for.
     """
-    budget = {"budget.trials": trials, "budget.epochs": epochs, "budget.time_limit": time_limit}
-    arguments = {"study": study, **budget, "seed": seed}
-    given = {name: value for name, value in arguments.items() if value is not None}
+    given = {**_budget(trials, epochs, gpu_hours, time_limit), **_given(study=study, seed=seed)}
     request = searching.Request(
         storage=Path(storage),
         data_dir=Path(data_dir),
@@ -115,11 +115,24 @@ def search(
     return searching.search(space, {**(overrides or {}), **given}, request, console or Console(quiet=True))
 
 
+def _budget(
+    trials: int | None, epochs: int | None, gpu_hours: float | None, time_limit: float | None
+) -> dict[str, Any]:
+    limits = _given(trials=trials, epochs=epochs, gpu_hours=gpu_hours, time_limit=time_limit)
+    return {f"budget.{name}": value for name, value in limits.items()}
+
+
+def _given(**arguments: Any) -> dict[str, Any]:
+    """Those that are not None, by name."""
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
 def resume(
     study: str | None = None,
     *,
     trials: int | None = None,
     epochs: int | None = None,
+    gpu_hours: float | None = None,
     time_limit: float | None = None,
     concurrency: int | Literal["auto"] | None = None,
     max_disk: int | None = None,
@@ -139,6 +152,7 @@ def resume(
         open_study(study, storage).study_spec,
         trials=trials,
         epochs=epochs,
+        gpu_hours=gpu_hours,
         time_limit=time_limit,
         concurrency=concurrency,
         max_disk=max_disk,
@@ -185,6 +199,7 @@ def simulate(
     workers: int = 4,
     trials: int | None = None,
     epochs: int | None = None,
+    gpu_hours: float | None = None,
     time_limit: float | None = None,
     storage: str | Path | None = None,
     seed: int | None = None,
@@ -202,6 +217,7 @@ def simulate(
         workers: how many trials run at once.
         trials: budget, instead of the one in the spec.
         epochs: budget of all trials together, instead of the one in the spec.
+        gpu_hours: budget of all trials together, in hours of one GPU, instead of the one in the spec.
         time_limit: budget in virtual seconds, instead of the one in the spec.
         storage: the folder of all studies; in memory where None.
         seed: instead of the one in the spec.
@@ -217,8 +233,7 @@ def simulate(
     """
     if workers < 1:
         raise InputError(f"workers must be at least 1, got {workers}")
-    arguments = {"budget.trials": trials, "budget.epochs": epochs, "budget.time_limit": time_limit, "seed": seed}
-    given = {name: value for name, value in arguments.items() if value is not None}
+    given = {**_budget(trials, epochs, gpu_hours, time_limit), **_given(seed=seed)}
     spec = specs.load_search(space, {**(overrides or {}), **given}, searching.SEARCH_CHECKS, samplers.try_proposal)
 
     from hpo.engine import simulated as engine

@@ -125,6 +125,12 @@ def _running(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Budget: how many epochs all trials together may take.",
         ),
         click.option(
+            "--gpu-hours",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="H",
+            help="Budget: how many hours of one GPU all trials together may take.",
+        ),
+        click.option(
             "--concurrency",
             metavar="N|auto",
             help="Trials at once; by default as many as there are CPUs and GPUs for. auto measures the memory of the "
@@ -235,6 +241,7 @@ def _parsed(
     *,
     trials: int | None,
     epochs: int | None,
+    gpu_hours: float | None,
     time_limit: str | None,
     concurrency: str | None,
     data_dir: str,
@@ -246,6 +253,7 @@ def _parsed(
     return {
         "trials": trials,
         "epochs": epochs,
+        "gpu_hours": gpu_hours,
         "time_limit": _seconds(time_limit),
         "concurrency": _concurrency(concurrency),
         "data_dir": data_dir,
@@ -695,7 +703,8 @@ def ui(storage: str, host: str, port: int) -> None:
 
 def _limits(budget: "Budget") -> str:
     """The limits of a budget in words."""
-    limits = [f"{count} {name}" for name, count in (("trials", budget.trials), ("epochs", budget.epochs)) if count]
+    counts = (("trials", budget.trials), ("epochs", budget.epochs), ("GPU hours", budget.gpu_hours))
+    limits = [f"{count:g} {name}" for name, count in counts if count]
     if budget.time_limit is not None:
         limits.append(f"{budget.time_limit:g} s")
     return "at most " + " or ".join(limits)

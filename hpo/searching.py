@@ -23,8 +23,8 @@ from hpo.disk import DiskBudget
 from hpo.errors import InputError, Problem, StudyError
 from hpo.places import own_place
 from hpo.results import SearchResult
-from hpo.spec import Resources, SearchSpec, Space, StudySpec
-from hpo.study import DataFacts, Study, differences
+from hpo.spec import Budget, Resources, SearchSpec, Space, StudySpec
+from hpo.study import DataFacts, Left, Study, differences
 from hpo.tracking.writer import Tracker
 
 if TYPE_CHECKING:
@@ -93,9 +93,8 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
                 say(f"Study '{spec.study}' goes on; --from is for new ones, and is left out.")
         spent = _already_spent(spec, request, dataset)
         if spent is not None:
-            by_trials = spent.spent().left(spec.budget).trials == 0
-            spent_on = f"{spec.budget.trials} trials" if by_trials else f"{spec.budget.epochs} epochs"
-            say(f"Study '{spec.study}' has spent its budget of {spent_on}; --trials or --epochs raises it.")
+            used_up = _spent_limit(spec.budget, spent.spent().left(spec.budget))
+            say(f"Study '{spec.study}' has spent its budget of {used_up} raises it.")
             with Tracker(spent, request.storage) as tracker:  # if the search before was killed at its end
                 pass
             return SearchResult(spent, time.monotonic() - started, interrupted=False, tracking_problem=tracker.problem)
@@ -105,7 +104,11 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
         from hpo.report.progress import Progress
 
         wait()
-        trial_resources(spec.resources)  # nothing is made on disk for a search that could never start
+        each = trial_resources(spec.resources)  # nothing is made on disk for a search that could never start
+        if spec.budget.gpu_hours is not None and not each["gpu"]:
+            raise InputError(
+                "budget.gpu_hours (--gpu-hours) limits nothing, since trials get no GPU here; use budget.time_limit"
+            )
         share = _share(spec, request, dataset, say)
         study = _open_or_create(spec, request, dataset)
         taken = sum(trial.taken_over for trial in study.trials())
@@ -135,6 +138,13 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
         if disk is not None and disk.problem:
             say(f"The search has ended: {disk.problem}.")
     return SearchResult(study, time.monotonic() - started, interrupted, tracker.problem)
+
+
+def _spent_limit(budget: Budget, left: Left) -> str:
+    """Which limit of a study is spent, and what raises it."""
+    if left.trials == 0:
+        return f"{budget.trials} trials; --trials"
+    return f"{budget.epochs} epochs; --epochs" if left.epochs == 0 else f"{budget.gpu_hours:g} GPU hours; --gpu-hours"
 
 
 def _objective(request: Request) -> "Objective":
@@ -234,15 +244,20 @@ def same_spec(study: Study, spec: SearchSpec, storage: Path) -> Study:
     """The study, if it was started with this spec.
 
     Raises:
-        StudyError: it was not; what differs is named.
+        StudyError: it was not; what differs is shown.
     """
     changed = differences(study.spec, spec)
     if changed:
+        shown = (f"{name} was {_shown(old)}, is {_shown(new)}" for name, (old, new) in changed.items())
         raise StudyError(
-            f"study '{spec.study}' in '{storage}' was started with another spec; they differ in"
-            f" {', '.join(changed)}. Give the new search a name of its own with --study"
+            f"study '{spec.study}' in '{storage}' was started with another spec: {'; '.join(shown)}. Put that back, or"
+            f" give the new search a name of its own with --study, and --from {spec.study} to take over what fits"
         )
     return study
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)
 
 
 def _already_spent(spec: StudySpec, request: Request, dataset: Dataset) -> Study | None:

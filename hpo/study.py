@@ -60,6 +60,7 @@ _REPLACES = "replaces"
 _PAUSED = "paused"
 """The trial attribute that is true while a trial waits; Optuna knows only that it has not ended."""
 _FAILURE, _RETRIES = "failure", "retries"
+_GPU_SECONDS = "gpu_seconds"
 """The trial attributes with the kind of its failure, and how often it has begun again after one."""
 _CONSTRAINT = "constraints"
 """Under this system attribute, with a name, Optuna keeps a constraint: above 0 it is broken."""
@@ -233,30 +234,36 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Spent:
-    """How much of its budget a study has used: trials that ended, and epochs of all trials."""
+    """How much of its budget a study has used: trials that ended, epochs and GPU hours of all trials.
+
+    GPU hours are counted only where they are limited.
+    """
 
     trials: int
     epochs: int
+    gpu_hours: float = 0.0
 
     def left(self, budget: Budget) -> "Left":
         """What a budget leaves."""
         return Left(
             None if budget.trials is None else max(0, budget.trials - self.trials),
             None if budget.epochs is None else max(0, budget.epochs - self.epochs),
+            None if budget.gpu_hours is None else max(0.0, budget.gpu_hours - self.gpu_hours),
         )
 
 
 @dataclass(frozen=True)
 class Left:
-    """How many trials and epochs a search may still start; None is no limit."""
+    """How many trials, epochs and GPU hours a search may still use; None is no limit."""
 
     trials: int | None = None
     epochs: int | None = None
+    gpu_hours: float | None = None
 
     @property
     def nothing(self) -> bool:
         """Whether one of them is used up."""
-        return self.trials == 0 or self.epochs == 0
+        return 0 in (self.trials, self.epochs, self.gpu_hours)
 
 
 class Observer(Protocol):
@@ -375,7 +382,8 @@ class Study:
         if folder.exists():
             raise StudyError(f"study '{spec.study}' exists already in '{storage}'")
         try:
-            draft.mkdir(parents=True)
+            storage.mkdir(mode=0o700, parents=True, exist_ok=True)  # of its owner alone, unless it was there
+            draft.mkdir()
         except OSError as error:
             raise StudyError(f"storage '{storage}' cannot be written: {error}") from None
         try:
@@ -608,7 +616,8 @@ class Study:
         """
         trials = [trial for trial in self.trials() if not trial.taken_over]
         ended = sum(trial.state not in LIVE and not trial.inherited for trial in trials)
-        return Spent(ended, sum(len(trial.reports) for trial in trials))
+        hours = self.record.user_attrs.get(_GPU_SECONDS, 0.0) / 3600.0
+        return Spent(ended, sum(len(trial.reports) for trial in trials), hours)
 
     # ---- what happens --------------------------------------------------------------------------------------------
 
@@ -712,6 +721,10 @@ class Study:
         with self._together():
             self.record._storage.set_trial_user_attr(self._running[number], _BEGAN, self._moment())
             self.record._storage.set_trial_user_attr(self._running[number], _PAUSED, False)
+
+    def note_gpu_seconds(self, seconds: float) -> None:
+        """Records how long its trials have held GPUs, in all searches."""
+        self.record.set_user_attr(_GPU_SECONDS, seconds)
 
     def retry(self, number: int) -> int:
         """Records that a running trial begins again after it had failed; returns how often it has by now."""
@@ -881,14 +894,18 @@ def count_states(trials: Sequence[TrialRecord]) -> dict[State, int]:
     return counts
 
 
-def differences(mine: SearchSpec, other: SearchSpec) -> list[str]:
-    """The dotted names in which two specs ask for different trials; budgets and resources may differ."""
+def differences(mine: SearchSpec, other: SearchSpec) -> dict[str, tuple[Any, Any]]:
+    """Where two specs ask for different trials: dotted name -> what each has there, None where it has nothing.
+
+    Budgets and resources may differ.
+    """
     left = {"budget", "resources", "failures", "objective"}
     ours, theirs = (_flat(spec.model_dump(exclude=left)) for spec in (mine, other))
     for flat, spec in ((ours, mine), (theirs, other)):
         for place, objective in enumerate(spec.objectives):
             flat[f"objective.{place}"] = (objective.metric, tasks.goal_of(objective))  # the goal may be written or not
-    return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key, ...) != theirs.get(key, ...))
+    names = sorted(ours.keys() | theirs.keys())
+    return {name: (ours.get(name), theirs.get(name)) for name in names if ours.get(name, ...) != theirs.get(name, ...)}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

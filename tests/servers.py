@@ -1,4 +1,4 @@
-"""Real servers on loopback: PostgreSQL (Debian's package), and one that speaks S3."""
+"""Real servers on loopback: PostgreSQL (Debian's package), MLflow, and one that speaks S3."""
 
 import logging
 import os
@@ -7,8 +7,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +50,57 @@ def postgres() -> Iterator[str]:
             started.send_signal(signal.SIGINT)  # does not wait for who is still connected
             started.wait()
         shutil.rmtree(folder)
+
+
+class MlflowServer:
+    """MLflow's server over a SQLite file in a folder; what it has been told survives when it is stopped."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port = folder, free_port()
+        self._server: subprocess.Popen[bytes] | None = None
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
+        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self._folder}/server.db"]
+        command += ["--artifacts-destination", str(self._folder / "kept")]
+        log = self._folder / "server.log"
+        with log.open("ab") as output:
+            self._server = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+        wait_for(f"{self.url}/health", self._server, log)
+
+    def stop(self) -> None:
+        """Returns when nobody listens any more."""
+        if self._server is not None:
+            os.killpg(self._server.pid, signal.SIGKILL)
+            self._server.wait()
+            self._server = None
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[MlflowServer]:
+    """One that runs."""
+    server = MlflowServer(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def wait_for(url: str, server: "subprocess.Popen[bytes]", log_file: Path, seconds: float = 120) -> None:
+    """Until a server answers."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert server.poll() is None, log_file.read_text()
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                assert answer.status == 200
+                return
+        except OSError:
+            time.sleep(0.3)
+    raise AssertionError(log_file.read_text())
 
 
 @contextmanager

@@ -16,7 +16,7 @@ FLOORS = (
     {"forecast", "reproduction", "retraining"},
     {"results"},
     {"engine"},
-    {"training", "ensemble", "tracking", "report", "disk"},
+    {"training", "ensemble", "tracking", "report", "disk", "gpu"},
     {"study", "samplers"},
     {"environment", "places", "space"},
     {"artifacts", "record"},

@@ -140,7 +140,13 @@ def test_an_empty_storage_says_what_to_do(hpo: Run) -> None:
 def test_a_changed_spec_is_refused_with_what_changed(hpo: Run, study: Study, space: Path) -> None:
     code, out, err = hpo("search", "--space", str(space), "--set", "training.batch_size=64")
     assert (code, out) == (2, "")
-    assert "they differ in training.batch_size. Give the new search a name of its own with --study" in err
+    assert "was started with another spec: training.batch_size was 32, is 64. Put that back, or give" in err
+    code, out, err = hpo("search", "--space", str(space), "--set", "optimizer.lr=0.5")
+    assert (
+        code == 2
+        and "optimizer.lr was 0.01, is 0.5; " in err
+        and "parameters.optimizer.lr.log was True, is not set" in err
+    )
 
 
 def test_everything_end_to_end(space: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hpo import api, datasets, spec
-from hpo.artifacts import Artifacts
+from hpo.artifacts import Artifacts, place
 from hpo.disk import DiskBudget, collect
 from hpo.engine import members
 from hpo.engine.workplace import Workplace
@@ -116,7 +116,31 @@ def test_a_place_that_cannot_be_written_is_one_sentence(document: dict[str, Any]
     assert "\n" not in str(error.value) and list(STUDIES.iterdir()) == []
 
 
-def test_credentials_are_refused_before_anything_is_made(document: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="given with credentials"):
-        Study.create(STUDIES, spec.load(document), facts(), artifacts="s3://key:secret@bucket")
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://key:word@bucket",
+        "s3://key:wo/rd@bucket/folder",
+        "gs://word@bucket",
+        "s3://bucket/folder?region=x&secret_key=word",
+        "abfs://container:word@account.dfs.core.windows.net/folder",
+        "abfs://container@account.dfs.core.windows.net/folder?client_secret=word",
+    ],
+)
+def test_credentials_are_refused_before_anything_is_made(document: dict[str, Any], uri: str) -> None:
+    with pytest.raises(InputError, match="given with credentials") as error:
+        Study.create(STUDIES, spec.load(document), facts(), artifacts=uri)
+    assert "word@" not in str(error.value) and "rd@" not in str(error.value) and "=word" not in str(error.value)
     assert list(STUDIES.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://bucket/some@body/folder?region=eu-west-1&endpoint_override=host:9000&scheme=http",
+        "abfs://container@account.dfs.core.windows.net/folder",
+        "gs://bucket",
+    ],
+)
+def test_what_only_looks_like_credentials_is_a_place(uri: str) -> None:
+    assert str(place(uri)) == uri

@@ -5,6 +5,7 @@ A file appears in it whole or not at all, so the order in which files are writte
 
 import contextlib
 import os
+import re
 import shutil
 import threading
 import uuid
@@ -18,6 +19,8 @@ from urllib.parse import unquote, urlsplit
 from hpo.errors import InputError, StudyError
 
 Content = bytes | memoryview
+_SECRET = re.compile("secret|password|token|key|credential|sig", re.IGNORECASE)
+"""What an option of a URI is called that nobody else may read."""
 
 
 class Place(ABC):
@@ -77,13 +80,28 @@ def place(uri: str | Path) -> Place:
     if isinstance(uri, Path) or "://" not in uri:
         return Folder(Path(uri))
     parts = urlsplit(uri)
-    if "@" in parts.netloc:
-        shown = uri.replace(parts.netloc, parts.netloc.rpartition("@")[2], 1)
+    shown = _without_credentials(uri)
+    if shown != uri:
         raise InputError(
             f"'{shown}' was given with credentials, which would be written down; give them by the environment"
             " (such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
         )
     return Folder(Path(unquote(parts.path))) if parts.scheme == "file" else Bucket(uri)
+
+
+def _without_credentials(uri: str) -> str:
+    """The URI, if it has none; what is shown of it, if it has.
+
+    They stand before an @ (a secret may have slashes), but for Azure's container, or are options by their names.
+    """
+    scheme, _, rest = uri.partition("://")
+    where, mark, options = rest.partition("?")
+    before, at, host = where.rpartition("@")
+    container = scheme.startswith("abfs") and ":" not in before and "/" not in before
+    if at and not container and (":" in before or "/" not in before):
+        where = host
+    kept = [option for option in options.split("&") if not _SECRET.search(option.partition("=")[0])]
+    return f"{scheme}://{where}{mark}{'&'.join(kept)}"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from hpo.datasets import Dataset
 from hpo.engine import machines
 from hpo.engine.cluster import cluster, environment, trial_resources
 from hpo.engine.recorder import (
-    SPENT_EPOCHS,
     SPENT_TIME,
     Live,
     Recorder,
@@ -79,7 +78,8 @@ def run(
         each = trial_resources(resources)
         if isinstance(study.place, Folder):
             machines.check_shared(study.place.folder.absolute())
-        recorder = Recorder(study, observers, machines.room(each, concurrency or sys.maxsize), left, failures)
+        slots = machines.room(each, concurrency or sys.maxsize)
+        recorder = Recorder(study, observers, slots, left, failures, each["gpu"])
         scheduler = RecordingScheduler(recorder)
         scheduler.heed_states(study.artifacts.state_epoch)
         shared = Shared(
@@ -148,10 +148,10 @@ class _Stop(Live, Stopper):
         """Which limit of the budget was met; None where none was, or something else has ended the search."""
         if self._at_once:
             return None
-        return SPENT_EPOCHS if self._recorder.spent else self.limit()
+        return self._recorder.spent or self.limit()
 
     def limit(self) -> str | None:
-        """Which limit of the budget but that of epochs is met: trials that run end their epoch."""
+        """Which limit of this search is met: trials that run end their epoch."""
         return SPENT_TIME if self._recorder.late or time.monotonic() >= self._deadline else self._until()
 
     @property

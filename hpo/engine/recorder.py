@@ -17,6 +17,7 @@ from hpo import samplers, schedulers
 from hpo.engine.controller import settle
 from hpo.engine.past import Past, result_of
 from hpo.engine.words import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS
+from hpo.gpu import GpuBudget
 from hpo.samplers.exploration import explorer
 from hpo.schedulers import RESOURCE
 from hpo.schedulers.pausing import Pausing
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
 SPENT_EPOCHS, SPENT_TIME = "stopped by the budget of epochs", "stopped by the time limit"
+SPENT_GPU = "stopped by the budget of GPU hours"
 """Why a search stops its trials."""
 _STOPPED = Outcome(State.PRUNED, "stopped")
 """What a trial comes to where nobody has said it before."""
@@ -68,6 +70,7 @@ class Recorder(Live):
         slots: how many trials may run at once, or what says so now.
         left: what the budget leaves.
         failures: what is done about trials that fail.
+        gpus: that each trial gets.
     """
 
     def __init__(
@@ -77,9 +80,11 @@ class Recorder(Live):
         slots: int | Callable[[], int],
         left: Left,
         failures: Failures | None = None,
+        gpus: float = 1.0,
     ) -> None:
         self.study = study
-        self._observers = observers
+        self._gpu = None if left.gpu_hours is None else GpuBudget(study, left.gpu_hours, gpus)
+        self._observers = observers if self._gpu is None else (self._gpu, *observers)
         self._slots = slots if callable(slots) else lambda: slots
         self._left = left
         self.rules = failures or study.spec.failures
@@ -142,7 +147,7 @@ class Recorder(Live):
             return False
         if self._alone & (self._running | (self._lost - self._paused)) and self._running:
             return False
-        return self.until is None or (self.until() is None and self._free_epochs > 0)
+        return self.until is None or (self.until() is None and self.spent is None and self._free_epochs > 0)
 
     @property
     def busy(self) -> bool:
@@ -153,7 +158,7 @@ class Recorder(Live):
         """Why a trial that has reported is not to train another epoch, where the engine lets trials end theirs."""
         if self.until is None:
             return None
-        return SPENT_EPOCHS if self._free_epochs < 0 else self.until()
+        return self.spent or (SPENT_EPOCHS if self._free_epochs < 0 else self.until())
 
     @property
     def hopeless(self) -> bool:
@@ -176,9 +181,11 @@ class Recorder(Live):
         return self.study.exhausted or (self._left.trials is not None and self._started >= self._left.trials)
 
     @property
-    def spent(self) -> bool:
-        """Whether the epochs of the budget are used up."""
-        return self._left.epochs is not None and self._reports >= self._left.epochs
+    def spent(self) -> str | None:
+        """Which limit of the whole study's training is used up."""
+        if self._left.epochs is not None and self._reports >= self._left.epochs:
+            return SPENT_EPOCHS
+        return SPENT_GPU if self._gpu is not None and self._gpu.spent else None
 
     def start(self) -> TrialRecord:
         """Asks the study for a trial."""

@@ -16,7 +16,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from hpo.engine.recorder import SPENT_EPOCHS, SPENT_TIME, Recorder, RecordingScheduler, StudySearcher
+from hpo.engine.recorder import SPENT_TIME, Recorder, RecordingScheduler, StudySearcher
 from hpo.engine.words import DONE, ERROR, INHERITED, METRICS
 from hpo.errors import InputError
 from hpo.schedulers import RESOURCE
@@ -138,7 +138,7 @@ class _Simulation:
                 self.clock = until
                 return SPENT_TIME
             self._finish_epoch(heapq.heappop(self._events))
-        return SPENT_EPOCHS if self._recorder.spent else None
+        return self._recorder.spent
 
     def go_on(self) -> None:
         """Takes up the trials that an earlier search has left, each where it stood."""

@@ -78,7 +78,7 @@ def check(spec: SearchSpec) -> Iterable[Problem]:
         )
     if name == "pbt":
         yield from _check_population(spec)
-    given = ("metric", "goal", "measure", "epochs", "resume", "explore", "seed")
+    given = ("metric", "goal", "measure", "epochs", "resume", "by_trials", "explore", "seed")
     known = [key for key in inspect.signature(factory).parameters if key not in given]
     unknown = [key for key in settings if key not in known]
     for key in unknown:
@@ -165,6 +165,7 @@ def build(
         "epochs": epochs,
         "measure": partial(fitness.measure, spec),
         "resume": resume or _nothing,
+        "by_trials": spec.budget.by_trials,
         "explore": explore or _unchanged,
         "seed": spec.seed,
     }
@@ -176,7 +177,12 @@ def build(
 
 
 def freeze_thaw(
-    measure: Measure, epochs: int, resume: Resume, grace: int | None = None, eta: int | None = None
+    measure: Measure,
+    epochs: int,
+    resume: Resume,
+    by_trials: bool,
+    grace: int | None = None,
+    eta: int | None = None,
 ) -> "TrialScheduler":
     """The sampler's model says whether a paused trial goes on or a new one starts: see `hpo.schedulers.thaw`.
 
@@ -184,12 +190,13 @@ def freeze_thaw(
         measure: metrics -> fitness.
         epochs: the full resource.
         resume: the model's choice.
+        by_trials: whether the budget counts trials alone.
         grace: the first rung.
         eta: how much longer each rung is than the one before. Without both the full resource is halved.
     """
     from hpo.schedulers.thaw import FreezeThaw
 
-    return FreezeThaw(measure, _thawing(epochs, grace, eta), resume)
+    return FreezeThaw(measure, _thawing(epochs, grace, eta), resume, by_trials)
 
 
 def asha(

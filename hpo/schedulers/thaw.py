@@ -2,7 +2,8 @@
 
 Swersky et al. 2014, "Freeze-Thaw Bayesian Optimization". The sampler knows what a new config promises, so it is the one
 to say whether a paused trial promises more; the scheduler keeps the rungs. A model that has seen few curves to their
-end may be wrong about the others, so no trial is given up that successive halving would promote.
+end may be wrong about the others, so no trial is given up that successive halving would promote: where new trials are
+what the budget limits it goes on at once, else when no new one may start.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
@@ -13,16 +14,18 @@ from hpo.schedulers.halving import Bracket
 from hpo.schedulers.pausing import Pausing
 
 _KEPT = 3
-"""When no new trial may start, the best one in so many of each rung goes on, whatever the model says."""
+"""The best one in so many of each rung goes on, whatever the model says."""
 
 
 class FreezeThaw(Pausing):
     """Pauses at rungs and asks what to resume.
 
     Args:
-        measure: metrics -> fitness; it matters only when no new trial may start.
+        measure: metrics -> fitness.
         ladder: the rungs; the last is the full resource.
         resume: the model's choice, a function of the study as it stands.
+        by_trials: whether the number of trials is what ends the search. Then epochs cost nothing of the budget, and the
+            best of a rung go on at once: the next config is proposed by a model that has seen more.
     """
 
     def __init__(
@@ -30,8 +33,10 @@ class FreezeThaw(Pausing):
         measure: Callable[[Mapping[str, float]], Fitness],
         ladder: Sequence[int],
         resume: Callable[[Collection[int], bool], int | None],
+        by_trials: bool = False,
     ) -> None:
         super().__init__()
+        self._by_trials = by_trials
         self._measure, self._resume = measure, resume
         self._bracket = Bracket(ladder, _KEPT)
         self._best: dict[int, Fitness] = {}
@@ -39,11 +44,11 @@ class FreezeThaw(Pausing):
         self._reports = 0
 
     def pauses(self, number: int, epoch: int, metrics: dict[str, Any]) -> bool:
-        """At a rung, unless the trial itself is what should be trained next."""
+        """At a rung, unless the trial is among the best there or what the model would train next."""
         place = self.note(number, epoch, metrics)
         if place is None or epoch >= self._bracket.ladder[-1]:
             return False
-        if self._asked({*self.paused, number}) == number or number in self._kept(place):
+        if number in self._kept(place) or self._asked({*self.paused, number}) == number:
             self.promote(number)
             return False
         return True
@@ -60,17 +65,16 @@ class FreezeThaw(Pausing):
         return self._bracket.record(number, epoch, self._best[number])
 
     def waiting(self) -> int | None:
-        """The paused trial that the model would train next; in the end the best of each rung, the highest rung first.
+        """The best of the highest rung that are kept, else the one that the model would train next.
 
-        So one trial at least is trained in full.
+        In the end one at least of each rung goes on, so one trial is trained in full.
         """
         if not self.paused:
             return None
-        chosen = self._asked(frozenset(self.paused))
-        if chosen is not None:
-            return chosen
         places = reversed(range(len(self._bracket.ladder) - 1))
-        return next((number for place in places for number in self._kept(place) if number in self.paused), None)
+        kept = (number for place in places for number in self._kept(place) if number in self.paused)
+        first = next(kept, None)
+        return self._asked(frozenset(self.paused)) if first is None else first
 
     def forget(self, number: int) -> None:
         """It is compared no more."""
@@ -78,8 +82,10 @@ class FreezeThaw(Pausing):
         self._bracket.forget(number)
 
     def _kept(self, place: int) -> list[int]:
-        """Those of a rung that are not given up."""
-        return self._bracket.promotable(place, closing=self.idle) if self.no_new else []
+        """Those of a rung that go on now and have not yet, the best first."""
+        if not (self.no_new or self._by_trials):
+            return []
+        return self._bracket.promotable(place, closing=self.no_new and self.idle)
 
     def _asked(self, numbers: Set[int]) -> int | None:
         """The model's choice; before the next report it is not asked again about the same trials."""

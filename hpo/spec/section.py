@@ -154,12 +154,14 @@ class Constraint(Section):
 class Budget(Section):
     """The limits, of which the first that is met ends a search.
 
-    `trials` and `epochs` (of all trials together) are of the whole study, `time_limit` is seconds of one search.
+    `trials`, `epochs` and `gpu_hours` (of all trials together) are of the whole study, `time_limit` is seconds of one
+    search.
     """
 
     trials: Annotated[int, Field(ge=1)] | None = None
     epochs: Annotated[int, Field(ge=1)] | None = None
     time_limit: Duration | None = None
+    gpu_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -167,8 +169,12 @@ class Budget(Section):
         """Where nothing limits the search, 32 trials do."""
         if not isinstance(value, dict):
             return value
-        limits = [value.get(key) for key in ("trials", "epochs", "time_limit")]
-        return {**value, "trials": _TRIALS} if limits == [None] * 3 else value
+        return value if any(value.get(key) is not None for key in cls.model_fields) else {**value, "trials": _TRIALS}
+
+    @property
+    def by_trials(self) -> bool:
+        """Whether the number of trials is the only limit."""
+        return self.trials is not None and self.epochs is self.time_limit is self.gpu_hours is None
 
 
 class Failures(Section):

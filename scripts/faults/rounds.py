@@ -153,24 +153,8 @@ class _Search:
         for trial in found:
             if sorted(trial.reports) != list(range(trial.inherited + 1, trial.epoch + 1)):
                 raise Broken(f"{self._name}: trial {trial.number} has reports of epochs {sorted(trial.reports)}")
-        self._check_mlflow(study)
+        check_mlflow(study, self._storage)
         return study
-
-    def _check_mlflow(self, study: Study) -> None:
-        client, experiment = connect(self._storage)
-        runs = client.search_runs([experiment], f"tags.`hpo.study_id` = '{study.id}'", ViewType.ALL, 10_000)
-        kinds = Counter(run.data.tags["hpo.kind"] for run in runs)
-        if kinds != {"study": 1, "trial": len(study.trials())}:
-            raise Broken(f"MLflow has {dict(kinds)} runs of a study with {len(study.trials())} trials")
-        parent = next(run for run in runs if run.data.tags["hpo.kind"] == "study")
-        for number, run in trial_runs(client, experiment, study).items():
-            trial = study.trial(number)
-            history = client.get_metric_history(run.info.run_id, trial.metric)
-            told = [(point.step, point.value) for point in sorted(history, key=lambda point: point.step)]
-            if told != [(epoch, metrics[trial.metric]) for epoch, metrics in trial.reports.items()]:
-                raise Broken(f"MLflow has reports {told} of trial {number}, which made {trial.reports}")
-            if run.info.status != "FINISHED" or run.data.tags["mlflow.parentRunId"] != parent.info.run_id:
-                raise Broken(f"MLflow's run of trial {number} is {run.info.status}")
 
     def _nothing_twice(self) -> None:
         """No trial that had ended before the driver was started has been trained since."""
@@ -210,6 +194,28 @@ class _Search:
             if time.monotonic() > deadline:
                 raise Broken(f"processes are left: {left}")
             time.sleep(0.2)
+
+
+def check_mlflow(study: Study, storage: Path) -> None:
+    """That MLflow has each trial of an ended study once, with all of its reports.
+
+    Raises:
+        Broken: it has not.
+    """
+    client, experiment = connect(storage)
+    runs = client.search_runs([experiment], f"tags.`hpo.study_id` = '{study.id}'", ViewType.ALL, 10_000)
+    kinds = Counter(run.data.tags["hpo.kind"] for run in runs)
+    if kinds != {"study": 1, "trial": len(study.trials())}:
+        raise Broken(f"MLflow has {dict(kinds)} runs of a study with {len(study.trials())} trials")
+    parent = next(run for run in runs if run.data.tags["hpo.kind"] == "study")
+    for number, run in trial_runs(client, experiment, study).items():
+        trial = study.trial(number)
+        history = client.get_metric_history(run.info.run_id, trial.metric)
+        told = [(point.step, point.value) for point in sorted(history, key=lambda point: point.step)]
+        if told != [(epoch, metrics[trial.metric]) for epoch, metrics in trial.reports.items()]:
+            raise Broken(f"MLflow has reports {told} of trial {number}, which made {trial.reports}")
+        if run.info.status != "FINISHED" or run.data.tags["mlflow.parentRunId"] != parent.info.run_id:
+            raise Broken(f"MLflow's run of trial {number} is {run.info.status}")
 
 
 def _working(name: str) -> bool:

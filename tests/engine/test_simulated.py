@@ -299,6 +299,14 @@ def test_nothing_is_reported_after_the_time_limit(scheduler: Any) -> None:
     assert result.busy == pytest.approx(1)
 
 
+@pytest.mark.parametrize("scheduler", ["none", "asha", PAUSING], ids=str)
+def test_a_budget_of_two_hours_is_used_and_kept(scheduler: Any) -> None:
+    minutes = lambda config, epoch: (curve(config, epoch)[0], 60 + 240 * config["x"])  # noqa: E731
+    result = hpo.simulate(document(scheduler=scheduler, budget={"time_limit": "2h"}), minutes, workers=4)
+    assert 0.95 * 7200 <= result.seconds <= 7200
+    assert 0.95 * 7200 <= max(at for trial in result.study.trials() for _, at in trial.reported.values()) <= 7200
+
+
 def test_what_ends_before_the_time_limit_counts() -> None:
     result = hpo.simulate(document(), curve, workers=3, time_limit=100)
     _, ended = by_hand([trial.config["x"] for trial in result.study.trials()], workers=3)
@@ -478,7 +486,7 @@ def test_a_search_that_raised_goes_on(storage: Path) -> None:
 
 def test_another_spec_needs_another_name(storage: Path) -> None:
     hpo.simulate(document(), curve, trials=1, storage=storage)
-    with pytest.raises(StudyError, match="was started with another spec; they differ in sampler.name"):
+    with pytest.raises(StudyError, match="another spec: sampler.name was random, is tpe"):
         hpo.simulate(document(sampler="tpe"), curve, trials=1, storage=storage)
 
 

@@ -24,9 +24,9 @@ class Model:
         return self.chosen if self.chosen in paused else None
 
 
-def made() -> tuple[FreezeThaw, Model]:
+def made(by_trials: bool = False) -> tuple[FreezeThaw, Model]:
     model = Model()
-    return FreezeThaw(lambda metrics: Fitness(0.0, (metrics["loss"],)), LADDER, model), model
+    return FreezeThaw(lambda metrics: Fitness(0.0, (metrics["loss"],)), LADDER, model, by_trials), model
 
 
 def report(scheduler: FreezeThaw, number: int, epoch: int, loss: float) -> str:
@@ -79,6 +79,19 @@ def test_in_the_end_the_best_third_of_a_rung_goes_on_whatever_the_model_says() -
     assert report(scheduler, 6, 4, 0.1) == "continue"  # the best of three
     assert report(scheduler, 6, 9, 0.1) == "continue"  # the end
     assert resumed(scheduler) is None
+
+
+def test_where_trials_are_what_counts_the_best_third_goes_on_at_once() -> None:
+    scheduler, model = made(by_trials=True)
+    assert [report(scheduler, number, 2, loss) for number, loss in enumerate((0.3, 0.2))] == ["pause"] * 2
+    assert report(scheduler, 2, 2, 0.1) == "continue"
+    assert [report(scheduler, number, 2, 0.5) for number in (3, 4, 5)] == ["pause"] * 3
+    assert [resumed(scheduler), resumed(scheduler)] == [1, None]
+    model.chosen = 3
+    report(scheduler, 6, 2, 0.5)
+    assert resumed(scheduler) == 3  # the model may want more
+    scheduler.idle = True
+    assert resumed(scheduler) is None  # a new one may start
 
 
 def test_what_the_model_resumed_counts_among_the_kept() -> None:

@@ -3,7 +3,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from hpo.tracking.ensembles import EnsembleRecord, log_ensemble, requirements
 from hpo.tracking.registry import check_name, register
 from hpo.tracking.store import tracking_uri
 from tests.ensemble.folders import inputs, write_ensemble
+from tests.servers import wait_for
 
 
 def log(study: Study, folder: Path, example: Inputs, report: Path | None = None) -> str:
@@ -153,19 +153,6 @@ def served(name: str, uri: str, log_file: Path) -> Iterator[str]:
             yield url
         finally:
             os.killpg(server.pid, 15)
-
-
-def wait_for(url: str, server: "subprocess.Popen[bytes]", log_file: Path, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        assert server.poll() is None, log_file.read_text()
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                assert answer.status == 200
-                return
-        except OSError:
-            time.sleep(0.3)
-    raise AssertionError(log_file.read_text())
 
 
 def post(url: str, values: np.ndarray) -> Any:

@@ -1,0 +1,82 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hpo as package
+from hpo import spec
+from hpo.gpu import GpuBudget
+from hpo.study import Outcome, State, Study
+from tests.conftest import Run, facts
+
+
+@pytest.fixture
+def empty(document: dict[str, Any], tmp_path: Path) -> Study:
+    made = Study.create(tmp_path / "studies", spec.load(document), facts())
+    made.clock = lambda: 0.0
+    return made
+
+
+def test_a_trial_counts_while_it_holds_its_gpus(empty: Study) -> None:
+    budget = GpuBudget(empty, 1.0, gpus=0.5)
+    first, second = empty.ask(), empty.ask()
+    budget.trial_started(first)
+    empty.clock = lambda: 1000.0
+    budget.trial_started(second)
+    assert budget.seconds == 500
+    empty.clock = lambda: 2000.0
+    budget.trial_paused(first.number)
+    empty.clock = lambda: 3000.0
+    assert budget.seconds == 0.5 * (2000 + 2000) and not budget.spent
+    budget.trial_resumed(first.number)
+    empty.clock = lambda: 4600.0
+    assert budget.seconds == 0.5 * (3600 + 3600) and budget.spent
+    empty.report(second.number, 1, {"accuracy": 0.5})
+    budget.trial_reported(second.number, 1, {"accuracy": 0.5})
+    assert empty.spent().gpu_hours == 1.0
+    empty.clock = lambda: 5600.0
+    budget.trial_ended(empty.end(second.number, Outcome(State.PRUNED)))
+    assert empty.spent().gpu_hours == pytest.approx((3600 + 1000) / 3600)
+
+
+def test_what_earlier_searches_used_counts(empty: Study) -> None:
+    empty.note_gpu_seconds(1800.0)
+    assert empty.spent().left(empty.spec.budget).gpu_hours is None
+    limited = empty.spec.budget.model_copy(update={"gpu_hours": 0.75})
+    assert empty.spent().left(limited).gpu_hours == 0.25
+    budget = GpuBudget(empty, 0.25, gpus=1)
+    budget.trial_started(empty.ask())
+    empty.clock = lambda: 899.0
+    assert not budget.spent
+    empty.clock = lambda: 900.0
+    assert budget.spent and budget.seconds == 2700
+
+
+@pytest.mark.parametrize("scheduler", ["none", "asha"])
+def test_a_search_ends_when_its_gpu_hours_are_spent(scheduler: str, tmp_path: Path) -> None:
+    search = {
+        "study": "hours",
+        "training": {"epochs": 9},
+        "parameters": {"x": {"min": 0, "max": 1}},
+        "objective": {"metric": "loss", "goal": "minimize"},
+        "sampler": "random",
+        "scheduler": scheduler,
+        "budget": {"gpu_hours": 10},
+    }
+    curve = lambda config, epoch: ({"loss": config["x"] + 1 / epoch}, 60.0)  # noqa: E731
+    result = package.simulate(search, curve, workers=4, storage=tmp_path)
+    trials, spent = result.study.trials(), result.study.spent()
+    assert 597 <= spent.epochs <= 600  # of a minute each; three may end in the same moment
+    assert spent.gpu_hours == pytest.approx(10.0)
+    assert "stopped by the budget of GPU hours" in {trial.reason for trial in trials} or scheduler == "asha"
+    more = package.simulate(search, curve, workers=4, storage=tmp_path, gpu_hours=12)
+    assert more.study.spent().gpu_hours == pytest.approx(12.0)
+    assert package.simulate(search, curve, workers=4, storage=tmp_path).study.spent() == more.study.spent()
+
+
+def test_gpu_hours_without_a_gpu_are_refused(hpo: Run, space: Path) -> None:
+    code, out, err = hpo("search", "--space", str(space), "--gpu-hours", "1", "--set", "resources.gpu=0")
+    assert (code, out) == (2, "")
+    assert "budget.gpu_hours (--gpu-hours) limits nothing, since trials get no GPU here; use budget.time_limit" in err
+    assert not Path("studies").exists()
+    assert hpo("search", "--space", str(space), "--gpu-hours", "0")[0] == 2
