@@ -24,8 +24,9 @@ class FreezeThaw(Pausing):
         measure: metrics -> fitness.
         ladder: the rungs; the last is the full resource.
         resume: the model's choice, a function of the study as it stands.
-        by_trials: whether the number of trials is what ends the search. Then epochs cost nothing of the budget, and the
-            best of a rung go on at once: the next config is proposed by a model that has seen more.
+        by_trials: whether the number of trials is what ends the search. Then epochs cost nothing of the budget: the
+            best of a rung go on at once, and so does any other that may become the best, and the next config is
+            proposed by a model that has seen more.
     """
 
     def __init__(
@@ -91,5 +92,5 @@ class FreezeThaw(Pausing):
         """The model's choice; before the next report it is not asked again about the same trials."""
         question = (numbers, self._reports, self.no_new)
         if self._answer[0] != question:
-            self._answer = (question, self._resume(numbers, not self.no_new))
+            self._answer = (question, self._resume(numbers, not (self.no_new or self._by_trials)))
         return self._answer[1]

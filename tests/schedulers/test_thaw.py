@@ -90,6 +90,7 @@ def test_where_trials_are_what_counts_the_best_third_goes_on_at_once() -> None:
     model.chosen = 3
     report(scheduler, 6, 2, 0.5)
     assert resumed(scheduler) == 3  # the model may want more
+    assert not any(new for _, new in model.asked)  # and is not asked what a new one promises
     scheduler.idle = True
     assert resumed(scheduler) is None  # a new one may start
 
