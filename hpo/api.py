@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -58,6 +59,8 @@ def search(
     concurrency: int | Literal["auto"] | None = None,
     max_disk: int | None = None,
     address: str | None = None,
+    join: bool = False,
+    ensemble: bool = False,
     storage: str | Path = "studies",
     artifacts: str | None = None,
     database: str | None = None,
@@ -83,6 +86,9 @@ def search(
             the memory of the largest model first, and shares a GPU among as many trials as fit.
         max_disk: bytes that all trials' files together may take; those of the weakest trials are removed first.
         address: of the Ray cluster that runs the trials: auto or HOST:PORT.
+        join: works for the search of this study that another process runs, until that is over. Then `concurrency` is
+            how many trials more; by default as many as another machine has CPUs and GPUs for.
+        ensemble: builds one of the best trials afterwards, as `build_ensemble` does, within the time limit.
         storage: the folder of all studies.
         artifacts: where trials store weights and predictions, as a path or a URI; of a new study.
         database: `postgresql://` URL of the record of trials, in place of a file; of a new study.
@@ -110,9 +116,20 @@ def search(
         artifacts=artifacts,
         database=database,
         warm_start=warm_start,
+        ensemble=ensemble,
         objective=objective,
     )
-    return searching.search(space, {**(overrides or {}), **given}, request, console or Console(quiet=True))
+    run = searching.join if join else searching.search
+    told = console or Console(quiet=True)
+    result = run(space, {**(overrides or {}), **given}, request, told)
+    if not ensemble or join or result.interrupted:
+        return result
+    try:
+        built = build_ensemble(result.study.name, storage=storage, data_dir=data_dir, console=told)
+    except StudyError as error:  # what was searched is none the worse
+        told.print(f"There is no ensemble: {error}", highlight=False, markup=False)
+        return result
+    return replace(result, ensemble=built)
 
 
 def _budget(
@@ -137,6 +154,8 @@ def resume(
     concurrency: int | Literal["auto"] | None = None,
     max_disk: int | None = None,
     address: str | None = None,
+    join: bool = False,
+    ensemble: bool = False,
     storage: str | Path = "studies",
     database: str | None = None,
     data_dir: str | Path = "data",
@@ -157,6 +176,8 @@ def resume(
         concurrency=concurrency,
         max_disk=max_disk,
         address=address,
+        join=join,
+        ensemble=ensemble,
         storage=storage,
         database=database,
         data_dir=data_dir,

@@ -151,6 +151,17 @@ def _running(command: Callable[..., Any]) -> Callable[..., Any]:
             "this machine.",
         ),
         click.option(
+            "--ensemble",
+            is_flag=True,
+            help="Builds an ensemble of the best trials afterwards, as `hpo ensemble` does, within the time limit.",
+        ),
+        click.option(
+            "--join",
+            is_flag=True,
+            help="Works for the search of this study that runs already, of this machine or another, until that is "
+            "over. --concurrency says how many trials more.",
+        ),
+        click.option(
             "--database",
             metavar="URL",
             envvar="HPO_DATABASE",
@@ -247,6 +258,8 @@ def _parsed(
     data_dir: str,
     max_disk: str | None,
     address: str | None,
+    join: bool,
+    ensemble: bool,
     database: str | None,
 ) -> dict[str, Any]:
     """The options of `_running`, as `api.search` takes them."""
@@ -259,6 +272,8 @@ def _parsed(
         "data_dir": data_dir,
         "max_disk": _bytes(max_disk, "--max-disk"),
         "address": address,
+        "join": join,
+        "ensemble": ensemble,
         "database": database,
     }
 
@@ -270,6 +285,8 @@ def _say_search(result: "SearchResult", storage: str, output: str, console: "Con
     name = result.study.name
     if result.tracking_problem:
         console.print(f"[yellow]Warning:[/] {result.tracking_problem}")
+    if result.ensemble is not None:
+        _warn_of(result.ensemble, console)
     if output == "json":
         _say_json(result.to_json())
     else:
@@ -278,10 +295,13 @@ def _say_search(result: "SearchResult", storage: str, output: str, console: "Con
         _say(trials_table(result.study, result.study.leaderboard()[:10], f"{name}: {', '.join(shown)}"))
         if result.interrupted:
             _say(f"Interrupted: `hpo resume --study {name}{_where(storage)}` goes on with it.")
-        _say(
-            f"Next: `hpo ensemble --study {name}{_where(storage)}` combines the best trials,"
-            f" `hpo ui{_where(storage)}` compares them."
-        )
+        if result.ensemble is None:
+            _say(
+                f"Next: `hpo ensemble --study {name}{_where(storage)}` combines the best trials,"
+                f" `hpo ui{_where(storage)}` compares them."
+            )
+        else:
+            _say_ensemble(result.ensemble, storage)
     if result.interrupted:
         sys.exit(130)
     if result.best is None:
@@ -605,7 +625,7 @@ def trials(study: str | None, storage: str, output: str) -> None:
         _say_json([record.to_json() for record in records])
         return
     _say(trials_table(opened, records, opened.name))
-    if any(record.state in LIVE for record in records) and not opened.searched:
+    if any(record.state in LIVE for record in records) and opened.searcher is None:
         _say(f"Nobody searches it now: `hpo resume --study {opened.name}{_where(storage)}` goes on with it.")
     for record in records:
         if record.state.value == "failed" and record.cause:

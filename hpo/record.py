@@ -5,6 +5,7 @@ import fcntl
 import os
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ VARIABLE = "HPO_DATABASE"
 """The environment variable with the URL of a database, for its password."""
 _FORM = "postgresql://USER@HOST:PORT/NAME"
 _SECRETS = ("password", "sslpassword")
+_ON = " on "
+"""Between a process and its machine."""
 _MAKING_TABLES = 7_236_001
 """The advisory lock of who makes Optuna's tables; two at once would be in each other's way."""
 
@@ -59,13 +62,13 @@ def mend(folder: Path) -> None:
 
 
 @contextmanager
-def hold(file: Path, study: str) -> Iterator[None]:
-    """Holds a study for one process, by a lock on a file.
+def hold(file: Path, study: str, told: str = "") -> Iterator[None]:
+    """Holds a study for one process, by a lock on a file, which tells the others something.
 
     Raises:
         StudyError: another process holds it.
     """
-    with locked(file, partial(_busy, study)):
+    with locked(file, partial(_busy, study), told):
         try:
             yield
         finally:
@@ -73,44 +76,60 @@ def hold(file: Path, study: str) -> Iterator[None]:
 
 
 @contextmanager
-def locked(file: Path, busy: Callable[[str], StudyError]) -> Iterator[None]:
+def locked(file: Path, busy: Callable[[str], StudyError], told: str = "") -> Iterator[None]:
     """Locks a file, in which the process that holds it is named; the lock goes with its process, however that ends.
 
     Args:
         file: made where there is none.
         busy: from the name of another process that holds it to what is raised then.
+        told: a line for the others, beside the name.
     """
     with file.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise busy(lock.read()) from None
+        for patience in (0.02, 0.08, 0.2, None):  # somebody may only be looking whether it is locked
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if patience is None:
+                    raise busy(_holder(file)[0]) from None
+                time.sleep(patience)
         lock.truncate(0)
-        lock.write(_me())
+        lock.write(f"{_me()}\n{told}\n")
         lock.flush()
         yield
 
 
-def is_locked(file: Path) -> bool:
-    """Whether a process holds a file's lock."""
+def holder(file: Path) -> tuple[str, str] | None:
+    """The process that holds a file's lock, and what it tells the others; None where none does."""
     if not file.exists():
-        return False
+        return None
     with file.open() as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return True
-    return False
+            return _holder(file)
+    return None
+
+
+def _holder(file: Path) -> tuple[str, str]:
+    name, told, *_ = [*file.read_text(encoding="utf-8").splitlines(), "", ""]
+    return name, told
 
 
 def _me() -> str:
-    return f"process {os.getpid()} on {socket.gethostname()}"
+    return f"process {os.getpid()}{_ON}{socket.gethostname()}"
+
+
+def of_this_machine(process: str) -> bool:
+    """Whether a process that `holder` has named runs here."""
+    return process.rpartition(_ON)[2] == socket.gethostname()
 
 
 def _busy(study: str, holder: str) -> StudyError:
     who = f" ({holder.strip()})" if holder.strip() else ""
-    return StudyError(f"study '{study}' is being searched by another process{who}; wait, or stop it")
+    return StudyError(
+        f"study '{study}' is being searched by another process{who}; wait, stop it, or work for it with --join"
+    )
 
 
 # ---- a database ------------------------------------------------------------------------------------------------------

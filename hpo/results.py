@@ -28,6 +28,7 @@ class SearchResult:
     seconds: float
     interrupted: bool
     tracking_problem: str | None = None
+    ensemble: "EnsembleResult | None" = None
 
     @property
     def best(self) -> TrialRecord | None:
@@ -46,6 +47,7 @@ class SearchResult:
             },
             "best": None if best is None else {"trial": best.number, "value": best.value, "config": best.config},
             "seconds": round(self.seconds, 1),
+            **({} if self.ensemble is None else {"ensemble": self.ensemble.to_json()}),
         }
 
 

@@ -19,9 +19,10 @@ from rich.console import Console
 from hpo import datasets, models, samplers, schedulers, tasks
 from hpo import spec as specs
 from hpo.datasets import Dataset
-from hpo.disk import DiskBudget
-from hpo.errors import InputError, Problem, StudyError
+from hpo.disk import POOL, DiskBudget
+from hpo.errors import InputError, Problem, ResourceError, StudyError
 from hpo.places import own_place
+from hpo.record import of_this_machine
 from hpo.results import SearchResult
 from hpo.spec import Budget, Resources, SearchSpec, Space, StudySpec
 from hpo.study import DataFacts, Left, Study, differences
@@ -37,6 +38,10 @@ CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.
 """Everything that can be known of a spec before its data are read."""
 
 
+_ENSEMBLE_SECONDS, _NUMBER_SECONDS = 7.0, 2e-6
+"""Of a time limit, for an ensemble: to import, report and log it, and for each number that its candidates predict."""
+_LOOK_SECONDS = 0.5
+"""Between two looks whether the search that was joined is over."""
 _CLOSING_SECONDS = 2.0
 """Of a time limit, for what comes after the last trial: it is stored, Ray stops, MLflow is told."""
 
@@ -61,6 +66,8 @@ class Request:
     """URL of the database that has a new study's record."""
     warm_start: str | None = None
     """A study whose trials are taken over."""
+    ensemble: bool = False
+    """Whether an ensemble is built afterwards, within the time limit."""
     objective: "Objective | None" = None
     """Is trained instead of the built-in one."""
 
@@ -100,6 +107,7 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
             return SearchResult(spent, time.monotonic() - started, interrupted=False, tracking_problem=tracker.problem)
         say(f"Study '{spec.study}': starting Ray ...", style="dim")
 
+        from hpo.engine import joining
         from hpo.engine import ray as engine
         from hpo.report.progress import Progress
 
@@ -114,7 +122,7 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
         taken = sum(trial.taken_over for trial in study.trials())
         if taken and request.warm_start is not None:
             say(f"{taken} trials of study '{request.warm_start}' are taken over.", style="dim")
-        held.enter_context(study.searching())
+        held.enter_context(study.searching(told=joining.invitation()))
         left = study.spent().left(spec.budget)
         if left.nothing:  # another search ran them while this one was starting
             return SearchResult(study, time.monotonic() - started, interrupted=False)
@@ -129,7 +137,7 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
                 resources=share.resources,
                 left=left,
                 dataset=dataset,
-                deadline=None if limit is None else started + limit - min(_CLOSING_SECONDS, limit / 10),
+                deadline=None if limit is None else started + limit - _held_back(limit, dataset, request.ensemble),
                 concurrency=share.trials,
                 until=(lambda: None) if disk is None else (lambda: disk.problem),
                 failures=spec.failures,
@@ -138,6 +146,60 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
         if disk is not None and disk.problem:
             say(f"The search has ended: {disk.problem}.")
     return SearchResult(study, time.monotonic() - started, interrupted, tracker.problem)
+
+
+def _held_back(limit: float, dataset: Dataset, ensemble: bool) -> float:
+    """Seconds of a time limit that trials may not use."""
+    if not ensemble:
+        return min(_CLOSING_SECONDS, limit / 10)
+    numbers = POOL * (len(dataset.validation) + len(dataset.test)) * len(dataset.outputs)
+    return min(_CLOSING_SECONDS + _ENSEMBLE_SECONDS + _NUMBER_SECONDS * numbers, limit / 2)
+
+
+def join(space: Space, overrides: Mapping[str, Any], request: Request, console: Console) -> SearchResult:
+    """Works for the search of another process until that is over; arguments are those of `search`.
+
+    Its driver decides and records everything; this machine is a node of its Ray.
+
+    Raises:
+        InputError: this machine works for it already, and nothing says how many trials more.
+        StudyError: nobody searches the study.
+        ResourceError: its Ray cannot be joined from here.
+    """
+    started = time.monotonic()
+    spec = specs.load(space, overrides)
+    study = Study.open(request.storage, spec.study, request.database)
+    searcher = study.searcher
+    if searcher is None:
+        raise StudyError(f"nobody searches study '{spec.study}' now; leave --join out to search it")
+    who, invited = searcher
+    cpus, gpus = _brought(spec.resources, request, here=of_this_machine(who))
+
+    from hpo.engine import joining
+
+    with joining.node(invited, cpus, gpus) as node:
+        console.print(
+            f"Study '{spec.study}': this machine works for the search of {who}, until that is over; Ctrl-C leaves.",
+            highlight=False,
+            markup=False,
+        )
+        while study.searcher == searcher:
+            if (problem := node.problem) is not None and study.searcher == searcher:
+                raise ResourceError(f"this machine could not stay in the Ray of {who}: {problem}")
+            time.sleep(_LOOK_SECONDS)
+    return SearchResult(Study.open(request.storage, spec.study, request.database), time.monotonic() - started, False)
+
+
+def _brought(each: Resources, request: Request, here: bool) -> tuple[float | None, float | None]:
+    """How many CPUs and GPUs a machine brings that joins; None is all that it has."""
+    if request.concurrency == "auto":
+        raise InputError("--join --concurrency auto: a search measures that before its trials begin; give a number")
+    if request.concurrency is None:
+        if here:
+            raise InputError("this machine works for that search already; --concurrency N says how many trials more")
+        return None, None
+    gpu = (0.0 if here else None) if each.gpu == "auto" else each.gpu
+    return request.concurrency * each.cpu, None if gpu is None else request.concurrency * gpu
 
 
 def _spent_limit(budget: Budget, left: Left) -> str:

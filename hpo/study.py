@@ -40,7 +40,7 @@ from hpo.errors import StudyError
 from hpo.fitness import Fitness
 from hpo.ledger import Ledger
 from hpo.places import FILE, Places
-from hpo.record import hold, is_locked, journal, mend, quiet
+from hpo.record import hold, holder, journal, mend, quiet
 from hpo.registry import did_you_mean
 from hpo.space import Space, distribution
 from hpo.spec import Budget, Config, SearchSpec, StudySpec
@@ -761,8 +761,11 @@ class Study:
         return storage.together() if isinstance(storage, Ledger) else nullcontext()
 
     @contextmanager
-    def searching(self) -> Iterator[None]:
+    def searching(self, told: str = "") -> Iterator[None]:
         """Holds the study for one search.
+
+        Args:
+            told: what others may read of it: the address of its Ray.
 
         Raises:
             StudyError: another process is searching it; the lock goes with its process, however that ends.
@@ -771,18 +774,18 @@ class Study:
             with self._alone():
                 yield
             return
-        with self.held(), self._alone():
+        with self.held(told), self._alone():
             yield
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, told: str = "") -> Iterator[None]:
         """Holds the study for this process: nobody searches it meanwhile.
 
         Raises:
             StudyError: another process is searching it.
         """
         with ExitStack() as stack:
-            stack.enter_context(hold(self.folder / _LOCK, self.name))
+            stack.enter_context(hold(self.folder / _LOCK, self.name, told))
             if self.places.database is not None:
                 stack.enter_context(self.places.database.hold(self.name))
             else:
@@ -790,9 +793,9 @@ class Study:
             yield
 
     @property
-    def searched(self) -> bool:
-        """Whether a process searches it now."""
-        return is_locked(self.folder / _LOCK)
+    def searcher(self) -> tuple[str, str] | None:
+        """The process that searches it now, and what that tells the others; None where none does."""
+        return holder(self.folder / _LOCK)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

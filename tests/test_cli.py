@@ -165,7 +165,9 @@ def test_everything_end_to_end(space: Path, tmp_path: Path) -> None:
     assert found["best"].keys() == {"trial", "value", "config"}
 
     assert list(Path("studies").rglob("validation.npy")) and not list(Path("studies").rglob("test.npy"))
-    built = json.loads(command(*hpo, "ensemble", "--top", "3", "--format", "json"))
+    more = json.loads(command(*hpo, "resume", "--trials", "7", "--ensemble", "--format", "json"))
+    assert more["study"] == found["study"] and sum(more["trials"].values()) == 7
+    built = more["ensemble"]
     assert {"ensemble", "method", "members", "validation", "test", "best_single"} <= built.keys()
     assert built["members"][0].keys() == {"name", "trial", "weight", "config"}
     assert built["best_single"].keys() == {"trial", "test"}

@@ -1,4 +1,6 @@
+import os
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import optuna
@@ -106,10 +108,11 @@ def test_a_proposal_that_was_not_whole_is_made_again(study: Study, tmp_path: Pat
 
 
 def test_whether_it_is_searched_is_known(study: Study, tmp_path: Path) -> None:
-    assert not study.searched
-    with study.searching():
-        assert Study.open(tmp_path / "studies", "squares").searched
-    assert not study.searched
+    assert study.searcher is None
+    with study.searching(told="told"):
+        again = Study.open(tmp_path / "studies", "squares")
+        assert again.searcher == (f"process {os.getpid()} on {gethostname()}", "told")
+    assert study.searcher is None
 
 
 def test_a_torn_last_line_is_cut_off_before_anything_is_appended(study: Study, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def _start(address: str | None, modules: Sequence[Path]) -> bool:
     joins = address is not None  # a cluster is joined only where that is said
     try:
         if address is not None:
-            _knock(address)
+            knock(address)
         ray.init(
             address=address if joins else "local",
             include_dashboard=None if joins else False,
@@ -119,7 +119,7 @@ def _start(address: str | None, modules: Sequence[Path]) -> bool:
     return True
 
 
-def _knock(address: str) -> None:
+def knock(address: str) -> None:
     """Raises an OSError where nobody listens: Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdigit():

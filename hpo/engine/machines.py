@@ -1,9 +1,12 @@
 """The machines of a cluster: how many trials they have room for now, and whether they see what they must."""
 
+import math
+import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -13,29 +16,63 @@ from hpo.errors import ResourceError
 
 _LOOK_SECONDS = 2.0
 """Between two looks at the machines."""
+_GOODBYE_SECONDS, _LATELY_SECONDS, _KNOCK_SECONDS = 1.5, 15.0, 1.0
+"""How much earlier than its Ray the workers of a machine may die, how much later that may be told, and how long its
+answer may take."""
 _PATIENCE = 60.0
 """Seconds within which every machine must have answered."""
 
 
-def room(each: dict[str, float], most: int) -> Callable[[], int]:
-    """What says how many trials fit on the cluster now; machines that have joined or left are seen after seconds.
+class Machines:
+    """The cluster while a search runs; machines that join or leave are seen after seconds.
 
     Args:
         each: what one trial asks for, as `trial_resources` has it.
-        most: no more than so many.
-
-    Returns:
-        A function that never says 0: where no machine is left, a trial waits for the next one to join.
+        most: trials at once, no more than so many.
     """
-    last = (-_LOOK_SECONDS, 0)
 
-    def now() -> int:
-        nonlocal last
-        if time.monotonic() - last[0] >= _LOOK_SECONDS:
-            last = (time.monotonic(), max(1, min(slots(each), most)))
-        return last[1]
+    def __init__(self, each: dict[str, float], most: int) -> None:
+        self._each, self._most = each, most
+        self._looked = self._left = -math.inf
+        self._alive: set[str] = set()
+        self._slots = 1
+        self._look()
 
-    return now
+    def slots(self) -> int:
+        """How many trials it has room for now; never 0: where no machine is left, a trial waits for the next one."""
+        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+            self._look()
+        return self._slots
+
+    def left_lately(self) -> bool:
+        """Whether a machine has left in the last seconds, or does so in the next one.
+
+        Ray itself may take half a minute to know it, where the machine did not say goodbye in order.
+        """
+        until = time.monotonic() + (_GOODBYE_SECONDS if len(self._alive) > 1 else 0.0)
+        while time.monotonic() - self._left > _LATELY_SECONDS:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.1)
+            self._look(_answers)
+        return True
+
+    def _look(self, there: Callable[[Mapping[str, Any]], bool] = lambda node: True) -> None:
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"] and there(node)}
+        self._looked = time.monotonic()
+        if self._alive - alive:
+            self._left = self._looked
+        self._alive = alive
+        self._slots = max(1, min(slots(self._each), self._most))
+
+
+def _answers(node: Mapping[str, Any]) -> bool:
+    """Whether a machine's Ray still takes connections."""
+    try:
+        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), _KNOCK_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def check_shared(folder: Path) -> None:

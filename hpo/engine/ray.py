@@ -78,9 +78,9 @@ def run(
         each = trial_resources(resources)
         if isinstance(study.place, Folder):
             machines.check_shared(study.place.folder.absolute())
-        slots = machines.room(each, concurrency or sys.maxsize)
-        recorder = Recorder(study, observers, slots, left, failures, each["gpu"])
-        scheduler = RecordingScheduler(recorder)
+        there = machines.Machines(each, concurrency or sys.maxsize)
+        recorder = Recorder(study, observers, there.slots, left, failures, each["gpu"])
+        scheduler = RecordingScheduler(recorder, there.left_lately)
         scheduler.heed_states(study.artifacts.state_epoch)
         shared = Shared(
             objective=objective,

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from ray import cloudpickle
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayTaskError
@@ -428,10 +428,16 @@ def _outcome(result: Mapping[str, Any]) -> Outcome:
 
 
 class RecordingScheduler(TrialScheduler):
-    """A scheduler that sees a report only after the study has it; the decision is the wrapped scheduler's."""
+    """A scheduler that sees a report only after the study has it; the decision is the wrapped scheduler's.
 
-    def __init__(self, recorder: Recorder) -> None:
+    Args:
+        recorder: of the study.
+        left_lately: whether a machine has left, when a worker has died and nobody knows why.
+    """
+
+    def __init__(self, recorder: Recorder, left_lately: Callable[[], bool] = lambda: False) -> None:
         super().__init__()
+        self._left_lately = left_lately
         study, spec = recorder.study, recorder.study.spec
         self._inner = schedulers.build(spec, study.goal, samplers.resumption(spec, study.record), explorer(spec))
         self._recorder = recorder
@@ -506,6 +512,9 @@ class RecordingScheduler(TrialScheduler):
     def on_trial_add(self, tune_controller: "TuneController", trial: "Trial") -> None:
         """Passed on, but for a trial that has begun again."""
         settle(tune_controller)
+        trial.max_failures = cast(
+            int, math.nan
+        )  # no number of failures is below: the recorder begins it again, not Ray
         self._called.append(trial)
         if self._known(trial) is trial:
             self._inner.on_trial_add(tune_controller, trial)
@@ -553,7 +562,7 @@ class RecordingScheduler(TrialScheduler):
     def on_trial_error(self, tune_controller: "TuneController", trial: "Trial") -> None:
         """A trial whose machine was lost will begin again; of any other it keeps why the worker died."""
         number = int(trial.config["number"])
-        left = _machine_left(trial)
+        left = _machine_left(trial, self._left_lately)
         if left and self._recorder.lose(number):
             return
         if left:
@@ -685,12 +694,12 @@ def _latest(tune_controller: "TuneController") -> "dict[int, Trial]":
     return {int(trial.config["number"]): trial for trial in tune_controller.get_trials()}
 
 
-def _machine_left(trial: "Trial") -> bool:
+def _machine_left(trial: "Trial", lately: Callable[[], bool]) -> bool:
     """Whether the worker was lost with its machine, or with the way there, and did not die by itself."""
     error = _error(trial)
-    return isinstance(error, ActorUnavailableError) or (
-        isinstance(error, ActorDiedError) and _NODE_DIED in error.error_msg
-    )
+    if isinstance(error, ActorDiedError):
+        return _NODE_DIED in error.error_msg or lately()
+    return isinstance(error, ActorUnavailableError)
 
 
 def _error(trial: "Trial") -> object:

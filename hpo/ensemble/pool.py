@@ -42,7 +42,7 @@ class Pool:
         arrays: list[Predictions] = []
         ranked = study.leaderboard()
         skipped: list[str] = []
-        evicted, searched = study.artifacts.evicted(), study.searched
+        evicted, searched = study.artifacts.evicted(), study.searcher is not None
         for trial in ranked:
             if len(trials) == size:
                 break

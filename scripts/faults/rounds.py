@@ -87,7 +87,7 @@ def run(folder: Path, rounds: int, trials: int, seed: int) -> Tally:
         tally.epochs += study.spent().epochs
         tally.trained += sum(search.trained().values())
     for search in searches:
-        search.wait_for_orphans(lambda name: True, _AGENT_SECONDS)
+        wait_for_orphans(search.sessions, lambda name: True, _AGENT_SECONDS)
     return tally
 
 
@@ -107,7 +107,7 @@ class _Search:
         except subprocess.TimeoutExpired:
             driver.send_signal(signal.SIGKILL)
             driver.wait()
-        self.wait_for_orphans(_working, _ORPHAN_SECONDS)
+        wait_for_orphans(self.sessions, working, _ORPHAN_SECONDS)
         if driver.returncode == 0:
             return False
         if driver.returncode != -signal.SIGKILL:
@@ -122,7 +122,7 @@ class _Search:
         driver = self._start()
         if driver.wait(_WHOLE_SECONDS) != 0:
             raise Broken(f"the driver failed: {self._log.read_text()[-2000:]}")
-        self.wait_for_orphans(_working, _ORPHAN_SECONDS)
+        wait_for_orphans(self.sessions, working, _ORPHAN_SECONDS)
         self._nothing_twice()
 
     def state(self) -> str:
@@ -183,18 +183,6 @@ class _Search:
         self.sessions.add(driver.pid)
         return driver
 
-    def wait_for_orphans(self, names: Callable[[str], bool], seconds: float) -> None:
-        """Waits until no process is left that a driver has started.
-
-        Raises:
-            Broken: one is left after so many seconds.
-        """
-        deadline = time.monotonic() + seconds
-        while left := [name for name in _processes(self.sessions) if names(name)]:
-            if time.monotonic() > deadline:
-                raise Broken(f"processes are left: {left}")
-            time.sleep(0.2)
-
 
 def check_mlflow(study: Study, storage: Path) -> None:
     """That MLflow has each trial of an ended study once, with all of its reports.
@@ -218,7 +206,21 @@ def check_mlflow(study: Study, storage: Path) -> None:
             raise Broken(f"MLflow's run of trial {number} is {run.info.status}")
 
 
-def _working(name: str) -> bool:
+def wait_for_orphans(sessions: Collection[int], names: Callable[[str], bool], seconds: float) -> None:
+    """Waits until no process of some sessions is left that has such a name.
+
+    Raises:
+        Broken: one is left after so many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    while left := [name for name in _processes(sessions) if names(name)]:
+        if time.monotonic() > deadline:
+            raise Broken(f"processes are left: {left}")
+        time.sleep(0.2)
+
+
+def working(name: str) -> bool:
+    """Whether a process is none of those that stay for a minute."""
     return not any(idle in name for idle in _IDLE)
 
 
