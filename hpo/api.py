@@ -13,7 +13,7 @@ from rich.console import Console
 
 from hpo import samplers, searching
 from hpo import spec as specs
-from hpo.errors import InputError, StudyError
+from hpo.errors import HpoError, InputError, StudyError
 from hpo.registry import Registry
 from hpo.results import EnsembleResult, Predictions, SearchResult, SimulationResult
 from hpo.spec import SearchSpec, Space, StudySpec
@@ -119,17 +119,33 @@ def search(
         ensemble=ensemble,
         objective=objective,
     )
-    run = searching.join if join else searching.search
     told = console or Console(quiet=True)
-    result = run(space, {**(overrides or {}), **given}, request, told)
-    if not ensemble or join or result.interrupted:
+    if join:
+        _check_alone(trials=trials, epochs=epochs, gpu_hours=gpu_hours, time_limit=time_limit, max_disk=max_disk)
+        _check_alone(address=address, artifacts=artifacts, ensemble=ensemble or None, **{"from": warm_start})
+        return searching.join(space, {**(overrides or {}), **given}, request, told)
+    result = searching.search(space, {**(overrides or {}), **given}, request, told)
+    if not ensemble or result.interrupted:
         return result
+    from hpo import assembly
+
+    say = partial(told.print, style="dim", highlight=False, markup=False)
     try:
-        built = build_ensemble(result.study.name, storage=storage, data_dir=data_dir, console=told)
-    except StudyError as error:  # what was searched is none the worse
+        built = assembly.build(result.study, assembly.Request(), Path(storage), Path(data_dir), say)
+    except (HpoError, OSError) as error:  # what was searched is none the worse
         told.print(f"There is no ensemble: {error}", highlight=False, markup=False)
         return result
     return replace(result, ensemble=built)
+
+
+def _check_alone(**options: Any) -> None:
+    """That nothing is asked of a search which another process decides.
+
+    Raises:
+        InputError: something is.
+    """
+    for name in _given(**options):
+        raise InputError(f"--{name.replace('_', '-')} is the business of the search that is joined; leave it out")
 
 
 def _budget(

@@ -723,8 +723,9 @@ def ui(storage: str, host: str, port: int) -> None:
 
 def _limits(budget: "Budget") -> str:
     """The limits of a budget in words."""
-    counts = (("trials", budget.trials), ("epochs", budget.epochs), ("GPU hours", budget.gpu_hours))
-    limits = [f"{count:g} {name}" for name, count in counts if count]
+    limits = [f"{count} {name}" for name, count in (("trials", budget.trials), ("epochs", budget.epochs)) if count]
+    if budget.gpu_hours is not None:
+        limits.append(f"{budget.gpu_hours:g} GPU hours")
     if budget.time_limit is not None:
         limits.append(f"{budget.time_limit:g} s")
     return "at most " + " or ".join(limits)

@@ -1,16 +1,15 @@
 """How long the trials of a study have held GPUs: a budget that holds while it is searched."""
 
-from hpo.study import Metrics, State, Study, TrialRecord
+from hpo.study import Study
 
 _WRITE_SECONDS = 10.0
 """Between two notes in the study; of a driver that is killed so much is not counted."""
 
 
 class GpuBudget:
-    """Counts the GPU hours of a study's trials, from when each is to run until it pauses or ends.
+    """Counts the GPU hours of a study's trials, from when each takes a slot until it gives it back.
 
-    What earlier searches have used is in the study, and counts too. It is told what happens in the search, as
-    `hpo.study.Observer`.
+    What earlier searches with such a budget have used is in the study, and counts too.
 
     Args:
         study: that is searched; its clock counts.
@@ -33,34 +32,23 @@ class GpuBudget:
 
     @property
     def spent(self) -> bool:
-        """Whether the search is to end."""
+        """Whether the search is to end; it is asked often, and notes now and then what was used."""
+        if self._study.clock() - self._written >= _WRITE_SECONDS:
+            self.note()
         return self.seconds >= self._limit
 
-    def trial_started(self, trial: TrialRecord) -> None:
-        """It holds its GPUs, unless an earlier search has left it paused."""
-        if trial.state is not State.PAUSED:
-            self._since[trial.number] = self._study.clock()
+    def begin(self, number: int) -> None:
+        """A trial holds its GPUs."""
+        self._since.setdefault(number, self._study.clock())
 
-    def trial_reported(self, number: int, epoch: int, metrics: Metrics) -> None:
-        """Notes what all have used, now and then."""
-        if self._study.clock() - self._written >= _WRITE_SECONDS:
-            self._write()
-
-    def trial_paused(self, number: int) -> None:
-        """It gives them back."""
+    def rest(self, number: int) -> None:
+        """A trial has given them back."""
         since = self._since.pop(number, None)
         if since is not None:
             self._rested += self._gpus * (self._study.clock() - since)
-            self._write()
+            self.note()
 
-    def trial_resumed(self, number: int) -> None:
-        """It holds them again."""
-        self._since[number] = self._study.clock()
-
-    def trial_ended(self, trial: TrialRecord) -> None:
-        """It gives them back."""
-        self.trial_paused(trial.number)
-
-    def _write(self) -> None:
+    def note(self) -> None:
+        """Writes what was used into the study."""
         self._written = self._study.clock()
         self._study.note_gpu_seconds(self.seconds)

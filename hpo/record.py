@@ -76,12 +76,12 @@ def hold(file: Path, study: str, told: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def locked(file: Path, busy: Callable[[str], StudyError], told: str = "") -> Iterator[None]:
+def locked(file: Path, busy: Callable[[str, str], StudyError], told: str = "") -> Iterator[None]:
     """Locks a file, in which the process that holds it is named; the lock goes with its process, however that ends.
 
     Args:
         file: made where there is none.
-        busy: from the name of another process that holds it to what is raised then.
+        busy: from the name of another process that holds it, and what that tells, to what is raised then.
         told: a line for the others, beside the name.
     """
     with file.open("a+") as lock:
@@ -91,11 +91,12 @@ def locked(file: Path, busy: Callable[[str], StudyError], told: str = "") -> Ite
                 break
             except BlockingIOError:
                 if patience is None:
-                    raise busy(_holder(file)[0]) from None
+                    raise busy(*_holder(file)) from None
                 time.sleep(patience)
         lock.truncate(0)
         lock.write(f"{_me()}\n{told}\n")
         lock.flush()
+        os.fsync(lock.fileno())  # or another machine would read an empty file
         yield
 
 
@@ -125,11 +126,10 @@ def of_this_machine(process: str) -> bool:
     return process.rpartition(_ON)[2] == socket.gethostname()
 
 
-def _busy(study: str, holder: str) -> StudyError:
+def _busy(study: str, holder: str, told: str = "") -> StudyError:
     who = f" ({holder.strip()})" if holder.strip() else ""
-    return StudyError(
-        f"study '{study}' is being searched by another process{who}; wait, stop it, or work for it with --join"
-    )
+    way = "wait, stop it, or work for it with --join" if told else "wait, or stop it"
+    return StudyError(f"study '{study}' is being searched by another process{who}; {way}")
 
 
 # ---- a database ------------------------------------------------------------------------------------------------------

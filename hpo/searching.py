@@ -122,7 +122,8 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
         taken = sum(trial.taken_over for trial in study.trials())
         if taken and request.warm_start is not None:
             say(f"{taken} trials of study '{request.warm_start}' are taken over.", style="dim")
-        held.enter_context(study.searching(told=joining.invitation()))
+        invitation = joining.Invitation.here(trial_resources(share.resources), study.place)
+        held.enter_context(study.searching(told=str(invitation)))
         left = study.spent().left(spec.budget)
         if left.nothing:  # another search ran them while this one was starting
             return SearchResult(study, time.monotonic() - started, interrupted=False)
@@ -168,16 +169,22 @@ def join(space: Space, overrides: Mapping[str, Any], request: Request, console: 
     """
     started = time.monotonic()
     spec = specs.load(space, overrides)
-    study = Study.open(request.storage, spec.study, request.database)
+    study = same_spec(Study.open(request.storage, spec.study, request.database), spec, request.storage)
     searcher = study.searcher
     if searcher is None:
         raise StudyError(f"nobody searches study '{spec.study}' now; leave --join out to search it")
-    who, invited = searcher
-    cpus, gpus = _brought(spec.resources, request, here=of_this_machine(who))
+    who, told = searcher
+    if request.concurrency == "auto":
+        raise InputError("--join --concurrency auto: a search measures that before its trials begin; give a number")
+    if request.concurrency is None and of_this_machine(who):
+        raise InputError("this machine works for that search already; --concurrency N says how many trials more")
 
     from hpo.engine import joining
 
-    with joining.node(invited, cpus, gpus) as node:
+    invitation = joining.Invitation.read(told)
+    if invitation is None:
+        raise StudyError(f"study '{spec.study}' is held by {who}, which is no search that can be joined; wait")
+    with joining.node(invitation, request.concurrency) as node:
         console.print(
             f"Study '{spec.study}': this machine works for the search of {who}, until that is over; Ctrl-C leaves.",
             highlight=False,
@@ -188,18 +195,6 @@ def join(space: Space, overrides: Mapping[str, Any], request: Request, console: 
                 raise ResourceError(f"this machine could not stay in the Ray of {who}: {problem}")
             time.sleep(_LOOK_SECONDS)
     return SearchResult(Study.open(request.storage, spec.study, request.database), time.monotonic() - started, False)
-
-
-def _brought(each: Resources, request: Request, here: bool) -> tuple[float | None, float | None]:
-    """How many CPUs and GPUs a machine brings that joins; None is all that it has."""
-    if request.concurrency == "auto":
-        raise InputError("--join --concurrency auto: a search measures that before its trials begin; give a number")
-    if request.concurrency is None:
-        if here:
-            raise InputError("this machine works for that search already; --concurrency N says how many trials more")
-        return None, None
-    gpu = (0.0 if here else None) if each.gpu == "auto" else each.gpu
-    return request.concurrency * each.cpu, None if gpu is None else request.concurrency * gpu
 
 
 def _spent_limit(budget: Budget, left: Left) -> str:

@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 
 import hpo as package
-from hpo import spec
+from hpo import samplers, spec
+from hpo.engine.recorder import SPENT_GPU, Recorder
 from hpo.gpu import GpuBudget
-from hpo.study import Outcome, State, Study
+from hpo.study import Left, Study
 from tests.conftest import Run, facts
 
 
@@ -20,22 +21,20 @@ def empty(document: dict[str, Any], tmp_path: Path) -> Study:
 def test_a_trial_counts_while_it_holds_its_gpus(empty: Study) -> None:
     budget = GpuBudget(empty, 1.0, gpus=0.5)
     first, second = empty.ask(), empty.ask()
-    budget.trial_started(first)
+    budget.begin(first.number)
     empty.clock = lambda: 1000.0
-    budget.trial_started(second)
+    budget.begin(second.number)
     assert budget.seconds == 500
     empty.clock = lambda: 2000.0
-    budget.trial_paused(first.number)
+    budget.rest(first.number)
     empty.clock = lambda: 3000.0
     assert budget.seconds == 0.5 * (2000 + 2000) and not budget.spent
-    budget.trial_resumed(first.number)
+    budget.begin(first.number)
     empty.clock = lambda: 4600.0
     assert budget.seconds == 0.5 * (3600 + 3600) and budget.spent
-    empty.report(second.number, 1, {"accuracy": 0.5})
-    budget.trial_reported(second.number, 1, {"accuracy": 0.5})
     assert empty.spent().gpu_hours == 1.0
     empty.clock = lambda: 5600.0
-    budget.trial_ended(empty.end(second.number, Outcome(State.PRUNED)))
+    budget.rest(second.number)
     assert empty.spent().gpu_hours == pytest.approx((3600 + 1000) / 3600)
 
 
@@ -45,11 +44,32 @@ def test_what_earlier_searches_used_counts(empty: Study) -> None:
     limited = empty.spec.budget.model_copy(update={"gpu_hours": 0.75})
     assert empty.spent().left(limited).gpu_hours == 0.25
     budget = GpuBudget(empty, 0.25, gpus=1)
-    budget.trial_started(empty.ask())
+    budget.begin(empty.ask().number)
     empty.clock = lambda: 899.0
     assert not budget.spent
     empty.clock = lambda: 900.0
     assert budget.spent and budget.seconds == 2700
+
+
+def test_a_trial_that_waits_for_a_slot_holds_nothing(empty: Study) -> None:
+    with empty.searching():
+        empty.use(samplers.build(empty.spec, 0))
+        recorder = Recorder(empty, (), 1, Left(gpu_hours=1.0))
+        number = recorder.start().number
+        empty.clock = lambda: 100.0
+        assert recorder.lose(number)
+        empty.clock = lambda: 90_000.0
+        assert recorder.spent is None and empty.spent().gpu_hours * 3600 == 100
+        assert recorder.recover() is not None
+        empty.clock = lambda: 91_000.0
+        recorder.close(None)  # Ctrl-C
+        assert empty.spent().gpu_hours * 3600 == 1100
+        again = Recorder(empty, (), 1, empty.spent().left(empty.spec.budget.model_copy(update={"gpu_hours": 1.0})))
+        empty.clock = lambda: 99_000.0
+        assert again.spent is None
+        again.recover()
+        empty.clock = lambda: 99_000.0 + 2500
+        assert again.spent == SPENT_GPU
 
 
 @pytest.mark.parametrize("scheduler", ["none", "asha"])

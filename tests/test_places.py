@@ -122,6 +122,8 @@ def test_a_place_that_cannot_be_written_is_one_sentence(document: dict[str, Any]
         "s3://key:word@bucket",
         "s3://key:wo/rd@bucket/folder",
         "gs://word@bucket",
+        "s3://key:wo?rd@bucket/folder",
+        "s3://bucket/folder?endpoint_override=http://user:word@host:9000",
         "s3://bucket/folder?region=x&secret_key=word",
         "abfs://container:word@account.dfs.core.windows.net/folder",
         "abfs://container@account.dfs.core.windows.net/folder?client_secret=word",
@@ -139,7 +141,7 @@ def test_credentials_are_refused_before_anything_is_made(document: dict[str, Any
     [
         "s3://bucket/some@body/folder?region=eu-west-1&endpoint_override=host:9000&scheme=http",
         "abfs://container@account.dfs.core.windows.net/folder",
-        "gs://bucket",
+        "gs://bucket?monkey=1&design=2",
     ],
 )
 def test_what_only_looks_like_credentials_is_a_place(uri: str) -> None:

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from hpo.errors import InputError, StudyError
 
 Content = bytes | memoryview
-_SECRET = re.compile("secret|password|token|key|credential|sig", re.IGNORECASE)
+_SECRET = re.compile(r"(^|_)(secret|password|token|key|credentials?|sig(nature)?)(_|$)", re.IGNORECASE)
 """What an option of a URI is called that nobody else may read."""
 
 
@@ -92,14 +92,17 @@ def place(uri: str | Path) -> Place:
 def _without_credentials(uri: str) -> str:
     """The URI, if it has none; what is shown of it, if it has.
 
-    They stand before an @ (a secret may have slashes), but for Azure's container, or are options by their names.
+    They stand before an @ (a secret may have slashes and question marks), but for Azure's container, or are options, by
+    their names or within their values.
     """
     scheme, _, rest = uri.partition("://")
+    if scheme == "file":
+        return uri
+    before, at, _ = rest.rpartition("@")
+    container = scheme.startswith("abfs") and not {":", "/", "?"} & set(before)
+    if at and not container and (":" in before or not {"/", "?"} & set(before)):
+        rest = rest.removeprefix(f"{before}@")
     where, mark, options = rest.partition("?")
-    before, at, host = where.rpartition("@")
-    container = scheme.startswith("abfs") and ":" not in before and "/" not in before
-    if at and not container and (":" in before or "/" not in before):
-        where = host
     kept = [option for option in options.split("&") if not _SECRET.search(option.partition("=")[0])]
     return f"{scheme}://{where}{mark}{'&'.join(kept)}"
 

@@ -168,10 +168,10 @@ def trial_resources(wanted: Resources) -> dict[str, float]:
 
 def slots(resources: dict[str, float]) -> int:
     """How many trials fit on the cluster at once."""
-    return sum(_fit(resources, node) for node in _nodes())
+    return sum(fit(resources, node) for node in _nodes())
 
 
-def _fit(resources: dict[str, float], node: dict[str, float]) -> int:
+def fit(resources: dict[str, float], node: dict[str, float]) -> int:
     """How many trials fit on one node; a share of a GPU is never of two."""
     cpu, gpu = resources["cpu"], resources["gpu"]
     by_cpu = [int(node.get("CPU", 0) / cpu + 1e-9)] if cpu > 0 else []

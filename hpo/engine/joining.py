@@ -1,18 +1,24 @@
 """A machine that works for another process's search: a node of that one's Ray, for as long as the search lasts."""
 
 import contextlib
+import json
+import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import IO
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Self
 
 import ray
 
+from hpo.artifacts import Folder, Place
 from hpo.engine.cluster import environment, knock
+from hpo.engine.machines import HELPER
 from hpo.errors import ResourceError
 
 _STOP_SECONDS = 20.0
@@ -22,36 +28,74 @@ _MODE = "RAY_AUTH_MODE"
 """Ray asks for the token in ~/.ray/auth_token where this is `token`, as it makes it for a Ray of one machine."""
 
 
-def invitation() -> str:
-    """What another machine needs to join the Ray of this process: its address, and whether it wants a token."""
-    return f"{ray.get_runtime_context().gcs_address} {os.environ.get(_MODE, 'disabled')}"
+@dataclass(frozen=True)
+class Invitation:
+    """What another machine needs to know to help with a search."""
+
+    address: str
+    """Of its Ray."""
+    mode: str
+    """Whether that wants a token."""
+    cpu: float
+    gpu: float
+    """Of each trial."""
+    folder: str | None
+    """Where trials store what they leave; None where that is no folder."""
+
+    @classmethod
+    def here(cls, each: Mapping[str, float], place: Place) -> Self:
+        """To the Ray of this process.
+
+        Args:
+            each: what a trial gets.
+            place: of the artifacts.
+        """
+        folder = str(place.folder.absolute()) if isinstance(place, Folder) else None
+        address, mode = str(ray.get_runtime_context().gcs_address), os.environ.get(_MODE, "disabled")
+        return cls(address, mode, each["cpu"], each["gpu"], folder)
+
+    @classmethod
+    def read(cls, text: str) -> Self | None:
+        """From one line; None where it is none."""
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError):
+            return None
+
+    def __str__(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self))
 
 
 @contextmanager
-def node(invited: str, cpus: float | None, gpus: float | None) -> Iterator["Node"]:
+def node(invitation: Invitation, trials: int | None) -> Iterator["Node"]:
     """A node of a running Ray; its trials begin again elsewhere when it leaves.
 
     Args:
-        invited: what `invitation` said there.
-        cpus: that it brings; all of the machine where None.
-        gpus: likewise.
+        invitation: to it.
+        trials: for how many at once it brings CPUs and GPUs; all that the machine has where None.
 
     Raises:
-        ResourceError: nobody listens there.
+        ResourceError: nobody listens there, or the folder of the artifacts is not seen from here.
     """
-    where, _, mode = invited.partition(" ")
     try:
-        knock(where)
+        knock(invitation.address)
     except OSError as error:
         raise ResourceError(
-            f"its Ray at {where} cannot be reached from here: {error}; a search that other machines may join is one on"
-            " a Ray cluster (--address)"
+            f"its Ray at {invitation.address} cannot be reached from here: {error}; a search that other machines may"
+            " join is one on a Ray cluster (--address)"
         ) from error
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={where}", "--block"]
-    command += [] if cpus is None else [f"--num-cpus={max(1, round(cpus))}"]
-    command += [] if gpus is None else [f"--num-gpus={round(gpus)}"]
+    if invitation.folder is not None and not Path(invitation.folder).exists():
+        raise ResourceError(
+            f"this machine does not see '{invitation.folder}', where the trials of that search store what they leave;"
+            " use a folder that all machines share under one path (--storage), or --artifacts URI"
+        )
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={invitation.address}", "--block"]
+    command += [f"--resources={json.dumps({HELPER: 1})}"]
+    if trials is not None:
+        command += [f"--num-{kind}s={math.ceil(trials * getattr(invitation, kind))}" for kind in ("cpu", "gpu")]
     with tempfile.TemporaryFile("w+") as told:
-        with environment(), environment({_MODE: mode}):
+        with environment(), environment({_MODE: invitation.mode}):
             started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told, start_new_session=True)
         try:
             yield Node(started, told)
@@ -59,7 +103,8 @@ def node(invited: str, cpus: float | None, gpus: float | None) -> Iterator["Node
             started.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 started.wait(_STOP_SECONDS)
-            started.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(started.pid, signal.SIGKILL)
             started.wait()
 
 

@@ -4,16 +4,18 @@ import math
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hpo.engine.cluster import slots
+from hpo.engine.cluster import fit
 from hpo.errors import ResourceError
 
+HELPER = "hpo_helper"
+"""The resource by which a machine is known that came to help with a search (`--join`)."""
 _LOOK_SECONDS = 2.0
 """Between two looks at the machines."""
 _GOODBYE_SECONDS, _LATELY_SECONDS, _KNOCK_SECONDS = 1.5, 15.0, 1.0
@@ -28,13 +30,15 @@ class Machines:
 
     Args:
         each: what one trial asks for, as `trial_resources` has it.
-        most: trials at once, no more than so many.
+        most: trials at once, no more than so many beside those of helpers.
     """
 
     def __init__(self, each: dict[str, float], most: int) -> None:
         self._each, self._most = each, most
         self._looked = self._left = -math.inf
-        self._alive: set[str] = set()
+        self._gone: set[str] = set()
+        """Those that did not answer, and that Ray may still believe to be there."""
+        self._alive: frozenset[str] = frozenset()
         self._slots = 1
         self._look()
 
@@ -54,22 +58,28 @@ class Machines:
             if time.monotonic() > until:
                 return False
             time.sleep(0.1)
-            self._look(_answers)
+            self._gone |= {node["NodeID"] for node in ray.nodes() if node["Alive"] and not _answers(node)}
+            self._look()
         return True
 
-    def _look(self, there: Callable[[Mapping[str, Any]], bool] = lambda node: True) -> None:
-        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"] and there(node)}
+    def _look(self) -> None:
+        nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+        alive = frozenset(nodes.keys() - self._gone)
         self._looked = time.monotonic()
         if self._alive - alive:
             self._left = self._looked
         self._alive = alive
-        self._slots = max(1, min(slots(self._each), self._most))
+        room = {node: fit(self._each, nodes[node]) for node in alive}
+        helping = sum(room[node] for node in alive if HELPER in nodes[node])
+        self._slots = max(1, min(sum(room.values()) - helping, self._most) + helping)
 
 
 def _answers(node: Mapping[str, Any]) -> bool:
-    """Whether a machine's Ray still takes connections."""
+    """Whether a machine's Ray still takes connections, or is only too busy to."""
     try:
         socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), _KNOCK_SECONDS).close()
+    except TimeoutError:
+        return True
     except OSError:
         return False
     return True

@@ -279,5 +279,5 @@ def _alone(folder: Path) -> Iterator[None]:
     """Holds a folder for one process; the lock goes with it, however it ends."""
     folder.mkdir(parents=True, exist_ok=True)
     busy = f"another process is training members into '{folder}'; wait until it has ended, or stop it"
-    with locked(folder / ".lock", lambda holder: StudyError(busy)):
+    with locked(folder / ".lock", lambda holder, told: StudyError(busy)):
         yield

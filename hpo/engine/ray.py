@@ -79,7 +79,7 @@ def run(
         if isinstance(study.place, Folder):
             machines.check_shared(study.place.folder.absolute())
         there = machines.Machines(each, concurrency or sys.maxsize)
-        recorder = Recorder(study, observers, there.slots, left, failures, each["gpu"])
+        recorder = Recorder(study, observers, there.slots, left, failures, each["gpu"], deadline is not None)
         scheduler = RecordingScheduler(recorder, there.left_lately)
         scheduler.heed_states(study.artifacts.state_epoch)
         shared = Shared(

@@ -40,6 +40,8 @@ _PATIENCE_SECONDS, _DOUBLINGS = 1.0, 6
 _LOSSES = 3
 """How many machines one trial may lose: perhaps it takes more memory than they have."""
 _MACHINES_LOST = f"its machine was lost {_LOSSES + 1} times: perhaps by this trial, which takes too much memory"
+_NEVER_BY_RAY = cast(int, math.nan)
+"""How many failures Ray forgives a trial: no number is as small. The recorder begins it again; both would train it."""
 _NODE_DIED = "its node has died"
 """Ray keeps the kind of a worker's death only in these words."""
 
@@ -71,6 +73,7 @@ class Recorder(Live):
         left: what the budget leaves.
         failures: what is done about trials that fail.
         gpus: that each trial gets.
+        timed: whether the search has a time limit.
     """
 
     def __init__(
@@ -81,10 +84,13 @@ class Recorder(Live):
         left: Left,
         failures: Failures | None = None,
         gpus: float = 1.0,
+        timed: bool = False,
     ) -> None:
         self.study = study
+        self.by_trials = not timed and left.trials is not None and left.epochs is left.gpu_hours is None
+        """Whether the number of trials is all that ends the search."""
         self._gpu = None if left.gpu_hours is None else GpuBudget(study, left.gpu_hours, gpus)
-        self._observers = observers if self._gpu is None else (self._gpu, *observers)
+        self._observers = observers
         self._slots = slots if callable(slots) else lambda: slots
         self._left = left
         self.rules = failures or study.spec.failures
@@ -206,6 +212,13 @@ class Recorder(Live):
     def _run(self, number: int) -> None:
         self._running.add(number)
         self._heard[number] = time.monotonic()
+        if self._gpu is not None:
+            self._gpu.begin(number)
+
+    def _rest(self, number: int) -> None:
+        self._running.discard(number)
+        if self._gpu is not None:
+            self._gpu.rest(number)
 
     def report(self, number: int, epoch: int, metrics: Metrics) -> None:
         """Records a report."""
@@ -217,7 +230,7 @@ class Recorder(Live):
 
     def pause(self, number: int) -> None:
         """Records that a trial waits; its slot is free."""
-        self._running.discard(number)
+        self._rest(number)
         self._paused.add(number)
         self._causes.clear()
         self.study.pause(number)
@@ -246,7 +259,7 @@ class Recorder(Live):
 
     def _set_aside(self, number: int) -> None:
         """Its slot is free until it begins again."""
-        self._running.discard(number)
+        self._rest(number)
         self._lost.add(number)
         self._recorded[number] = self.study.trial(number).epoch
 
@@ -332,7 +345,8 @@ class Recorder(Live):
         if number in self._paused:
             lost = "; its machine was lost before it was stored" if self._is_gone(number) else ""
             otherwise = Outcome(State.PRUNED, f"paused by {self.study.spec.scheduler.name} and not promoted{lost}")
-        for numbers in (self._paused, self._running, self._lost):
+        self._rest(number)
+        for numbers in (self._paused, self._lost):
             numbers.discard(number)
         record = self.study.end(number, self._verdicts.pop(number, otherwise))
         self._alone.discard(number)
@@ -346,7 +360,7 @@ class Recorder(Live):
         if self.study.trial(number).reports:
             self.end(number, Outcome(State.PRUNED, SPENT_TIME))
         else:
-            self._running.discard(number)
+            self._rest(number)
 
     def close(self, reason: str | None) -> None:
         """Ends the trials that are still running or paused where a limit of the budget (`reason`) has ended the search.
@@ -354,6 +368,8 @@ class Recorder(Live):
         Those that have not reported yet stay as they are, for the next search to go on with. So do all without a
         reason: then this one was interrupted.
         """
+        if self._gpu is not None:
+            self._gpu.note()
         if reason is None:
             return
         for number in sorted(self._running | self._paused | self._lost):
@@ -439,7 +455,8 @@ class RecordingScheduler(TrialScheduler):
         super().__init__()
         self._left_lately = left_lately
         study, spec = recorder.study, recorder.study.spec
-        self._inner = schedulers.build(spec, study.goal, samplers.resumption(spec, study.record), explorer(spec))
+        resume, explore = samplers.resumption(spec, study.record), explorer(spec)
+        self._inner = schedulers.build(spec, study.goal, resume, explore, recorder.by_trials)
         self._recorder = recorder
         self._born: list[TrialRecord] = []
         self.past = Past(study, self._inner)
@@ -512,9 +529,7 @@ class RecordingScheduler(TrialScheduler):
     def on_trial_add(self, tune_controller: "TuneController", trial: "Trial") -> None:
         """Passed on, but for a trial that has begun again."""
         settle(tune_controller)
-        trial.max_failures = cast(
-            int, math.nan
-        )  # no number of failures is below: the recorder begins it again, not Ray
+        trial.max_failures = _NEVER_BY_RAY
         self._called.append(trial)
         if self._known(trial) is trial:
             self._inner.on_trial_add(tune_controller, trial)
@@ -562,7 +577,7 @@ class RecordingScheduler(TrialScheduler):
     def on_trial_error(self, tune_controller: "TuneController", trial: "Trial") -> None:
         """A trial whose machine was lost will begin again; of any other it keeps why the worker died."""
         number = int(trial.config["number"])
-        left = _machine_left(trial, self._left_lately)
+        left = _machine_left(trial, lambda: not self._recorder.hangs(number) and self._left_lately())
         if left and self._recorder.lose(number):
             return
         if left:

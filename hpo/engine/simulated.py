@@ -59,7 +59,7 @@ def run(
     """
     before = study.last.at
     study.clock = lambda: before
-    recorder = Recorder(study, observers, workers, left)
+    recorder = Recorder(study, observers, workers, left, timed=time_limit is not None)
     recorder.patience = 0.0
     simulation = _Simulation(recorder, curve)
     study.clock = lambda: simulation.clock

@@ -148,6 +148,7 @@ def build(
     goal: str,
     resume: Resume | None = None,
     explore: Explore | None = None,
+    by_trials: bool = False,
 ) -> "TrialScheduler":
     """The scheduler of a spec.
 
@@ -156,6 +157,7 @@ def build(
         goal: maximize or minimize.
         resume: the sampler's choice among paused trials; for `freeze_thaw`.
         explore: makes a child's config; for `pbt`.
+        by_trials: whether the number of trials is all that ends the search; for `freeze_thaw`.
     """
     name, settings, epochs = spec.scheduler.name, spec.scheduler.settings, spec.training.epochs
     factory = SCHEDULERS.load(name)
@@ -165,7 +167,7 @@ def build(
         "epochs": epochs,
         "measure": partial(fitness.measure, spec),
         "resume": resume or _nothing,
-        "by_trials": spec.budget.by_trials,
+        "by_trials": by_trials,
         "explore": explore or _unchanged,
         "seed": spec.seed,
     }
