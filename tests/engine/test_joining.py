@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from socket import socket
 
 import pytest
 
+from hpo.engine.joining import Invitation
 from hpo.study import State, Study
 from tests.conftest import Run
+from tests.servers import free_port
 
 pytestmark = pytest.mark.xdist_group("faults")
 
@@ -52,6 +55,37 @@ def wait_for(count: int, search: "subprocess.Popen[bytes]") -> None:
     while nodes() < count:
         assert search.poll() is None and time.monotonic() < deadline, Path("log").read_text()
         time.sleep(0.2)
+
+
+def test_what_cannot_be_joined_says_so(space: Path, study: Study, hpo: Run) -> None:
+    joining = ("search", "--space", str(space), "--join", "--concurrency", "1")
+    code, _, err = hpo(*joining)
+    assert code == 2 and "nobody searches study 'squares' now; leave --join out to search it" in err
+    with study.held():  # as `hpo gc` does
+        code, _, err = hpo(*joining)
+    assert code == 2 and f"is held by process {os.getpid()} on " in err and "no search that can be joined; wait" in err
+    lost = Invitation(f"127.0.0.1:{free_port()}", "disabled", 1, 0, str(study.folder.absolute()))
+    with study.held(str(lost)):
+        code, _, err = hpo(*joining)
+        assert code == 2 and f"its Ray at {lost.address} cannot be reached from here" in err
+        code, _, err = hpo(*joining, "--set", "training.batch_size=64")
+        assert code == 2 and "training.batch_size was 32, is 64" in err
+    with socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        there = f"127.0.0.1:{server.getsockname()[1]}"
+        with study.held(str(Invitation(there, "disabled", 1, 0, "/no/such/folder"))):
+            code, _, err = hpo(*joining)
+    assert code == 2 and "this machine does not see '/no/such/folder', where the trials of that search" in err
+    for option in (("--trials", "3"), ("--time-limit", "3s"), ("--from", "other"), ("--ensemble",)):
+        code, _, err = hpo(*joining, *option)
+        assert code == 2 and f"{option[0]} is the business of the search that is joined; leave it out" in err
+
+
+def test_an_invitation_is_one_line() -> None:
+    invitation = Invitation("10.0.0.1:6379", "token", 0.5, 0.25, None)
+    assert Invitation.read(str(invitation)) == invitation and "\n" not in str(invitation)
+    assert Invitation.read("") is Invitation.read("{}") is Invitation.read("told") is None
 
 
 def test_a_second_command_works_for_the_search_that_runs(space: Path, hpo: Run) -> None:
