@@ -121,24 +121,28 @@ def search(
     )
     told = console or Console(quiet=True)
     if join:
-        _check_alone(trials=trials, epochs=epochs, gpu_hours=gpu_hours, time_limit=time_limit, max_disk=max_disk)
-        _check_alone(address=address, artifacts=artifacts, ensemble=ensemble or None, **{"from": warm_start})
+        limits = {"trials": trials, "epochs": epochs, "gpu_hours": gpu_hours, "time_limit": time_limit}
+        others = {"address": address, "artifacts": artifacts, "from": warm_start, "ensemble": ensemble or None}
+        _check_none(**limits, max_disk=max_disk, **others)
         return searching.join(space, {**(overrides or {}), **given}, request, told)
     result = searching.search(space, {**(overrides or {}), **given}, request, told)
-    if not ensemble or result.interrupted:
-        return result
+    return _with_ensemble(result, request, told) if ensemble and not result.interrupted else result
+
+
+def _with_ensemble(result: SearchResult, request: searching.Request, told: Console) -> SearchResult:
+    """The result, and an ensemble of its best trials, if there can be one."""
     from hpo import assembly
 
     say = partial(told.print, style="dim", highlight=False, markup=False)
     try:
-        built = assembly.build(result.study, assembly.Request(), Path(storage), Path(data_dir), say)
+        built = assembly.build(result.study, assembly.Request(), request.storage, request.data_dir, say)
     except (HpoError, OSError) as error:  # what was searched is none the worse
         told.print(f"There is no ensemble: {error}", highlight=False, markup=False)
         return result
     return replace(result, ensemble=built)
 
 
-def _check_alone(**options: Any) -> None:
+def _check_none(**options: Any) -> None:
     """That nothing is asked of a search which another process decides.
 
     Raises:
