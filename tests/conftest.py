@@ -20,10 +20,11 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share the Ray of a session run in one process, where there are several."""
+    """Tests that share the Ray of a session run in one process, where there are several; long groups come first."""
     for item in items:
         if "ray_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("ray"))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
 
 
 @pytest.fixture(autouse=True)

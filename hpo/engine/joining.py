@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -98,7 +99,8 @@ def node(invitation: Invitation, trials: int | None) -> Iterator["Node"]:
         with environment(), environment({_MODE: invitation.mode}):
             started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told, start_new_session=True)
         try:
-            yield Node(started, told)
+            with _leaving():
+                yield Node(started, told)
         finally:
             started.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -106,6 +108,20 @@ def node(invitation: Invitation, trials: int | None) -> Iterator["Node"]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(started.pid, signal.SIGKILL)
             started.wait()
+
+
+@contextmanager
+def _leaving() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt, also where a shell has had the former ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
