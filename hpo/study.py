@@ -765,7 +765,7 @@ class Study:
         """Holds the study for one search.
 
         Args:
-            told: what others may read of it: the address of its Ray.
+            told: what others may read of it, as `Study.searcher`: how to join its Ray.
 
         Raises:
             StudyError: another process is searching it; the lock goes with its process, however that ends.

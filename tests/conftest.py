@@ -1,8 +1,11 @@
 """Shared by all tests: small data, small specs, one Ray cluster."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from hpo import cli, models, spec
 from hpo.study import DataFacts, Outcome, State, Study
 
 CLASSES, SIDE = 3, 8
+FAULTS = Path(__file__).parents[1] / "scripts" / "faults"
 Run = Callable[..., tuple[int, str, str]]
 """A command's arguments -> its exit code, stdout and stderr."""
 
@@ -33,6 +37,19 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+
+
+def without_ray() -> dict[str, str]:
+    """The environment of a command of its own, which the Ray of the tests is no business of."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+
+
+@pytest.fixture
+def rounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The fault suite: what it searches, and how it checks processes and MLflow."""
+    monkeypatch.syspath_prepend(str(FAULTS))
+    yield import_module("rounds")
+    sys.modules.pop("rounds", None)
 
 
 @pytest.fixture(scope="session")

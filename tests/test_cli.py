@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 
 from hpo.study import Study
-from tests.conftest import Run, squares
+from tests.conftest import Run, squares, without_ray
 
 
 def test_help_is_quick_and_teaches() -> None:
@@ -153,7 +152,7 @@ def test_everything_end_to_end(space: Path, tmp_path: Path) -> None:
     """Search, ensemble and predict as a user runs them, and the logged model in a process of its own."""
 
     def command(*arguments: str) -> str:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+        environment = without_ray()
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=240, env=environment, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -5,25 +5,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[1] / "scripts" / "faults"
 BAGS = 12
 
 pytestmark = pytest.mark.xdist_group("faults")
-
-
-@pytest.fixture
-def rounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The long suite."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    yield import_module("rounds")
-    sys.modules.pop("rounds", None)
 
 
 def test_killed_searches_go_on_to_whole_studies(rounds: ModuleType, tmp_path: Path) -> None:

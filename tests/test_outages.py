@@ -1,11 +1,9 @@
 """An MLflow server that is really stopped: no trial waits for it, and it has everything in the end."""
 
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from importlib import import_module
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -13,21 +11,13 @@ import pytest
 from mlflow import MlflowClient
 
 from hpo.study import State, Study
+from tests.conftest import FAULTS, without_ray
 from tests.servers import MlflowServer, mlflow_server
 
 pytestmark = pytest.mark.xdist_group("outages")
 
-SCRIPTS = Path(__file__).parents[1] / "scripts" / "faults"
 OUTAGE, TRIALS = 60.0, 70
 STORAGE = Path("studies")
-
-
-@pytest.fixture
-def rounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """What the fault suite searches, and how it checks MLflow."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    yield import_module("rounds")
-    sys.modules.pop("rounds", None)
 
 
 def write_space(rounds: ModuleType, trials: int) -> Path:
@@ -39,7 +29,7 @@ def write_space(rounds: ModuleType, trials: int) -> Path:
 
 def environment(server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
-    return {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    return without_ray()
 
 
 def wait_for_a_trial(url: str) -> None:
@@ -60,7 +50,7 @@ def test_mlflow_that_is_down_for_a_minute_has_everything_in_the_end(
 ) -> None:
     space = write_space(rounds, trials=TRIALS)
     with mlflow_server(tmp_path) as server, Path("log").open("w") as log:
-        command = [sys.executable, str(SCRIPTS / "driver.py"), str(space), str(STORAGE), "notes"]  # 0.2 s an epoch
+        command = [sys.executable, str(FAULTS / "driver.py"), str(space), str(STORAGE), "notes"]  # 0.2 s an epoch
         search = subprocess.Popen(command, stdout=log, stderr=log, env=environment(server, monkeypatch))
         try:
             wait_for_a_trial(server.url)

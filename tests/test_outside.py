@@ -1,7 +1,6 @@
 """A whole search and ensemble whose record, artifacts and runs are all on servers: PostgreSQL, S3, MLflow over HTTP."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from mlflow import MlflowClient
 
 from hpo import api
 from hpo.study import State
+from tests.conftest import without_ray
 from tests.servers import PASSWORD, QUOTED, credentials, mlflow_server, postgres, s3
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -21,7 +21,7 @@ def test_a_search_and_an_ensemble_on_servers(space: Path, tmp_path: Path, monkey
     with postgres() as database, s3() as query, mlflow_server(tmp_path) as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
         monkeypatch.setenv("HPO_DATABASE", database)
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+        environment = without_ray()
 
         def hpo(*arguments: str) -> str:
             command = [sys.executable, "-m", "hpo", *arguments]

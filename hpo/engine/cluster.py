@@ -119,11 +119,11 @@ def _start(address: str | None, modules: Sequence[Path]) -> bool:
     return True
 
 
-def knock(address: str) -> None:
-    """Raises an OSError where nobody listens: Ray itself would try for minutes."""
+def knock(address: str, seconds: float = _KNOCK_SECONDS) -> None:
+    """Raises an OSError where nobody listens, a TimeoutError after so long: Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+        socket.create_connection((host, int(port)), timeout=seconds).close()
 
 
 def _stop(start: Future[bool]) -> None:

@@ -23,8 +23,7 @@ from hpo.engine.machines import HELPER
 from hpo.errors import ResourceError
 
 _STOP_SECONDS = 20.0
-
-
+"""In which a node says goodbye to its Ray."""
 _MODE = "RAY_AUTH_MODE"
 """Ray asks for the token in ~/.ray/auth_token where this is `token`, as it makes it for a Ray of one machine."""
 

@@ -1,7 +1,6 @@
 """The machines of a cluster: how many trials they have room for now, and whether they see what they must."""
 
 import math
-import socket
 import time
 import uuid
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hpo.engine.cluster import fit
+from hpo.engine.cluster import fit, knock
 from hpo.errors import ResourceError
 
 HELPER = "hpo_helper"
@@ -58,26 +57,27 @@ class Machines:
             if time.monotonic() > until:
                 return False
             time.sleep(0.1)
-            self._gone |= {node["NodeID"] for node in ray.nodes() if node["Alive"] and not _answers(node)}
-            self._look()
+            self._look(asking=True)
         return True
 
-    def _look(self) -> None:
-        nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    def _look(self, asking: bool = False) -> None:
+        nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        if asking:
+            self._gone |= {name for name, node in nodes.items() if not _answers(node)}
         alive = frozenset(nodes.keys() - self._gone)
         self._looked = time.monotonic()
         if self._alive - alive:
             self._left = self._looked
         self._alive = alive
-        room = {node: fit(self._each, nodes[node]) for node in alive}
-        helping = sum(room[node] for node in alive if HELPER in nodes[node])
+        room = {name: fit(self._each, nodes[name]["Resources"]) for name in alive}
+        helping = sum(room[name] for name in alive if HELPER in nodes[name]["Resources"])
         self._slots = max(1, min(sum(room.values()) - helping, self._most) + helping)
 
 
 def _answers(node: Mapping[str, Any]) -> bool:
     """Whether a machine's Ray still takes connections, or is only too busy to."""
     try:
-        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), _KNOCK_SECONDS).close()
+        knock(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}", _KNOCK_SECONDS)
     except TimeoutError:
         return True
     except OSError:

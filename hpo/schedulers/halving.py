@@ -92,9 +92,14 @@ class Bracket:
         self.ladder = tuple(ladder)
         self._eta = eta
         self._rungs = [Rung() for _ in ladder]
+        self._best: dict[int, Fitness] = {}
 
     def record(self, number: int, epoch: int, worth: Fitness) -> int | None:
-        """Notes what a trial is worth; returns the rung (its place on the ladder) that it has just reached, if any."""
+        """Notes what a trial is worth; returns the rung (its place on the ladder) that it has just reached, if any.
+
+        A rung compares the best that each trial had until it got there.
+        """
+        worth = self._best[number] = min(worth, self._best.get(number, worth))
         arrived = None
         for place, rung in enumerate(self.ladder):
             if epoch >= rung and number not in self._rungs[place]:
@@ -117,6 +122,7 @@ class Bracket:
 
     def forget(self, number: int) -> None:
         """Takes a trial off its rungs."""
+        self._best.pop(number, None)
         for rung in self._rungs:
             rung.remove(number)
 
@@ -149,7 +155,6 @@ class Asha(Pausing):
             raise ValueError(f"brackets must be 1 to {len(ladder)}, the number of rungs, got {brackets}")
         self._brackets = [Bracket(ladder[first:], eta) for first in range(brackets)]
         self._turns = turns(bracket_sizes(brackets, eta))
-        self._best: dict[int, Fitness] = {}
 
     def bracket(self, number: int) -> Bracket:
         """The bracket of a trial."""
@@ -175,14 +180,11 @@ class Asha(Pausing):
 
     def forget(self, number: int) -> None:
         """Takes it off its rungs."""
-        self._best.pop(number, None)
         self.bracket(number).forget(number)
 
     def note(self, number: int, epoch: int, metrics: Mapping[str, float]) -> int | None:
         """Its place on the ladder, where it has just reached one."""
-        worth = self._measure(metrics)
-        self._best[number] = min(worth, self._best.get(number, worth))
-        return self.bracket(number).record(number, epoch, self._best[number])
+        return self.bracket(number).record(number, epoch, self._measure(metrics))
 
     def _candidates(self) -> Iterable[tuple[int, int, int]]:
         """Promotable paused trials, as (minus the rung's epoch, place among its bracket's promotable, number)."""

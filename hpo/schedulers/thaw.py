@@ -40,7 +40,6 @@ class FreezeThaw(Pausing):
         self._by_trials = by_trials
         self._measure, self._resume = measure, resume
         self._bracket = Bracket(ladder, _KEPT)
-        self._best: dict[int, Fitness] = {}
         self._answer: tuple[object, int | None] = (None, None)
         self._reports = 0
 
@@ -59,11 +58,9 @@ class FreezeThaw(Pausing):
         self._bracket.promote(number)
 
     def note(self, number: int, epoch: int, metrics: dict[str, Any]) -> int | None:
-        """Its best so far; its place on the ladder, where it has just reached one."""
-        worth = self._measure(metrics)
-        self._best[number] = min(worth, self._best.get(number, worth))
+        """Its place on the ladder, where it has just reached one."""
         self._reports += 1
-        return self._bracket.record(number, epoch, self._best[number])
+        return self._bracket.record(number, epoch, self._measure(metrics))
 
     def waiting(self) -> int | None:
         """The best of the highest rung that are kept, else the one that the model would train next.
@@ -79,7 +76,6 @@ class FreezeThaw(Pausing):
 
     def forget(self, number: int) -> None:
         """It is compared no more."""
-        self._best.pop(number, None)
         self._bracket.forget(number)
 
     def _kept(self, place: int) -> list[int]:

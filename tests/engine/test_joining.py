@@ -13,7 +13,7 @@ import pytest
 
 from hpo.engine.joining import Invitation
 from hpo.study import State, Study
-from tests.conftest import Run
+from tests.conftest import Run, without_ray
 from tests.servers import free_port
 
 pytestmark = pytest.mark.xdist_group("faults")
@@ -90,7 +90,7 @@ def test_an_invitation_is_one_line() -> None:
 
 def test_a_second_command_works_for_the_search_that_runs(space: Path, hpo: Run) -> None:
     assert hpo("search", "--space", str(space), "--join")[0] == 2
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    environment = without_ray()
     Path("search.py").write_text(SEARCH)
     joining = [sys.executable, "-m", "hpo", "search", "--space", str(space), "--join", "--concurrency", "1"]
     with Path("log").open("w") as log, Path("first").open("w") as told:
