@@ -7,7 +7,7 @@ from shutil import copytree
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hpo import api, datasets, samplers, spec
@@ -68,6 +68,7 @@ def searched(sampler: Any, scheduler: Any, seed: int) -> dict[str, Any]:
         "sampler": sampler,
         "scheduler": scheduler,
         "budget": {"trials": 12},
+        "failures": {"max_failures": 12},  # the next search counts them anew, so one that they end is another search
         "seed": seed,
     }
 
@@ -121,6 +122,7 @@ def test_an_interrupted_search_is_the_search_that_it_would_have_been(
 @pytest.mark.parametrize(("sampler", "scheduler"), SEARCHES, ids=str)
 @settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 1000), workers=st.integers(1, 4), cuts=st.lists(st.floats(0, 1), min_size=5, max_size=5))
+@example(seed=33, workers=2, cuts=[0.0, 0.25, 0.5, 0.75, 1.0])  # curves: five trials fail one after another
 def test_a_journal_that_was_cut_anywhere_goes_on_to_the_same_search(
     tmp_path_factory: pytest.TempPathFactory, sampler: Any, scheduler: Any, seed: int, workers: int, cuts: list[float]
 ) -> None:
