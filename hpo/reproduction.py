@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,14 +13,15 @@ import torch
 
 from hpo import environment
 from hpo.artifacts import Stored
+from hpo.engine.words import THREADS
 from hpo.errors import StudyError
 from hpo.study import Study, TrialRecord
 from hpo.training import Context, Objective, Report
 from hpo.training.objective import Snapshot
 from hpo.training.precision import choose_device
 
-_TIMED = ("train_seconds", "epoch_seconds", "latency_ms")
-"""Metrics that no machine repeats."""
+_TIMED = ("train_seconds", "epoch_seconds", "latency_ms", THREADS)
+"""Metrics that no machine repeats, and the threads that an epoch is trained with again."""
 TOLERANCE = 0.02
 """On a GPU, relative: the order of its sums is not fixed, unless training is deterministic."""
 
@@ -95,8 +97,9 @@ def reproduce(study: Study, number: int, data_dir: Path, objective: Objective) -
         raise StudyError(f"trial {number} of study '{study.name}' is from {whose}, which is not kept: reproduce that")
     stored = study.artifacts.read(number)
     context = Context(spec, study.dataset(data_dir), spec.trial_seed(number))
-    with _threads(max(1, int(spec.resources.cpu))):
-        reports, snapshot = _trained_again(trial, objective(trial.config, context), stored)
+    own = max(1, int(spec.resources.cpu))
+    with _threads(own):
+        reports, snapshot = _trained_again(trial, objective(trial.config, context), stored, own)
     then = environment.read(study.folder)
     device = choose_device(spec.training.device).type
     return Reproduction(
@@ -111,10 +114,10 @@ def reproduce(study: Study, number: int, data_dir: Path, objective: Objective) -
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def _threads(number: int) -> Iterator[None]:
     """As many as the trial had: sums are in another order with more."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(number)
     try:
         yield
     finally:
@@ -122,13 +125,17 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _trained_again(
-    trial: TrialRecord, objective: Iterator[Report], stored: Stored | None
+    trial: TrialRecord, objective: Iterator[Report], stored: Stored | None, threads: int
 ) -> tuple[dict[int, dict[str, tuple[float, float]]], Snapshot | None]:
     """Both reports of each epoch, and the snapshot at the epoch that is stored."""
     reports: dict[int, dict[str, tuple[float, float]]] = {}
     snapshot = None
     with closing(cast(Any, objective)) as again:
-        for report in again:
+        for epoch in count(1):
+            torch.set_num_threads(int(trial.reports.get(epoch, {}).get(THREADS, threads)))
+            report = next(again, None)
+            if report is None:
+                break
             then = trial.reports.get(report.epoch, {})
             names = [name for name in then if name not in _TIMED]
             reports[report.epoch] = {name: (then[name], float(report.metrics.get(name, math.inf))) for name in names}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpo import api, datasets, spec
+from hpo import api, datasets, reproduction, spec
 from hpo.engine.best import Best
 from hpo.errors import StudyError
 from hpo.spec import Config
@@ -54,6 +54,21 @@ def test_a_trial_is_the_same_again_to_the_bit(trained: Study, hpo: Run) -> None:
     assert set(again.reports) == {1, 2} and "epoch_seconds" not in again.reports[1]
     code, out, _ = hpo("reproduce", "0")
     assert code == 0 and "Trial 0 is reproduced on cpu: to the bit." in out
+
+
+def test_epochs_that_had_more_threads_have_them_again(trained: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    had: list[int] = []
+
+    def counting(config: Config, context: Context) -> Iterator[Report]:
+        for report in train(config, context):
+            had.append(torch.get_num_threads())
+            yield report
+
+    trial = trained.trial(0)
+    reports = {**trial.reports, 2: {**trial.reports[2], "threads": 3.0}}
+    monkeypatch.setattr(Study, "trial", lambda study, number: replace(trial, reports=reports))
+    again = reproduction.reproduce(trained, 0, Path("data"), counting)
+    assert had == [1, 3] and "threads" not in again.reports[2]
 
 
 def other(config: Config, context: Context) -> Iterator[Report]:

@@ -8,6 +8,7 @@ from hpo.engine.cluster import started_here
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial
 
 _LEAVE_SECONDS = 60
 """That a worker has in the end to store what is left of its trial; Ray would kill it after 10."""
@@ -21,6 +22,12 @@ def settle(tune_controller: "TuneController") -> None:
     controller._actor_force_cleanup_timeout = _LEAVE_SECONDS
     if started_here() and not isinstance(getattr(controller, "_class_cache", None), _Actors):
         controller._class_cache = _Actors()
+
+
+def allow(tune_controller: "TuneController", trial: "Trial", threads: int) -> None:
+    """Tells the worker of a trial how many threads it may use, before it is told to train its next epoch."""
+    controller: Any = tune_controller
+    controller._tune_controller._schedule_trial_task(trial=trial, method_name="allow", args=(threads,))
 
 
 class _Actors:

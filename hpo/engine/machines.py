@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hpo.engine.cluster import fit, knock
+from hpo.engine.cluster import fit, knock, started_here
 from hpo.errors import ResourceError
 
 HELPER = "hpo_helper"
@@ -46,6 +46,11 @@ class Machines:
         if time.monotonic() - self._looked >= _LOOK_SECONDS:
             self._look()
         return self._slots
+
+    @property
+    def own(self) -> bool:
+        """Whether it is one machine, whose Ray was started here: nobody else counts on its CPUs."""
+        return started_here() and len(self._alive) == 1
 
     def left_lately(self) -> bool:
         """Whether a machine has left in the last seconds, or does so in the next one.

@@ -28,7 +28,7 @@ from hpo.engine.recorder import (
 from hpo.engine.worker import Shared, Worker
 from hpo.engine.workplace import Workplace
 from hpo.errors import HpoError
-from hpo.spec import Failures, Resources
+from hpo.spec import Failures, Resources, SearchSpec
 from hpo.study import Left, Observer, Study
 from hpo.training import Objective
 
@@ -80,7 +80,8 @@ def run(
             machines.check_shared(study.place.folder.absolute())
         there = machines.Machines(each, concurrency or sys.maxsize)
         recorder = Recorder(study, observers, there.slots, left, failures, each["gpu"], deadline is not None)
-        scheduler = RecordingScheduler(recorder, there.left_lately)
+        cpus = lendable(study.spec, each)
+        scheduler = RecordingScheduler(recorder, there.left_lately, lambda: cpus if there.own else 0.0)
         scheduler.heed_states(study.artifacts.state_epoch)
         shared = Shared(
             objective=objective,
@@ -126,6 +127,16 @@ def run(
         if recorder.failing is not None and not interrupted.is_set():
             raise HpoError(recorder.failing)
     return interrupted.is_set()
+
+
+def lendable(spec: SearchSpec, each: dict[str, float]) -> float:
+    """The CPUs of a slot that stays empty, which other trials may have; none where sums must keep their order.
+
+    Args:
+        spec: of the search.
+        each: what a trial gets; where that is a GPU, CPUs make it no faster.
+    """
+    return 0.0 if each["gpu"] or spec.training.deterministic else each["cpu"]
 
 
 class _Stop(Live, Stopper):

@@ -14,7 +14,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from hpo import samplers, schedulers
-from hpo.engine.controller import settle
+from hpo.engine.controller import allow, settle
 from hpo.engine.past import Past, result_of
 from hpo.engine.words import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS
 from hpo.gpu import GpuBudget
@@ -118,6 +118,8 @@ class Recorder(Live):
         self._reports = 0
         self._running: set[int] = set()
         self._paused: set[int] = set()
+        self._lent: Counter[int] = Counter()
+        """Slots that trials have beside their own, while nobody wants them."""
         self._verdicts: dict[int, Outcome] = {}
         self._lost: set[int] = set()
         """Trials whose machine was lost and that have not begun again; they wait for a slot, or are paused."""
@@ -149,7 +151,7 @@ class Recorder(Live):
     @property
     def has_room(self) -> bool:
         """Whether another trial may run now."""
-        if len(self._running) >= self._slots() or self.hopeless:
+        if len(self._running) + self._lent.total() >= self._slots() or self.hopeless:
             return False
         if self._alone & (self._running | (self._lost - self._paused)) and self._running:
             return False
@@ -217,8 +219,25 @@ class Recorder(Live):
 
     def _rest(self, number: int) -> None:
         self._running.discard(number)
+        self.take_back(number)
         if self._gpu is not None:
             self._gpu.rest(number)
+
+    @property
+    def has_paused(self) -> bool:
+        """Whether a trial waits."""
+        return bool(self._paused)
+
+    def lend(self, number: int) -> int:
+        """Gives a trial its share of the slots that are free, if all trials have begun: how many."""
+        free = self._slots() - self.running - self._lent.total()
+        share = self._slots() // max(1, self.running) - 1
+        self._lent[number] = max(0, min(free, share)) if self._lost <= self._paused else 0
+        return self._lent[number]
+
+    def take_back(self, number: int) -> int:
+        """Frees the slots that a trial has beside its own: how many those were."""
+        return self._lent.pop(number, 0)
 
     def report(self, number: int, epoch: int, metrics: Metrics) -> None:
         """Records a report."""
@@ -449,11 +468,17 @@ class RecordingScheduler(TrialScheduler):
     Args:
         recorder: of the study.
         left_lately: whether a machine has left, when a worker has died and nobody knows why.
+        lends: the CPUs of a slot, where trials may have those of slots that stay empty; 0 where they may not.
     """
 
-    def __init__(self, recorder: Recorder, left_lately: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        left_lately: Callable[[], bool] = lambda: False,
+        lends: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         super().__init__()
-        self._left_lately = left_lately
+        self._left_lately, self._lends = left_lately, lends
         study, spec = recorder.study, recorder.study.spec
         resume, explore = samplers.resumption(spec, study.record), explorer(spec)
         self._inner = schedulers.build(spec, study.goal, resume, explore, recorder.by_trials)
@@ -540,7 +565,24 @@ class RecordingScheduler(TrialScheduler):
         if self._recorder.repeats(number, int(result[RESOURCE])):
             return TrialScheduler.CONTINUE
         self._recorder.report(number, int(result[RESOURCE]), metrics)
-        return self._decide(tune_controller, trial, result, metrics)
+        decision = self._decide(tune_controller, trial, result, metrics)
+        if decision == TrialScheduler.CONTINUE:
+            self._lend(tune_controller, trial, number)
+        return decision
+
+    def _lend(self, tune_controller: "TuneController", trial: "Trial", number: int) -> None:
+        """Lets a trial have the CPUs of slots that nobody wants for an epoch: who wants one then waits for its end."""
+        cpus, before = self._lends(), self._recorder.take_back(number)
+        more = self._recorder.lend(number) if cpus and self._nobody_waits else 0
+        if more != before:
+            allow(tune_controller, trial, int(cpus * (1 + more)))
+
+    @property
+    def _nobody_waits(self) -> bool:
+        """Whether no trial will take a slot now that is free."""
+        if not self._recorder.complete or isinstance(self._inner, Population):
+            return False
+        return not (self.has_waiting if isinstance(self._inner, Pausing) else self._recorder.has_paused)
 
     def _decide(self, tune_controller: Any, trial: "Trial", result: dict[str, Any], metrics: Metrics) -> str:
         number, epoch, spec = int(trial.config["number"]), int(result[RESOURCE]), self._recorder.study.spec

@@ -5,3 +5,5 @@ INHERITED = "inherited"
 METRICS, ERROR, MEMORY, LATE, DONE = "metrics", "error", "out_of_memory", "late", "done"
 """Keys of what a worker returns: a report has its resource and metrics; its last word is done, perhaps with an error,
 whether that was for want of memory, or that the time was over."""
+THREADS = "threads"
+"""A metric of an epoch that had more threads than its trial has CPUs."""

@@ -17,8 +17,9 @@ from ray.train._internal.session import _TrainingResult
 from hpo.artifacts import Artifacts
 from hpo.datasets import Dataset
 from hpo.engine.best import Best
+from hpo.engine.threads import Threads
 from hpo.engine.watchdog import OutOfTime, until, watched
-from hpo.engine.words import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS
+from hpo.engine.words import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS, THREADS
 from hpo.engine.workplace import Workplace
 from hpo.errors import HpoError
 from hpo.fitness import Fitness
@@ -81,6 +82,10 @@ class Worker(tune.Trainable):
         self._begin(new_config)
         return True
 
+    def allow(self, threads: int) -> None:
+        """Lets the trial use so many threads from its next epoch on, in place of those of its own CPUs."""
+        self._threads.allow(threads)
+
     def step(self) -> dict[str, Any]:
         """Trains to the next report."""
         with watched(self._shared.timeout, self._shared.artifacts.trial(self._number)):
@@ -90,7 +95,7 @@ class Worker(tune.Trainable):
         try:
             if self._reports is not None and time.monotonic() - self._stored_at >= _CHECKPOINT_SECONDS:
                 self._store_beside()
-            with until(self._shared.deadline):
+            with until(self._shared.deadline), self._threads.of_an_epoch() as threads:
                 self._reports = self._reports or self._start()
                 report = next(self._reports, None)
             if report is not None:
@@ -108,7 +113,8 @@ class Worker(tune.Trainable):
             return {DONE: True, ERROR: told, MEMORY: _lacks_memory(error)}
         if report is None:
             return {DONE: True}
-        return {RESOURCE: report.epoch, METRICS: dict(report.metrics)}
+        lent = {THREADS: threads} if threads > self._shared.workplace.threads else {}
+        return {RESOURCE: report.epoch, METRICS: {**lent, **report.metrics}}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Stores what the trial needs to go on after a pause; Ray keeps where it stood."""
@@ -146,6 +152,7 @@ class Worker(tune.Trainable):
         self._reports = self._report = None
         self._inherited = self._resumes_at = int(config[INHERITED])
         self._best = self._known(None)
+        self._threads = Threads(self._shared.workplace.threads)
         self._stored_at = time.monotonic()
 
     def _start(self) -> Iterator[Report]:

@@ -9,7 +9,8 @@ class BatchNormReLU(nn.BatchNorm2d):
     """Batch normalization and ReLU, between which a shortcut is added or the maxima of 2x2 pixels are taken.
 
     As one layer they can be computed in one, where there is code for that; each alone is a pass through all features,
-    forward and backward. Parameters and buffers are those of `torch.nn.BatchNorm2d`.
+    forward and backward. So it is with a convolution after them, where it alone sees what they give: that need not be
+    kept for the backward pass. Parameters and buffers are those of `torch.nn.BatchNorm2d`.
 
     Args:
         features: channels.
@@ -20,18 +21,22 @@ class BatchNormReLU(nn.BatchNorm2d):
         super().__init__(features)
         self.pool = pool
 
-    def forward(self, images: Tensor, shortcut: Tensor | None = None) -> Tensor:
-        """Features `(n, c, h, w)`, and a shortcut of that shape -> `(n, c, h, w)`; maxima halve height and width."""
-        if has_torch_function_unary(images):
-            outputs: Tensor = handle_torch_function(BatchNormReLU.forward, (images,), self, images, shortcut)
-            return outputs
-        return self.steps(images, shortcut)
+    def forward(self, images: Tensor, shortcut: Tensor | None = None, then: nn.Conv2d | None = None) -> Tensor:
+        """Features `(n, c, h, w)`, and a shortcut of that shape -> `(n, c, h, w)`; maxima halve height and width.
 
-    def steps(self, images: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        With `then` it is what that convolution gives.
+        """
+        if has_torch_function_unary(images):
+            outputs: Tensor = handle_torch_function(BatchNormReLU.forward, (images,), self, images, shortcut, then)
+            return outputs
+        return self.steps(images, shortcut, then)
+
+    def steps(self, images: Tensor, shortcut: Tensor | None = None, then: nn.Conv2d | None = None) -> Tensor:
         """As `forward`, one step after another."""
         normalized = super().forward(images)
         if shortcut is not None:
             normalized = normalized.add_(shortcut)
         if self.pool:
             normalized = functional.max_pool2d(normalized, 2)
-        return functional.relu(normalized, inplace=True)
+        rectified = functional.relu(normalized, inplace=True)
+        return rectified if then is None else then(rectified)

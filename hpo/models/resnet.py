@@ -81,6 +81,6 @@ class BasicBlock(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features `(n, fan_out, h / stride, w / stride)`."""
-        features = self.first_norm(self.first(images))
-        outputs: Tensor = self.second_norm(self.second(features), self.shortcut(images))
+        features = self.first_norm(self.first(images), then=self.second)
+        outputs: Tensor = self.second_norm(features, self.shortcut(images))
         return outputs

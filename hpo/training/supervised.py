@@ -93,7 +93,8 @@ def train(config: Config, context: Context) -> Iterator[Report]:
                 total += loss.detach()
             train_loss = total.item() / len(batches)
             trained = time.perf_counter()
-            validation = predictor.rows(rows)
+            with kernels:
+                validation = predictor.rows(rows)
 
         finite = math.isfinite(train_loss) and bool(validation.isfinite().all())
         measured = task.measure(validation, truth) if finite else dict.fromkeys(GOALS[spec.task], math.nan)

@@ -56,6 +56,13 @@ def slow(config: Config, context: Context) -> Iterator[Report]:
         yield Report(epoch, {"accuracy": 0.5}, snapshot)
 
 
+def threaded(config: Config, context: Context) -> Iterator[Report]:
+    """Epochs of work that threads share; the first trial trains on when the other has ended."""
+    for epoch in range(1, (9 if config["model.width"] == 8 else 1) + 1):
+        time.sleep(0.3 / torch.get_num_threads())
+        yield Report(epoch, {"accuracy": 0.5, "torch": torch.get_num_threads()}, snapshot)
+
+
 def dying(config: Config, context: Context) -> Iterator[Report]:
     """Its second epoch kills the process."""
     import os
@@ -93,6 +100,27 @@ def search(document: dict[str, Any], objective: Any, trials: int, **arguments: A
     dataset = datasets.load(wanted.data, Path("data"), wanted.seed)
     engine.run(study, objective, resources=wanted.resources, left=Left(trials), dataset=dataset, **arguments)
     return study
+
+
+def test_the_last_trial_has_the_cpus_of_slots_that_nobody_wants(
+    document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpo.engine.machines.started_here", lambda: True)
+    document |= {"scheduler": "none", "parameters": {"model.width": {"values": [8, 16]}}}
+    document["resources"] = {"cpu": 1, "gpu": 0}
+    document["training"]["epochs"] = 9
+    study = search(document, threaded, trials=2, concurrency=2)
+    long = max(study.trials(), key=lambda trial: trial.epoch)
+    had = [(report["torch"], report.get("threads")) for report in long.reports.values()]
+    assert had[0] == (1, None) and had[-1] == (2, 2)
+
+
+def test_cpus_are_lent_where_they_change_no_bits_that_are_promised(document: dict[str, Any]) -> None:
+    each = {"cpu": 2.0, "gpu": 0.0}
+    assert engine.lendable(spec.load(document), each) == 2.0
+    assert engine.lendable(spec.load(document), {**each, "gpu": 0.5}) == 0.0
+    document["training"]["deterministic"] = True
+    assert engine.lendable(spec.load(document), each) == 0.0
 
 
 def test_asha_pauses_at_its_rungs_and_promotes_the_best(document: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ here. The results are equal but for rounding, of about 1e-5 of the largest value
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -54,22 +54,42 @@ class _Kernels(TorchFunctionMode):
             return normalization.normalize(*args, **kwargs)
         if func is functional.max_pool2d and pooling.suits(*args, **kwargs):
             return pooling.pool(*args, **kwargs)
+        if func is functional.avg_pool2d and pooling.averages(*args, **kwargs):
+            return pooling.average(*args, **kwargs)
         if func is BatchNormReLU.forward:
             return self._rectified(*args)
         return func(*args, **kwargs)
 
-    def _rectified(self, layer: BatchNormReLU, images: Tensor, shortcut: Tensor | None) -> Tensor:
+    def _rectified(
+        self, layer: BatchNormReLU, images: Tensor, shortcut: Tensor | None, then: nn.Conv2d | None
+    ) -> Tensor:
         if not _in_one(layer, images, shortcut):
             with self:
-                return layer.steps(images, shortcut)
+                return layer.steps(images, shortcut, then)
         assert layer.running_mean is not None and layer.running_var is not None and layer.momentum is not None
         assert layer.num_batches_tracked is not None
-        layer.num_batches_tracked.add_(1)
-        statistics = (layer.running_mean, layer.running_var)
-        line = normalization.line_of(images, *statistics, layer.weight, layer.bias, layer.momentum, layer.eps)
+        statistics = (layer.running_mean, layer.running_var, layer.weight, layer.bias)
+        if layer.training:
+            layer.num_batches_tracked.add_(1)
+            line = normalization.line_of(images, *statistics, layer.momentum, layer.eps)
+        else:
+            line = normalization.line_at(*statistics, layer.eps)
         if layer.pool:
-            return pooling.normalize_and_pool(images, layer.weight, layer.bias, line)
-        return normalization.rectify(images, shortcut, layer.weight, layer.bias, line)
+            outputs = pooling.normalize_and_pool(images, layer.weight, layer.bias, line)
+        elif then is not None and shortcut is None and convolution.suits(images, *_arguments(then)):
+            return convolution.rectify_and_convolve(images, layer.weight, layer.bias, line, then.weight, then.bias)
+        else:
+            outputs = normalization.rectify(images, shortcut, layer.weight, layer.bias, line)
+        if then is None:
+            return outputs
+        with self:
+            return cast(Tensor, then(outputs))
+
+
+def _arguments(layer: nn.Conv2d) -> tuple[Any, ...]:
+    """As `torch.conv2d` has them after the images; other modes of padding are no number there."""
+    padding = layer.padding if layer.padding_mode == "zeros" else None
+    return layer.weight, layer.bias, layer.stride, padding, layer.dilation, layer.groups
 
 
 def _in_one(layer: BatchNormReLU, images: Tensor, shortcut: Tensor | None) -> bool:

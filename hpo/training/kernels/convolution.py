@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hpo.training.kernels import library
+from hpo.training.kernels import library, normalization
+from hpo.training.kernels.normalization import Line
 
 _FEWEST, _MOST = 6, 512
 """Channels between which it pays; with fewer the transforms cost too much, with more their memory."""
@@ -49,6 +50,23 @@ def convolve(images: Tensor, weights: Tensor, bias: Tensor | None = None) -> Ten
     return outputs if bias is None else outputs + bias.view(1, -1, 1, 1)
 
 
+def rectify_and_convolve(
+    values: Tensor, weight: Tensor, bias: Tensor, line: Line, weights: Tensor, conv_bias: Tensor | None
+) -> Tensor:
+    """As `convolve`, of max(0, values normalized by the line); those are made again for the backward pass, not kept.
+
+    Args:
+        values: `(n, in, h, w)` channels_last.
+        weight: of the normalization; it and `bias`, `(in,)`, have made the line, and get their gradients.
+        bias: of the normalization.
+        line: of the values.
+        weights: `(out, in, 3, 3)`.
+        conv_bias: `(out,)`, of the convolution.
+    """
+    outputs: Tensor = _RectifiedConvolution.apply(values, weight, bias, line, weights)
+    return outputs if conv_bias is None else outputs + conv_bias.view(1, -1, 1, 1)
+
+
 def _tiled(size: int) -> int:
     return (size + 3) // 4 * 4
 
@@ -67,6 +85,26 @@ class _Convolution(torch.autograd.Function):
         wanted = ctx.needs_input_grad
         of_images = _outputs(gradients, weights.transpose(0, 1).flip(2, 3)) if wanted[0] else None
         return of_images, _weight_gradient(images, gradients, weights) if wanted[1] else None
+
+
+class _RectifiedConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, line: Line, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(values, weights, *line)
+        return _outputs(normalization.rectified(values, None, line), weights)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor | None, ...]:
+        values, weights, *numbers = ctx.saved_tensors
+        line = Line(*numbers)
+        gradients = gradients.contiguous(memory_format=torch.channels_last)
+        of_weights = None
+        if ctx.needs_input_grad[4]:
+            of_weights = _weight_gradient(normalization.rectified(values, None, line), gradients, weights)
+        of_images = _outputs(gradients, weights.transpose(0, 1).flip(2, 3))
+        of_weight, of_bias = normalization.turn(values, of_images, line)
+        return of_images, of_weight, of_bias, None, of_weights
 
 
 def _outputs(images: Tensor, weights: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Batch normalization in training, and ReLU after it: see `normalization.cpp`."""
+"""Batch normalization, and ReLU after it: see `normalization.cpp`."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from hpo.training.kernels import library
 
 _MOST = 1024
 """Channels; more than a network for images has."""
-_VALUES = 2**18
+_VALUES = 2**16
 """At least, or what a call costs is not made good."""
 
 
@@ -36,10 +36,11 @@ def suits(
 ) -> bool:
     """Whether `normalize` computes what `torch.nn.functional.batch_norm` would with these arguments, and faster.
 
-    Where torch.utils.checkpoint has its hooks, it computes again by torch what the gradients need; so this must be too.
+    It knows the gradients of what is normalized by its own statistics, as in training, not by running ones. Where
+    torch.utils.checkpoint has its hooks, it computes again by torch what the gradients need; so this must be too.
     """
     return (
-        training
+        (training or not torch.is_grad_enabled())
         and eps > 0
         and values.dtype == torch.float32
         and values.device.type == "cpu"
@@ -63,9 +64,22 @@ def normalize(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Values `(n, c, h, w)` channels_last, or `(n, c)`, normalized by their channel; running statistics follow."""
-    line = line_of(values, running_mean, running_var, weight, bias, momentum, eps)
+    """Values `(n, c, h, w)` channels_last, or `(n, c)`, normalized by their channel; running statistics follow.
+
+    Without `training` the running statistics are what they are normalized by.
+    """
+    if training:
+        line = line_of(values, running_mean, running_var, weight, bias, momentum, eps)
+    else:
+        line = line_at(running_mean, running_var, weight, bias, eps)
     outputs: Tensor = _Normalization.apply(values, None, weight, bias, line, False)
+    return outputs
+
+
+def rectified(values: Tensor, shortcut: Tensor | None, line: Line, rectifies: bool = True) -> Tensor:
+    """As `rectify`, or without the maximum; it has no gradients."""
+    outputs = torch.empty_like(values)
+    library.call("normalize", values, shortcut, outputs, line.scale, line.shift, *_shape(values), int(rectifies))
     return outputs
 
 
@@ -91,9 +105,32 @@ def line_of(
     library.call("statistics", values, mean, variance, rows, channels)
     running_mean.lerp_(mean, momentum)
     running_var.lerp_(variance * (rows / (rows - 1)), momentum)
+    return line_at(mean, variance, weight, bias, eps)
+
+
+@torch.no_grad()
+def line_at(mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Line:
+    """The line of values with this mean and variance, each `(c,)`."""
     inverse = (variance + eps).rsqrt()
     scale = weight * inverse
     return Line(scale, torch.addcmul(bias, mean, scale, value=-1), mean, inverse)
+
+
+def turn(values: Tensor, gradients: Tensor, line: Line) -> tuple[Tensor, Tensor]:
+    """Of max(0, values normalized by the line): the gradients of what is given become those of the values, in place.
+
+    Args:
+        values: `(n, c, h, w)` channels_last, or `(n, c)`.
+        gradients: of that shape, dense as the values are; nobody else may need them.
+        line: of the values.
+
+    Returns:
+        The gradients `(c,)` of the weight and of the bias.
+    """
+    of_weight, of_bias = torch.empty(2, values.shape[1])
+    given = (values, gradients, None, None, gradients, *line, of_weight, of_bias)
+    library.call("normalize_gradient", *given, *_shape(values), 1)
+    return of_weight, of_bias
 
 
 def _is_plain(statistic: Tensor | None, channels: int) -> bool:
@@ -117,12 +154,11 @@ def is_dense(values: Tensor) -> bool:
 class _Normalization(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, values: Tensor, shortcut: Tensor | None, weight: Tensor, bias: Tensor, line: Line, rectified: bool
+        ctx: Any, values: Tensor, shortcut: Tensor | None, weight: Tensor, bias: Tensor, line: Line, rectifies: bool
     ) -> Tensor:
         """`weight` and `bias` have made the line, and get their gradients here."""
-        outputs = torch.empty_like(values)
-        library.call("normalize", values, shortcut, outputs, line.scale, line.shift, *_shape(values), int(rectified))
-        ctx.rectified, ctx.added = rectified, shortcut is not None
+        outputs = rectified(values, shortcut, line, rectifies)
+        ctx.rectifies, ctx.added = rectifies, shortcut is not None
         ctx.save_for_backward(values, *line, *([outputs] if ctx.added else []))
         return outputs
 
@@ -136,7 +172,7 @@ class _Normalization(torch.autograd.Function):
         turned, kept = torch.empty_like(values), torch.empty_like(values) if ctx.added else None
         of_weight, of_bias = torch.empty(2, values.shape[1])
         given = (values, gradients, others[0] if ctx.added else None, kept, turned, scale, shift, mean, inverse)
-        library.call("normalize_gradient", *given, of_weight, of_bias, *_shape(values), int(ctx.rectified))
+        library.call("normalize_gradient", *given, of_weight, of_bias, *_shape(values), int(ctx.rectifies))
         return turned, kept, of_weight, of_bias, None, None
 
 

@@ -1,5 +1,5 @@
 // Maxima of 2x2 pixels, and their gradients, which go to the largest pixel alone: the others are zero. Each pixel is
-// written once, where torch first fills all with zeros. And batch normalization, maxima and ReLU in one: neither what is
+// written once, where torch first fills all with zeros. Means of 2x2 pixels. And batch normalization, maxima and ReLU in one: neither what is
 // normalized nor its gradients, three of four of which are zero, are ever written.
 //
 // Images are float (n, height, width, channels), dense, with an even height and width. Which of its four pixels was
@@ -177,6 +177,34 @@ void pool_gradient(const float* gradients, const unsigned char* which, float* im
                 for (int one = 0; one < 4; one++)
                     to[pixel(shape, one) + channel] = which[from + channel] == one ? gradients[from + channel] : 0.f;
         }
+}
+
+// images -> the means of 2x2 pixels (n, height / 2, width / 2, channels)
+void mean_pool(const float* images, float* outputs, Shape shape, int threads) {
+    long across = shape.width / 2;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (long row = 0; row < shape.rows(); row++)
+        for (long place = 0; place < across; place++) {
+            const float* from = images + corner(shape, row, place);
+            const float *right = from + pixel(shape, 1), *below = from + pixel(shape, 2), *across_from = from + pixel(shape, 3);
+            float* to = outputs + (row * across + place) * shape.channels;
+            for (long channel = 0; channel < shape.channels; channel++)
+                to[channel] = (from[channel] + right[channel] + below[channel] + across_from[channel]) * 0.25f;
+        }
+}
+
+// gradients of those means -> gradients of the images
+void mean_pool_gradient(const float* gradients, float* images, Shape shape, int threads) {
+    long across = shape.width / 2;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (long row = 0; row < shape.rows(); row++)
+        for (long side = 0; side < 2; side++)
+            for (long place = 0; place < across; place++) {
+                const float* from = gradients + (row * across + place) * shape.channels;
+                float* to = images + corner(shape, row, place) + pixel(shape, static_cast<int>(2 * side));
+                for (long channel = 0; channel < shape.channels; channel++)
+                    to[channel] = to[shape.channels + channel] = from[channel] * 0.25f;
+            }
 }
 
 // values -> max(0, the maxima of values * scale + shift), and which of the pixels they are

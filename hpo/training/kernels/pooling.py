@@ -1,4 +1,4 @@
-"""Maxima of 2x2 pixels: see `pooling.cpp`."""
+"""Maxima and means of 2x2 pixels: see `pooling.cpp`."""
 
 import ctypes
 from typing import Any
@@ -11,7 +11,7 @@ from hpo.training.kernels import library
 from hpo.training.kernels.normalization import Line
 
 _PAIR = (2, (2, 2), [2, 2])
-_VALUES = 2**18
+_VALUES = 2**16
 """At least, or what a call costs is not made good."""
 
 
@@ -31,13 +31,38 @@ def suits(
         and padding in (0, (0, 0), [0, 0])
         and dilation in (1, (1, 1), [1, 1])
         and not return_indices
-        and halves(images)
+        and images.requires_grad
+        and _known(images)
+        and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
+    )
+
+
+def averages(
+    images: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> bool:
+    """Whether `average` computes what `torch.nn.functional.avg_pool2d` would with these arguments, and faster."""
+    return (
+        kernel_size in _PAIR
+        and (stride is None or stride in _PAIR)
+        and padding in (0, (0, 0), [0, 0])
+        and divisor_override is None
+        and _known(images)
+    )
+
+
+def _known(images: Tensor) -> bool:
+    return (
+        halves(images)
         and images.numel() >= _VALUES
         and images.dtype == torch.float32
         and images.device.type == "cpu"
-        and images.requires_grad
         and images.is_contiguous(memory_format=torch.channels_last)
-        and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
     )
 
 
@@ -49,6 +74,12 @@ def halves(images: Tensor) -> bool:
 def pool(images: Tensor, *_: Any, **__: Any) -> Tensor:
     """Images `(n, c, h, w)` channels_last -> `(n, c, h / 2, w / 2)`, the largest of each 2x2 pixels."""
     outputs: Tensor = _Pooling.apply(images)
+    return outputs
+
+
+def average(images: Tensor, *_: Any, **__: Any) -> Tensor:
+    """Images `(n, c, h, w)` channels_last -> `(n, c, h / 2, w / 2)`, the mean of each 2x2 pixels."""
+    outputs: Tensor = _Averaging.apply(images)
     return outputs
 
 
@@ -72,8 +103,25 @@ class _Pooling(torch.autograd.Function):
         (which,) = ctx.saved_tensors
         gradients = gradients.contiguous(memory_format=torch.channels_last)
         shape = ctx.shape
-        turned = torch.empty(shape.n, shape.channels, shape.height, shape.width, memory_format=torch.channels_last)
+        turned = _whole(shape)
         library.call("pool_gradient", gradients, which, turned, shape)
+        return turned
+
+
+class _Averaging(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor) -> Tensor:
+        n, channels, height, width = images.shape
+        outputs = torch.empty(n, channels, height // 2, width // 2, memory_format=torch.channels_last)
+        ctx.shape = _Shape(n, height, width, channels)
+        library.call("mean_pool", images, outputs, ctx.shape)
+        return outputs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradients: Tensor) -> Tensor:
+        turned = _whole(ctx.shape)
+        library.call("mean_pool_gradient", gradients.contiguous(memory_format=torch.channels_last), turned, ctx.shape)
         return turned
 
 
@@ -105,6 +153,11 @@ def _halved(images: Tensor) -> tuple[Tensor, Tensor, "_Shape"]:
     outputs = torch.empty(half, memory_format=torch.channels_last)
     which = torch.empty(half, dtype=torch.uint8, memory_format=torch.channels_last)
     return outputs, which, _Shape(n, height, width, channels)
+
+
+def _whole(shape: "_Shape") -> Tensor:
+    """Room for images."""
+    return torch.empty(shape.n, shape.channels, shape.height, shape.width, memory_format=torch.channels_last)
 
 
 class _Shape(ctypes.Structure):

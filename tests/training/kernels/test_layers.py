@@ -1,6 +1,7 @@
 """BatchNormReLU in one against its steps in torch."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from hpo.models.normalization import BatchNormReLU
-from hpo.training.kernels import _in_one, normalization, own_kernels
+from hpo.training.kernels import _in_one, convolution, normalization, own_kernels
 from tests.training.kernels.conftest import needed
 from tests.training.kernels.test_normalization import drawn
 
@@ -24,14 +25,23 @@ def layer_for(channels: int, pool: bool) -> BatchNormReLU:
     return layer
 
 
-def results(images: Tensor, shortcut: Tensor | None, own: bool, pool: bool = False) -> list[Tensor]:
+def convolution_for(channels: int, bias: bool = True) -> nn.Conv2d:
+    torch.manual_seed(0)
+    return nn.Conv2d(channels, 7, 3, padding=1, bias=bias).to(memory_format=torch.channels_last)
+
+
+def results(
+    images: Tensor, shortcut: Tensor | None, own: bool, pool: bool = False, then: nn.Conv2d | None = None
+) -> list[Tensor]:
     """Outputs, all gradients, and all buffers."""
     layer = layer_for(images.shape[1], pool)
     given = [it.clone().requires_grad_() for it in (images, shortcut) if it is not None]
-    with own_kernels(layer, own, CPU):
-        outputs = layer(*given)
+    parts = nn.ModuleList([layer] if then is None else [layer, then])
+    parts.zero_grad()
+    with own_kernels(parts, own, CPU):
+        outputs = layer(*given, then=then)
     outputs.backward(torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1)))
-    gradients = [it.grad for it in (*given, *layer.parameters())]
+    gradients = [it.grad for it in (*given, *parts.parameters())]
     assert all(it is not None for it in gradients)
     return [outputs.detach(), *(it for it in gradients if it is not None), *layer.buffers()]
 
@@ -51,16 +61,56 @@ def assert_close(found: list[Tensor], expected: list[Tensor]) -> None:
     st.integers(2, 40),
     st.integers(1, 5),
     st.integers(1, 5),
-    st.sampled_from(["alone", "shortcut", "pool"]),
+    st.sampled_from(["alone", "shortcut", "pool", "convolution", "pool and convolution"]),
 )
 def test_it_is_what_its_steps_are(n: int, channels: int, height: int, width: int, what: str) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(normalization, "_VALUES", 0)
         images = drawn(n, channels, 2 * height, 2 * width)
         shortcut = drawn(n, channels, 2 * height, 2 * width).flip(0).sub(5) if what == "shortcut" else None
-        assert _in_one(layer_for(channels, what == "pool"), images, shortcut)
-        first, second = (results(images, shortcut, own, what == "pool") for own in (True, False))
+        pool, then = "pool" in what, convolution_for(channels) if "convolution" in what else None
+        assert _in_one(layer_for(channels, pool), images, shortcut)
+        first, second = (results(images, shortcut, own, pool, then) for own in (True, False))
         assert_close(first, second)
+
+
+@needed
+@pytest.mark.parametrize("bias", [True, False])
+def test_what_a_convolution_alone_sees_is_not_kept(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, layer, then = drawn(8, 12, 32, 32).requires_grad_(), layer_for(12, False), convolution_for(12, bias)
+    made: list[Tensor] = []
+    convolve: Callable[..., Tensor] = convolution.rectify_and_convolve
+
+    def noted(*given: Any) -> Tensor:
+        made.append(convolve(*given[:-1], None))
+        return made[-1]
+
+    monkeypatch.setattr(convolution, "rectify_and_convolve", noted)
+    with own_kernels(nn.ModuleList([layer, then]), True, CPU):
+        layer(images, then=then)
+    saved = made[0].grad_fn.saved_tensors  # type: ignore[union-attr]
+    assert [it.shape for it in saved].count(images.shape) == 1
+
+
+@needed
+@pytest.mark.parametrize("what", ["alone", "shortcut", "pool", "convolution"])
+def test_when_it_predicts_it_goes_by_the_running_statistics(what: str) -> None:
+    images, pool = drawn(32, 12, 32, 32), what == "pool"
+    shortcut = images.flip(0) if what == "shortcut" else None
+    then = convolution_for(12) if what == "convolution" else None
+    layer = layer_for(12, pool).eval()
+    layer.running_mean.copy_(torch.linspace(-2, 2, 12))  # type: ignore[union-attr]
+    layer.running_var.copy_(torch.linspace(0.5, 3, 12))  # type: ignore[union-attr]
+    before = [it.clone() for it in layer.buffers()]
+    with torch.inference_mode():
+        assert _in_one(layer, images, shortcut)
+        with own_kernels(layer, True, CPU):
+            outputs = layer(images, shortcut, then)
+        torch.testing.assert_close(outputs, layer.steps(images, shortcut, then), rtol=1e-4, atol=1e-4)
+        plain = nn.BatchNorm2d(12).eval()
+        with own_kernels(plain, True, CPU):
+            torch.testing.assert_close(plain(images), images, rtol=1e-4, atol=1e-4)
+    assert all(map(torch.equal, layer.buffers(), before))
 
 
 @needed

@@ -41,6 +41,22 @@ def test_it_is_the_maximum(n: int, channels: int, height: int, width: int, value
 
 
 @needed
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 40), st.integers(1, 6), st.integers(1, 6), st.integers(1, 3))
+def test_it_is_the_mean(n: int, channels: int, height: int, width: int, threads: int) -> None:
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pooling, "_VALUES", 0)
+        torch.set_num_threads(threads)
+        images = drawn(n, channels, 2 * height, 2 * width)
+        layer = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
+        for own, torchs in zip(results(images, True, layer), results(images, False, layer), strict=True):
+            torch.testing.assert_close(own, torchs)
+            assert own.stride() == torchs.stride() or channels == 1
+    torch.set_num_threads(before)
+
+
+@needed
 def test_what_is_not_a_number_is_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pooling, "_VALUES", 0)
     images = drawn(2, 11, 4, 4)
@@ -61,6 +77,15 @@ def test_threads_share_the_work(threads: int) -> None:
         assert all(map(torch.equal, results(images.detach(), True), results(images.detach(), False)))
     finally:
         torch.set_num_threads(before)
+
+
+def test_other_means_are_torchs() -> None:
+    images = drawn(32, 16, 32, 32)
+    assert pooling.averages(images, 2) and pooling.averages(images, (2, 2), 2, 0, True, False)
+    assert not pooling.averages(images, 3) and not pooling.averages(images, 2, 1)
+    assert not pooling.averages(images, 2, 2, 1) and not pooling.averages(images, 2, divisor_override=3)
+    assert not pooling.averages(drawn(33, 16, 31, 32), 2) and not pooling.averages(images.double(), 2)
+    assert not pooling.averages(images.contiguous(), 2) and not pooling.averages(drawn(1, 2, 4, 4), 2)
 
 
 @pytest.mark.parametrize(

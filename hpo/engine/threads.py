@@ -1,0 +1,52 @@
+"""How many threads of torch a worker trains with: its trial's CPUs, and of idle ones as many as make it faster."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+_WORTH = 0.9
+"""Twice the threads are kept where an epoch takes no more than this share of the seconds."""
+_LEAST_SECONDS = 0.1
+"""Of an epoch, for it to gain anything."""
+
+
+class Threads:
+    """The threads of one trial; with more of them its sums are in another order, and its reports differ in last digits.
+
+    Args:
+        own: what its CPUs are.
+    """
+
+    def __init__(self, own: int) -> None:
+        self._own = self._most = self._count = own
+        self._seconds = 0.0
+        self._enough: int | None = None
+        """That twice as many were not faster than."""
+
+    def allow(self, most: int) -> None:
+        """So many may be used from the next epoch on, never fewer than its own."""
+        self._most = max(self._own, most)
+
+    @contextmanager
+    def of_an_epoch(self) -> Iterator[int]:
+        """Sets and gives how many this epoch has, and learns from how long it takes."""
+        count = self._next()
+        torch.set_num_threads(count)
+        started = time.perf_counter()
+        yield count
+        self._learn(count, time.perf_counter() - started)
+
+    def _next(self) -> int:
+        if self._count > self._most:
+            self._count, self._seconds, self._enough = self._own, 0.0, None
+        twice = min(2 * self._count, self._most)
+        gains = self._seconds >= _LEAST_SECONDS and self._count != self._enough
+        return twice if gains else self._count
+
+    def _learn(self, count: int, seconds: float) -> None:
+        if count > self._count and seconds > _WORTH * self._seconds:
+            self._enough = self._count
+            return
+        self._count, self._seconds = count, seconds
