@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hpo.training.kernels import library, normalization
+from hpo.training.kernels import library, normalization, room
 from hpo.training.kernels.normalization import Line
 
 _FEWEST, _MOST = 6, 512
@@ -109,7 +109,7 @@ class _RectifiedConvolution(torch.autograd.Function):
 
 def _outputs(images: Tensor, weights: Tensor) -> Tensor:
     n, channels, height, width = images.shape
-    outputs = torch.empty(n, len(weights), height, width, memory_format=torch.channels_last)
+    outputs = room.images(n, len(weights), height, width)
     shape = _Shape(n, height, width, channels, len(weights))
     library.call("convolve", images, weights, outputs, shape, _Strides(*weights.stride()))
     return outputs

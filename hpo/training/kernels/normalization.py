@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hpo.training.kernels import library
+from hpo.training.kernels import library, room
 
 _MOST = 1024
 """Channels; more than a network for images has."""
@@ -78,7 +78,7 @@ def normalize(
 
 def rectified(values: Tensor, shortcut: Tensor | None, line: Line, rectifies: bool = True) -> Tensor:
     """As `rectify`, or without the maximum; it has no gradients."""
-    outputs = torch.empty_like(values)
+    outputs = room.like(values)
     library.call("normalize", values, shortcut, outputs, line.scale, line.shift, *_shape(values), int(rectifies))
     return outputs
 
@@ -169,7 +169,7 @@ class _Normalization(torch.autograd.Function):
         gradients = gradients.contiguous(
             memory_format=torch.channels_last if values.ndim == 4 else torch.contiguous_format
         )
-        turned, kept = torch.empty_like(values), torch.empty_like(values) if ctx.added else None
+        turned, kept = room.like(values), room.like(values) if ctx.added else None
         of_weight, of_bias = torch.empty(2, values.shape[1])
         given = (values, gradients, others[0] if ctx.added else None, kept, turned, scale, shift, mean, inverse)
         library.call("normalize_gradient", *given, of_weight, of_bias, *_shape(values), int(ctx.rectifies))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hpo.training.kernels import library
+from hpo.training.kernels import library, room
 from hpo.training.kernels.normalization import Line
 
 _PAIR = (2, (2, 2), [2, 2])
@@ -103,7 +103,7 @@ class _Pooling(torch.autograd.Function):
         (which,) = ctx.saved_tensors
         gradients = gradients.contiguous(memory_format=torch.channels_last)
         shape = ctx.shape
-        turned = _whole(shape)
+        turned = room.images(shape.n, shape.channels, shape.height, shape.width)
         library.call("pool_gradient", gradients, which, turned, shape)
         return turned
 
@@ -112,7 +112,7 @@ class _Averaging(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor) -> Tensor:
         n, channels, height, width = images.shape
-        outputs = torch.empty(n, channels, height // 2, width // 2, memory_format=torch.channels_last)
+        outputs = room.images(n, channels, height // 2, width // 2)
         ctx.shape = _Shape(n, height, width, channels)
         library.call("mean_pool", images, outputs, ctx.shape)
         return outputs
@@ -120,8 +120,9 @@ class _Averaging(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradients: Tensor) -> Tensor:
-        turned = _whole(ctx.shape)
-        library.call("mean_pool_gradient", gradients.contiguous(memory_format=torch.channels_last), turned, ctx.shape)
+        shape = ctx.shape
+        turned = room.images(shape.n, shape.channels, shape.height, shape.width)
+        library.call("mean_pool_gradient", gradients.contiguous(memory_format=torch.channels_last), turned, shape)
         return turned
 
 
@@ -139,7 +140,7 @@ class _NormalizedPooling(torch.autograd.Function):
     def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor | None, ...]:
         values, which, *line = ctx.saved_tensors
         gradients = gradients.contiguous(memory_format=torch.channels_last)
-        turned = torch.empty_like(values)
+        turned = room.like(values)
         of_weight, of_bias = torch.empty(2, values.shape[1])
         given = (values, gradients, which, turned, *line, of_weight, of_bias)
         library.call("normalized_pool_gradient", *given, ctx.shape)
@@ -150,14 +151,9 @@ def _halved(images: Tensor) -> tuple[Tensor, Tensor, "_Shape"]:
     """Room for maxima and for which of four pixels each is."""
     n, channels, height, width = images.shape
     half = n, channels, height // 2, width // 2
-    outputs = torch.empty(half, memory_format=torch.channels_last)
+    outputs = room.images(*half)
     which = torch.empty(half, dtype=torch.uint8, memory_format=torch.channels_last)
     return outputs, which, _Shape(n, height, width, channels)
-
-
-def _whole(shape: "_Shape") -> Tensor:
-    """Room for images."""
-    return torch.empty(shape.n, shape.channels, shape.height, shape.width, memory_format=torch.channels_last)
 
 
 class _Shape(ctypes.Structure):
