@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -115,7 +114,7 @@ def reproduce(study: Study, number: int, data_dir: Path, objective: Objective) -
 
 @contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """As many as the trial had: sums are in another order with more."""
+    """As many as the trial has CPUs: sums are in another order with more."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -131,12 +130,16 @@ def _trained_again(
     reports: dict[int, dict[str, tuple[float, float]]] = {}
     snapshot = None
     with closing(cast(Any, objective)) as again:
-        for epoch in count(1):
-            torch.set_num_threads(int(trial.reports.get(epoch, {}).get(THREADS, threads)))
-            report = next(again, None)
+        had, last = threads, 0
+        while True:
+            epoch = min((epoch for epoch in trial.reports if epoch > last), default=0)
+            wanted = int(trial.reports.get(epoch, {}).get(THREADS, threads))
+            if wanted != had:
+                torch.set_num_threads(wanted)
+            had, report = wanted, next(again, None)
             if report is None:
                 break
-            then = trial.reports.get(report.epoch, {})
+            last, then = report.epoch, trial.reports.get(report.epoch, {})
             names = [name for name in then if name not in _TIMED]
             reports[report.epoch] = {name: (then[name], float(report.metrics.get(name, math.inf))) for name in names}
             if stored is not None and report.epoch == stored.epoch:

@@ -65,10 +65,10 @@ def test_epochs_that_had_more_threads_have_them_again(trained: Study, monkeypatc
             yield report
 
     trial = trained.trial(0)
-    reports = {**trial.reports, 2: {**trial.reports[2], "threads": 3.0}}
+    reports = {**trial.reports, 2: {**trial.reports[2], "torch_threads": 3.0}}
     monkeypatch.setattr(Study, "trial", lambda study, number: replace(trial, reports=reports))
     again = reproduction.reproduce(trained, 0, Path("data"), counting)
-    assert had == [1, 3] and "threads" not in again.reports[2]
+    assert had == [1, 3] and "torch_threads" not in again.reports[2]
 
 
 def other(config: Config, context: Context) -> Iterator[Report]:

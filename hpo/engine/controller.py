@@ -26,8 +26,10 @@ def settle(tune_controller: "TuneController") -> None:
 
 def allow(tune_controller: "TuneController", trial: "Trial", threads: int) -> None:
     """Tells the worker of a trial how many threads it may use, before it is told to train its next epoch."""
-    controller: Any = tune_controller
-    controller._tune_controller._schedule_trial_task(trial=trial, method_name="allow", args=(threads,))
+    wrapper: Any = tune_controller
+    controller = wrapper._tune_controller
+    dead = controller._trial_task_failure  # as of any other task: it is told once, of the first that fails
+    controller._schedule_trial_task(trial=trial, method_name="allow", args=(threads,), on_error=dead)
 
 
 class _Actors:

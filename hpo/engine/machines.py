@@ -49,7 +49,7 @@ class Machines:
 
     @property
     def own(self) -> bool:
-        """Whether it is one machine, whose Ray was started here: nobody else counts on its CPUs."""
+        """Whether it is one machine, whose Ray was started here, for this search alone."""
         return started_here() and len(self._alive) == 1
 
     def left_lately(self) -> bool:

@@ -34,6 +34,8 @@ from hpo.training import Objective
 
 _GRACE_SECONDS = 10.0
 """After the deadline, for a worker to give its epoch up."""
+_SECONDS = ("train_seconds", "epoch_seconds")
+"""Metrics that more CPUs make better."""
 _NO_ROOM = (
     "a disk is full, so the search has ended: {reason}; what is done is kept: make room, with `hpo gc` if you like,"
     " then `hpo resume --study {study}` goes on"
@@ -132,11 +134,15 @@ def run(
 def lendable(spec: SearchSpec, each: dict[str, float]) -> float:
     """The CPUs of a slot that stays empty, which other trials may have; none where sums must keep their order.
 
+    Nor where trials are compared by how long their epochs take.
+
     Args:
         spec: of the search.
         each: what a trial gets; where that is a GPU, CPUs make it no faster.
     """
-    return 0.0 if each["gpu"] or spec.training.deterministic else each["cpu"]
+    asked = {objective.metric for objective in spec.objectives} | {rule.metric for rule in spec.constraints}
+    fixed = spec.training.deterministic or not asked.isdisjoint(_SECONDS)
+    return 0.0 if each["gpu"] or fixed else each["cpu"]
 
 
 class _Stop(Live, Stopper):

@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 from hpo import samplers, schedulers
 from hpo.engine.controller import allow, settle
 from hpo.engine.past import Past, result_of
-from hpo.engine.words import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS
+from hpo.engine.words import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS, THREADS
 from hpo.gpu import GpuBudget
 from hpo.samplers.exploration import explorer
 from hpo.schedulers import RESOURCE
@@ -225,14 +225,23 @@ class Recorder(Live):
 
     @property
     def has_paused(self) -> bool:
-        """Whether a trial waits."""
+        """Whether any trial waits."""
         return bool(self._paused)
 
+    @property
+    def share(self) -> int:
+        """How many of the free slots a running trial that has none beside its own may have; none before all have begun.
+
+        A trial whose machine was lost, and that is to begin again, has not begun.
+        """
+        if not self._lost <= self._paused:
+            return 0
+        slots = self._slots()
+        return max(0, min(slots - self.running - self._lent.total(), slots // max(1, self.running) - 1))
+
     def lend(self, number: int) -> int:
-        """Gives a trial its share of the slots that are free, if all trials have begun: how many."""
-        free = self._slots() - self.running - self._lent.total()
-        share = self._slots() // max(1, self.running) - 1
-        self._lent[number] = max(0, min(free, share)) if self._lost <= self._paused else 0
+        """Gives a trial its share of the slots that are free: how many."""
+        self._lent[number] = self.share
         return self._lent[number]
 
     def take_back(self, number: int) -> int:
@@ -434,7 +443,9 @@ class StudySearcher(Searcher):
                 return None
             trial = self._recorder.start()
         self._numbers[trial_id] = trial.number
-        return {"number": trial.number, "config": trial.config, INHERITED: trial.inherited}
+        told = {"number": trial.number, "config": trial.config, INHERITED: trial.inherited}
+        had = {epoch: int(metrics[THREADS]) for epoch, metrics in trial.reports.items() if THREADS in metrics}
+        return {**told, THREADS: had} if had else told
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Records the outcome of a trial that was stopped, has ended, or whose worker died."""
@@ -562,18 +573,19 @@ class RecordingScheduler(TrialScheduler):
     def on_trial_result(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> str:
         """Records the report, then asks for the decision and keeps its reason."""
         number, metrics = int(trial.config["number"]), _metrics(result)
+        lent = self._recorder.take_back(number)
         if self._recorder.repeats(number, int(result[RESOURCE])):
             return TrialScheduler.CONTINUE
         self._recorder.report(number, int(result[RESOURCE]), metrics)
         decision = self._decide(tune_controller, trial, result, metrics)
         if decision == TrialScheduler.CONTINUE:
-            self._lend(tune_controller, trial, number)
+            self._lend(tune_controller, trial, number, lent)
         return decision
 
-    def _lend(self, tune_controller: "TuneController", trial: "Trial", number: int) -> None:
+    def _lend(self, tune_controller: "TuneController", trial: "Trial", number: int, before: int) -> None:
         """Lets a trial have the CPUs of slots that nobody wants for an epoch: who wants one then waits for its end."""
-        cpus, before = self._lends(), self._recorder.take_back(number)
-        more = self._recorder.lend(number) if cpus and self._nobody_waits else 0
+        cpus = self._lends()
+        more = self._recorder.lend(number) if cpus and self._recorder.share and self._nobody_waits else 0
         if more != before:
             allow(tune_controller, trial, int(cpus * (1 + more)))
 

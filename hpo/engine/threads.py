@@ -21,22 +21,34 @@ class Threads:
 
     def __init__(self, own: int) -> None:
         self._own = self._most = self._count = own
+        self._set: int | None = None
         self._seconds = 0.0
         self._enough: int | None = None
         """That twice as many were not faster than."""
 
     def allow(self, most: int) -> None:
         """So many may be used from the next epoch on, never fewer than its own."""
-        self._most = max(self._own, most)
+        self._most, self._enough = max(self._own, most), None
 
     @contextmanager
-    def of_an_epoch(self) -> Iterator[int]:
-        """Sets and gives how many this epoch has, and learns from how long it takes."""
-        count = self._next()
-        torch.set_num_threads(count)
+    def of_an_epoch(self, exactly: int | None = None) -> Iterator[int]:
+        """Sets and gives how many this epoch has, and learns from how long it takes.
+
+        Args:
+            exactly: so many, where it is an epoch that is trained once more.
+        """
+        count = self._next() if exactly is None else exactly
+        self.use(count)
         started = time.perf_counter()
         yield count
-        self._learn(count, time.perf_counter() - started)
+        if exactly is None:
+            self._learn(count, time.perf_counter() - started)
+
+    def use(self, count: int) -> None:
+        """Sets them, unless they are set: an objective may have set others of its own."""
+        if count != self._set:
+            torch.set_num_threads(count)
+        self._set = count
 
     def _next(self) -> int:
         if self._count > self._most:

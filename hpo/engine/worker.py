@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import dropwhile
 from typing import Any
 
 import torch
@@ -71,6 +70,9 @@ class Worker(tune.Trainable):
         self._writing: Future[None] | None = None
         self._best: Best
         self._stored_at: float
+        self._epoch: int
+        self._had: dict[int, int]
+        """Epoch -> its threads, where it had more than its own: with as many it is trained once more."""
         self._background = ThreadPoolExecutor(1, "checkpoint")
         self._begin(config)
 
@@ -95,11 +97,13 @@ class Worker(tune.Trainable):
         try:
             if self._reports is not None and time.monotonic() - self._stored_at >= _CHECKPOINT_SECONDS:
                 self._store_beside()
-            with until(self._shared.deadline), self._threads.of_an_epoch() as threads:
+            with until(self._shared.deadline):
                 self._reports = self._reports or self._start()
-                report = next(self._reports, None)
+                with self._threads.of_an_epoch(self._had.get(self._epoch + 1)) as threads:
+                    report = next(self._reports, None)
             if report is not None:
                 self._report = report
+                self._epoch = report.epoch
                 self._best.see(report)
             if report is None or report.epoch >= self._shared.spec.training.epochs or self._ensemble:
                 self._store_best()
@@ -113,8 +117,10 @@ class Worker(tune.Trainable):
             return {DONE: True, ERROR: told, MEMORY: _lacks_memory(error)}
         if report is None:
             return {DONE: True}
-        lent = {THREADS: threads} if threads > self._shared.workplace.threads else {}
-        return {RESOURCE: report.epoch, METRICS: {**lent, **report.metrics}}
+        lent = {}
+        if threads > self._shared.workplace.threads:
+            self._had[report.epoch] = lent[THREADS] = threads
+        return {RESOURCE: report.epoch, METRICS: {**report.metrics, **lent}}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Stores what the trial needs to go on after a pause; Ray keeps where it stood."""
@@ -123,12 +129,13 @@ class Worker(tune.Trainable):
         self._store_best()
         if report.state is not None:
             self._shared.artifacts.save_state(self._number, self._saved(report, report.state()))
-        return {RESOURCE: report.epoch, "best": self._best.worth and tuple(self._best.worth)}
+        return {RESOURCE: report.epoch, "best": self._best.worth and tuple(self._best.worth), THREADS: self._had}
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Lets the trial go on where it stood; its training resumes with the next step."""
         assert checkpoint is not None
         self._resumes_at = int(checkpoint[RESOURCE])
+        self._had = dict(checkpoint[THREADS])
         self._best = self._known(checkpoint["best"])
 
     def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
@@ -153,6 +160,7 @@ class Worker(tune.Trainable):
         self._inherited = self._resumes_at = int(config[INHERITED])
         self._best = self._known(None)
         self._threads = Threads(self._shared.workplace.threads)
+        self._had, self._epoch = dict(config.get(THREADS, {})), 0
         self._stored_at = time.monotonic()
 
     def _start(self) -> Iterator[Report]:
@@ -166,12 +174,27 @@ class Worker(tune.Trainable):
             self._best = self._known(saved["best"])
         if self._inherited and saved is None:
             raise HpoError("a child goes on with its parent's state, but the objective's reports have no `state`")
+        self._epoch = self._resumes_at
         state = None if saved is None else saved["state"]
         seed = shared.spec.trial_seed(self._number)
         reports = self._generator = shared.objective(self._config, Context(shared.spec, shared.dataset, seed, state))
         if self._resumes_at and state is None:  # the objective keeps no state: the same epochs are trained again
-            return dropwhile(lambda report: report.epoch <= self._resumes_at, reports)
+            return self._again(reports)
         return reports
+
+    def _again(self, reports: Iterator[Report]) -> Iterator[Report]:
+        """Reports after those that the trial has made already."""
+        last = 0
+        while True:
+            self._threads.use(self._had.get(last + 1, self._shared.workplace.threads))
+            report = next(reports, None)
+            if report is None:
+                return
+            last = report.epoch
+            if last > self._resumes_at:
+                break
+        yield report
+        yield from reports
 
     def _saved_state(self) -> dict[str, Any] | None:
         """What is stored of the trial; None, and then it begins anew, where that is damaged."""

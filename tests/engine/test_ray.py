@@ -58,7 +58,7 @@ def slow(config: Config, context: Context) -> Iterator[Report]:
 
 def threaded(config: Config, context: Context) -> Iterator[Report]:
     """Epochs of work that threads share; the first trial trains on when the other has ended."""
-    for epoch in range(1, (9 if config["model.width"] == 8 else 1) + 1):
+    for epoch in range(1, (20 if config["model.width"] == 8 else 1) + 1):
         time.sleep(0.3 / torch.get_num_threads())
         yield Report(epoch, {"accuracy": 0.5, "torch": torch.get_num_threads()}, snapshot)
 
@@ -108,10 +108,10 @@ def test_the_last_trial_has_the_cpus_of_slots_that_nobody_wants(
     monkeypatch.setattr("hpo.engine.machines.started_here", lambda: True)
     document |= {"scheduler": "none", "parameters": {"model.width": {"values": [8, 16]}}}
     document["resources"] = {"cpu": 1, "gpu": 0}
-    document["training"]["epochs"] = 9
+    document["training"]["epochs"] = 20
     study = search(document, threaded, trials=2, concurrency=2)
     long = max(study.trials(), key=lambda trial: trial.epoch)
-    had = [(report["torch"], report.get("threads")) for report in long.reports.values()]
+    had = [(report["torch"], report.get("torch_threads")) for report in long.reports.values()]
     assert had[0] == (1, None) and had[-1] == (2, 2)
 
 
@@ -119,6 +119,8 @@ def test_cpus_are_lent_where_they_change_no_bits_that_are_promised(document: dic
     each = {"cpu": 2.0, "gpu": 0.0}
     assert engine.lendable(spec.load(document), each) == 2.0
     assert engine.lendable(spec.load(document), {**each, "gpu": 0.5}) == 0.0
+    timed = {**document, "constraints": ["epoch_seconds <= 10"]}
+    assert engine.lendable(spec.load(timed), each) == 0.0
     document["training"]["deterministic"] = True
     assert engine.lendable(spec.load(document), each) == 0.0
 

@@ -54,6 +54,21 @@ def test_more_that_are_not_faster_are_given_up() -> None:
     assert counts(lent, clock, 6) == [1, 2, 4, 8, 4, 4]  # 1, 0.8, 0.7 and 0.65 of the seconds
 
 
+def test_an_epoch_that_is_trained_once_more_has_as_many_as_before() -> None:
+    lent = Threads(1)
+    with lent.of_an_epoch(exactly=3) as count:
+        assert count == torch.get_num_threads() == 3
+    assert counts(lent, Clock(alone=0.0), 1) == [1]
+
+
+def test_what_an_objective_sets_itself_stays() -> None:
+    lent = Threads(1)
+    with lent.of_an_epoch():
+        torch.set_num_threads(3)
+    with lent.of_an_epoch() as count:
+        assert (count, torch.get_num_threads()) == (1, 3)
+
+
 def test_epochs_that_take_no_time_need_no_more() -> None:
     lent = Threads(1)
     lent.allow(8)

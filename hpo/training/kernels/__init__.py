@@ -54,8 +54,8 @@ class _Kernels(TorchFunctionMode):
             return normalization.normalize(*args, **kwargs)
         if func is functional.max_pool2d and pooling.suits(*args, **kwargs):
             return pooling.pool(*args, **kwargs)
-        if func is functional.avg_pool2d and pooling.averages(*args, **kwargs):
-            return pooling.average(*args, **kwargs)
+        if func is functional.avg_pool2d and not kwargs and pooling.averages(*args):
+            return pooling.average(*args)
         if func is BatchNormReLU.forward:
             return self._rectified(*args)
         return func(*args, **kwargs)

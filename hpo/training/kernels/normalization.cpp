@@ -1,4 +1,4 @@
-// Batch normalization in training (Ioffe and Szegedy 2015, "Batch Normalization"), and what often follows it at once: a
+// Batch normalization (Ioffe and Szegedy 2015, "Batch Normalization"), and what often follows it at once: a
 // shortcut is added, and what is negative becomes zero. Each would be one more pass through memory.
 //
 // Values are float (rows, channels), dense: the pixels of images that are channels_last. They are read as one row of

@@ -33,7 +33,6 @@ def suits(
         and not return_indices
         and images.requires_grad
         and _known(images)
-        and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
     )
 
 
@@ -63,6 +62,7 @@ def _known(images: Tensor) -> bool:
         and images.dtype == torch.float32
         and images.device.type == "cpu"
         and images.is_contiguous(memory_format=torch.channels_last)
+        and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
     )
 
 
@@ -77,7 +77,7 @@ def pool(images: Tensor, *_: Any, **__: Any) -> Tensor:
     return outputs
 
 
-def average(images: Tensor, *_: Any, **__: Any) -> Tensor:
+def average(images: Tensor, *_: Any) -> Tensor:
     """Images `(n, c, h, w)` channels_last -> `(n, c, h / 2, w / 2)`, the mean of each 2x2 pixels."""
     outputs: Tensor = _Averaging.apply(images)
     return outputs

@@ -14,7 +14,8 @@ def images(n: int, channels: int, height: int, width: int) -> Tensor:
     """Float `(n, channels, height, width)`, channels_last, of any values."""
     memory = torch.from_numpy(np.empty(n * channels * height * width, np.float32)).untyped_storage()
     strides = (channels * height * width, 1, channels * width, channels)
-    return torch.empty(0).set_(memory, 0, (n, channels, height, width), strides)  # no view: layers may write to it
+    found = torch.empty(0, dtype=torch.float32, device="cpu")
+    return found.set_(memory, 0, (n, channels, height, width), strides)  # no view: layers may write to it
 
 
 def like(values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from hpo.training.kernels import convolution, library, normalization, own_kernels
+from hpo.training.kernels import convolution, library, normalization, own_kernels, pooling
 from tests.training.kernels.conftest import needed
 from tests.training.test_supervised import measured, reports
 
@@ -51,7 +51,10 @@ def test_what_has_nothing_to_gain_needs_no_compiler() -> None:
 @needed
 def test_what_is_computed_again_for_the_gradients_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(normalization, "_VALUES", 0)
-    block = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8))
+    monkeypatch.setattr(pooling, "_VALUES", 0)
+    block = nn.Sequential(
+        nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.AvgPool2d(2), nn.Conv2d(8, 8, 3, padding=1)
+    )
     block = block.to(memory_format=torch.channels_last)
     images = torch.randn(4, 8, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
     gradients: list[torch.Tensor | None] = []
@@ -59,7 +62,7 @@ def test_what_is_computed_again_for_the_gradients_is_the_same(monkeypatch: pytes
         images.grad = None
         with own_kernels(block, True, CPU):
             outputs = checkpoint(block, images, use_reentrant=False) if again else block(images)
-        (outputs * images.detach()).sum().backward()
+        (outputs * images.detach()[..., :4, :4]).sum().backward()
         gradients.append(images.grad)
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-4)
 
