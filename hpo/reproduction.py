@@ -12,6 +12,7 @@ import torch
 
 from hpo import environment
 from hpo.artifacts import Stored
+from hpo.engine.threads import Threads
 from hpo.engine.words import THREADS
 from hpo.errors import StudyError
 from hpo.study import Study, TrialRecord
@@ -130,13 +131,11 @@ def _trained_again(
     reports: dict[int, dict[str, tuple[float, float]]] = {}
     snapshot = None
     with closing(cast(Any, objective)) as again:
-        had, last = threads, 0
+        last, lent = 0, Threads(threads)
         while True:
             epoch = min((epoch for epoch in trial.reports if epoch > last), default=0)
-            wanted = int(trial.reports.get(epoch, {}).get(THREADS, threads))
-            if wanted != had:
-                torch.set_num_threads(wanted)
-            had, report = wanted, next(again, None)
+            lent.use(int(trial.reports.get(epoch, {}).get(THREADS, threads)))
+            report = next(again, None)
             if report is None:
                 break
             last, then = report.epoch, trial.reports.get(report.epoch, {})

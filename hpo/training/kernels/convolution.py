@@ -103,7 +103,7 @@ class _RectifiedConvolution(torch.autograd.Function):
         if ctx.needs_input_grad[4]:
             of_weights = _weight_gradient(normalization.rectified(values, None, line), gradients, weights)
         of_images = _outputs(gradients, weights.transpose(0, 1).flip(2, 3))
-        of_weight, of_bias = normalization.turn(values, of_images, line)
+        of_weight, of_bias = normalization.turn(values, of_images, line, turned=of_images)
         return of_images, of_weight, of_bias, None, of_weights
 
 

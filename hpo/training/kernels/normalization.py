@@ -116,20 +116,32 @@ def line_at(mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: f
     return Line(scale, torch.addcmul(bias, mean, scale, value=-1), mean, inverse)
 
 
-def turn(values: Tensor, gradients: Tensor, line: Line) -> tuple[Tensor, Tensor]:
-    """Of max(0, values normalized by the line): the gradients of what is given become those of the values, in place.
+def turn(
+    values: Tensor,
+    gradients: Tensor,
+    line: Line,
+    turned: Tensor,
+    outputs: Tensor | None = None,
+    kept: Tensor | None = None,
+    rectifies: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """The gradients of what `rectified` gives become those of what it is given.
 
     Args:
         values: `(n, c, h, w)` channels_last, or `(n, c)`.
-        gradients: of that shape, dense as the values are; nobody else may need them.
+        gradients: of that shape, dense as the values are.
         line: of the values.
+        turned: becomes the gradients of the values; the gradients themselves may be, where nobody else needs them.
+        outputs: what was given, where a shortcut was added.
+        kept: becomes the gradients of that.
+        rectifies: as it was.
 
     Returns:
         The gradients `(c,)` of the weight and of the bias.
     """
     of_weight, of_bias = torch.empty(2, values.shape[1])
-    given = (values, gradients, None, None, gradients, *line, of_weight, of_bias)
-    library.call("normalize_gradient", *given, *_shape(values), 1)
+    given = (values, gradients, outputs, kept, turned, *line, of_weight, of_bias)
+    library.call("normalize_gradient", *given, *_shape(values), int(rectifies))
     return of_weight, of_bias
 
 
@@ -165,14 +177,13 @@ class _Normalization(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor | None, ...]:
-        values, scale, shift, mean, inverse, *others = ctx.saved_tensors
+        values, *saved = ctx.saved_tensors
+        line, outputs = Line(*saved[:4]), saved[4] if ctx.added else None
         gradients = gradients.contiguous(
             memory_format=torch.channels_last if values.ndim == 4 else torch.contiguous_format
         )
         turned, kept = room.like(values), room.like(values) if ctx.added else None
-        of_weight, of_bias = torch.empty(2, values.shape[1])
-        given = (values, gradients, others[0] if ctx.added else None, kept, turned, scale, shift, mean, inverse)
-        library.call("normalize_gradient", *given, of_weight, of_bias, *_shape(values), int(ctx.rectifies))
+        of_weight, of_bias = turn(values, gradients, line, turned, outputs, kept, ctx.rectifies)
         return turned, kept, of_weight, of_bias, None, None
 
 

@@ -1,6 +1,6 @@
 // Maxima of 2x2 pixels, and their gradients, which go to the largest pixel alone: the others are zero. Each pixel is
-// written once, where torch first fills all with zeros. Means of 2x2 pixels. And batch normalization, maxima and ReLU in one: neither what is
-// normalized nor its gradients, three of four of which are zero, are ever written.
+// written once, where torch first fills all with zeros. Means of 2x2 pixels. And batch normalization, maxima and ReLU in
+// one: neither what is normalized nor its gradients, three of four of which are zero, are ever written.
 //
 // Images are float (n, height, width, channels), dense, with an even height and width. Which of its four pixels was
 // taken is a byte for each output, 0 to 3, row by row; 4 where ReLU took none.

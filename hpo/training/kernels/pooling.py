@@ -26,13 +26,10 @@ def suits(
 ) -> bool:
     """Whether `pool` computes what `torch.nn.functional.max_pool2d` would with these arguments, and faster."""
     return (
-        kernel_size in _PAIR
-        and (stride is None or stride in _PAIR)
-        and padding in (0, (0, 0), [0, 0])
-        and dilation in (1, (1, 1), [1, 1])
+        dilation in (1, (1, 1), [1, 1])
         and not return_indices
         and images.requires_grad
-        and _known(images)
+        and _by_fours(images, kernel_size, stride, padding)
     )
 
 
@@ -46,18 +43,16 @@ def averages(
     divisor_override: int | None = None,
 ) -> bool:
     """Whether `average` computes what `torch.nn.functional.avg_pool2d` would with these arguments, and faster."""
+    return divisor_override is None and _by_fours(images, kernel_size, stride, padding)
+
+
+def _by_fours(images: Tensor, kernel_size: Any, stride: Any, padding: Any) -> bool:
+    """Whether every 2x2 pixels become one, of images that there is code for."""
     return (
         kernel_size in _PAIR
         and (stride is None or stride in _PAIR)
         and padding in (0, (0, 0), [0, 0])
-        and divisor_override is None
-        and _known(images)
-    )
-
-
-def _known(images: Tensor) -> bool:
-    return (
-        halves(images)
+        and halves(images)
         and images.numel() >= _VALUES
         and images.dtype == torch.float32
         and images.device.type == "cpu"
