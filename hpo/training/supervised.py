@@ -59,7 +59,8 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     scale = None if model.rescale is None else model.rescale.std
     steps = len(batches) * training.epochs
     forward = forward_pass(model, training.compile, device, steps)
-    kernels = own_kernels(model, training.kernels if forward is model else False, device)
+    computed = torch.float32 if precision is None else torch.bfloat16
+    kernels = own_kernels(model, training.kernels if forward is model else False, device, computed)
     optimizer = build_optimizer(spec.optimizer, model.parameters())
     schedule = build_schedule(spec.optimizer, optimizer, len(batches), training.epochs)
 

@@ -1,37 +1,22 @@
 // Batch normalization (Ioffe and Szegedy 2015, "Batch Normalization"), and what often follows it at once: a
 // shortcut is added, and what is negative becomes zero. Each would be one more pass through memory.
 //
-// Values are float (rows, channels), dense: the pixels of images that are channels_last. They are read as one row of
+// Values are (rows, channels), dense: the pixels of images that are channels_last. They are read as one row of
 // vectors. Where channels are not a multiple of the lanes, the channels of a vector's lanes come again after some
 // vectors: what belongs to a channel is kept for each place of such a period, so that no lane is ever idle.
-
-#include <immintrin.h>
 
 #include <algorithm>
 #include <cmath>
 #include <utility>
 #include <vector>
 
+#include "values.h"
+
 namespace {
 
-constexpr long LANES = 8, FEWEST = 4, GROUP = 256;  // vectors of a period at least; periods that are summed in float
-constexpr long SAMPLE = 64;                         // rows whose mean stands for that of all
-constexpr double FAR = 16;                          // variances: more, squared, between the two means costs precision
-typedef float Lanes __attribute__((vector_size(4 * LANES)));
-typedef float Anywhere __attribute__((vector_size(4 * LANES), aligned(4)));
-
-// One value, or a vector of them.
-template <class V>
-inline V get(const float* from) {
-    if constexpr (sizeof(V) == sizeof(float)) return *from;
-    else return *reinterpret_cast<const Anywhere*>(from);
-}
-
-template <class V>
-inline void put(float* to, V values) {
-    if constexpr (sizeof(V) == sizeof(float)) *to = values;
-    else *reinterpret_cast<Anywhere*>(to) = values;
-}
+constexpr long FEWEST = 4, GROUP = 256;  // vectors of a period at least; periods that are summed in float
+constexpr long SAMPLE = 64;              // rows whose mean stands for that of all
+constexpr double FAR = 16;               // variances: more, squared, between the two means costs precision
 
 // What is given where the value is above zero, and zero elsewhere; what is not a number goes on, as in torch.
 template <class V>
@@ -125,16 +110,16 @@ void each(long rows, long channels, int threads, Work work) {
 }
 
 // The mean of some rows, far from each other.
-std::vector<float> sampled(const float* values, long rows, long channels) {
+std::vector<float> sampled(const Value* values, long rows, long channels) {
     long count = std::min(rows, SAMPLE);
     std::vector<float> means(channels);
     for (long one = 0; one < count; one++)
-        for (long c = 0; c < channels; c++) means[c] += values[rows * one / count * channels + c] / count;
+        for (long c = 0; c < channels; c++) means[c] += get<float>(values + rows * one / count * channels + c) / count;
     return means;
 }
 
 // Means and variances from sums of the distances from centers, and whether those were near enough.
-bool moments(const float* values, std::vector<float>& centers, float* mean, float* variance, long rows, int threads) {
+bool moments(const Value* values, std::vector<float>& centers, float* mean, float* variance, long rows, int threads) {
     long channels = centers.size();
     std::vector<float> center = spread(centers.data(), channels);
     auto [away, squares] = sums(rows, channels, threads, [&](long i, long place, auto kind) {
@@ -161,7 +146,7 @@ extern "C" {
 // In one pass: what is summed is how far values are from the mean of some of them, so that little is lost when the mean
 // of all is taken away (Chan, Golub and LeVeque 1983, "Algorithms for Computing the Sample Variance"). Where that was
 // too far off, once more.
-void statistics(const float* values, float* mean, float* variance, long rows, long channels, int threads) {
+void statistics(const Value* values, float* mean, float* variance, long rows, long channels, int threads) {
     std::vector<float> centers = sampled(values, rows, channels);
     if (moments(values, centers, mean, variance, rows, threads)) return;
     centers.assign(mean, mean + channels);
@@ -170,7 +155,7 @@ void statistics(const float* values, float* mean, float* variance, long rows, lo
 
 // outputs = values * scale + shift, of (rows, channels) and (channels); a shortcut (rows, channels) is added if it is
 // not null, and if wanted what is negative then becomes zero.
-void normalize(const float* values, const float* shortcut, float* outputs, const float* scale, const float* shift, long rows,
+void normalize(const Value* values, const Value* shortcut, Value* outputs, const float* scale, const float* shift, long rows,
                long channels, long rectified, int threads) {
     std::vector<float> scales = spread(scale, channels), shifts = spread(shift, channels);
     auto run = [&](auto finish) {
@@ -192,7 +177,7 @@ void normalize(const float* values, const float* shortcut, float* outputs, const
 //
 // Where it was rectified, `outputs` (rows, channels) says which values count; or `scale` and `shift`, which made them, if
 // it is null. `kept`, if not null, becomes the gradient of the shortcut: that of the outputs which were not zero.
-void normalize_gradient(const float* values, const float* gradients, const float* outputs, float* kept, float* turned,
+void normalize_gradient(const Value* values, const Value* gradients, const Value* outputs, Value* kept, Value* turned,
                         const float* scale, const float* shift, const float* mean, const float* inverse, float* of_weight,
                         float* of_bias, long rows, long channels, long rectified, int threads) {
     std::vector<float> center = spread(mean, channels), scales = spread(scale, channels), shifts = spread(shift, channels);

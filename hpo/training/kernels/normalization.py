@@ -36,19 +36,19 @@ def suits(
 ) -> bool:
     """Whether `normalize` computes what `torch.nn.functional.batch_norm` would with these arguments, and faster.
 
-    It knows the gradients of what is normalized by its own statistics, as in training, not by running ones. Where
+    Values may be bfloat16, as autocast makes them; statistics are float32. It knows the gradients of what is normalized
+    by its own statistics, as in training, not by running ones. Where
     torch.utils.checkpoint has its hooks, it computes again by torch what the gradients need; so this must be too.
     """
     return (
         (training or not torch.is_grad_enabled())
         and eps > 0
-        and values.dtype == torch.float32
+        and library.there(values.dtype)
         and values.device.type == "cpu"
         and values.ndim in (2, 4)
         and 2 <= values.shape[1] <= _MOST
         and values.numel() >= _VALUES
         and all(_is_plain(it, values.shape[1]) for it in (running_mean, running_var, weight, bias))
-        and not torch.is_autocast_enabled("cpu")
         and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
         and is_dense(values)
     )

@@ -2,18 +2,17 @@
 // written once, where torch first fills all with zeros. Means of 2x2 pixels. And batch normalization, maxima and ReLU in
 // one: neither what is normalized nor its gradients, three of four of which are zero, are ever written.
 //
-// Images are float (n, height, width, channels), dense, with an even height and width. Which of its four pixels was
+// Images are (n, height, width, channels), dense, with an even height and width. Which of its four pixels was
 // taken is a byte for each output, 0 to 3, row by row; 4 where ReLU took none.
-
-#include <immintrin.h>
 
 #include <cmath>
 #include <utility>
 #include <vector>
 
+#include "values.h"
+
 namespace {
 
-constexpr long LANES = 8;
 constexpr int NONE = 4;
 
 struct Shape {
@@ -32,6 +31,14 @@ inline long corner(const Shape& shape, long row, long place) { return (2 * row *
 
 inline long pixel(const Shape& shape, int which) { return (which / 2 * shape.width + which % 2) * shape.channels; }
 
+// Calls `work(channel, V{})` for V from that channel on, for all channels.
+template <class Work>
+inline void each(long channels, Work work) {
+    long channel = 0;
+    for (; channel + LANES <= channels; channel += LANES) work(channel, Lanes{});
+    for (; channel < channels; channel++) work(channel, 0.f);
+}
+
 inline __m256i unpacked(const unsigned char* from) {
     return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
 }
@@ -48,16 +55,16 @@ inline __m256 took(__m256i taken, int which) {
 
 // A row of outputs, and which of the pixels they are; NaN is larger than all. NORMALIZED: of max(0, line(value)).
 template <bool NORMALIZED>
-void pool_row(const float* images, float* outputs, unsigned char* which, const Line& line, const Shape& shape, long row) {
+void pool_row(const Value* images, Value* outputs, unsigned char* which, const Line& line, const Shape& shape, long row) {
     long across = shape.width / 2;
     for (long place = 0; place < across; place++) {
-        const float* from = images + corner(shape, row, place);
+        const Value* from = images + corner(shape, row, place);
         long to = (row * across + place) * shape.channels, channel = 0;
         for (; channel + LANES <= shape.channels; channel += LANES) {
             auto value = [&](int one) {
-                __m256 read = _mm256_loadu_ps(from + pixel(shape, one) + channel);
+                __m256 read = get<Lanes>(from + pixel(shape, one) + channel);
                 if (!NORMALIZED) return read;
-                return _mm256_fmadd_ps(read, _mm256_loadu_ps(line.scale + channel), _mm256_loadu_ps(line.shift + channel));
+                return _mm256_fmadd_ps(read, get<Lanes>(line.scale + channel), get<Lanes>(line.shift + channel));
             };
             __m256 best = value(0);
             __m256i taken = _mm256_setzero_si256();
@@ -72,12 +79,12 @@ void pool_row(const float* images, float* outputs, unsigned char* which, const L
                 best = _mm256_andnot_ps(none, best);
                 taken = _mm256_blendv_epi8(taken, _mm256_set1_epi32(NONE), _mm256_castps_si256(none));
             }
-            _mm256_storeu_ps(outputs + to + channel, best);
+            put<Lanes>(outputs + to + channel, best);
             pack(taken, which + to + channel);
         }
         for (; channel < shape.channels; channel++) {
             auto value = [&](int one) {
-                float read = from[pixel(shape, one) + channel];
+                float read = get<float>(from + pixel(shape, one) + channel);
                 return NORMALIZED ? std::fma(read, line.scale[channel], line.shift[channel]) : read;
             };
             float best = value(0);
@@ -87,64 +94,65 @@ void pool_row(const float* images, float* outputs, unsigned char* which, const L
                 if (other > best || std::isnan(other)) best = other, taken = one;
             }
             if (NORMALIZED && best <= 0) best = 0, taken = NONE;
-            outputs[to + channel] = best;
+            put(outputs + to + channel, best);
             which[to + channel] = static_cast<unsigned char>(taken);
         }
     }
 }
 
 // Adds up, by channel, the gradients that went anywhere, and their products with how far the pixel's value is from the mean.
-void sum_row(const float* values, const float* gradients, const unsigned char* which, const float* mean, const Shape& shape, long row,
+void sum_row(const Value* values, const Value* gradients, const unsigned char* which, const float* mean, const Shape& shape, long row,
              double* sums, double* products) {
     long across = shape.width / 2, channel = 0;
     for (; channel + LANES <= shape.channels; channel += LANES) {
-        __m256 all = _mm256_setzero_ps(), away = all, center = _mm256_loadu_ps(mean + channel);
+        __m256 all = _mm256_setzero_ps(), away = all, center = get<Lanes>(mean + channel);
         for (long place = 0; place < across; place++) {
-            const float* from = values + corner(shape, row, place) + channel;
+            const Value* from = values + corner(shape, row, place) + channel;
             long at = (row * across + place) * shape.channels + channel;
             __m256i taken = unpacked(which + at);
-            __m256 gradient = _mm256_andnot_ps(took(taken, NONE), _mm256_loadu_ps(gradients + at)), value = _mm256_loadu_ps(from);
+            __m256 gradient = _mm256_andnot_ps(took(taken, NONE), get<Lanes>(gradients + at)), value = get<Lanes>(from);
             for (int one = 1; one < 4; one++)
-                value = _mm256_blendv_ps(value, _mm256_loadu_ps(from + pixel(shape, one)), took(taken, one));
+                value = _mm256_blendv_ps(value, get<Lanes>(from + pixel(shape, one)), took(taken, one));
             all = _mm256_add_ps(all, gradient);
             away = _mm256_fmadd_ps(gradient, _mm256_sub_ps(value, center), away);
         }
         float ones[LANES], twos[LANES];
-        _mm256_storeu_ps(ones, all);
-        _mm256_storeu_ps(twos, away);
+        put<Lanes>(ones, all);
+        put<Lanes>(twos, away);
         for (long lane = 0; lane < LANES; lane++) sums[channel + lane] += ones[lane], products[channel + lane] += twos[lane];
     }
     for (; channel < shape.channels; channel++)
         for (long place = 0; place < across; place++) {
             long at = (row * across + place) * shape.channels + channel;
             if (which[at] == NONE) continue;
-            float value = values[corner(shape, row, place) + pixel(shape, which[at]) + channel];
-            sums[channel] += gradients[at];
-            products[channel] += gradients[at] * (value - mean[channel]);
+            float value = get<float>(values + corner(shape, row, place) + pixel(shape, which[at]) + channel);
+            float gradient = get<float>(gradients + at);
+            sums[channel] += gradient;
+            products[channel] += gradient * (value - mean[channel]);
         }
 }
 
 // Gradients of the pixels of a row of outputs: gradient * scale where that pixel was taken, + value * slope + level.
-void turn_row(const float* values, const float* gradients, const unsigned char* which, float* turned, const float* scale,
+void turn_row(const Value* values, const Value* gradients, const unsigned char* which, Value* turned, const float* scale,
               const float* slope, const float* level, const Shape& shape, long row) {
     long across = shape.width / 2;
     for (long place = 0; place < across; place++) {
         long to = corner(shape, row, place), at = (row * across + place) * shape.channels, channel = 0;
         for (; channel + LANES <= shape.channels; channel += LANES) {
-            __m256 slopes = _mm256_loadu_ps(slope + channel), levels = _mm256_loadu_ps(level + channel);
-            __m256 gradient = _mm256_mul_ps(_mm256_loadu_ps(gradients + at + channel), _mm256_loadu_ps(scale + channel));
+            __m256 slopes = get<Lanes>(slope + channel), levels = get<Lanes>(level + channel);
+            __m256 gradient = _mm256_mul_ps(get<Lanes>(gradients + at + channel), get<Lanes>(scale + channel));
             __m256i taken = unpacked(which + at + channel);
             for (int one = 0; one < 4; one++) {
                 long here = to + pixel(shape, one) + channel;
-                __m256 rest = _mm256_fmadd_ps(_mm256_loadu_ps(values + here), slopes, levels);
-                _mm256_storeu_ps(turned + here, _mm256_add_ps(_mm256_and_ps(gradient, took(taken, one)), rest));
+                __m256 rest = _mm256_fmadd_ps(get<Lanes>(values + here), slopes, levels);
+                put<Lanes>(turned + here, _mm256_add_ps(_mm256_and_ps(gradient, took(taken, one)), rest));
             }
         }
         for (; channel < shape.channels; channel++)
             for (int one = 0; one < 4; one++) {
                 long here = to + pixel(shape, one) + channel;
-                float own = which[at + channel] == one ? gradients[at + channel] * scale[channel] : 0.f;
-                turned[here] = own + values[here] * slope[channel] + level[channel];
+                float own = which[at + channel] == one ? get<float>(gradients + at + channel) * scale[channel] : 0.f;
+                put(turned + here, own + get<float>(values + here) * slope[channel] + level[channel]);
             }
     }
 }
@@ -154,61 +162,68 @@ void turn_row(const float* values, const float* gradients, const unsigned char* 
 extern "C" {
 
 // images -> outputs (n, height / 2, width / 2, channels), and which of the pixels they are
-void pool(const float* images, float* outputs, unsigned char* which, Shape shape, int threads) {
+void pool(const Value* images, Value* outputs, unsigned char* which, Shape shape, int threads) {
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (long row = 0; row < shape.rows(); row++) pool_row<false>(images, outputs, which, Line{}, shape, row);
 }
 
 // gradients of the outputs, and which pixels those are -> gradients of the images
-void pool_gradient(const float* gradients, const unsigned char* which, float* images, Shape shape, int threads) {
+void pool_gradient(const Value* gradients, const unsigned char* which, Value* images, Shape shape, int threads) {
     long across = shape.width / 2;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (long row = 0; row < shape.rows(); row++)
         for (long place = 0; place < across; place++) {
-            float* to = images + corner(shape, row, place);
+            Value* to = images + corner(shape, row, place);
             long from = (row * across + place) * shape.channels, channel = 0;
             for (; channel + LANES <= shape.channels; channel += LANES) {
-                __m256 gradient = _mm256_loadu_ps(gradients + from + channel);
+                __m256 gradient = get<Lanes>(gradients + from + channel);
                 __m256i taken = unpacked(which + from + channel);
                 for (int one = 0; one < 4; one++)
-                    _mm256_storeu_ps(to + pixel(shape, one) + channel, _mm256_and_ps(gradient, took(taken, one)));
+                    put<Lanes>(to + pixel(shape, one) + channel, _mm256_and_ps(gradient, took(taken, one)));
             }
             for (; channel < shape.channels; channel++)
                 for (int one = 0; one < 4; one++)
-                    to[pixel(shape, one) + channel] = which[from + channel] == one ? gradients[from + channel] : 0.f;
+                    to[pixel(shape, one) + channel] = which[from + channel] == one ? gradients[from + channel] : Value{};
         }
 }
 
 // images -> the means of 2x2 pixels (n, height / 2, width / 2, channels)
-void mean_pool(const float* images, float* outputs, Shape shape, int threads) {
+void mean_pool(const Value* images, Value* outputs, Shape shape, int threads) {
     long across = shape.width / 2;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (long row = 0; row < shape.rows(); row++)
         for (long place = 0; place < across; place++) {
-            const float* from = images + corner(shape, row, place);
-            const float *right = from + pixel(shape, 1), *below = from + pixel(shape, 2), *across_from = from + pixel(shape, 3);
-            float* to = outputs + (row * across + place) * shape.channels;
-            for (long channel = 0; channel < shape.channels; channel++)
-                to[channel] = (from[channel] + right[channel] + below[channel] + across_from[channel]) * 0.25f;
+            const Value* from = images + corner(shape, row, place);
+            Value* to = outputs + (row * across + place) * shape.channels;
+            each(shape.channels, [&](long channel, auto kind) {
+                using V = decltype(kind);
+                V sum = get<V>(from + channel);
+                for (int one = 1; one < 4; one++) sum += get<V>(from + pixel(shape, one) + channel);
+                put<V>(to + channel, sum * 0.25f);
+            });
         }
 }
 
 // gradients of those means -> gradients of the images
-void mean_pool_gradient(const float* gradients, float* images, Shape shape, int threads) {
+void mean_pool_gradient(const Value* gradients, Value* images, Shape shape, int threads) {
     long across = shape.width / 2;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (long row = 0; row < shape.rows(); row++)
         for (long side = 0; side < 2; side++)
             for (long place = 0; place < across; place++) {
-                const float* from = gradients + (row * across + place) * shape.channels;
-                float* to = images + corner(shape, row, place) + pixel(shape, static_cast<int>(2 * side));
-                for (long channel = 0; channel < shape.channels; channel++)
-                    to[channel] = to[shape.channels + channel] = from[channel] * 0.25f;
+                const Value* from = gradients + (row * across + place) * shape.channels;
+                Value* to = images + corner(shape, row, place) + pixel(shape, static_cast<int>(2 * side));
+                each(shape.channels, [&](long channel, auto kind) {
+                    using V = decltype(kind);
+                    V share = get<V>(from + channel) * 0.25f;
+                    put<V>(to + channel, share);
+                    put<V>(to + shape.channels + channel, share);
+                });
             }
 }
 
 // values -> max(0, the maxima of values * scale + shift), and which of the pixels they are
-void normalized_pool(const float* values, float* outputs, unsigned char* which, const float* scale, const float* shift, Shape shape,
+void normalized_pool(const Value* values, Value* outputs, unsigned char* which, const float* scale, const float* shift, Shape shape,
                      int threads) {
     Line line{scale, shift};
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -217,7 +232,7 @@ void normalized_pool(const float* values, float* outputs, unsigned char* which, 
 
 // gradients of those outputs -> of the values (turned), of the weight and of the bias of a normalization, for which the
 // values' means and 1 / deviation were `mean` and `inverse`
-void normalized_pool_gradient(const float* values, const float* gradients, const unsigned char* which, float* turned,
+void normalized_pool_gradient(const Value* values, const Value* gradients, const unsigned char* which, Value* turned,
                               const float* scale, const float* mean, const float* inverse, float* of_weight, float* of_bias,
                               Shape shape, int threads) {
     long channels = shape.channels, rows = shape.rows();

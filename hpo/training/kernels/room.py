@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 
-def images(n: int, channels: int, height: int, width: int) -> Tensor:
-    """Float `(n, channels, height, width)`, channels_last, of any values."""
-    memory = torch.from_numpy(np.empty(n * channels * height * width, np.float32)).untyped_storage()
+def images(n: int, channels: int, height: int, width: int, kind: torch.dtype = torch.float32) -> Tensor:
+    """`(n, channels, height, width)` of a type, channels_last, of any values."""
+    memory = torch.from_numpy(np.empty(n * channels * height * width * kind.itemsize, np.uint8)).untyped_storage()
     strides = (channels * height * width, 1, channels * width, channels)
-    found = torch.empty(0, dtype=torch.float32, device="cpu")
+    found = torch.empty(0, dtype=kind, device="cpu")
     return found.set_(memory, 0, (n, channels, height, width), strides)  # no view: layers may write to it
 
 
 def like(values: Tensor) -> Tensor:
-    """Of the shape of these images, or rows `(n, channels)`."""
-    return images(*values.shape) if values.ndim == 4 else torch.empty_like(values)
+    """Of the shape and type of these images, or rows `(n, channels)`."""
+    return images(*values.shape, values.dtype) if values.ndim == 4 else torch.empty_like(values)

@@ -15,14 +15,33 @@ CPU = torch.device("cpu")
 
 
 @needed
-def test_a_model_trains_as_with_torchs_functions(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("precision", "near"), [("float32", 0.02), ("bfloat16", 0.1)])
+def test_a_model_trains_as_with_torchs_functions(
+    precision: str, near: float, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     document["model"] = {"name": "convnet", "stages": 2, "width": 16}
     runs = []
     monkeypatch.setattr(normalization, "_VALUES", 0)
     for wanted in (False, True):
-        document["training"] |= {"epochs": 4, "device": "cpu", "precision": "float32", "kernels": wanted}
+        document["training"] |= {"epochs": 4, "device": "cpu", "precision": precision, "kernels": wanted}
         runs.append([metrics["train_loss"] for metrics in measured(reports(document, {"model.width": 16}))])
-    assert runs[0] == pytest.approx(runs[1], rel=0.02) and runs[0] != runs[1]
+    assert runs[0] == pytest.approx(runs[1], rel=near) and runs[0] != runs[1]
+
+
+@needed
+@pytest.mark.parametrize(("wide", "convolves"), [(True, False), (False, True)])
+def test_where_torch_has_avx512_its_convolutions_are_as_fast(
+    wide: bool, convolves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_f": wide})
+    layers = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16)).to(memory_format=torch.channels_last)
+    images = torch.randn(8, 16, 32, 32).contiguous(memory_format=torch.channels_last)
+    for wanted, expected in (("auto", convolves), (True, True)):
+        with own_kernels(layers, wanted, CPU):  # type: ignore[arg-type]
+            features = layers[0](images)
+            outputs = layers[1](features)
+        made = [type(it.grad_fn).__name__ for it in (features, outputs)]
+        assert made == ["AddBackward0" if expected else "ConvolutionBackward0", "_NormalizationBackward"]
 
 
 def test_without_a_compiler_it_is_torchs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

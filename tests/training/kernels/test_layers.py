@@ -38,19 +38,19 @@ def results(
     given = [it.clone().requires_grad_() for it in (images, shortcut) if it is not None]
     parts = nn.ModuleList([layer] if then is None else [layer, then])
     parts.zero_grad()
-    with own_kernels(parts, own, CPU):
+    with own_kernels(parts, own, CPU, images.dtype), torch.autocast("cpu", enabled=images.dtype == torch.bfloat16):
         outputs = layer(*given, then=then)
-    outputs.backward(torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1)))
+    outputs.backward(torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1)).to(outputs.dtype))
     gradients = [it.grad for it in (*given, *parts.parameters())]
     assert all(it is not None for it in gradients)
     return [outputs.detach(), *(it for it in gradients if it is not None), *layer.buffers()]
 
 
-def assert_close(found: list[Tensor], expected: list[Tensor]) -> None:
+def assert_close(found: list[Tensor], expected: list[Tensor], near: float = 1e-4) -> None:
     """But where a value is at zero, or two are at the same, to rounding: there it goes one way or the other."""
     for own, torchs in zip(found, expected, strict=True):
         assert own.shape == torchs.shape and own.dtype == torchs.dtype
-        away = (own - torchs).abs() > 1e-4 * torchs.abs().max() + 1e-4 * torchs.abs()
+        away = (own - torchs).abs() > near * torchs.abs().max() + near * torchs.abs()
         assert away.float().mean() <= 1e-3
 
 
@@ -72,6 +72,31 @@ def test_it_is_what_its_steps_are(n: int, channels: int, height: int, width: int
         assert _in_one(layer_for(channels, pool), images, shortcut)
         first, second = (results(images, shortcut, own, pool, then) for own in (True, False))
         assert_close(first, second)
+
+
+@needed
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(2, 5),
+    st.integers(2, 40),
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.sampled_from(["alone", "shortcut", "pool", "convolution", "pool and convolution"]),
+)
+def test_in_bfloat16_it_is_what_its_steps_are_in_float32(
+    n: int, channels: int, height: int, width: int, what: str
+) -> None:
+    """Between its steps nothing is rounded, so it is nearer to that than to torch's steps in bfloat16."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(normalization, "_VALUES", 0)
+        images = drawn(n, channels, 2 * height, 2 * width, kind=torch.bfloat16)
+        shortcut = images.flip(0).sub(5) if what == "shortcut" else None
+        pool, then = "pool" in what, convolution_for(channels) if "convolution" in what else None
+        assert _in_one(layer_for(channels, pool), images, shortcut)
+        found = results(images, shortcut, True, pool, then)
+        expected = results(images.float(), None if shortcut is None else shortcut.float(), False, pool, then)
+        assert [it.dtype for it in found[:2]] == [torch.bfloat16] * 2
+        assert_close([own.to(exact.dtype) for own, exact in zip(found, expected, strict=True)], expected, 0.02)
 
 
 @needed

@@ -8,6 +8,9 @@ from hpo.training.kernels import normalization, own_kernels
 from tests.training.kernels.conftest import needed
 
 CPU = torch.device("cpu")
+NEAR = {torch.float32: 1e-4, torch.bfloat16: 0.01}
+"""Type of values -> the share by which they may differ: bfloat16 has eight bits."""
+KINDS = st.sampled_from(list(NEAR))
 
 
 def results(values: Tensor, own: bool, momentum: float = 0.1) -> list[Tensor]:
@@ -20,7 +23,7 @@ def results(values: Tensor, own: bool, momentum: float = 0.1) -> list[Tensor]:
     values = values.clone(memory_format=torch.preserve_format).requires_grad_()
     with own_kernels(layer, own, CPU):
         outputs = layer(values)
-    outputs.backward(torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1)))
+    outputs.backward(torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1)).to(values.dtype))
     mean, variance = layer.running_mean, layer.running_var
     assert values.grad is not None and layer.weight.grad is not None and layer.bias.grad is not None
     assert mean is not None and variance is not None and layer.num_batches_tracked == 1
@@ -33,38 +36,44 @@ def four(channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return one, two, three, last
 
 
-def drawn(*shape: int) -> Tensor:
-    made = 3 * torch.randn(*shape, generator=torch.Generator().manual_seed(0)) + 5
+def drawn(*shape: int, kind: torch.dtype = torch.float32) -> Tensor:
+    made = (3 * torch.randn(*shape, generator=torch.Generator().manual_seed(0)) + 5).to(kind)
     return made.contiguous(memory_format=torch.channels_last) if made.ndim == 4 else made
 
 
-def assert_close(found: list[Tensor], expected: list[Tensor]) -> None:
+def assert_close(found: list[Tensor], expected: list[Tensor], near: float = 1e-4) -> None:
     for own, torchs in zip(found, expected, strict=True):
-        assert own.stride() == torchs.stride()
-        torch.testing.assert_close(own, torchs, rtol=1e-4, atol=1e-4 * float(torchs.abs().max()))
+        assert own.stride() == torchs.stride() and own.dtype == torchs.dtype
+        torch.testing.assert_close(own, torchs, rtol=near, atol=near * float(torchs.abs().max()))
 
 
 @needed
-@settings(max_examples=60, deadline=None)
-@given(st.integers(2, 6), st.integers(2, 70), st.integers(2, 9), st.integers(2, 9), st.floats(0.0, 1.0))
-def test_it_is_batch_normalization(n: int, channels: int, height: int, width: int, momentum: float) -> None:
+@settings(max_examples=80, deadline=None)
+@given(st.integers(2, 6), st.integers(2, 70), st.integers(2, 9), st.integers(2, 9), st.floats(0.0, 1.0), KINDS)
+def test_it_is_batch_normalization(
+    n: int, channels: int, height: int, width: int, momentum: float, kind: torch.dtype
+) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(normalization, "_VALUES", 0)
-        values = drawn(n, channels, height, width)
+        values = drawn(n, channels, height, width, kind=kind)
         assert normalization.suits(values, *four(channels), training=True)
-        assert_close(results(values, True, momentum), results(values, False, momentum))
+        assert_close(results(values, True, momentum), results(values, False, momentum), NEAR[kind])
 
 
 @needed
+@pytest.mark.parametrize("kind", NEAR)
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("shape", [(64, 12, 32, 32), (4100, 64), (64, 17, 17, 16), (3, 1024, 10, 10)])
-def test_threads_share_the_work_and_the_same_bits_come_again(threads: int, shape: tuple[int, ...]) -> None:
+def test_threads_share_the_work_and_the_same_bits_come_again(
+    threads: int, shape: tuple[int, ...], kind: torch.dtype
+) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        first, second = results(drawn(*shape), True), results(drawn(*shape), True)
+        values = drawn(*shape, kind=kind)
+        first, second = results(values, True), results(values, True)
         assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-        assert_close(first, results(drawn(*shape), False))
+        assert_close(first, results(values, False), NEAR[kind])
     finally:
         torch.set_num_threads(before)
 
@@ -92,6 +101,7 @@ def test_what_follows_may_write_over_its_output_and_some_may_be_frozen() -> None
     assert_close(gradients[1], gradients[0])
 
 
+@needed
 def test_what_it_is_not_for_is_torchs() -> None:
     values, others = drawn(64, 8, 32, 32), four(8)
     assert normalization.suits(values, *others, training=True)
@@ -104,5 +114,20 @@ def test_what_it_is_not_for_is_torchs() -> None:
     assert not normalization.suits(values, *others[:3], torch.zeros(8, 2)[:, 0], training=True)
     assert not normalization.suits(values, None, None, others[0], others[1], training=True)
     assert not normalization.suits(values, others[0], others[1], None, None, training=True)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not normalization.suits(values, *others, training=True)
+    assert not normalization.suits(values.half(), *others, training=True)
+
+
+@needed
+def test_values_are_rounded_as_torch_rounds() -> None:
+    values = drawn(64, 8, 32, 32).bfloat16()
+    special = torch.tensor([torch.nan, torch.inf, -torch.inf, 0.0, -0.0, 1 + 2**-8, 1 + 3 * 2**-8, 3.3e38])
+    values.permute(0, 2, 3, 1)[0, 0, :, 2] = special.repeat(4).bfloat16()
+    layer = nn.BatchNorm2d(8).eval()
+    layer.running_mean.copy_(torch.linspace(-1, 1, 8))  # type: ignore[union-attr]
+    others = [it.detach() for it in (layer.running_mean, layer.running_var, layer.weight, layer.bias) if it is not None]
+    with torch.no_grad(), own_kernels(layer, True, CPU, torch.bfloat16):
+        outputs = layer(values)
+    by = [it.view(1, -1, 1, 1) for it in normalization.line_at(*others, layer.eps)[:2]]
+    expected = torch.addcmul(by[1], values.float(), by[0]).bfloat16()
+    assert torch.equal(outputs.isnan(), expected.isnan())
+    assert torch.equal(outputs.nan_to_num(), expected.nan_to_num())

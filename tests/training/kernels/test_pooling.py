@@ -16,39 +16,42 @@ def results(images: Tensor, own: bool, layer: nn.Module | None = None) -> list[T
     """The outputs, and the gradients of the images."""
     images = images.clone(memory_format=torch.preserve_format).requires_grad_()
     model = nn.Sequential(layer or nn.MaxPool2d(2), nn.Conv2d(images.shape[1], 2, 1))
-    with own_kernels(model, own, CPU):
+    with own_kernels(model, own, CPU, images.dtype):
         outputs = model[0](images)
-    outputs.backward(torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1)))
+    outputs.backward(torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1)).to(images.dtype))
     assert images.grad is not None
     return [outputs.detach(), images.grad]
 
 
-def drawn(*shape: int, values: int = 1000) -> Tensor:
+KINDS = st.sampled_from([torch.float32, torch.bfloat16])
+
+
+def drawn(*shape: int, values: int = 1000, kind: torch.dtype = torch.float32) -> Tensor:
     """Images, many pixels of which are equal where there are few values."""
-    made = torch.randint(values, shape, generator=torch.Generator().manual_seed(0)).float()
+    made = torch.randint(values, shape, generator=torch.Generator().manual_seed(0)).to(kind)
     return made.contiguous(memory_format=torch.channels_last)
 
 
 @needed
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 4), st.integers(1, 40), st.integers(1, 6), st.integers(1, 6), st.sampled_from([2, 1000]))
-def test_it_is_the_maximum(n: int, channels: int, height: int, width: int, values: int) -> None:
+@given(st.integers(1, 4), st.integers(1, 40), st.integers(1, 6), st.integers(1, 6), st.sampled_from([2, 1000]), KINDS)
+def test_it_is_the_maximum(n: int, channels: int, height: int, width: int, values: int, kind: torch.dtype) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(pooling, "_VALUES", 0)
-        images = drawn(n, channels, 2 * height, 2 * width, values=values)
+        images = drawn(n, channels, 2 * height, 2 * width, values=values, kind=kind)
         for own, torchs in zip(results(images, True), results(images, False), strict=True):
             assert torch.equal(own, torchs) and (own.stride() == torchs.stride() or channels == 1)
 
 
 @needed
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 4), st.integers(1, 40), st.integers(1, 6), st.integers(1, 6), st.integers(1, 3))
-def test_it_is_the_mean(n: int, channels: int, height: int, width: int, threads: int) -> None:
+@given(st.integers(1, 4), st.integers(1, 40), st.integers(1, 6), st.integers(1, 6), st.integers(1, 3), KINDS)
+def test_it_is_the_mean(n: int, channels: int, height: int, width: int, threads: int, kind: torch.dtype) -> None:
     before = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(pooling, "_VALUES", 0)
         torch.set_num_threads(threads)
-        images = drawn(n, channels, 2 * height, 2 * width)
+        images = drawn(n, channels, 2 * height, 2 * width, kind=kind)
         layer = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
         assert pooling.averages(images, 2, 2, 0, True, False)
         for own, torchs in zip(results(images, True, layer), results(images, False, layer), strict=True):
@@ -80,6 +83,7 @@ def test_threads_share_the_work(threads: int) -> None:
         torch.set_num_threads(before)
 
 
+@needed
 def test_other_means_are_torchs() -> None:
     images = drawn(32, 16, 32, 32)
     assert pooling.averages(images, 2) and pooling.averages(images, (2, 2), 2, 0, True, False)
@@ -89,6 +93,7 @@ def test_other_means_are_torchs() -> None:
     assert not pooling.averages(images.contiguous(), 2) and not pooling.averages(drawn(1, 2, 4, 4), 2)
 
 
+@needed
 @pytest.mark.parametrize(
     "arguments",
     [
