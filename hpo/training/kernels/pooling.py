@@ -98,7 +98,7 @@ class _Pooling(torch.autograd.Function):
         (which,) = ctx.saved_tensors
         gradients = gradients.contiguous(memory_format=torch.channels_last)
         shape = ctx.shape
-        turned = room.images(shape.n, shape.channels, shape.height, shape.width, gradients.dtype)
+        turned = room.images(shape.n, shape.channels, shape.height, shape.width, kind=gradients.dtype)
         library.call("pool_gradient", gradients, which, turned, shape)
         return turned
 
@@ -107,7 +107,7 @@ class _Averaging(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor) -> Tensor:
         n, channels, height, width = images.shape
-        outputs = room.images(n, channels, height // 2, width // 2, images.dtype)
+        outputs = room.images(n, channels, height // 2, width // 2, kind=images.dtype)
         ctx.shape = _Shape(n, height, width, channels)
         library.call("mean_pool", images, outputs, ctx.shape)
         return outputs
@@ -116,7 +116,7 @@ class _Averaging(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradients: Tensor) -> Tensor:
         shape = ctx.shape
-        turned = room.images(shape.n, shape.channels, shape.height, shape.width, gradients.dtype)
+        turned = room.images(shape.n, shape.channels, shape.height, shape.width, kind=gradients.dtype)
         library.call("mean_pool_gradient", gradients.contiguous(memory_format=torch.channels_last), turned, shape)
         return turned
 
@@ -146,7 +146,7 @@ def _halved(images: Tensor) -> tuple[Tensor, Tensor, "_Shape"]:
     """Room for maxima and for which of four pixels each is."""
     n, channels, height, width = images.shape
     half = n, channels, height // 2, width // 2
-    outputs = room.images(*half, images.dtype)
+    outputs = room.images(*half, kind=images.dtype)
     which = torch.empty(half, dtype=torch.uint8, memory_format=torch.channels_last)
     return outputs, which, _Shape(n, height, width, channels)
 

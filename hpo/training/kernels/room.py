@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-def images(n: int, channels: int, height: int, width: int, kind: torch.dtype = torch.float32) -> Tensor:
+def images(n: int, channels: int, height: int, width: int, *, kind: torch.dtype = torch.float32) -> Tensor:
     """`(n, channels, height, width)` of a type, channels_last, of any values."""
     memory = torch.from_numpy(np.empty(n * channels * height * width * kind.itemsize, np.uint8)).untyped_storage()
     strides = (channels * height * width, 1, channels * width, channels)
@@ -20,4 +20,4 @@ def images(n: int, channels: int, height: int, width: int, kind: torch.dtype = t
 
 def like(values: Tensor) -> Tensor:
     """Of the shape and type of these images, or rows `(n, channels)`."""
-    return images(*values.shape, values.dtype) if values.ndim == 4 else torch.empty_like(values)
+    return images(*values.shape, kind=values.dtype) if values.ndim == 4 else torch.empty_like(values)

@@ -127,7 +127,8 @@ def test_values_are_rounded_as_torch_rounds() -> None:
     others = [it.detach() for it in (layer.running_mean, layer.running_var, layer.weight, layer.bias) if it is not None]
     with torch.no_grad(), own_kernels(layer, True, CPU, torch.bfloat16):
         outputs = layer(values)
-    by = [it.view(1, -1, 1, 1) for it in normalization.line_at(*others, layer.eps)[:2]]
-    expected = torch.addcmul(by[1], values.float(), by[0]).bfloat16()
+    mean, variance, weight, bias = others
+    scale, shift = normalization.line_at(mean, variance, weight, bias, layer.eps)[:2]
+    expected = torch.addcmul(shift.view(1, -1, 1, 1), values.float(), scale.view(1, -1, 1, 1)).bfloat16()
     assert torch.equal(outputs.isnan(), expected.isnan())
     assert torch.equal(outputs.nan_to_num(), expected.nan_to_num())

@@ -7,7 +7,7 @@ from hpo.training.kernels import room
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_it_is_dense_and_channels_last_and_no_view(kind: torch.dtype) -> None:
-    found = room.images(2, 3, 4, 5, kind)
+    found = room.images(2, 3, 4, 5, kind=kind)
     expected = torch.empty(2, 3, 4, 5, memory_format=torch.channels_last)
     assert (found.shape, found.stride(), found.dtype) == (expected.shape, expected.stride(), kind)
     assert found.is_contiguous(memory_format=torch.channels_last) and not found._is_view()
