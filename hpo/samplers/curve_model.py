@@ -7,6 +7,7 @@ optimization (Swersky et al. 2014). Values are rewards in any unit; the model st
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -47,24 +48,30 @@ class Hyperparameters:
     noise: float
 
 
-def fit(x: Array, y: Array, groups: NDArray[np.intp]) -> Hyperparameters:
-    """The most likely hyperparameters a posteriori, by L-BFGS from the mode of the prior.
+def posterior(x: Array, y: Array, fitted: NDArray[np.intp], groups: NDArray[np.intp]) -> "GaussianProcess":
+    """The process given values, with hyperparameters that are fitted to some of them.
 
-    What was fitted last is kept, since a decision and the new config that it calls for look at the same values.
+    The last ones are kept, since a decision and the new config that it calls for look at the same values.
 
     Args:
         x: inputs (n, columns).
         y: standardized values (n,).
+        fitted: rows of these.
         groups: (columns,) the length scale of each column, 0 to g - 1, which columns of one group share; the last is
             the epoch's.
     """
-    return _fit(x.tobytes(), y.tobytes(), groups.tobytes(), len(y))
+    return _posterior(x.tobytes(), y.tobytes(), fitted.tobytes(), groups.tobytes(), len(y))
 
 
 @lru_cache(maxsize=4)
-def _fit(x_bytes: bytes, y_bytes: bytes, groups_bytes: bytes, n: int) -> Hyperparameters:
+def _posterior(x_bytes: bytes, y_bytes: bytes, fitted_bytes: bytes, groups_bytes: bytes, n: int) -> "GaussianProcess":
     x, y = np.frombuffer(x_bytes).reshape(n, -1), np.frombuffer(y_bytes)
-    groups = np.frombuffer(groups_bytes, dtype=np.intp)
+    fitted, groups = np.frombuffer(fitted_bytes, dtype=np.intp), np.frombuffer(groups_bytes, dtype=np.intp)
+    return GaussianProcess(fit(x[fitted], y[fitted], groups), x, y)
+
+
+def fit(x: Array, y: Array, groups: NDArray[np.intp]) -> Hyperparameters:
+    """The most likely hyperparameters a posteriori, by L-BFGS from the mode of the prior; arguments of `posterior`."""
     count = int(groups.max()) + 1
     mean, deviation = np.array([_LENGTH] * (count - 1) + [_EPOCH_LENGTH, _SCALE, _NOISE]).T
     bounds = [_BOUNDS["length"]] * count + [_BOUNDS["scale"], _BOUNDS["noise"]]
@@ -84,29 +91,48 @@ def _negative_log_likelihood(theta: Array, x: Array, y: Array, groups: NDArray[n
     n, count = len(y), len(theta) - 2
     scale, noise = math.exp(theta[-2]), math.exp(theta[-1])
     scaled = x / np.exp(theta[:count])[groups]
-    r = _SQRT5 * _distance(scaled, scaled)
-    decay = np.exp(-r)
-    signal = scale * (1.0 + r + r * r / 3.0) * decay
+    r = _distance(scaled, scaled)
+    signal, slope = _matern(r, scale)
     covariance = signal.copy()
     covariance.flat[:: n + 1] += noise + _JITTER
-    factor, failed = dpotrf(covariance, lower=1)
+    factor, failed = dpotrf(covariance.T, lower=1, overwrite_a=1)
     if failed:
         return 1e10, np.zeros_like(theta)
-    inverse = np.tril(dpotri(factor, lower=1)[0])
-    inverse += np.tril(inverse, -1).T
+    diagonal = np.diag(factor).copy()
+    lower = dpotri(factor, lower=1, overwrite_c=1)[0]  # above it is zero
+    inverse = lower + lower.T
+    inverse.flat[:: n + 1] *= 0.5
     alpha = inverse @ y
     outer = np.outer(alpha, alpha) - inverse
     # The derivative of the kernel by a log length scale is 5/3 s (1 + r) exp(-r) times that column's squared distance.
-    weight = outer * (scale * 5.0 / 3.0) * (1.0 + r) * decay
+    weight = outer * slope
     by_column = np.einsum("ij,ij->j", scaled, weight @ scaled) - weight.sum(axis=1) @ (scaled * scaled)
     lengths = np.bincount(groups, weights=by_column, minlength=count)
     gradient = np.concatenate([lengths, [-0.5 * np.vdot(outer, signal), -0.5 * noise * np.trace(outer)]])
-    return 0.5 * float(y @ alpha) + float(np.log(np.diag(factor)).sum()), gradient
+    return 0.5 * float(y @ alpha) + float(np.log(diagonal).sum()), gradient
+
+
+def _matern(r: Array, scale: float) -> tuple[Array, Array]:
+    """The kernel at distances, and 5/3 s (1 + r) exp(-r); r, the distance times the root of 5, takes its place."""
+    r *= _SQRT5
+    decay = np.exp(-r)
+    decay *= scale
+    slope = 1.0 + r
+    slope *= decay
+    r *= r
+    r *= decay
+    r /= 3.0
+    r += slope
+    slope *= 5.0 / 3.0
+    return r, slope
 
 
 def _distance(a: Array, b: Array) -> Array:
-    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2.0 * (a @ b.T)
-    return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
+    squares: Array = a @ b.T
+    squares *= -2.0
+    squares += (a * a).sum(axis=1)[:, None]
+    squares += (b * b).sum(axis=1)
+    return np.sqrt(np.maximum(squares, 0.0, out=squares), out=squares)
 
 
 class GaussianProcess:
@@ -121,34 +147,47 @@ class GaussianProcess:
     def __init__(self, known: Hyperparameters, x: Array, y: Array) -> None:
         self._known, self._x, self._y = known, x, y
         covariance = self._kernel(x, x)
-        for jitter in _JITTER * 10.0 ** np.arange(10):  # the last is above any kernel's rounding error
+        for self._jitter in _JITTER * 10.0 ** np.arange(10):  # the last is above any kernel's rounding error
             noisy = covariance.copy()
-            noisy.flat[:: len(y) + 1] += known.noise + jitter
-            self._factor, failed = dpotrf(noisy, lower=1)
+            noisy.flat[:: len(y) + 1] += known.noise + self._jitter
+            self._factor, failed = dpotrf(noisy.T, lower=1, overwrite_a=1)
             if not failed:
                 break
         self._alpha = cho_solve((self._factor, True), y, check_finite=False)
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Mean and standard deviation, without the noise (equations 2.25 and 2.26)."""
+        mean, explained = self._explained(x)
+        variance = self._known.scale - np.einsum("ij,ij->j", explained, explained)
+        return mean, np.sqrt(np.maximum(variance, 1e-10))
+
+    def _explained(self, x: Array) -> tuple[Array, Array]:
+        """The mean, and the Cholesky factor's inverse times the covariance with what is known, (n, rows of x)."""
         cross = self._kernel(x, self._x)
-        explained = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
-        variance = self._known.scale - (explained * explained).sum(axis=0)
-        return cross @ self._alpha, np.sqrt(np.maximum(variance, 1e-10))
+        return cross @ self._alpha, solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
 
     def believing(self, x: Array) -> "GaussianProcess":
         """The posterior after its own means were observed at `x`: what runs already need not be tried again.
 
-        The kriging believer of Ginsbourger et al. 2010.
+        The kriging believer of Ginsbourger et al. 2010. The Cholesky factor only gets some rows more.
         """
         if not len(x):
             return self
-        mean, _ = self.predict(x)
-        return GaussianProcess(self._known, np.vstack([self._x, x]), np.concatenate([self._y, mean]))
+        mean, explained = self._explained(x)
+        rest = self._kernel(x, x) - explained.T @ explained
+        rest.flat[:: len(x) + 1] += self._known.noise + self._jitter
+        corner, failed = dpotrf(rest, lower=1)
+        x, y = np.vstack([self._x, x]), np.concatenate([self._y, mean])
+        if failed:
+            return GaussianProcess(self._known, x, y)
+        other = copy(self)
+        other._x, other._y = x, y
+        other._factor = np.block([[self._factor, np.zeros_like(explained)], [explained.T, corner]])
+        other._alpha = cho_solve((other._factor, True), y, check_finite=False)
+        return other
 
     def _kernel(self, a: Array, b: Array) -> Array:
-        r = _SQRT5 * _distance(a / self._known.lengths, b / self._known.lengths)
-        return self._known.scale * (1.0 + r + r * r / 3.0) * np.exp(-r)
+        return _matern(_distance(a / self._known.lengths, b / self._known.lengths), self._known.scale)[0]
 
 
 class Inputs:

@@ -21,8 +21,9 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
-from hpo.samplers.curve_model import Array, GaussianProcess, Inputs, fit
-from hpo.samplers.fitness import Measured, Table, Yardstick, measure_each
+from hpo.samplers.curve_history import History, history_of
+from hpo.samplers.curve_model import Array, Inputs, posterior
+from hpo.samplers.fitness import Table, Yardstick, measure_each
 from hpo.schedulers import first_rung
 from hpo.schedulers.rungs import rungs
 from hpo.space import Space, distribution
@@ -79,8 +80,8 @@ class CurveSampler(BaseSampler):
         if not search_space:
             return {}
         inputs = Inputs(search_space, self.space)
-        table = measure_each(study, _yardstick(study))
-        measured = _measured(table)
+        table, history = self._known(study, inputs)
+        measured = history.measured()
         measured = measured[measured != trial.number]
         if not self._ready(table.trials[: trial.number], len(measured)):
             return inputs.config(self._stratum(trial.number, len(search_space)))
@@ -88,7 +89,7 @@ class CurveSampler(BaseSampler):
         others = (table.trials[number] for number in sorted(table.running - {trial.number}))
         started = [other for other in others if not other.intermediate_values]
         with _one_thread():
-            outlook = _Outlook(table, measured, started, inputs, self.epochs, rng)
+            outlook = _Outlook(table, history, measured, started, inputs, self.epochs, rng)
             return inputs.config(outlook.candidates[int(np.argmax(outlook.odds_of_new()))])
 
     def sample_independent(
@@ -111,22 +112,27 @@ class CurveSampler(BaseSampler):
                 five to beat the incumbent.
         """
         _check_objectives(study)
-        table = measure_each(study, _yardstick(study))
-        measured = _measured(table)
-        waiting = _promising(table, np.array(sorted(paused), dtype=np.intp))
         search_space = self._search_space(study)
-        if not waiting or not search_space or not self._ready(table.trials, len(measured)):
+        inputs = Inputs(search_space, self.space)
+        table, history = self._known(study, inputs)
+        measured = history.measured()
+        waiting = _promising(history, np.array(sorted(paused), dtype=np.intp))
+        if not len(waiting) or not search_space or not self._ready(table.trials, len(measured)):
             return None
         rng = _stream(self.seed, len(table.trials), table.reports)  # as the new trial's, if it comes to that
         running = [table.trials[number] for number in sorted(table.running.difference(paused))]
         with _one_thread():
-            outlook = _Outlook(table, measured, running, Inputs(search_space, self.space), self.epochs, rng)
+            outlook = _Outlook(table, history, measured, running, inputs, self.epochs, rng)
             odds = outlook.odds_of(waiting) if new else outlook.odds_in_the_end(waiting)
             least = outlook.odds_of_new().max() if new else _HOPE
-        return waiting[int(np.argmax(odds))].number if odds.max() >= least else None
+        return int(waiting[np.argmax(odds)]) if odds.max() >= least else None
 
     def reseed_rng(self) -> None:
         """Nothing to do: every trial has a seed of its own."""
+
+    def _known(self, study: optuna.Study, inputs: Inputs) -> tuple[Table, History]:
+        table = measure_each(study, Yardstick(tuple(study.directions)))
+        return table, history_of(study, table, inputs, rungs(self.epochs, first_rung(self.epochs)))
 
     def _search_space(self, study: optuna.Study) -> dict[str, BaseDistribution]:
         if self.space is not None:
@@ -156,6 +162,7 @@ class _Outlook:
 
     Args:
         table: all trials; those that failed by their config are as bad as the worst.
+        history: the curves of the others.
         measured: the numbers of trials with a value that count.
         running: trials that are believed to get what the model expects of them at their next rung.
         inputs: of the search space.
@@ -166,28 +173,29 @@ class _Outlook:
     def __init__(
         self,
         table: Table,
+        history: History,
         measured: NDArray[np.intp],
         running: Sequence[FrozenTrial],
         inputs: Inputs,
         epochs: int,
         rng: np.random.Generator,
     ) -> None:
-        self._inputs, self._epochs = inputs, epochs
+        self._inputs, self._epochs, self._history = inputs, epochs, history
         self._rungs = rungs(epochs, first_rung(epochs))
-        some = measured[_some(np.array(table.costs)[measured], _TRIALS, rng)]
-        kept = [known for number in some if (known := table.measured[number]) is not None]
-        curves = [(known.trial, *point) for known in kept for point in _curve(known, self._rungs)]
-        curves += [(trial, self._rungs[0], math.inf) for trial in _failed(table)[-_TRIALS:]]
-        rewards = _rewards(np.array([cost for *_, cost in curves]))
+        some = measured[_some(history.best[measured], _TRIALS, rng)]
+        rows, points = np.nonzero(~np.isnan(history.costs[some]))
+        numbers, failed = some[rows], [trial.params for trial in _failed(table)[-_TRIALS:]]
+        units = np.concatenate([history.units[numbers], inputs.units(failed)])
+        reached = np.concatenate([history.epochs[numbers, points], np.full(len(failed), float(self._rungs[0]))])
+        rewards = _rewards(np.concatenate([history.costs[numbers, points], np.full(len(failed), math.inf)]))
         told = _some(-rewards, _POINTS, rng)
-        x = self._columns([curves[row][0] for row in told], np.array([curves[row][1] for row in told]))
-        y = rewards[told]
-        fitted = _some(-y, _FITTED, rng)
-        model = GaussianProcess(fit(x[fitted], y[fitted], inputs.groups), x, y)
-        ahead = np.array([self._next_rung(trial) for trial in running])
-        self._model = model.believing(self._columns(running, ahead)) if running else model
-        best = sorted(kept, key=_cost)[:_TOP]
-        self.candidates = self._draw(inputs.units([known.trial.params for known in best]), rng)
+        x, y = inputs.columns(units[told], self._share(reached[told])), rewards[told]
+        model = posterior(x, y, _some(-y, _FITTED, rng), inputs.groups)
+        ahead = self._share(np.array([self._next_rung(trial) for trial in running]))
+        begun = inputs.units([trial.params for trial in running])
+        self._model = model.believing(inputs.columns(begun, ahead))
+        best = some[np.argsort(history.best[some], kind="stable")[:_TOP]]
+        self.candidates = self._draw(history.units[best], rng)
         """(n, parameters) units of new configs."""
         self._horizon = float(math.exp(rng.uniform(0.0, math.log(epochs))))
         self._incumbent = float(y.max())
@@ -198,23 +206,20 @@ class _Outlook:
         epochs = np.full(len(self.candidates), self._horizon)
         return self._odds(self._inputs.columns(self.candidates, self._share(epochs)))
 
-    def odds_of(self, trials: Sequence[Measured]) -> Array:
+    def odds_of(self, numbers: NDArray[np.intp]) -> Array:
         """(n,) the same of trials that go on from where they are."""
-        epochs = np.array([trial.reached for trial in trials]) + self._horizon
-        return self._odds(self._columns([trial.trial for trial in trials], epochs))
+        return self._odds(self._columns(numbers, self._history.reached[numbers] + self._horizon))
 
-    def odds_in_the_end(self, trials: Sequence[Measured]) -> Array:
+    def odds_in_the_end(self, numbers: NDArray[np.intp]) -> Array:
         """(n,) how likely each beats the incumbent when it is trained in full."""
-        epochs = np.full(len(trials), float(self._epochs))
-        return self._odds(self._columns([trial.trial for trial in trials], epochs), self._incumbent)
+        return self._odds(self._columns(numbers, np.full(len(numbers), float(self._epochs))), self._incumbent)
 
     def _odds(self, x: Array, threshold: float | None = None) -> Array:
         mean, deviation = self._model.predict(x)
         return (mean - (self._threshold if threshold is None else threshold)) / deviation
 
-    def _columns(self, trials: Sequence[FrozenTrial], epochs: Array) -> Array:
-        units = self._inputs.units([trial.params for trial in trials])
-        return self._inputs.columns(units, self._share(epochs))
+    def _columns(self, numbers: NDArray[np.intp], epochs: Array) -> Array:
+        return self._inputs.columns(self._history.units[numbers], self._share(epochs))
 
     def _share(self, epochs: Array) -> Array:
         return np.asarray(np.log(np.clip(epochs, 1.0, self._epochs)) / math.log(max(self._epochs, 2)))
@@ -237,32 +242,17 @@ class _Outlook:
         return self._inputs.settled(np.vstack(near))
 
 
-@lru_cache(maxsize=4 * _TRIALS)  # most trials have not changed since the last decision
-def _curve(known: Measured, ladder: tuple[int, ...]) -> tuple[tuple[float, float], ...]:
-    """A trial's cost at the rungs that it has passed and at its last epoch; few points carry a curve."""
-    last = min(known.reached, float(ladder[-1]))
-    epochs = sorted({last, *(float(rung) for rung in ladder if rung < last)})
-    found = [(epoch, known.at(known.reached if epoch == last else epoch)) for epoch in epochs]
-    worst = math.inf if known.violation else 0.0
-    return tuple((epoch, fitness.costs[0] + worst) for epoch, fitness in found if fitness is not None)
-
-
-def _measured(table: Table) -> NDArray[np.intp]:
-    """The numbers of the trials with a value."""
-    return np.flatnonzero(~np.isnan(table.costs))
-
-
-def _promising(table: Table, paused: NDArray[np.intp]) -> list[Measured]:
+def _promising(history: History, paused: NDArray[np.intp]) -> NDArray[np.intp]:
     """The paused trials, or where they are too many the best of those that have come equally far."""
-    waiting = [known for number in paused if (known := table.measured[number]) is not None]
+    waiting = paused[~np.isnan(history.best[paused])]
     if len(waiting) <= _WAITING:
         return waiting
-    reached = np.array([known.reached for known in waiting])
-    costs = np.array(table.costs)[[known.number for known in waiting]]
+    reached = history.reached[waiting]
     levels = np.unique(reached)
-    order = np.argsort(costs, kind="stable")
+    order = np.argsort(history.best[waiting], kind="stable")
     chosen = [order[reached[order] == level][: max(1, _WAITING // len(levels))] for level in levels]
-    return [waiting[row] for row in np.sort(np.concatenate(chosen))]
+    kept: NDArray[np.intp] = waiting[np.sort(np.concatenate(chosen))]
+    return kept
 
 
 @lru_cache(maxsize=1)
@@ -306,10 +296,6 @@ def _has_begun(trial: FrozenTrial) -> bool:
     return ended or (trial.state is TrialState.RUNNING and bool(trial.intermediate_values))
 
 
-def _cost(known: Measured) -> float:
-    return known.best[-1][0]
-
-
 def _failed(table: Table) -> list[FrozenTrial]:
     """Trials without a finite value."""
     ended = [table.trials[number] for number in sorted(table.fruitless)]
@@ -319,10 +305,6 @@ def _failed(table: Table) -> list[FrozenTrial]:
         if trial.state in (TrialState.FAIL, TrialState.PRUNED)
         and not any(map(math.isfinite, trial.intermediate_values.values()))
     ]
-
-
-def _yardstick(study: optuna.Study) -> Yardstick:
-    return Yardstick(tuple(study.directions))
 
 
 def _stream(*key: int) -> np.random.Generator:

@@ -160,8 +160,8 @@ class Table:
     """Those that have one."""
     reached: list[float] = field(default_factory=list)
     """How far each of `known` has come."""
-    costs: list[float] = field(default_factory=list)
-    """The first objective's, the best so far; NaN where there is no fitness."""
+    changes: list[int] = field(default_factory=list)
+    """The number of a trial for each time that its fitness has changed."""
     common: float = -1.0
     """A resource that the trials were ranked at."""
     order: list[tuple[Fitness, int]] = field(default_factory=list)
@@ -180,17 +180,15 @@ class Table:
             known = (number for number in news if number < len(trial_list))
             self.reports += sign * sum(len(trial_list[number].intermediate_values) for number in known)
         self.trials = trials
-        more = len(trials) - len(self.measured)
-        self.measured += [None] * more
-        self.costs += [math.nan] * more
+        self.measured += [None] * (len(trials) - len(self.measured))
         for number in news:
             self._enter(number, trials[number], yardstick.measure(trials[number]))
 
     def _enter(self, number: int, trial: FrozenTrial, now: Measured | None) -> None:
         before = self.measured[number]
-        if now is None or before is None or not now.same(before):
+        if not (now is before or (now is not None and before is not None and now.same(before))):
             self.measured[number] = now
-            self.costs[number] = math.nan if now is None else now.best[-1][0]
+            self.changes.append(number)
             place = bisect_left(self.known, number, key=attrgetter("number"))
             old = slice(place, place + (before is not None))
             self.known[old] = [] if now is None else [now]

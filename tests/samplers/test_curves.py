@@ -11,9 +11,12 @@ from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 from optuna.trial import TrialState, create_trial
 
+from hpo.samplers.curve_history import history_of
 from hpo.samplers.curve_model import GaussianProcess, Hyperparameters, Inputs, _negative_log_likelihood, fit
 from hpo.samplers.curves import CurveSampler, _promising
 from hpo.samplers.fitness import Yardstick, measure_each
+from hpo.schedulers import first_rung
+from hpo.schedulers.rungs import rungs
 from hpo.space import Space, distribution
 from hpo.spec import Parameter
 
@@ -253,6 +256,19 @@ def test_what_is_believed_is_no_news_and_no_longer_uncertain() -> None:
     assert after[1] < 0.1 * before[1]
 
 
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_what_is_believed_is_as_if_it_had_been_known(count: int) -> None:
+    rng = np.random.default_rng(1)
+    x, y, others, at = rng.random((30, 3)), rng.normal(size=30), rng.random((count, 3)), rng.random((50, 3))
+    others[-1] = x[0]  # as when a trial goes on from where it was seen
+    known = Hyperparameters(np.full(3, 0.4), 1.3, 1e-3)
+    model = GaussianProcess(known, x, y)
+    whole = GaussianProcess(known, np.vstack([x, others]), np.concatenate([y, model.predict(others)[0]]))
+    for found, expected in zip(model.believing(others).predict(at), whole.predict(at), strict=True):
+        assert found == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert model.predict(x)[0] == pytest.approx(GaussianProcess(known, x, y).predict(x)[0])  # it stays as it was
+
+
 def test_inputs_settle_on_values_and_come_back() -> None:
     inputs = Inputs({"n": IntDistribution(1, 4), "f": FloatDistribution(0.1, 10.0, log=True, step=None)})
     units = inputs.settled(np.random.default_rng(0).random((20, 2)))
@@ -307,6 +323,7 @@ def test_of_very_many_paused_trials_the_best_of_each_epoch_are_judged() -> None:
     chosen = sampler.resume(study, range(300))
     assert chosen is None or chosen < 300
     table = measure_each(study, Yardstick(tuple(study.directions)))
-    judged = {known.number for known in _promising(table, np.arange(300))}
+    history = history_of(study, table, Inputs({"x": x}), rungs(9, first_rung(9)))
+    judged = set(_promising(history, np.arange(300)).tolist())
     assert {n for n in range(300) if n % 3 == 0} == {n for n in judged if n % 3 == 0}
     assert {n for n in judged if n % 3} == set([n for n in range(300) if n % 3][:100])

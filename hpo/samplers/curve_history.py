@@ -1,0 +1,100 @@
+"""The learning curves of a study as arrays, from which a model is told a part before each decision."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.storages import BaseStorage
+
+from hpo.samplers.curve_model import Array, Inputs
+from hpo.samplers.fitness import Measured, Table
+
+
+class History:
+    """Trials by number, in rows: a trial without a value is NaN.
+
+    Args:
+        inputs: of the search space.
+        ladder: the rungs; a trial is known at those that it has passed and at its last epoch. Few points carry a curve.
+    """
+
+    def __init__(self, inputs: Inputs, ladder: Sequence[int]) -> None:
+        self._inputs, self._ladder = inputs, tuple(float(rung) for rung in ladder)
+        parameters, points = len(inputs.distributions), len(ladder) + 1
+        self._parts = np.cumsum([parameters, points, points, 1])
+        self._rows = np.empty((0, self._parts[-1] + 1))
+        self._told = 0
+        """How many of the table's changes are entered."""
+
+    @property
+    def units(self) -> Array:
+        """(n, parameters), of the configs."""
+        return self._rows[:, : self._parts[0]]
+
+    @property
+    def epochs(self) -> Array:
+        """(n, points)."""
+        return self._rows[:, self._parts[0] : self._parts[1]]
+
+    @property
+    def costs(self) -> Array:
+        """(n, points), the best until then; infinite where a constraint is broken."""
+        return self._rows[:, self._parts[1] : self._parts[2]]
+
+    @property
+    def reached(self) -> Array:
+        """(n,), the last epoch."""
+        return self._rows[:, self._parts[2]]
+
+    @property
+    def best(self) -> Array:
+        """(n,), the cost so far, whatever the constraints."""
+        return self._rows[:, self._parts[3]]
+
+    def measured(self) -> NDArray[np.intp]:
+        """The numbers of the trials with a value."""
+        return np.flatnonzero(~np.isnan(self.best))
+
+    def update(self, table: Table) -> None:
+        """Enters what has changed."""
+        more = len(table.trials) - len(self._rows)
+        if more > 0:  # twice as many as there are, so that each is moved a few times only
+            room = np.full((max(more, len(self._rows)), self._rows.shape[1]), np.nan)
+            self._rows = np.concatenate([self._rows, room])
+        news = sorted(set(table.changes[self._told :]))
+        self._told = len(table.changes)
+        if not news:
+            return
+        self.units[news] = self._inputs.units([table.trials[number].params for number in news])
+        for number in news:
+            self._rows[number, self._parts[0] :] = np.nan
+            if (known := table.measured[number]) is not None:
+                self._enter(number, known)
+
+    def _enter(self, number: int, known: Measured) -> None:
+        last = min(known.reached, self._ladder[-1])
+        passed = self._ladder[: bisect_left(self._ladder, last)]
+        worst = np.inf if known.violation else 0.0
+        self.reached[number], self.best[number] = known.reached, known.best[-1][0]
+        for place, epoch in [*enumerate(passed), (-1, last)]:
+            worth = known.at(known.reached if place < 0 else epoch)
+            if worth is not None:
+                self.epochs[number, place], self.costs[number, place] = epoch, worth.costs[0] + worst
+
+
+def history_of(study: optuna.Study, table: Table, inputs: Inputs, ladder: Sequence[int]) -> History:
+    """The study's curves as they stand; who asks again about the same space gets the same one, brought up to date."""
+    histories = _HISTORIES.setdefault(study._storage, {})
+    key = tuple(ladder), tuple(inputs.distributions.items())
+    before = histories.get(study._study_id)
+    if before is None or before[0] != key or before[1] is not table:
+        before = histories[study._study_id] = key, table, History(inputs, ladder)
+    before[2].update(table)
+    return before[2]
+
+
+_HISTORIES: WeakKeyDictionary[BaseStorage, dict[int, tuple[object, Table, History]]] = WeakKeyDictionary()
+"""Storage -> study -> what its history is of, and that."""
