@@ -5,6 +5,7 @@ A sampler is an `optuna.samplers.BaseSampler`; any other than ours goes by `modu
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
+from graphlib import CycleError
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,7 +25,7 @@ SAMPLERS = Registry(
     "sampler",
     {
         "curves": "hpo.samplers.curves:CurveSampler",
-        "tpe": "hpo.samplers.standard:tpe",
+        "tpe": "hpo.samplers.tpe:tpe",
         "gp": "hpo.samplers.standard:gp",
         "cmaes": "hpo.samplers.standard:cmaes",
         "random": "hpo.samplers.standard:random",
@@ -61,6 +62,8 @@ def check(spec: SearchSpec) -> Iterable[Problem]:
         sampler = _made(spec, 0)
         if not isinstance(sampler, BaseSampler):
             yield Problem(("sampler", "name"), f"'{name}' is not an optuna.samplers.BaseSampler")
+    except CycleError:  # of conditions, which the spec tells
+        return
     except InputError as error:
         yield Problem(("sampler", "name"), str(error))
     except Exception as error:  # whatever a user's sampler raises
@@ -114,7 +117,9 @@ def _made(spec: SearchSpec, seed: int, **own: Any) -> BaseSampler:
     settings = {"seed": seed, **own, **spec.sampler.settings}
     if spec.sampler.name == "evolution" and spec.objective.others:
         settings["metrics"] = [objective.metric for objective in spec.objectives]
+    if spec.sampler.name in ("curves", "tpe"):
+        settings["space"] = Space.of(spec)
     if spec.sampler.name == "curves":
-        settings |= {"epochs": spec.training.epochs, "space": Space.of(spec)}
+        settings["epochs"] = spec.training.epochs
     sampler: BaseSampler = SAMPLERS.load(spec.sampler.name)(**settings)
     return sampler

@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.registry import did_you_mean
-from hpo.samplers import standard
+from hpo.samplers import standard, tpe
 from hpo.samplers.evolution import EvolutionSampler
 from hpo.samplers.fitness import Measured, Yardstick, measure_all, ranked, until
 from hpo.samplers.view import WINDOW, StudyAtResource
@@ -37,7 +37,7 @@ class Arm:
 
 
 ARMS: Mapping[str, Arm] = {
-    "tpe": Arm(lambda seed: standard.tpe(seed), False),
+    "tpe": Arm(lambda seed: tpe.tpe(seed), False),
     "evolution": Arm(lambda seed: EvolutionSampler("mu_plus_lambda", seed), True),
     "differential": Arm(lambda seed: EvolutionSampler("differential", seed), True),
     "random": Arm(lambda seed: standard.random(seed), True),

@@ -9,6 +9,7 @@ import copy
 import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from heapq import nsmallest
 from itertools import islice
 from typing import Any
@@ -29,6 +30,15 @@ _GOOD, _NEWEST = 25, 8
 """The best and the newest are always seen. No more of them: the others are to show where all trials were."""
 _SORTED = 1000
 """With several objectives the best are looked for among the last so many."""
+
+
+class _Seen(FrozenTrial):
+    """A trial as it is shown, until it changes: what samplers ask of each before every proposal is found once."""
+
+    @cached_property
+    def constraints(self) -> dict[str, float]:
+        """As of any trial."""
+        return super().constraints
 
 
 class StudyAtResource(optuna.Study):
@@ -99,11 +109,13 @@ class _View:
     """What the trials are worth that have got to the resource."""
     others: set[int] = field(default_factory=set)
     """Trials that are seen as pruned or running."""
+    ended: dict[int, FrozenTrial] = field(default_factory=dict)
+    """Running ones of those, as if they had ended."""
 
     def update(self, common: float, table: Table, directions: Sequence[StudyDirection]) -> None:
         """Looks again at what has changed; at another resource at all."""
         if common != self.common:
-            self.common, self.trials, self.seen, self.complete, self.others = common, [], [], {}, set()
+            self.common, self.trials, self.seen, self.complete, self.others, self.ended = common, [], [], {}, set(), {}
         signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in directions]
         self.seen = [*self.seen, *table.trials[len(self.seen) :]]  # who looked before keeps what was seen
         for number in changed(table.trials, self.trials):
@@ -114,6 +126,7 @@ class _View:
     def _enter(self, number: int, trial: FrozenTrial, worth: Fitness | None, signs: Sequence[float]) -> None:
         self.complete.pop(number, None)
         self.others.discard(number)
+        self.ended.pop(number, None)
         self.seen[number] = _at(trial, worth, signs)
         if worth is not None:
             self.complete[number] = worth
@@ -132,12 +145,15 @@ class _View:
         rng = np.random.default_rng(count)
         chosen = rng.choice(rest, min(most - len(kept), len(rest)), replace=False)
         kept.update(chosen.tolist())
-        return [self._ended(self.seen[number], number in newest) for number in sorted(kept)]
+        return [self.seen[number] if number in newest else self._ended(number) for number in sorted(kept)]
 
-    @staticmethod
-    def _ended(trial: FrozenTrial, new: bool) -> FrozenTrial:
-        waits = trial.state is TrialState.RUNNING and not new
-        return _changed(trial, state=TrialState.PRUNED) if waits else trial
+    def _ended(self, number: int) -> FrozenTrial:
+        trial = self.seen[number]
+        if trial.state is not TrialState.RUNNING:
+            return trial
+        if number not in self.ended:
+            self.ended[number] = _changed(trial, state=TrialState.PRUNED)
+        return self.ended[number]
 
     def _best(self, most: int) -> list[int]:
         if any(len(worth.costs) > 1 for worth in islice(self.complete.values(), 1)):
@@ -157,7 +173,7 @@ def _at(trial: FrozenTrial, worth: Fitness | None, signs: Sequence[float]) -> Fr
     changes: dict[str, Any] = {"state": TrialState.PRUNED} if ended else {}
     if len(signs) > 1:  # Optuna's TPE would rank pruned trials by the direction of the one objective
         changes["intermediate_values"] = {}
-    return _changed(trial, **changes) if changes else trial
+    return _changed(trial, **changes)
 
 
 def _rewarded(trial: FrozenTrial, direction: StudyDirection, rewards: Mapping[int, float]) -> FrozenTrial:
@@ -172,6 +188,7 @@ def _rewarded(trial: FrozenTrial, direction: StudyDirection, rewards: Mapping[in
 def _changed(trial: FrozenTrial, **changes: Any) -> FrozenTrial:
     """The trial with other values; it stays the study's own object, whose mappings must not be written to."""
     other = copy.copy(trial)
+    other.__class__ = _Seen
     for name, value in changes.items():
         setattr(other, name, value)
     return other

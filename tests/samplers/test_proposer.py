@@ -11,7 +11,7 @@ from optuna.testing.pytest_samplers import BasicSamplerTestCase
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo import spec
-from hpo.samplers import standard
+from hpo.samplers import SAMPLERS, standard
 from hpo.samplers.evolution import EvolutionSampler
 from hpo.samplers.proposer import Proposer
 from hpo.space import Space
@@ -38,7 +38,7 @@ class TestConformance(BasicSamplerTestCase):
             "cmaes": {"n_startup_trials": 1},
             "nsga2": {"population_size": 3},
         }
-        make = partial(getattr(standard, request.param), **early.get(request.param, {}))
+        make = partial(SAMPLERS.load(request.param), **early.get(request.param, {}))
         return lambda: Proposer(make, seed=1)
 
 
@@ -158,7 +158,7 @@ def test_for_an_ensemble_a_config_may_come_again() -> None:
 def test_configs_are_whole_and_have_active_parameters_alone(name: str) -> None:
     space = space_of(BRANCHES)
     early: dict[str, Any] = {"tpe": {"n_startup_trials": 4}, "gp": {"n_startup_trials": 8}}
-    study = study_of(space, partial(getattr(standard, name), **early.get(name, {})), least=4)
+    study = study_of(space, partial(SAMPLERS.load(name), **early.get(name, {})), least=4)
     kinds = set()
     for number in range(10):
         trial = study.ask()
@@ -193,10 +193,10 @@ def test_an_enqueued_config_may_open_another_branch() -> None:
 def test_every_trial_has_a_seed_of_its_own(name: str) -> None:
     def configs(seed: int, breaks: bool = False) -> list[dict[str, Any]]:
         space = space_of(BRANCHES)
-        study = study_of(space, getattr(standard, name))
+        study = study_of(space, SAMPLERS.load(name))
         made = []
         for _ in range(6):
-            study.sampler = Proposer(getattr(standard, name), seed, space) if breaks else study.sampler
+            study.sampler = Proposer(SAMPLERS.load(name), seed, space) if breaks else study.sampler
             made.append(ask(study, space))
         return made
 

@@ -1,0 +1,100 @@
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers._tpe import _truncnorm
+from optuna.testing.pytest_samplers import (
+    BasicSamplerTestCase,
+    MultiObjectiveSamplerTestCase,
+    RelativeSamplerTestCase,
+)
+
+from hpo.samplers.tpe import GroupedTPE, groups, tpe
+from hpo.space import Space
+from hpo.spec import Parameter
+
+SPACE = Space(
+    {
+        "lr": Parameter(min=1e-4, max=1.0, log=True),
+        "optimizer": Parameter(values=("sgd", "adam")),
+        "momentum": Parameter(min=0.0, max=0.99, when={"optimizer": ("sgd",)}),
+        "nesterov": Parameter(values=(True, False), when={"optimizer": ("sgd",)}),
+        "beta": Parameter(min=0.0, max=1.0, when={"optimizer": ("adam",)}),
+        "warm": Parameter(min=0.0, max=1.0, when={"nesterov": (True,)}),
+        "fixed": Parameter(min=3, max=3, type="int"),
+        "cool": Parameter(type="int", min=1, max=9, when={"model": ("resnet",)}),
+    },
+    {"model": "resnet"},
+)
+
+
+class TestConformance(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return lambda: tpe(0, Space({}, {}), n_startup_trials=0)
+
+
+def test_parameters_with_the_same_conditions_are_a_group() -> None:
+    found = [list(group) for group in groups(SPACE)]
+    assert found == [["lr", "optimizer", "cool"], ["momentum", "nesterov"], ["beta"], ["warm"]]
+
+
+def loss(config: Mapping[str, Any]) -> float:
+    far = abs(np.log10(config["lr"]) + 2) + abs(config["cool"] - 5) / 10
+    return float(far + (abs(config["momentum"] - 0.9) if config["optimizer"] == "sgd" else 0.5))
+
+
+def searched(make: Callable[[int], BaseSampler], trials: int = 40) -> optuna.Study:
+    study = optuna.create_study(sampler=make(0))
+    for number in range(trials):
+        study.sampler = make(number)
+        trial = study.ask()
+        study.tell(trial, loss(SPACE.suggest(trial)))
+    return study
+
+
+def test_it_finds_what_is_good_and_proposes_what_exists() -> None:
+    study = searched(lambda seed: tpe(seed, SPACE))
+    assert study.best_value < 0.25 and study.best_params["optimizer"] == "sgd"
+    for trial in study.trials:
+        active: dict[str, Any] = {}
+        for name in SPACE.parameters:
+            if SPACE.active(name, active):
+                active[name] = trial.params[name]
+        assert trial.params.keys() == active.keys()
+        assert not any("relative" in key for key in trial.system_attrs)
+
+
+def test_a_group_of_another_branch_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = searched(lambda seed: tpe(seed, SPACE), 20)
+    asked: list[list[str]] = []
+    propose = TPESampler._sample
+
+    def noted(self: TPESampler, study: Any, trial: Any, search_space: dict[str, Any]) -> Any:
+        asked.append(list(search_space))
+        return propose(self, study, trial, search_space)
+
+    monkeypatch.setattr(TPESampler, "_sample", noted)
+    study.sampler = tpe(1, SPACE)
+    config = SPACE.suggest(study.ask())
+    assert sorted(name for group in asked for name in group) == sorted(config.keys() - {"fixed"})
+
+
+def test_settings_of_grouping_are_optunas() -> None:
+    assert isinstance(tpe(0, SPACE), GroupedTPE)
+    assert type(tpe(0)) is type(tpe(0, SPACE, group=False)) is type(tpe(0, SPACE, multivariate=False, group=False))
+    assert type(tpe(0)) is TPESampler
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-30, 12), min_size=1, max_size=50))
+def test_the_normal_distributions_logarithm_is_what_optuna_computes(values: list[float]) -> None:
+    array = np.array(values)
+    own = [_truncnorm._log_ndtr_single(value) for value in values]
+    assert _truncnorm._log_ndtr(array) == pytest.approx(own, rel=1e-6, abs=1e-300)
+    assert _truncnorm._ndtr(array) == pytest.approx([_truncnorm._ndtr_single(value) for value in values], abs=1e-12)
