@@ -4,11 +4,13 @@ It is multivariate (Falkner et al. 2018), and running trials count as bad (`cons
 not propose the same config.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.samplers._tpe import _truncnorm
 from optuna.trial import FrozenTrial
@@ -62,6 +64,20 @@ class GroupedTPE(TPESampler):
                 config |= self._sample_relative(study, trial, wanted)
         others = {name: search_space[name] for name in search_space if not any(name in group for group in known)}
         return config | self._sample_relative(study, trial, others)
+
+    def _get_internal_repr(
+        self, trials: Sequence[FrozenTrial], search_space: Mapping[str, BaseDistribution], *_: Any
+    ) -> dict[str, NDArray[np.float64]]:
+        """As Optuna's, of trials whose configs are whole: a column a parameter, of the trials that have all of them."""
+        configs = [trial.params for trial in trials]
+        known = [config for config in configs if search_space.keys() <= config.keys()]
+        return {name: _internal([config[name] for config in known], it) for name, it in search_space.items()}
+
+
+def _internal(values: Sequence[Any], wanted: BaseDistribution) -> NDArray[np.float64]:
+    if isinstance(wanted, CategoricalDistribution):
+        return np.array([wanted.to_internal_repr(value) for value in values], np.float64)
+    return np.array(values, np.float64)
 
 
 def groups(space: Space) -> list[dict[str, BaseDistribution]]:

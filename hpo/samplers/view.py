@@ -10,7 +10,6 @@ import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from heapq import nsmallest
 from itertools import islice
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -103,14 +102,15 @@ class _View:
     """How the trials of a study were seen last, and at which resource: most are seen so again."""
 
     common: float = -1.0
+    table: Table = field(default_factory=Table)
     trials: list[FrozenTrial] = field(default_factory=list)
     seen: list[FrozenTrial] = field(default_factory=list)
     complete: dict[int, Fitness] = field(default_factory=dict)
     """What the trials are worth that have got to the resource."""
     others: set[int] = field(default_factory=set)
     """Trials that are seen as pruned or running."""
-    ended: dict[int, FrozenTrial] = field(default_factory=dict)
-    """Running ones of those, as if they had ended."""
+    ended: dict[tuple[int, bool], FrozenTrial] = field(default_factory=dict)
+    """Those as if they had ended, with their reports or without."""
 
     def update(self, common: float, table: Table, directions: Sequence[StudyDirection]) -> None:
         """Looks again at what has changed; at another resource at all."""
@@ -121,12 +121,13 @@ class _View:
         for number in changed(table.trials, self.trials):
             known = table.measured[number]
             self._enter(number, table.trials[number], None if known is None else known.at(common), signs)
-        self.trials = table.trials
+        self.trials, self.table = table.trials, table
 
     def _enter(self, number: int, trial: FrozenTrial, worth: Fitness | None, signs: Sequence[float]) -> None:
         self.complete.pop(number, None)
         self.others.discard(number)
-        self.ended.pop(number, None)
+        for plain in (False, True):
+            self.ended.pop((number, plain), None)
         self.seen[number] = _at(trial, worth, signs)
         if worth is not None:
             self.complete[number] = worth
@@ -137,28 +138,32 @@ class _View:
         """The best of those that are complete, the newest of all, and others at random.
 
         Those of them that wait count as pruned: so they are bad trials, as before, and part of how many there are.
+        Where there are enough of the best, nobody asks which of the others are better.
         """
         count = len(self.seen)
         newest = range(max(0, count - _NEWEST), count)
-        kept = {*newest, *self._best(min(_GOOD, most // 2))}
-        rest = np.setdiff1d([*self.complete, *self.others], sorted(kept))
-        rng = np.random.default_rng(count)
-        chosen = rng.choice(rest, min(most - len(kept), len(rest)), replace=False)
-        kept.update(chosen.tolist())
-        return [self.seen[number] if number in newest else self._ended(number) for number in sorted(kept)]
+        best = self._best(min(_GOOD, most // 2))
+        kept = {*newest, *best}
+        drawn = np.random.default_rng(count).permutation(count).tolist()
+        others = (
+            number for number in drawn if number not in kept and (number in self.complete or number in self.others)
+        )
+        kept.update(islice(others, most - len(kept)))
+        plain = len(best) >= _GOOD
+        return [self.seen[number] if number in newest else self._ended(number, plain) for number in sorted(kept)]
 
-    def _ended(self, number: int) -> FrozenTrial:
-        trial = self.seen[number]
-        if trial.state is not TrialState.RUNNING:
-            return trial
-        if number not in self.ended:
-            self.ended[number] = _changed(trial, state=TrialState.PRUNED)
-        return self.ended[number]
+    def _ended(self, number: int, plain: bool) -> FrozenTrial:
+        if number not in self.others:
+            return self.seen[number]
+        if (number, plain) not in self.ended:
+            changes: dict[str, Any] = {"intermediate_values": {}} if plain else {}
+            self.ended[number, plain] = _changed(self.seen[number], state=TrialState.PRUNED, **changes)
+        return self.ended[number, plain]
 
     def _best(self, most: int) -> list[int]:
         if any(len(worth.costs) > 1 for worth in islice(self.complete.values(), 1)):
             return ranking({number: self.complete[number] for number in sorted(self.complete)[-_SORTED:]})[:most]
-        return nsmallest(most, self.complete, key=lambda number: (self.complete[number], number))
+        return [number for _, number in self.table.ranked(self.common)[:most]]
 
 
 _VIEWS: WeakKeyDictionary[BaseStorage, dict[tuple[int, tuple[str, ...] | None], _View]] = WeakKeyDictionary()
