@@ -1,6 +1,7 @@
 """Optimizers and learning-rate schedules, from the `optimizer` section."""
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -8,6 +9,20 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from hpo.spec import OptimizerSettings
+
+_COMPILED = ("add_param_group", "load_state_dict", "state_dict", "step", "zero_grad")
+"""Methods that torch wraps for torch.compile."""
+
+
+def _eager(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """An optimizer that does without torch's compiler: at its first step torch's own load it, for a second or two."""
+    methods: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in _COMPILED}
+    methods["step"] = torch.no_grad()(methods["step"])
+    return type(kind.__name__, (kind,), methods)
+
+
+_SGD, _Adam, _AdamW = _eager(torch.optim.SGD), _eager(torch.optim.Adam), _eager(torch.optim.AdamW)
+_RMSprop, _Adagrad = _eager(torch.optim.RMSprop), _eager(torch.optim.Adagrad)
 
 
 def build_optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -17,15 +32,15 @@ def build_optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Paramet
     match settings.name:
         case "sgd":
             nesterov = settings.nesterov and settings.momentum > 0
-            return torch.optim.SGD(parameters, momentum=settings.momentum, nesterov=nesterov, fused=True, **common)
+            return _SGD(parameters, momentum=settings.momentum, nesterov=nesterov, fused=True, **common)
         case "adam":
-            return torch.optim.Adam(parameters, betas=betas, fused=True, **common)
+            return _Adam(parameters, betas=betas, fused=True, **common)
         case "adamw":
-            return torch.optim.AdamW(parameters, betas=betas, fused=True, **common)
+            return _AdamW(parameters, betas=betas, fused=True, **common)
         case "rmsprop":
-            return torch.optim.RMSprop(parameters, momentum=settings.momentum, **common)
+            return _RMSprop(parameters, momentum=settings.momentum, **common)
         case "adagrad":
-            return torch.optim.Adagrad(parameters, **common)
+            return _Adagrad(parameters, **common)
 
 
 def build_schedule(
