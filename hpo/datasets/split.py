@@ -1,9 +1,17 @@
-"""Validation rows are split off once per study, by its seed."""
+"""Validation rows are split off once per study, by its seed.
+
+scikit-learn has the same, but loads for a second, before the first trial of every search.
+"""
+
+import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hpo.datasets.dataset import Examples, task_of
 from hpo.errors import DataError
+
+Rows = NDArray[np.intp]
 
 
 def split_validation(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:
@@ -17,15 +25,33 @@ def split_validation(examples: Examples, fraction: float, seed: int) -> tuple[Ex
     Raises:
         DataError: a class has fewer than two examples, or a side would have fewer rows than there are classes.
     """
-    from sklearn.model_selection import train_test_split  # slow to import, and most commands split nothing
-
-    labels = examples.targets if task_of(examples.targets) == "classification" else None
+    labels = examples.targets if task_of(examples.targets) == "classification" else np.zeros(len(examples), np.intp)
     try:
-        train, validation = train_test_split(
-            np.arange(len(examples)), test_size=fraction, stratify=labels, random_state=seed
-        )
+        train, validation = stratified(labels, fraction, seed)
     except ValueError as error:
         raise DataError(
             f"data.validation {fraction} of {len(examples)} training rows is not possible: {error}"
         ) from None
-    return examples.take(np.sort(train)), examples.take(np.sort(validation))
+    return examples.take(train), examples.take(validation)
+
+
+def stratified(labels: NDArray[np.integer], fraction: float, seed: int) -> tuple[Rows, Rows]:
+    """Two parts of rows, in order: the second has this fraction of them, rounded up, and of each label its share.
+
+    What shares leave over goes to the labels that have lost most by rounding down.
+
+    Raises:
+        ValueError: a label has fewer than two rows, or a part would have fewer rows than there are labels.
+    """
+    rows, (_, kinds, sizes) = len(labels), np.unique(labels, return_inverse=True, return_counts=True)
+    count = math.ceil(fraction * rows)
+    if rows and sizes.min() < 2:
+        raise ValueError("a class has a single example")
+    if min(count, rows - count) < max(1, len(sizes)):
+        raise ValueError(f"{rows - count} and {count} rows are too few for {len(sizes)} classes")
+    shares, left = np.divmod(sizes * count, rows)
+    shares[np.argsort(-left, kind="stable")[: count - shares.sum()]] += 1
+    drawn = np.random.default_rng(seed).permutation(rows)
+    drawn = drawn[np.argsort(kinds[drawn], kind="stable")]  # label by label
+    chosen = np.arange(rows) - np.repeat(np.cumsum(sizes) - sizes, sizes) < np.repeat(shares, sizes)
+    return np.sort(drawn[~chosen]), np.sort(drawn[chosen])

@@ -18,12 +18,12 @@ from ray import tune
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
-from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from hpo.models.resnet import resnet  # the same network; nothing else is shared
+from hpo.datasets.split import stratified  # the same rows
+from hpo.models.resnet import resnet  # and the same network; nothing else is shared
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 VALIDATION = 0.2
@@ -102,10 +102,8 @@ def split(path: Path, seed: int) -> dict[str, np.ndarray]:
     """The training rows of the file, a part of them for validation, each class with its share."""
     with np.load(path, allow_pickle=False) as arrays:
         images, labels = arrays["x_train"], arrays["y_train"]
-    training, validation = train_test_split(
-        np.arange(len(labels)), test_size=VALIDATION, stratify=labels, random_state=seed
-    )
-    parts = {"train": np.sort(training), "validation": np.sort(validation)}
+    training, validation = stratified(labels, VALIDATION, seed)
+    parts = {"train": training, "validation": validation}
     return {
         f"{name}_{part}": array[rows] for part, rows in parts.items() for name, array in (("x", images), ("y", labels))
     }
