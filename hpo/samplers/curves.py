@@ -86,8 +86,7 @@ class CurveSampler(BaseSampler):
         if not self._ready(table.trials[: trial.number], len(measured)):
             return inputs.config(self._stratum(trial.number, len(search_space)))
         rng = _stream(self.seed, trial.number, table.reports - len(trial.intermediate_values))
-        others = (table.trials[number] for number in sorted(table.running - {trial.number}))
-        started = [other for other in others if not other.intermediate_values]
+        started = [table.trials[number] for number in sorted(table.begun - {trial.number})]
         with _one_thread():
             outlook = _Outlook(table, history, measured, started, inputs, self.epochs, rng)
             return inputs.config(outlook.candidates[int(np.argmax(outlook.odds_of_new()))])
@@ -249,9 +248,9 @@ def _promising(history: History, paused: NDArray[np.intp]) -> NDArray[np.intp]:
         return waiting
     reached = history.reached[waiting]
     levels = np.unique(reached)
-    order = np.argsort(history.best[waiting], kind="stable")
-    chosen = [order[reached[order] == level][: max(1, _WAITING // len(levels))] for level in levels]
-    kept: NDArray[np.intp] = waiting[np.sort(np.concatenate(chosen))]
+    of_levels = (waiting[reached == level] for level in levels)
+    chosen = [numbers[_best(history.best[numbers], max(1, _WAITING // len(levels)))] for numbers in of_levels]
+    kept: NDArray[np.intp] = np.sort(np.concatenate(chosen))
     return kept
 
 
@@ -286,9 +285,16 @@ def _some(costs: Array, most: int, rng: np.random.Generator) -> NDArray[np.intp]
     """Rows: all, or where they are too many the best half and others at random."""
     if len(costs) <= most:
         return np.arange(len(costs))
-    order = np.argsort(costs, kind="stable")
-    others = rng.choice(order[most // 2 :], most - most // 2, replace=False)
-    return np.concatenate([order[: most // 2], others])
+    best = _best(costs, most // 2)
+    others = np.delete(np.arange(len(costs)), best)
+    return np.concatenate([best, rng.choice(others, most - len(best), replace=False)])
+
+
+def _best(costs: Array, most: int) -> NDArray[np.intp]:
+    """The rows of the lowest costs, in order of the rows; so many, or all."""
+    if len(costs) <= most:
+        return np.arange(len(costs))
+    return np.sort(np.argpartition(costs, most)[:most])
 
 
 def _has_begun(trial: FrozenTrial) -> bool:

@@ -168,6 +168,8 @@ class Table:
     """What the trials there are worth, with their numbers, the best first."""
     running: set[int] = field(default_factory=set)
     """Trials that run or are paused."""
+    begun: set[int] = field(default_factory=set)
+    """Those of them that have reported nothing yet."""
     fruitless: set[int] = field(default_factory=set)
     """Trials that have ended without a fitness."""
     reports: int = 0
@@ -197,8 +199,10 @@ class Table:
                 worth = None if known is None else known.at(self.common)
                 if worth is not None:
                     place_in(self.order, (worth, number))
+        running = trial.state is TrialState.RUNNING
         for numbers, belongs in (
-            (self.running, trial.state is TrialState.RUNNING),
+            (self.running, running),
+            (self.begun, running and not trial.intermediate_values),
             (self.fruitless, trial.state.is_finished() and now is None),
         ):
             (numbers.add if belongs else numbers.discard)(number)
