@@ -13,13 +13,37 @@ import pytest
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ruamel.yaml import YAML
 
-from hpo.engine.cluster import cluster
+from hpo.engine.cluster import _UNUSED, _few_processes, cluster
 from hpo.engine.machines import _check_answer, check_shared
 from hpo.errors import ResourceError
+from tests.conftest import without_ray
 from tests.engine.cluster_search import TRIALS
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "scripts" / "cluster"
+
+
+def test_a_ray_of_one_machine_has_no_dashboard_and_no_monitors() -> None:
+    code = (
+        "import ray\nfrom hpo.engine.cluster import cluster\n"
+        "with cluster():\n"
+        "    print(ray.get(ray.remote(lambda: 6 * 7).remote()))\n"
+        "    print(*sorted(ray._private.worker._global_node.all_processes))\n"
+    )
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, env=without_ray())
+    answer, processes = ran.stdout.splitlines()
+    assert answer == "42" and set(processes.split()) - {"reaper"} == {"gcs_server", "raylet"}, ran.stderr
+
+
+def test_what_is_left_out_is_there_again_afterwards() -> None:
+    from ray._private.node import Node
+
+    before = [getattr(Node, name) for name in _UNUSED]
+    with pytest.raises(RuntimeError), _few_processes():
+        assert Node.start_monitor(None) is None  # type: ignore[arg-type]
+        raise RuntimeError
+    assert [getattr(Node, name) for name in _UNUSED] == before
 
 
 def test_a_killed_node_loses_no_trial_and_one_that_joins_gets_work(tmp_path: Path) -> None:
