@@ -138,7 +138,7 @@ class _View:
         """The best of those that are complete, the newest of all, and others at random.
 
         Those of them that wait count as pruned: so they are bad trials, as before, and part of how many there are.
-        Where there are enough of the best, nobody asks which of the others are better.
+        Where enough of the best are feasible, nobody asks which of the others are better.
         """
         count = len(self.seen)
         newest = range(max(0, count - _NEWEST), count)
@@ -149,7 +149,7 @@ class _View:
             number for number in drawn if number not in kept and (number in self.complete or number in self.others)
         )
         kept.update(islice(others, most - len(kept)))
-        plain = len(best) >= _GOOD
+        plain = len(best) >= _GOOD and not self.complete[best[-1]].violation
         return [self.seen[number] if number in newest else self._ended(number, plain) for number in sorted(kept)]
 
     def _ended(self, number: int, plain: bool) -> FrozenTrial:

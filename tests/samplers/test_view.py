@@ -136,6 +136,22 @@ def test_of_a_long_study_the_best_the_newest_and_others_are_seen() -> None:
     assert len(StudyAtResource(study, 8, most=100).get_trials(deepcopy=False)) == 100
 
 
+@pytest.mark.parametrize("broken", [0, 20])
+def test_reports_of_the_others_count_where_too_few_of_the_best_are_feasible(broken: int) -> None:
+    study = optuna.create_study()
+    for number in range(80):
+        trial = study.ask()
+        trial.suggest_float("x", 0, 1)
+        for epoch in (1, 3) if number < 40 else (1,):
+            trial.report(float(number), epoch)
+        if number < broken:
+            trial.set_constraint("size", 1.0)
+    view = StudyAtResource(study, 30, most=60)
+    others = [trial for trial in view.get_trials(deepcopy=False) if 40 <= trial.number < 72]
+    assert others and {trial.state for trial in others} == {State.PRUNED}
+    assert {bool(trial.intermediate_values) for trial in others} == {broken > 0}
+
+
 def test_a_view_follows_the_study() -> None:
     study = study_of(LONG, MIDDLE, SHORT)
     assert seen(study, 2)[2] == (State.RUNNING, None)
