@@ -13,7 +13,7 @@ import pytest
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ruamel.yaml import YAML
 
-from hpo.engine.cluster import _UNUSED, _few_processes, cluster
+from hpo.engine.cluster import _UNUSED, _few_processes, cluster, starting
 from hpo.engine.machines import _check_answer, check_shared
 from hpo.errors import ResourceError
 from tests.conftest import without_ray
@@ -34,6 +34,17 @@ def test_a_ray_of_one_machine_has_no_dashboard_and_no_monitors() -> None:
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, env=without_ray())
     answer, processes = ran.stdout.splitlines()
     assert answer == "42" and set(processes.split()) - {"reaper"} == {"gcs_server", "raylet"}, ran.stderr
+
+
+def test_threads_take_turns_as_before_once_ray_is_there(ray_cluster: None) -> None:
+    before = sys.getswitchinterval()
+    with starting() as wait:
+        assert sys.getswitchinterval() < before
+        wait()
+        assert sys.getswitchinterval() == before
+    with pytest.raises(RuntimeError), starting():
+        raise RuntimeError
+    assert sys.getswitchinterval() == before
 
 
 def test_what_is_left_out_is_there_again_afterwards() -> None:
