@@ -25,6 +25,7 @@ VARIANTS: Mapping[str, loops.Loop] = {
     "tricks": loops.tricks,
     "tricks, compiled": partial(loops.tricks, compiled=True),
     "hpo": loops.product,
+    "hpo, float32": loops.product,
     "hpo, compiled": loops.product,
 }
 MODELS: Mapping[str, Mapping[str, Any]] = {
@@ -37,11 +38,12 @@ def document(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """The search file of a run."""
     data = {"name": "npz", "path": wanted["data"], "validation": 0.1, "augment": ["random_crop", "horizontal_flip"]}
     training = {"epochs": wanted["epochs"], "batch_size": 128, "compile": wanted["variant"] == "hpo, compiled"}
+    precision = "float32" if wanted["variant"] == "hpo, float32" else "auto"
     return {
         "study": "throughput",
         "data": data,
         "model": MODELS[wanted["model"]],
-        "training": training | {"device": "cpu", "precision": "float32"},
+        "training": training | {"device": "cpu", "precision": precision},
         "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "schedule": "cosine"},
         "parameters": {"optimizer.lr": {"min": 0.01, "max": 1.0}},
     }
