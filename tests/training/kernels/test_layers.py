@@ -15,6 +15,14 @@ from tests.training.kernels.conftest import needed
 from tests.training.kernels.test_normalization import drawn
 
 CPU = torch.device("cpu")
+DRAWN = (
+    st.integers(2, 5),
+    st.integers(2, 40),
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.sampled_from(["alone", "shortcut", "pool", "convolution", "pool and convolution"]),
+)
+"""Images, channels, half of the height and of the width, and what is done with them."""
 
 
 def layer_for(channels: int, pool: bool) -> BatchNormReLU:
@@ -56,13 +64,7 @@ def assert_close(found: list[Tensor], expected: list[Tensor], near: float = 1e-4
 
 @needed
 @settings(max_examples=60, deadline=None)
-@given(
-    st.integers(2, 5),
-    st.integers(2, 40),
-    st.integers(1, 5),
-    st.integers(1, 5),
-    st.sampled_from(["alone", "shortcut", "pool", "convolution", "pool and convolution"]),
-)
+@given(*DRAWN)
 def test_it_is_what_its_steps_are(n: int, channels: int, height: int, width: int, what: str) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(normalization, "_VALUES", 0)
@@ -76,13 +78,7 @@ def test_it_is_what_its_steps_are(n: int, channels: int, height: int, width: int
 
 @needed
 @settings(max_examples=60, deadline=None)
-@given(
-    st.integers(2, 5),
-    st.integers(2, 40),
-    st.integers(1, 5),
-    st.integers(1, 5),
-    st.sampled_from(["alone", "shortcut", "pool", "convolution", "pool and convolution"]),
-)
+@given(*DRAWN)
 def test_in_bfloat16_it_is_what_its_steps_are_in_float32(
     n: int, channels: int, height: int, width: int, what: str
 ) -> None:
