@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -278,13 +279,15 @@ def test_boosting_ends_with_a_member_that_misses_nothing(trainer: Trainer) -> No
 
 @cluster
 def test_boosting_weights_rows_that_were_missed(trainer: Trainer) -> None:
-    ended: list[Trained] = []
-    made = boosting(Trainer(trainer.study, trainer.dataset, observer=ended.append), rounds=3, top=2)
+    train, ended = trainer.dataset.train, list[Trained]()
+    wrong = np.where(np.arange(len(train)) % 5, train.targets, (train.targets + 1) % 3)  # no model gets these right
+    dataset = replace(trainer.dataset, train=replace(train, targets=wrong))
+    made = boosting(Trainer(trainer.study, dataset, observer=ended.append), rounds=3, top=2)
     assert made.members and len(made.combiner.weights) == len(made.members)
     first = ended[0].job
     assert first.weights is not None and (first.weights == 1).all() and first.rows is None
     assert ended[0].stored is not None
-    missed = ended[0].stored.predictions("held_out").argmax(axis=1) != trainer.dataset.train.targets
+    missed = ended[0].stored.predictions("held_out").argmax(axis=1) != wrong
     second = ended[1].job.weights
     assert second is not None and second.mean() == pytest.approx(1, rel=1e-5)
     assert missed.any() and second[missed].min() > second[~missed].max()

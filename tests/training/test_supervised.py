@@ -100,7 +100,7 @@ def test_a_snapshot_holds_weights_preprocessing_and_both_predictions(document: d
     assert snapshot.others is not None and snapshot.predictions.keys() == {"validation"}
     for probabilities in (snapshot.predictions["validation"], snapshot.others()["test"]):
         assert probabilities.shape == (60, 3)
-        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-3)  # float16
     right = snapshot.predictions["validation"].argmax(axis=1) == made.dataset.validation.targets
     assert report.metrics["accuracy"] == pytest.approx(right.mean())
 
