@@ -94,7 +94,7 @@ def node(invitation: Invitation, trials: int | None) -> Iterator["Node"]:
     command += [f"--resources={json.dumps({HELPER: 1})}"]
     if trials is not None:
         command += [f"--num-{kind}s={math.ceil(trials * getattr(invitation, kind))}" for kind in ("cpu", "gpu")]
-    with tempfile.TemporaryFile("w+") as told:
+    with _address_forgotten(), tempfile.TemporaryFile("w+") as told:
         with environment(), environment({_MODE: invitation.mode}):
             started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told, start_new_session=True)
         try:
@@ -107,6 +107,21 @@ def node(invitation: Invitation, trials: int | None) -> Iterator["Node"]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(started.pid, signal.SIGKILL)
             started.wait()
+
+
+@contextmanager
+def _address_forgotten() -> Iterator[None]:
+    """Ray notes on a machine which Ray it has joined, and `ray.init()` would look for that when it is long gone."""
+    temporary = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    note = Path(temporary) / "ray" / "ray_current_cluster"
+    before = note.read_text() if note.exists() else None
+    try:
+        yield
+    finally:
+        if before is None:
+            note.unlink(missing_ok=True)
+        else:
+            note.write_text(before)
 
 
 @contextmanager

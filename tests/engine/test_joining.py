@@ -10,8 +10,9 @@ from pathlib import Path
 from socket import socket
 
 import pytest
+from ray._private.utils import write_ray_address
 
-from hpo.engine.joining import Invitation
+from hpo.engine.joining import Invitation, _address_forgotten
 from hpo.study import State, Study
 from tests.conftest import Run, without_ray
 from tests.servers import free_port
@@ -86,6 +87,19 @@ def test_an_invitation_is_one_line() -> None:
     invitation = Invitation("10.0.0.1:6379", "token", 0.5, 0.25, None)
     assert Invitation.read(str(invitation)) == invitation and "\n" not in str(invitation)
     assert Invitation.read("") is Invitation.read("{}") is Invitation.read("told") is None
+
+
+@pytest.mark.parametrize("before", [None, "10.0.0.1:6379"])
+def test_whose_ray_was_joined_is_forgotten(before: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    note = tmp_path / "ray" / "ray_current_cluster"
+    if before is not None:
+        note.write_text(before)
+    with _address_forgotten():
+        write_ray_address("10.0.0.2:6379")
+        assert note.read_text() == "10.0.0.2:6379"
+    assert (note.read_text() if note.exists() else None) == before
 
 
 def test_a_second_command_works_for_the_search_that_runs(space: Path, hpo: Run) -> None:
