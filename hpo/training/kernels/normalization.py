@@ -37,13 +37,12 @@ def suits(
     """Whether `normalize` computes what `torch.nn.functional.batch_norm` would with these arguments, and faster.
 
     Values may be bfloat16, as autocast makes them; statistics are float32. It knows the gradients of what is normalized
-    by its own statistics, as in training, not by running ones. Where
-    torch.utils.checkpoint has its hooks, it computes again by torch what the gradients need; so this must be too.
+    by its own statistics, as in training, not by running ones. Where torch.utils.checkpoint has its hooks, it computes
+    again by torch what the gradients need; so this must be too.
     """
     return (
         (training or not torch.is_grad_enabled())
         and eps > 0
-        and library.there(values.dtype)
         and values.device.type == "cpu"
         and values.ndim in (2, 4)
         and 2 <= values.shape[1] <= _MOST
@@ -51,6 +50,7 @@ def suits(
         and all(_is_plain(it, values.shape[1]) for it in (running_mean, running_var, weight, bias))
         and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
         and is_dense(values)
+        and library.there(values.dtype)  # it may have to be compiled, so it is asked last
     )
 
 

@@ -54,10 +54,10 @@ def _by_fours(images: Tensor, kernel_size: Any, stride: Any, padding: Any) -> bo
         and padding in (0, (0, 0), [0, 0])
         and halves(images)
         and images.numel() >= _VALUES
-        and library.there(images.dtype)
         and images.device.type == "cpu"
         and images.is_contiguous(memory_format=torch.channels_last)
         and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
+        and library.there(images.dtype)  # it may have to be compiled, so it is asked last
     )
 
 
