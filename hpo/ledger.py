@@ -111,6 +111,8 @@ class Ledger(BaseStorage):
         self.inner = inner
         self._trials: dict[int, list[FrozenTrial]] = {}
         """Study -> its trials, by number."""
+        self._touched: dict[int, list[int]] = {}
+        """Study -> the number of a trial for each time that it was read."""
         self._places: dict[int, tuple[int, int]] = {}
         """Trial -> its study and number there."""
         self._changed: set[int] = set()
@@ -134,6 +136,13 @@ class Ledger(BaseStorage):
         else:
             found = list(trials) if states is None else [trial for trial in trials if trial.state in states]
         return copy.deepcopy(found) if deepcopy else found
+
+    def log(self, study_id: int) -> tuple[Sequence[FrozenTrial], Sequence[int]]:
+        """A study's trials by number, and the number of one for each time that it has changed, its first included.
+
+        Both go on as the study does. A copy of a long list, or a look at each of its trials, costs more than a report.
+        """
+        return self._read(study_id), self._touched[study_id]
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """One trial."""
@@ -163,7 +172,7 @@ class Ledger(BaseStorage):
 
     def _read(self, study_id: int) -> list[FrozenTrial]:
         if study_id not in self._trials:
-            self._trials[study_id] = []
+            self._trials[study_id], self._touched[study_id] = [], []
             for number, trial in enumerate(self.inner.get_all_trials(study_id, deepcopy=False)):
                 self._enter(trial, study_id, number)
         for trial_id in list(self._changed):
@@ -179,6 +188,7 @@ class Ledger(BaseStorage):
         else:
             self._waiting.discard(trial._trial_id)
         trials[number : number + 1] = [trial]
+        self._touched[study_id].append(number)
 
     # ---- trials: written through --------------------------------------------------------------------------------
 

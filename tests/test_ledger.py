@@ -69,6 +69,26 @@ def test_a_ledger_shows_what_its_storage_has(steps: list[tuple[str, int]]) -> No
         assert ledger.get_n_trials(study) == inner.get_n_trials(study)
 
 
+@given(STEPS, STEPS)
+@settings(max_examples=50, deadline=None)
+def test_its_log_names_what_has_changed(before: list[tuple[str, int]], after: list[tuple[str, int]]) -> None:
+    inner = InMemoryStorage()
+    study = inner.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
+    for step, place in before:
+        act(inner, study, step, place)
+    ledger = Ledger(inner)
+    trials, log = ledger.log(study)
+    assert list(trials) == inner.get_all_trials(study) and list(log) == list(range(len(trials)))
+    for step, place in after:
+        known, told = list(trials), len(log)
+        act(ledger, study, step, place)
+        assert ledger.log(study) == (trials, log)  # the same lists, brought up to date
+        assert list(trials) == inner.get_all_trials(study)
+        others = set(range(len(known))) - set(log[told:])
+        assert all(trials[number] is known[number] for number in others)
+        assert set(range(len(known), len(trials))) <= set(log[told:])
+
+
 def test_a_trial_that_has_not_changed_is_the_same_object(tmp_path: Path) -> None:
     ledger = Ledger(JournalStorage(Journal(str(tmp_path / "j"))))
     study = ledger.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")

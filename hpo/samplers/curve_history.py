@@ -11,6 +11,7 @@ from optuna.storages import BaseStorage
 
 from hpo.samplers.curve_model import Array, Inputs
 from hpo.samplers.fitness import Measured, Table
+from hpo.samplers.rows import with_room
 
 
 class History:
@@ -60,10 +61,7 @@ class History:
 
     def update(self, table: Table) -> None:
         """Enters what has changed."""
-        more = len(table.trials) - len(self._rows)
-        if more > 0:  # twice as many as there are, so that each is moved a few times only
-            room = np.full((max(more, len(self._rows)), self._rows.shape[1]), np.nan)
-            self._rows = np.concatenate([self._rows, room])
+        self._rows = with_room(self._rows, len(table.trials))
         news = sorted(set(table.changes[self._told :]))
         self._told = len(table.changes)
         if not news:

@@ -10,20 +10,24 @@ Constraints follow Deb (2000): feasible beats infeasible, and among infeasible t
 import json
 import math
 from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from heapq import nsmallest
-from itertools import compress, count
+from itertools import accumulate, compress, count
 from operator import attrgetter, is_not
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.fitness import REPORT, Fitness
+from hpo.ledger import Ledger
 
 _IGNORED = (TrialState.FAIL, TrialState.WAITING)
 
@@ -118,13 +122,16 @@ class Yardstick:
 
 
 class Population(list[Measured]):
-    """Measured trials by number, and the last epoch of each as an array `(n,)`; `table` is where they are all from."""
+    """Measured trials by number; `table` is where they are all from."""
 
     def __init__(self, trials: Iterable[Measured], table: "Table | None" = None) -> None:
         super().__init__(trials)
-        reached = [trial.reached for trial in self] if table is None else table.reached
-        self.reached = np.array(reached, np.float64)
         self.table = table
+
+    @cached_property
+    def reached(self) -> NDArray[np.float64]:
+        """(n,) the last epoch of each."""
+        return np.array([trial.reached for trial in self] if self.table is None else self.table.reached, np.float64)
 
 
 def measure_all(study: optuna.Study, yardstick: Yardstick) -> Population:
@@ -140,7 +147,13 @@ def measure_each(study: optuna.Study, yardstick: Yardstick) -> "Table":
     """All trials of the study and what they are measured as; the next call changes it."""
     tables = _MEASURED.setdefault(study._storage, {})
     table = tables.setdefault((study._study_id, yardstick), Table())
-    table.update(study.get_trials(deepcopy=False), yardstick)
+    if isinstance(study._storage, Ledger):
+        trials, log = study._storage.log(study._study_id)
+        table.update(trials, list(dict.fromkeys(log[table.told :])), yardstick)
+        table.told = len(log)
+    else:
+        trials = study.get_trials(deepcopy=False)
+        table.update(trials, changed(trials, table.trials), yardstick)
     return table
 
 
@@ -149,19 +162,25 @@ def changed(trials: Sequence[FrozenTrial], before: Sequence[FrozenTrial]) -> lis
     return [*compress(count(), map(is_not, trials, before)), *range(len(before), len(trials))]
 
 
-@dataclass
+@dataclass(eq=False)
 class Table:
     """The trials of a study by number, and what is asked of all of them before each decision."""
 
-    trials: list[FrozenTrial] = field(default_factory=list)
+    trials: Sequence[FrozenTrial] = ()
+    told: int = 0
+    """How many of a ledger's changes are entered."""
     measured: list[Measured | None] = field(default_factory=list)
     """None where a trial has no fitness."""
     known: list[Measured] = field(default_factory=list)
     """Those that have one."""
     reached: list[float] = field(default_factory=list)
     """How far each of `known` has come."""
+    levels: Counter[float] = field(default_factory=Counter)
+    """How many of `known` have come so far."""
+    touched: list[int] = field(default_factory=list)
+    """The number of a trial for each time that it has changed at all; who looks at trials goes on where it was."""
     changes: list[int] = field(default_factory=list)
-    """The number of a trial for each time that its fitness has changed."""
+    """The same of its fitness."""
     common: float = -1.0
     """A resource that the trials were ranked at."""
     order: list[tuple[Fitness, int]] = field(default_factory=list)
@@ -172,17 +191,17 @@ class Table:
     """Those of them that have reported nothing yet."""
     fruitless: set[int] = field(default_factory=set)
     """Trials that have ended without a fitness."""
+    reported: list[int] = field(default_factory=list)
+    """How many reports each trial has."""
     reports: int = 0
     """Of all trials."""
 
-    def update(self, trials: list[FrozenTrial], yardstick: Yardstick) -> None:
-        """Measures what has changed."""
-        news = changed(trials, self.trials)
-        for trial_list, sign in ((self.trials, -1), (trials, 1)):
-            known = (number for number in news if number < len(trial_list))
-            self.reports += sign * sum(len(trial_list[number].intermediate_values) for number in known)
+    def update(self, trials: Sequence[FrozenTrial], news: list[int], yardstick: Yardstick) -> None:
+        """Measures what has changed, which are the trials of these numbers."""
         self.trials = trials
+        self.touched += news
         self.measured += [None] * (len(trials) - len(self.measured))
+        self.reported += [0] * (len(trials) - len(self.reported))
         for number in news:
             self._enter(number, trials[number], yardstick.measure(trials[number]))
 
@@ -195,10 +214,14 @@ class Table:
             old = slice(place, place + (before is not None))
             self.known[old] = [] if now is None else [now]
             self.reached[old] = [] if now is None else [now.reached]
-            for known, place_in in ((before, _take), (now, insort)):
-                worth = None if known is None else known.at(self.common)
-                if worth is not None:
-                    place_in(self.order, (worth, number))
+            for known, sign, place_in in ((before, -1, _take), (now, 1, insort)):
+                if known is not None:
+                    self.levels[known.reached] += sign
+                    if (worth := known.at(self.common)) is not None:
+                        place_in(self.order, (worth, number))
+        reports = len(trial.intermediate_values)
+        self.reports += reports - self.reported[number]
+        self.reported[number] = reports
         running = trial.state is TrialState.RUNNING
         for numbers, belongs in (
             (self.running, running),
@@ -206,6 +229,15 @@ class Table:
             (self.fruitless, trial.state.is_finished() and now is None),
         ):
             (numbers.add if belongs else numbers.discard)(number)
+
+    def resource(self, least: int) -> float:
+        """As `resource` of `known`; infinite where there are none."""
+        if not self.known:
+            return math.inf
+        levels = sorted(self.levels, reverse=True)
+        so_far = accumulate(self.levels[level] for level in levels)
+        wanted = min(least, len(self.known))
+        return next(level for level, many in zip(levels, so_far, strict=True) if many >= wanted)
 
     def ranked(self, common: float) -> list[tuple[Fitness, int]]:
         """The trials at a resource, the best first; sorted anew only at another resource than before."""
@@ -250,6 +282,8 @@ def resource(trials: Sequence[Measured], least: int) -> float:
     """
     if not trials:
         raise ValueError("no trials, so no resource that they have reached")
+    if isinstance(trials, Population) and trials.table is not None:
+        return trials.table.resource(least)
     place = len(trials) - min(least, len(trials))
     return float(np.partition(_population(trials).reached, place)[place])
 

@@ -14,7 +14,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.samplers.fitness import changed
+from hpo.samplers.fitness import Table, Yardstick, measure_each
 from hpo.samplers.view import StudyAtResource
 from hpo.space import Space, believed, distribution
 from hpo.spec import Config
@@ -152,7 +152,8 @@ class Proposer(BaseSampler):
 
     def _new(self, study: optuna.Study, trial: FrozenTrial, space: Space, config: Config) -> Config:
         """This config, or a random one if the study has it; in the end a repeated one, where there is no other."""
-        if not _has(study, config, trial.number):
+        known = self._known(study)
+        if not known.has(config, trial.number):
             return config
         if "lineage" in study._storage.get_trial(trial._trial_id).user_attrs:  # the parents had no part in it
             lineage = {"operator": "replaced", "parents": []}
@@ -160,40 +161,43 @@ class Proposer(BaseSampler):
         for attempt in range(1, _TRIES + 1):
             sampler = optuna.samplers.RandomSampler(seed=self._seed_of(trial, attempt))
             config = self._propose(_Draw(sampler, study), trial, space)
-            if not _has(study, config, trial.number):
+            if not known.has(config, trial.number):
                 break
         return config
 
-
-def _has(study: optuna.Study, config: Config, own: int) -> bool:
-    """Whether a trial of the study, which did not fail and is not this one itself, has this config."""
-    trials = study.get_trials(deepcopy=False)
-    index = _INDEXES.setdefault(study._storage, {}).setdefault(study._study_id, _Index())
-    index.update(trials)
-    known = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    return bool(config) and any(
-        number != own and trials[number].params == config and trials[number].state in known
-        for number in index.numbers.get(_key(config), ())
-    )
+    def _known(self, study: optuna.Study) -> "_Index":
+        index = _INDEXES.setdefault(study._storage, {}).setdefault((study._study_id, self._metrics), _Index())
+        index.update(measure_each(study, Yardstick(tuple(study.directions), self._metrics)))
+        return index
 
 
 @dataclass
 class _Index:
     """Which trials have had a config, by all its values; a trial that had fewer values once is found by these too."""
 
-    trials: Sequence[FrozenTrial] = ()
+    table: Table = field(default_factory=Table)
+    told: int = 0
+    """How many of the table's changes are entered."""
     numbers: defaultdict[frozenset[tuple[str, Any]], set[int]] = field(default_factory=lambda: defaultdict(set))
 
-    def update(self, trials: Sequence[FrozenTrial]) -> None:
+    def update(self, table: Table) -> None:
         """Enters what has changed."""
-        for number in changed(trials, self.trials):
-            self.numbers[_key(trials[number].params)].add(number)
-        self.trials = trials
+        for number in dict.fromkeys(table.touched[self.told :]):
+            self.numbers[_key(table.trials[number].params)].add(number)
+        self.table, self.told = table, len(table.touched)
+
+    def has(self, config: Config, own: int) -> bool:
+        """Whether a trial, which did not fail and is not this one itself, has this config."""
+        trials, known = self.table.trials, (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        return bool(config) and any(
+            number != own and trials[number].params == config and trials[number].state in known
+            for number in self.numbers.get(_key(config), ())
+        )
 
 
 def _key(config: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
     return frozenset(config.items())
 
 
-_INDEXES: WeakKeyDictionary[BaseStorage, dict[int, _Index]] = WeakKeyDictionary()
-"""Storage -> study -> its index."""
+_INDEXES: WeakKeyDictionary[BaseStorage, dict[tuple[int, tuple[str, ...] | None], _Index]] = WeakKeyDictionary()
+"""Storage -> (study, metrics) -> its index."""

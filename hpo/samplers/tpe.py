@@ -4,20 +4,27 @@ It is multivariate (Falkner et al. 2018), and running trials count as bad (`cons
 not propose the same config.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.samplers._tpe import _truncnorm
-from optuna.trial import FrozenTrial
+from optuna.samplers._tpe.sampler import _split_trials, default_gamma, default_gamma_multiobjective
+from optuna.trial import FrozenTrial, TrialState
 from scipy.special import log_ndtr, ndtr
 
+from hpo.samplers.fitness import Table
+from hpo.samplers.rows import Array, Configs
 from hpo.samplers.standard import built
+from hpo.samplers.view import StudyAtResource
 from hpo.space import Space, distribution
+from hpo.spec import Config
 
 # Optuna's own go through arrays number by number: half of the time of a proposal where a parameter is an integer.
 _truncnorm._log_ndtr, _truncnorm._ndtr = log_ndtr, ndtr
@@ -57,27 +64,79 @@ class GroupedTPE(TPESampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
     ) -> dict[str, Any]:
         """A value for each of these parameters that exists with the others'; none before there are enough trials."""
-        config: dict[str, Any] = {}
+        parts = self._parts(study, trial, search_space)
+        if parts is None:
+            return {}
         known = [{name: group[name] for name in group if name in search_space} for group in self._groups]
+        known.append({name: search_space[name] for name in search_space if not any(name in group for group in known)})
+        places = {name: place for place, name in enumerate(search_space)}
+        config: dict[str, Any] = {}
         for wanted in known:
-            if all(self._space.active(name, config) for name in wanted):
-                config |= self._sample_relative(study, trial, wanted)
-        others = {name: search_space[name] for name in search_space if not any(name in group for group in known)}
-        return config | self._sample_relative(study, trial, others)
+            if wanted and all(self._space.active(name, config) for name in wanted if name in self._space.parameters):
+                columns = [places[name] for name in wanted]
+                config |= self._best_of(study, wanted, *(part[:, columns] for part in parts))
+        return config
+
+    def _parts(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
+    ) -> tuple[Array, Array] | None:
+        """Of good trials and of the others, the internal values of these parameters; None if there are too few yet."""
+        counted = (TrialState.COMPLETE, TrialState.PRUNED, *([TrialState.RUNNING] if self._constant_liar else ()))
+        gamma = self._gamma or (default_gamma_multiobjective if study._is_multi_objective() else default_gamma)
+        if isinstance(study, StudyAtResource) and (numbers := study.parted(gamma, counted, trial.number)) is not None:
+            rows = _configs_of(study.table, search_space).update(study.table)
+            return rows[numbers[0]], rows[numbers[1]]
+        trials = [it for it in study._get_trials(deepcopy=False, states=counted) if it.number != trial.number]
+        ended = sum(it.state is not TrialState.RUNNING for it in trials)
+        if ended < self._n_startup_trials:
+            return None
+        good, others = _split_trials(study, trials, gamma(ended))
+        return _internal([it.params for it in good], search_space), _internal(
+            [it.params for it in others], search_space
+        )
+
+    def _best_of(
+        self, study: optuna.Study, wanted: dict[str, BaseDistribution], good: Array, others: Array
+    ) -> dict[str, Any]:
+        """Of some draws from the density of good trials the one that is least like the others (section 4)."""
+        of_good = self._build_parzen_estimator(study, wanted, good, handle_below=True)  # type: ignore[arg-type]
+        of_others = self._build_parzen_estimator(study, wanted, others, handle_below=False)  # type: ignore[arg-type]
+        drawn = of_good.sample(self._rng.rng, self._n_ei_candidates)
+        best = int(np.argmax(self._compute_acquisition_func(drawn, of_good, of_others)))
+        return {name: it.to_external_repr(drawn[name][best].item()) for name, it in wanted.items()}
 
     def _get_internal_repr(
-        self, trials: Sequence[FrozenTrial], search_space: Mapping[str, BaseDistribution], *_: Any
-    ) -> dict[str, NDArray[np.float64]]:
+        self, trials: Array | Sequence[FrozenTrial], search_space: Mapping[str, BaseDistribution], *_: Any
+    ) -> dict[str, Array]:
         """As Optuna's, of trials whose configs are whole: a column a parameter, of the trials that have all of them."""
-        configs = [trial.params for trial in trials]
-        known = [config for config in configs if search_space.keys() <= config.keys()]
-        return {name: _internal([config[name] for config in known], it) for name, it in search_space.items()}
+        given = trials if isinstance(trials, np.ndarray) else _internal([it.params for it in trials], search_space)
+        whole = given[~np.isnan(given).any(axis=1)]
+        return dict(zip(search_space, whole.T, strict=True))
 
 
-def _internal(values: Sequence[Any], wanted: BaseDistribution) -> NDArray[np.float64]:
-    if isinstance(wanted, CategoricalDistribution):
-        return np.array([wanted.to_internal_repr(value) for value in values], np.float64)
-    return np.array(values, np.float64)
+def _internal(configs: Sequence[Config], search_space: Mapping[str, BaseDistribution]) -> Array:
+    """(configs, parameters) Optuna's internal values; NaN where a config has no such parameter."""
+    rows = np.full((len(configs), len(search_space)), math.nan)
+    for place, (name, wanted) in enumerate(search_space.items()):
+        having = [row for row, config in enumerate(configs) if name in config]
+        values = [configs[row][name] for row in having]
+        if isinstance(wanted, CategoricalDistribution):
+            values = [wanted.to_internal_repr(value) for value in values]
+        rows[having, place] = values
+    return rows
+
+
+def _configs_of(table: Table, search_space: Mapping[str, BaseDistribution]) -> Configs:
+    """A study's configs as internal values; who asks again about the same parameters gets the same ones."""
+    known = _CONFIGS.setdefault(table, {})
+    key = tuple(search_space.items())
+    if key not in known:
+        known[key] = Configs(partial(_internal, search_space=search_space), len(search_space))
+    return known[key]
+
+
+_CONFIGS: WeakKeyDictionary[Table, dict[object, Configs]] = WeakKeyDictionary()
+"""Table -> parameters -> the configs of its trials."""
 
 
 def groups(space: Space) -> list[dict[str, BaseDistribution]]:

@@ -6,8 +6,7 @@ resource that enough trials have reached (as BOHB does, Falkner et al. 2018): th
 """
 
 import copy
-import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -21,7 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.fitness import Fitness, ranking
-from hpo.samplers.fitness import Population, Table, Yardstick, changed, measure_each, resource
+from hpo.samplers.fitness import Table, Yardstick, measure_each
 
 WINDOW = 400
 """How many trials are enough to know good from bad by; TPE then takes as many for good as of all, 25."""
@@ -44,7 +43,8 @@ class StudyAtResource(optuna.Study):
     """A study whose trials have the values that they had at one resource.
 
     Trials that got there are complete, whether they have ended, run or wait. Of the others those that have ended are
-    pruned at their last report, and the rest are running.
+    pruned at their last report, and the rest are running. It is made for one proposal: the trials are looked at when
+    they are asked for first.
 
     Args:
         study: the whole one; what a sampler writes goes there.
@@ -63,10 +63,43 @@ class StudyAtResource(optuna.Study):
         most: int | None = None,
     ) -> None:
         self.__dict__.update(study.__dict__)
-        view = _view(study, least, metrics)
-        self._seen = view.seen if most is None or len(view.seen) <= most else view.window(most)
-        if rewards is not None:
-            self._seen = [_rewarded(trial, study.direction, rewards) for trial in self._seen]
+        self._view, self._rewards = _view(study, least, metrics), rewards
+        self._window = None if most is None or len(self._view.seen) <= most else self._view.window(most)
+
+    @property
+    def table(self) -> Table:
+        """What the trials are measured as."""
+        return self._view.table
+
+    @cached_property
+    def _seen(self) -> list[FrozenTrial]:
+        trials = list(self._view.seen) if self._window is None else self._view.through(self._window)
+        if self._rewards is None:
+            return trials
+        return [_rewarded(trial, self.direction, self._rewards) for trial in trials]
+
+    def parted(
+        self, good: Callable[[int], int], states: Container[TrialState], without: int
+    ) -> tuple[list[int], list[int]] | None:
+        """The numbers of the best trials and of all others that are seen, in order: nobody has to look at them for it.
+
+        Args:
+            good: how many trials have ended -> how many are good.
+            states: of the trials that count.
+            without: the number of a trial that does not.
+
+        Returns:
+            None where the trials themselves must be looked at: all are seen, or too few of the best are feasible.
+        """
+        if self._window is None or not self._window.plain or self._rewards is not None:
+            return None
+        newest = {number: self._view.seen[number].state for number in self._window.newest}
+        shown = [n for n in self._window.numbers if n != without and newest.get(n, TrialState.PRUNED) in states]
+        count = good(sum(newest.get(number) is not TrialState.RUNNING for number in shown))
+        if count > len(self._window.best):
+            return None
+        best = set(self._window.best[:count])
+        return sorted(best), [number for number in shown if number not in best]
 
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
@@ -92,8 +125,7 @@ class StudyAtResource(optuna.Study):
 def _view(study: optuna.Study, least: int, metrics: tuple[str, ...] | None) -> "_View":
     table = measure_each(study, Yardstick(tuple(study.directions), metrics))
     view = _VIEWS.setdefault(study._storage, {}).setdefault((study._study_id, metrics), _View())
-    common = resource(Population(table.known, table), least) if table.known else math.inf
-    view.update(common, table, study.directions)
+    view.update(table.resource(least), table, study.directions)
     return view
 
 
@@ -103,7 +135,8 @@ class _View:
 
     common: float = -1.0
     table: Table = field(default_factory=Table)
-    trials: list[FrozenTrial] = field(default_factory=list)
+    told: int = 0
+    """How many of the table's changes are seen."""
     seen: list[FrozenTrial] = field(default_factory=list)
     complete: dict[int, Fitness] = field(default_factory=dict)
     """What the trials are worth that have got to the resource."""
@@ -115,13 +148,13 @@ class _View:
     def update(self, common: float, table: Table, directions: Sequence[StudyDirection]) -> None:
         """Looks again at what has changed; at another resource at all."""
         if common != self.common:
-            self.common, self.trials, self.seen, self.complete, self.others, self.ended = common, [], [], {}, set(), {}
+            self.common, self.told, self.seen, self.complete, self.others, self.ended = common, 0, [], {}, set(), {}
         signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in directions]
-        self.seen = [*self.seen, *table.trials[len(self.seen) :]]  # who looked before keeps what was seen
-        for number in changed(table.trials, self.trials):
+        self.seen += table.trials[len(self.seen) :]
+        for number in dict.fromkeys(table.touched[self.told :]):
             known = table.measured[number]
             self._enter(number, table.trials[number], None if known is None else known.at(common), signs)
-        self.trials, self.table = table.trials, table
+        self.told, self.table = len(table.touched), table
 
     def _enter(self, number: int, trial: FrozenTrial, worth: Fitness | None, signs: Sequence[float]) -> None:
         self.complete.pop(number, None)
@@ -134,23 +167,27 @@ class _View:
         elif self.seen[number].state in (TrialState.PRUNED, TrialState.RUNNING):
             self.others.add(number)
 
-    def window(self, most: int) -> list[FrozenTrial]:
-        """The best of those that are complete, the newest of all, and others at random.
-
-        Those of them that wait count as pruned: so they are bad trials, as before, and part of how many there are.
-        Where enough of the best are feasible, nobody asks which of the others are better.
-        """
+    def window(self, most: int) -> "_Window":
+        """The best of those that are complete, the newest of all, and others at random."""
         count = len(self.seen)
         newest = range(max(0, count - _NEWEST), count)
         best = self._best(min(_GOOD, most // 2))
         kept = {*newest, *best}
-        drawn = np.random.default_rng(count).permutation(count).tolist()
-        others = (
-            number for number in drawn if number not in kept and (number in self.complete or number in self.others)
-        )
+        drawn = map(int, np.random.default_rng(count).permutation(count))
+        others = (it for it in drawn if it not in kept and (it in self.complete or it in self.others))
         kept.update(islice(others, most - len(kept)))
         plain = len(best) >= _GOOD and not self.complete[best[-1]].violation
-        return [self.seen[number] if number in newest else self._ended(number, plain) for number in sorted(kept)]
+        return _Window(sorted(kept), best, newest, plain)
+
+    def through(self, window: "_Window") -> list[FrozenTrial]:
+        """The trials of a window.
+
+        Those of them that wait count as pruned: so they are bad trials, as before, and part of how many there are.
+        """
+        return [
+            self.seen[number] if number in window.newest else self._ended(number, window.plain)
+            for number in window.numbers
+        ]
 
     def _ended(self, number: int, plain: bool) -> FrozenTrial:
         if number not in self.others:
@@ -164,6 +201,19 @@ class _View:
         if any(len(worth.costs) > 1 for worth in islice(self.complete.values(), 1)):
             return ranking({number: self.complete[number] for number in sorted(self.complete)[-_SORTED:]})[:most]
         return [number for _, number in self.table.ranked(self.common)[:most]]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What is seen of a long study: numbers of trials."""
+
+    numbers: list[int]
+    """All of them, in order."""
+    best: list[int]
+    """Of those that are complete, the best first."""
+    newest: range
+    plain: bool
+    """Whether so many of the best are feasible that nobody asks which of the others are better."""
 
 
 _VIEWS: WeakKeyDictionary[BaseStorage, dict[tuple[int, tuple[str, ...] | None], _View]] = WeakKeyDictionary()

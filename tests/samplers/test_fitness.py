@@ -1,18 +1,20 @@
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.fitness import Fitness
+from hpo.ledger import Ledger
 from hpo.samplers import fitness
-from hpo.samplers.fitness import Measured, Yardstick, measure_all, ranked
+from hpo.samplers.fitness import Measured, Yardstick, measure_all, measure_each, ranked, resource
 
 MINIMIZE = Yardstick((StudyDirection.MINIMIZE,))
 MAXIMIZE = Yardstick((StudyDirection.MAXIMIZE,))
@@ -190,12 +192,15 @@ def test_what_has_not_changed_is_measured_once() -> None:
     assert fitness.measure_all(optuna.create_study(), MINIMIZE) == []
 
 
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 4), st.integers(0, 3), st.booleans()), max_size=40))
-@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(1, 4), st.integers(0, 3), st.booleans()), max_size=40),
+    st.sampled_from([InMemoryStorage, lambda: Ledger(InMemoryStorage())]),
+)
+@settings(deadline=None, max_examples=60)
 def test_what_is_kept_between_calls_is_what_measuring_anew_would_find(
-    steps: list[tuple[int, int, int, bool]],
+    steps: list[tuple[int, int, int, bool]], storage: Callable[[], BaseStorage]
 ) -> None:
-    study = optuna.create_study()
+    study = optuna.create_study(storage=storage())
     open_trials: dict[int, optuna.Trial] = {}
     yardstick = Yardstick(tuple(study.directions))
     for key, epoch, value, fails in steps:
@@ -208,6 +213,10 @@ def test_what_is_kept_between_calls_is_what_measuring_anew_would_find(
         anew = [known for t in study.get_trials(deepcopy=False) if (known := yardstick.measure(t)) is not None]
         assert [known.number for known in kept] == [known.number for known in anew]
         assert all(known.same(other) for known, other in zip(kept, anew, strict=True))
+        table, trials = measure_each(study, yardstick), study.get_trials(deepcopy=False)
+        assert table.reports == sum(len(trial.intermediate_values) for trial in trials)
+        assert set(table.touched) == set(range(len(trials)))
         for least in (1, 3):
             wanted = [known.number for known in ranked(anew, least)]
             assert [known.number for known in ranked(kept, least, 2)] == wanted[:2]
+            assert table.resource(least) == (resource(anew, least) if anew else math.inf)

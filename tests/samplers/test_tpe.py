@@ -13,8 +13,10 @@ from optuna.testing.pytest_samplers import (
     MultiObjectiveSamplerTestCase,
     RelativeSamplerTestCase,
 )
+from optuna.trial import TrialState
 
 from hpo.samplers.tpe import GroupedTPE, groups, tpe
+from hpo.samplers.view import StudyAtResource
 from hpo.space import Space
 from hpo.spec import Parameter
 
@@ -73,16 +75,54 @@ def test_it_finds_what_is_good_and_proposes_what_exists() -> None:
 def test_a_group_of_another_branch_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     study = searched(lambda seed: tpe(seed, SPACE), 20)
     asked: list[list[str]] = []
-    propose = TPESampler._sample
+    propose = GroupedTPE._best_of
 
-    def noted(self: TPESampler, study: Any, trial: Any, search_space: dict[str, Any]) -> Any:
-        asked.append(list(search_space))
-        return propose(self, study, trial, search_space)
+    def noted(self: GroupedTPE, study: Any, wanted: dict[str, Any], *trials: Any) -> Any:
+        asked.append(list(wanted))
+        return propose(self, study, wanted, *trials)
 
-    monkeypatch.setattr(TPESampler, "_sample", noted)
+    monkeypatch.setattr(GroupedTPE, "_best_of", noted)
     study.sampler = tpe(1, SPACE)
     config = SPACE.suggest(study.ask())
     assert sorted(name for group in asked for name in group) == sorted(config.keys() - {"fixed"})
+
+
+def long_study(trials: int, broken: bool) -> optuna.Study:
+    """Most reported once and wait, some got further, some have failed, and the newest run."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for number in range(trials):
+        trial = study.ask()
+        value = loss(SPACE.suggest(trial) | {"momentum": trial.params.get("momentum", 0.5)})
+        for epoch in (1, 3) if number % 4 == 0 else (1,):
+            if number < trials - 2:
+                trial.report(value + 1 / epoch, epoch)
+        if broken and number % 2 == 0:
+            trial.set_constraint("size", 1.0)
+        if number % 7 == 0:
+            study.tell(trial, state=TrialState.FAIL if number % 2 else TrialState.PRUNED)
+    return study
+
+
+@pytest.mark.parametrize("liar", [True, False])
+@pytest.mark.parametrize("broken", [True, False])
+def test_of_a_long_study_it_reads_numbers_in_place_of_trials(
+    monkeypatch: pytest.MonkeyPatch, liar: bool, broken: bool
+) -> None:
+    """They are the same ones, and the same proposals."""
+    study = long_study(300, broken)
+    names = GroupedTPE(SPACE).infer_relative_search_space(study, study.trials[0])
+    proposed: dict[bool, list[Any]] = {True: [], False: []}
+    for looks in (False, True):
+        if looks:
+            monkeypatch.setattr(StudyAtResource, "parted", lambda *_: None)
+        for seed in range(5):
+            view, trial = StudyAtResource(study, 8, most=200), study.trials[299 - seed]
+            sampler = tpe(seed, SPACE, constant_liar=liar)
+            proposed[looks].append(sampler.sample_relative(view, trial, names))
+            seen = "_seen" in view.__dict__
+            assert seen == (looks or broken)
+    assert proposed[True] == proposed[False]
+    assert all(len(config) >= 4 for config in proposed[True])
 
 
 def test_settings_of_grouping_are_optunas() -> None:
