@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from scipy.linalg import cho_solve, solve_triangular
-from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.linalg.blas import dtrmm
+from scipy.linalg.lapack import dpotrf, dpotri, dtrtri
 from scipy.optimize import minimize
 
 from hpo.samplers.evolution.encoding import from_unit, size, to_unit
@@ -35,6 +36,8 @@ _ITERATIONS = 15
 _JITTER = 1e-7
 _CHOICE = math.sqrt(0.5)
 """The value of a choice's column: two choices are one range of a numerical parameter apart."""
+_ROWS = 128
+"""Whose deviations are found at once."""
 _GRID = 1000
 """A parameter with more values counts as continuous."""
 
@@ -156,15 +159,20 @@ class GaussianProcess:
         self._alpha = cho_solve((self._factor, True), y, check_finite=False)
 
     def predict(self, x: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation, without the noise (equations 2.25 and 2.26)."""
-        mean, explained = self._explained(x)
-        variance = self._known.scale - np.einsum("ij,ij->j", explained, explained)
-        return mean, np.sqrt(np.maximum(variance, 1e-10))
+        """Mean and standard deviation, without the noise (equations 2.25 and 2.26).
 
-    def _explained(self, x: Array) -> tuple[Array, Array]:
-        """The mean, and the Cholesky factor's inverse times the covariance with what is known, (n, rows of x)."""
-        cross = self._kernel(x, self._x)
-        return cross @ self._alpha, solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
+        Rows are looked at a few at a time, whose numbers the processor's cache holds, and the factor is inverted once:
+        the solution of a triangular system for many columns takes twice as long as their product with the inverse.
+        """
+        inverse = np.tril(dtrtri(self._factor, lower=1)[0])
+        mean, variance = np.empty(len(x)), np.empty(len(x))
+        for start in range(0, len(x), _ROWS):
+            rows = slice(start, start + _ROWS)
+            cross = self._kernel(x[rows], self._x)
+            mean[rows] = cross @ self._alpha
+            explained = dtrmm(1.0, inverse, cross.T, lower=1, overwrite_b=1)
+            variance[rows] = self._known.scale - np.einsum("ij,ij->j", explained, explained)
+        return mean, np.sqrt(np.maximum(variance, 1e-10))
 
     def believing(self, x: Array) -> "GaussianProcess":
         """The posterior after its own means were observed at `x`: what runs already need not be tried again.
@@ -173,7 +181,9 @@ class GaussianProcess:
         """
         if not len(x):
             return self
-        mean, explained = self._explained(x)
+        cross = self._kernel(x, self._x)
+        mean = cross @ self._alpha
+        explained = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
         rest = self._kernel(x, x) - explained.T @ explained
         rest.flat[:: len(x) + 1] += self._known.noise + self._jitter
         corner, failed = dpotrf(rest, lower=1)
@@ -187,7 +197,16 @@ class GaussianProcess:
         return other
 
     def _kernel(self, a: Array, b: Array) -> Array:
-        return _matern(_distance(a / self._known.lengths, b / self._known.lengths), self._known.scale)[0]
+        """The covariance (rows of a, rows of b)."""
+        r = _distance(a / self._known.lengths, b / self._known.lengths)
+        r *= _SQRT5
+        values: Array = r / 3.0
+        values += 1.0
+        values *= r
+        values += 1.0
+        values *= np.exp(np.negative(r, out=r), out=r)
+        values *= self._known.scale
+        return values
 
 
 class Inputs:

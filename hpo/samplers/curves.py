@@ -9,7 +9,7 @@ promotion is fixed beforehand: few configs are tried where the first epochs tell
 import math
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any
 
@@ -89,7 +89,7 @@ class CurveSampler(BaseSampler):
         started = [table.trials[number] for number in sorted(table.begun - {trial.number})]
         with _one_thread():
             outlook = _Outlook(table, history, measured, started, inputs, self.epochs, rng)
-            return inputs.config(outlook.candidates[int(np.argmax(outlook.odds_of_new()))])
+            return inputs.config(outlook.new()[0])
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -123,7 +123,7 @@ class CurveSampler(BaseSampler):
         with _one_thread():
             outlook = _Outlook(table, history, measured, running, inputs, self.epochs, rng)
             odds = outlook.odds_of(waiting) if new else outlook.odds_in_the_end(waiting)
-            least = outlook.odds_of_new().max() if new else _HOPE
+            least = outlook.new()[1] if new else _HOPE
         return int(waiting[np.argmax(odds)]) if odds.max() >= least else None
 
     def reseed_rng(self) -> None:
@@ -193,29 +193,36 @@ class _Outlook:
         ahead = self._share(np.array([self._next_rung(trial) for trial in running]))
         begun = inputs.units([trial.params for trial in running])
         self._model = model.believing(inputs.columns(begun, ahead))
-        best = some[np.argsort(history.best[some], kind="stable")[:_TOP]]
-        self.candidates = self._draw(history.units[best], rng)
-        """(n, parameters) units of new configs."""
-        self._horizon = float(math.exp(rng.uniform(0.0, math.log(epochs))))
-        self._incumbent = float(y.max())
-        self._threshold = self._incumbent + float(10.0 ** rng.uniform(-2.0, 0.0))
+        self._best = some[np.argsort(history.best[some], kind="stable")[:_TOP]]
+        self._incumbent, self._rng = float(y.max()), rng
 
-    def odds_of_new(self) -> Array:
-        """(n,) how likely each candidate exceeds the threshold at the horizon, as a normal quantile."""
-        epochs = np.full(len(self.candidates), self._horizon)
-        return self._odds(self._inputs.columns(self.candidates, self._share(epochs)))
+    @cached_property
+    def _drawn(self) -> tuple[Array, float, float]:
+        """Units of new configs (n, parameters), and a horizon and a threshold to judge them and others by."""
+        candidates = self._candidates(self._history.units[self._best], self._rng)
+        horizon = math.exp(self._rng.uniform(0.0, math.log(self._epochs)))
+        return candidates, horizon, self._incumbent + 10.0 ** self._rng.uniform(-2.0, 0.0)
+
+    def new(self) -> tuple[Array, float]:
+        """The units of the most promising new config, and its odds as those of `odds_of`."""
+        candidates, horizon, threshold = self._drawn
+        epochs = np.full(len(candidates), horizon)
+        odds = self._odds(self._inputs.columns(candidates, self._share(epochs)), threshold)
+        best = int(np.argmax(odds))
+        return candidates[best], float(odds[best])
 
     def odds_of(self, numbers: NDArray[np.intp]) -> Array:
-        """(n,) the same of trials that go on from where they are."""
-        return self._odds(self._columns(numbers, self._history.reached[numbers] + self._horizon))
+        """(n,) how likely trials that go on exceed the threshold at the horizon, as a normal quantile."""
+        _, horizon, threshold = self._drawn
+        return self._odds(self._columns(numbers, self._history.reached[numbers] + horizon), threshold)
 
     def odds_in_the_end(self, numbers: NDArray[np.intp]) -> Array:
         """(n,) how likely each beats the incumbent when it is trained in full."""
         return self._odds(self._columns(numbers, np.full(len(numbers), float(self._epochs))), self._incumbent)
 
-    def _odds(self, x: Array, threshold: float | None = None) -> Array:
+    def _odds(self, x: Array, threshold: float) -> Array:
         mean, deviation = self._model.predict(x)
-        return (mean - (self._threshold if threshold is None else threshold)) / deviation
+        return (mean - threshold) / deviation
 
     def _columns(self, numbers: NDArray[np.intp], epochs: Array) -> Array:
         return self._inputs.columns(self._history.units[numbers], self._share(epochs))
@@ -227,7 +234,7 @@ class _Outlook:
         reached = max(trial.intermediate_values, default=0)
         return float(next((rung for rung in self._rungs if rung > reached), self._epochs))
 
-    def _draw(self, best: Array, rng: np.random.Generator) -> Array:
+    def _candidates(self, best: Array, rng: np.random.Generator) -> Array:
         """Candidates from the whole space, and about the best trials with some parameters moved."""
         everywhere = rng.random((_UNIFORM, best.shape[1]))
         near = [everywhere]
