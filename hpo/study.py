@@ -602,6 +602,15 @@ class Study:
         complete = [trial for trial in ranked if trial.state is State.COMPLETE]
         return next(iter(complete or ranked), None)
 
+    @property
+    def reference(self) -> int | None:
+        """The number of the trial that has the user's own config; None where the spec does not say all of it."""
+        config = self._space.default(self.spec)
+        if not all(name in config for name in self._space.parameters if self._space.active(name, config)):
+            return None
+        trials = self.record.get_trials(deepcopy=False)
+        return next((trial.number for trial in trials if trial.system_attrs.get("fixed_params") == config), None)
+
     def pareto(self) -> list[TrialRecord]:
         """The trials that keep to the constraints and that no other dominates, by their first objective."""
         trials = {trial.number: trial for trial in self.trials()}

@@ -492,7 +492,7 @@ class RecordingScheduler(TrialScheduler):
         self._left_lately, self._lends = left_lately, lends
         study, spec = recorder.study, recorder.study.spec
         resume, explore = samplers.resumption(spec, study.record), explorer(spec)
-        self._inner = schedulers.build(spec, study.goal, resume, explore, recorder.by_trials)
+        self._inner = schedulers.build(spec, study.goal, resume, explore, recorder.by_trials, study.reference)
         self._recorder = recorder
         self._born: list[TrialRecord] = []
         self.past = Past(study, self._inner)

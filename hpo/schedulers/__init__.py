@@ -78,7 +78,7 @@ def check(spec: SearchSpec) -> Iterable[Problem]:
         )
     if name == "pbt":
         yield from _check_population(spec)
-    given = ("metric", "goal", "measure", "epochs", "resume", "by_trials", "explore", "seed")
+    given = ("metric", "goal", "measure", "epochs", "resume", "by_trials", "reference", "explore", "seed")
     known = [key for key in inspect.signature(factory).parameters if key not in given]
     unknown = [key for key in settings if key not in known]
     for key in unknown:
@@ -149,6 +149,7 @@ def build(
     resume: Resume | None = None,
     explore: Explore | None = None,
     by_trials: bool = False,
+    reference: int | None = None,
 ) -> "TrialScheduler":
     """The scheduler of a spec.
 
@@ -158,6 +159,7 @@ def build(
         resume: the sampler's choice among paused trials; for `freeze_thaw`.
         explore: makes a child's config; for `pbt`.
         by_trials: whether the number of trials is all that ends the search; for `freeze_thaw`.
+        reference: the number of the trial that has the user's own config; for `freeze_thaw`.
     """
     name, settings, epochs = spec.scheduler.name, spec.scheduler.settings, spec.training.epochs
     factory = SCHEDULERS.load(name)
@@ -168,6 +170,7 @@ def build(
         "measure": partial(fitness.measure, spec),
         "resume": resume or _nothing,
         "by_trials": by_trials,
+        "reference": reference,
         "explore": explore or _unchanged,
         "seed": spec.seed,
     }
@@ -183,6 +186,7 @@ def freeze_thaw(
     epochs: int,
     resume: Resume,
     by_trials: bool,
+    reference: int | None,
     grace: int | None = None,
     eta: int | None = None,
 ) -> "TrialScheduler":
@@ -193,12 +197,13 @@ def freeze_thaw(
         epochs: the full resource.
         resume: the model's choice.
         by_trials: whether the budget counts trials alone.
+        reference: the trial that is trained in full then.
         grace: the first rung.
         eta: how much longer each rung is than the one before. Without both the full resource is halved.
     """
     from hpo.schedulers.thaw import FreezeThaw
 
-    return FreezeThaw(measure, _thawing(epochs, grace, eta), resume, by_trials)
+    return FreezeThaw(measure, _thawing(epochs, grace, eta), resume, by_trials, reference if by_trials else None)
 
 
 def asha(

@@ -3,7 +3,8 @@
 Swersky et al. 2014, "Freeze-Thaw Bayesian Optimization". The sampler knows what a new config promises, so it is the one
 to say whether a paused trial promises more; the scheduler keeps the rungs. A model that has seen few curves to their
 end may be wrong about the others, so no trial is given up that successive halving would promote: where new trials are
-what the budget limits it goes on at once, else when no new one may start.
+what the budget limits it goes on at once, else when no new one may start. And early epochs may mislead both, so the
+user's own config is trained in full where that costs nothing of the budget: what is found must beat it.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
@@ -27,6 +28,7 @@ class FreezeThaw(Pausing):
         by_trials: whether the number of trials is what ends the search. Then epochs cost nothing of the budget: the
             best of a rung go on at once, and so does any other that may become the best, and the next config is
             proposed by a model that has seen more.
+        reference: a trial that never pauses.
     """
 
     def __init__(
@@ -35,20 +37,21 @@ class FreezeThaw(Pausing):
         ladder: Sequence[int],
         resume: Callable[[Collection[int], bool], int | None],
         by_trials: bool = False,
+        reference: int | None = None,
     ) -> None:
         super().__init__()
-        self._by_trials = by_trials
+        self._by_trials, self._reference = by_trials, reference
         self._measure, self._resume = measure, resume
         self._bracket = Bracket(ladder, _KEPT)
         self._answer: tuple[object, int | None] = (None, None)
         self._reports = 0
 
     def pauses(self, number: int, epoch: int, metrics: dict[str, Any]) -> bool:
-        """At a rung, unless the trial is among the best there or what the model would train next."""
+        """At a rung, unless it is the reference, among the best there, or what the model would train next."""
         place = self.note(number, epoch, metrics)
         if place is None or epoch >= self._bracket.ladder[-1]:
             return False
-        if number in self._kept(place) or self._asked({*self.paused, number}) == number:
+        if number == self._reference or number in self._kept(place) or self._asked({*self.paused, number}) == number:
             self.promote(number)
             return False
         return True

@@ -24,9 +24,9 @@ class Model:
         return self.chosen if self.chosen in paused else None
 
 
-def made(by_trials: bool = False) -> tuple[FreezeThaw, Model]:
+def made(by_trials: bool = False, reference: int | None = None) -> tuple[FreezeThaw, Model]:
     model = Model()
-    return FreezeThaw(lambda metrics: Fitness(0.0, (metrics["loss"],)), LADDER, model, by_trials), model
+    return FreezeThaw(lambda metrics: Fitness(0.0, (metrics["loss"],)), LADDER, model, by_trials, reference), model
 
 
 def report(scheduler: FreezeThaw, number: int, epoch: int, loss: float) -> str:
@@ -93,6 +93,15 @@ def test_where_trials_are_what_counts_the_best_third_goes_on_at_once() -> None:
     assert not any(new for _, new in model.asked)  # and is not asked what a new one promises
     scheduler.idle = True
     assert resumed(scheduler) is None  # a new one may start
+
+
+def test_the_reference_is_trained_in_full_and_stands_among_the_others() -> None:
+    scheduler, model = made(by_trials=True, reference=2)
+    assert [report(scheduler, number, 2, loss) for number, loss in enumerate((0.3, 0.2))] == ["pause"] * 2
+    assert [report(scheduler, 2, epoch, 0.9) for epoch in (1, 2, 3, 4, 5, 9)] == ["continue"] * 6
+    assert resumed(scheduler) == 1  # the best of three
+    assert report(scheduler, 1, 4, 0.95) == "pause"  # of two there the worse, and one in three has gone on
+    assert not any(2 in asked for asked, _ in model.asked)
 
 
 def test_what_the_model_resumed_counts_among_the_kept() -> None:
