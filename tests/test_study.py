@@ -37,6 +37,17 @@ def test_trial_zero_is_the_default_config(study: Study) -> None:
     assert study.trial(0).config == {"optimizer.lr": 0.01, "model.width": 16}
 
 
+def test_the_reference_is_the_config_that_the_user_wrote_out(document: dict[str, Any], tmp_path: Path) -> None:
+    study = Study.create(tmp_path / "studies", spec.load(document))
+    assert study.reference == 0
+    study.ask(), study.ask()
+    assert study.reference == 0
+    later = Study.create(tmp_path / "studies", spec.load({**document, "study": "later"}), earlier=study)
+    assert later.reference == len(later.trials())
+    document["parameters"]["training.batch_size"] = {"values": [16, 64]}  # 32, which is in its section, is none of them
+    assert Study.create(tmp_path / "studies", spec.load({**document, "study": "in-part"})).reference is None
+
+
 def test_the_leaderboard_is_sorted_and_the_incumbent_is_at_full_resource(study: Study) -> None:
     values = [trial.value for trial in study.leaderboard()]
     assert values == sorted((v for v in values if v is not None), reverse=True)

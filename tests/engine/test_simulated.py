@@ -509,3 +509,22 @@ def test_a_sampler_built_anew_proposes_what_the_old_one_would_have(sampler: dict
         killed = hpo.simulate(wanted, curve, workers=1, trials=part, storage=storage)
     assert trials(killed) == trials(whole)
     assert len(trials(whole)) == total
+
+
+def crossing(config: Config, epoch: int) -> tuple[dict[str, float], float]:
+    """The slower it learns at first, the better it ends."""
+    return {"loss": (1 - config["x"]) * epoch / EPOCHS + config["x"] * (1 - epoch / EPOCHS)}, 1.0
+
+
+@pytest.mark.parametrize("budget", [{"trials": 12}, {"trials": 12, "epochs": 30}])
+@pytest.mark.parametrize("default", [0.95, None])
+def test_the_users_own_config_is_trained_in_full_where_trials_alone_are_counted(
+    budget: dict[str, int], default: float | None
+) -> None:
+    given = {} if default is None else {"default": default}
+    searched = {"x": {"min": 0, "max": 1, **given}}
+    asked = document(parameters=searched, sampler="curves", scheduler="freeze_thaw", budget=budget)
+    study = hpo.simulate(asked, crossing).study
+    assert study.reference == (None if default is None else 0)
+    if default is not None:
+        assert (study.trial(0).state is State.COMPLETE) == ("epochs" not in budget)
