@@ -120,6 +120,6 @@ def _made(spec: SearchSpec, seed: int, **own: Any) -> BaseSampler:
     if spec.sampler.name in ("curves", "tpe"):
         settings["space"] = Space.of(spec)
     if spec.sampler.name == "curves":
-        settings["epochs"] = spec.training.epochs
+        settings |= {"epochs": spec.training.epochs, "by_trials": spec.budget.by_trials}
     sampler: BaseSampler = SAMPLERS.load(spec.sampler.name)(**settings)
     return sampler

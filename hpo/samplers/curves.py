@@ -56,16 +56,27 @@ class CurveSampler(BaseSampler):
         epochs: the full resource; 1 where trials report nothing.
         space: what is searched; None leaves it to the parameters that all trials have had so far.
         startup: how many configs are random, one in each stratum of each parameter.
+        by_trials: whether the number of trials is what ends the search. Then epochs cost nothing, and a new config is
+            judged by what it is worth in full: a short horizon is for what can be had soon.
 
     Raises:
         ValueError: epochs or startup is below 1.
     """
 
-    def __init__(self, seed: int = 0, *, epochs: int = 1, space: Space | None = None, startup: int = _STARTUP) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        epochs: int = 1,
+        space: Space | None = None,
+        startup: int = _STARTUP,
+        by_trials: bool = False,
+    ) -> None:
         for name, value in (("epochs", epochs), ("startup", startup)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value!r}")
         self.seed, self.epochs, self.space, self.startup = seed, epochs, space, startup
+        self._by_trials = by_trials
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All parameters of the space, or those that all trials have had."""
@@ -88,7 +99,7 @@ class CurveSampler(BaseSampler):
         rng = _stream(self.seed, trial.number, table.reports - len(trial.intermediate_values))
         started = [table.trials[number] for number in sorted(table.begun - {trial.number})]
         with _one_thread():
-            outlook = _Outlook(table, history, measured, started, inputs, self.epochs, rng)
+            outlook = _Outlook(table, history, measured, started, inputs, self.epochs, rng, self._by_trials)
             return inputs.config(outlook.new()[0])
 
     def sample_independent(
@@ -121,7 +132,7 @@ class CurveSampler(BaseSampler):
         rng = _stream(self.seed, len(table.trials), table.reports)  # as the new trial's, if it comes to that
         running = [table.trials[number] for number in sorted(table.running.difference(paused))]
         with _one_thread():
-            outlook = _Outlook(table, history, measured, running, inputs, self.epochs, rng)
+            outlook = _Outlook(table, history, measured, running, inputs, self.epochs, rng, self._by_trials)
             odds = outlook.odds_of(waiting) if new else outlook.odds_in_the_end(waiting)
             least = outlook.new()[1] if new else _HOPE
         return int(waiting[np.argmax(odds)]) if odds.max() >= least else None
@@ -167,6 +178,7 @@ class _Outlook:
         inputs: of the search space.
         epochs: the full resource.
         rng: of this decision.
+        in_full: whether the horizon is the full resource, instead of drawn.
     """
 
     def __init__(
@@ -178,6 +190,7 @@ class _Outlook:
         inputs: Inputs,
         epochs: int,
         rng: np.random.Generator,
+        in_full: bool,
     ) -> None:
         self._inputs, self._epochs, self._history = inputs, epochs, history
         self._rungs = rungs(epochs, first_rung(epochs))
@@ -194,13 +207,14 @@ class _Outlook:
         begun = inputs.units([trial.params for trial in running])
         self._model = model.believing(inputs.columns(begun, ahead))
         self._best = some[np.argsort(history.best[some], kind="stable")[:_TOP]]
-        self._incumbent, self._rng = float(y.max()), rng
+        self._incumbent, self._rng, self._in_full = float(y.max()), rng, in_full
 
     @cached_property
     def _drawn(self) -> tuple[Array, float, float]:
         """Units of new configs (n, parameters), and a horizon and a threshold to judge them and others by."""
         candidates = self._candidates(self._history.units[self._best], self._rng)
-        horizon = math.exp(self._rng.uniform(0.0, math.log(self._epochs)))
+        longest = float(self._epochs)
+        horizon = longest if self._in_full else math.exp(self._rng.uniform(0.0, math.log(longest)))
         return candidates, horizon, self._incumbent + 10.0 ** self._rng.uniform(-2.0, 0.0)
 
     def new(self) -> tuple[Array, float]:

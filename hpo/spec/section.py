@@ -171,6 +171,11 @@ class Budget(Section):
             return value
         return value if any(value.get(key) is not None for key in cls.model_fields) else {**value, "trials": _TRIALS}
 
+    @property
+    def by_trials(self) -> bool:
+        """Whether the number of trials is all that ends a search."""
+        return self.trials is not None and self.epochs is self.time_limit is self.gpu_hours is None
+
 
 class Failures(Section):
     """What is done about trials that fail; a study may go on with other rules than it began with."""

@@ -528,3 +528,13 @@ def test_the_users_own_config_is_trained_in_full_where_trials_alone_are_counted(
     assert study.reference == (None if default is None else 0)
     if default is not None:
         assert (study.trial(0).state is State.COMPLETE) == ("epochs" not in budget)
+
+
+def test_a_new_config_is_judged_by_what_it_is_in_the_end_where_trials_alone_are_counted() -> None:
+    searched = {"x": {"min": 0, "max": 1}, "y": {"min": 0, "max": 1}}
+    mean = []
+    for budget in ({"trials": 24}, {"trials": 24, "epochs": 10_000}):
+        asked = document(parameters=searched, sampler="curves", budget=budget, seed=1)
+        trials = hpo.simulate(asked, crossing).study.trials()
+        mean.append(np.mean([trial.config["x"] for trial in trials[6:]]))
+    assert mean[0] > 0.5 > mean[1]
