@@ -197,7 +197,7 @@ class GaussianProcess:
         return other
 
     def _kernel(self, a: Array, b: Array) -> Array:
-        """The covariance (rows of a, rows of b)."""
+        """The covariance (rows of a, rows of b): as `_matern`, without the slope that a fit alone needs."""
         r = _distance(a / self._known.lengths, b / self._known.lengths)
         r *= _SQRT5
         values: Array = r / 3.0

@@ -2,8 +2,9 @@
 
 One Gaussian process over (config, epoch) sees every trial's curve. Whatever may be trained next, a paused trial or a
 new config, is judged by its probability to exceed a threshold at a horizon, both drawn anew for each decision
-(MFPI-random, Rakotoarison et al. 2024, "In-Context Freeze-Thaw Bayesian Optimization", section 4.2). So no rate of
-promotion is fixed beforehand: few configs are tried where the first epochs tell little, and many where they tell all.
+(MFPI-random, Rakotoarison et al. 2024, "In-Context Freeze-Thaw Bayesian Optimization", section 4.2); where the budget
+counts trials, the horizon is the full resource. So no rate of promotion is fixed beforehand: few configs are tried
+where the first epochs tell little, and many where they tell all.
 """
 
 import math
@@ -77,7 +78,7 @@ class CurveSampler(BaseSampler):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value!r}")
         self.seed, self.epochs, self.space, self.startup = seed, epochs, space, startup
-        self._by_trials = by_trials
+        self._by_trials, self._hope = by_trials, _EVEN if by_trials else _HOPE
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All parameters of the space, or those that all trials have had."""
@@ -135,7 +136,7 @@ class CurveSampler(BaseSampler):
         with _one_thread():
             outlook = _Outlook(table, history, measured, running, inputs, self.epochs, rng, self._by_trials)
             odds = outlook.odds_of(waiting) if new else outlook.odds_in_the_end(waiting)
-            least = outlook.new()[1] if new else _EVEN if self._by_trials else _HOPE
+            least = outlook.new()[1] if new else self._hope
         return int(waiting[np.argmax(odds)]) if odds.max() >= least else None
 
     def reseed_rng(self) -> None:

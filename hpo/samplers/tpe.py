@@ -91,9 +91,8 @@ class GroupedTPE(TPESampler):
         if ended < self._n_startup_trials:
             return None
         good, others = _split_trials(study, trials, gamma(ended))
-        return _internal([it.params for it in good], search_space), _internal(
-            [it.params for it in others], search_space
-        )
+        of_good, of_others = ([it.params for it in part] for part in (good, others))
+        return _internal(of_good, search_space), _internal(of_others, search_space)
 
     def _best_of(
         self, study: optuna.Study, wanted: dict[str, BaseDistribution], good: Array, others: Array
