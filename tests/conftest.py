@@ -18,6 +18,8 @@ from hpo.study import DataFacts, Outcome, State, Study
 
 CLASSES, SIDE = 3, 8
 FAULTS = Path(__file__).parents[1] / "scripts" / "faults"
+PATIENCE = 240.0
+"""Seconds for what a test waits for, but does not test: commands start slowly beside others and from a cold disk."""
 Run = Callable[..., tuple[int, str, str]]
 """A command's arguments -> its exit code, stdout and stderr."""
 

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from hpo import spec
+from tests.conftest import PATIENCE
 
 BENCHMARKS = Path(__file__).parents[1] / "scripts" / "benchmarks"
 
 
 def command(benchmark: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     program = [sys.executable, str(BENCHMARKS / benchmark), *arguments]
-    return subprocess.run(program, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(program, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 def function(benchmark: str, file: str, name: str) -> Any:

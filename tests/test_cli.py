@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hpo.study import Study
-from tests.conftest import Run, squares, without_ray
+from tests.conftest import PATIENCE, Run, squares, without_ray
 
 
 def test_help_is_quick_and_teaches() -> None:
@@ -153,7 +153,7 @@ def test_everything_end_to_end(space: Path, tmp_path: Path) -> None:
 
     def command(*arguments: str) -> str:
         environment = without_ray()
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=240, env=environment, check=False)
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE, env=environment, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -190,5 +190,5 @@ def test_everything_end_to_end(space: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     np.save(elsewhere / "new.npy", images)
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=elsewhere, capture_output=True, timeout=120)
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=elsewhere, capture_output=True, timeout=PATIENCE)
     np.testing.assert_array_equal(np.load(elsewhere / "served.npy"), predicted)

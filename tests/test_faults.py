@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.conftest import PATIENCE
+
 BAGS = 12
 
 pytestmark = pytest.mark.xdist_group("faults")
@@ -26,7 +28,7 @@ def test_killed_bagging_goes_on_bag_by_bag(rounds: ModuleType) -> None:
     settings = {"name": "bags", "sampler": "random", "scheduler": "none", "trials": 2, "seed": 0}
     space.write_text(rounds.SPACE.format(**settings).replace("epochs: 9", "epochs: 60"))
     search = [sys.executable, "-m", "hpo", "search", "--space", str(space)]
-    subprocess.run(search, check=True, capture_output=True, timeout=240)
+    subprocess.run(search, check=True, capture_output=True, timeout=PATIENCE)
     command = [sys.executable, "-m", "hpo", "ensemble", "--method", "bagging", "--bags", str(BAGS), "--format", "json"]
 
     def done() -> dict[Path, int]:
@@ -45,6 +47,6 @@ def test_killed_bagging_goes_on_bag_by_bag(rounds: ModuleType) -> None:
     before = done()
     assert 2 <= len(before) < BAGS
 
-    again = subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
+    again = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
     assert len(json.loads(again.stdout)["members"]) == BAGS
     assert len(done()) == BAGS and before.items() <= done().items()  # no bag was trained twice

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from hpo.study import State, Study
-from tests.conftest import FAULTS, without_ray
+from tests.conftest import FAULTS, PATIENCE, without_ray
 from tests.servers import MlflowServer, mlflow_server
 
 pytestmark = pytest.mark.xdist_group("outages")
@@ -32,17 +32,18 @@ def environment(server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Mappin
     return without_ray()
 
 
-def wait_for_a_trial(url: str) -> None:
+def wait_for_a_trial(url: str, search: "subprocess.Popen[bytes]") -> None:
     client = MlflowClient(url)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
+        assert search.poll() is None, Path("log").read_text()
         experiment = client.get_experiment_by_name("hpo")
         if experiment is not None and client.search_runs(
             [experiment.experiment_id], "tags.`hpo.kind` = 'trial' and attributes.status = 'FINISHED'", max_results=1
         ):
             return
         time.sleep(0.3)
-    raise AssertionError("MLflow has heard of no trial")
+    raise AssertionError(f"MLflow has heard of no trial: {Path('log').read_text()}")
 
 
 def test_mlflow_that_is_down_for_a_minute_has_everything_in_the_end(
@@ -53,14 +54,14 @@ def test_mlflow_that_is_down_for_a_minute_has_everything_in_the_end(
         command = [sys.executable, str(FAULTS / "driver.py"), str(space), str(STORAGE), "notes"]  # 0.2 s an epoch
         search = subprocess.Popen(command, stdout=log, stderr=log, env=environment(server, monkeypatch))
         try:
-            wait_for_a_trial(server.url)
+            wait_for_a_trial(server.url, search)
             server.stop()
             down = time.time()
             time.sleep(OUTAGE)
             assert search.poll() is None
             up = time.time()
             server.start()
-            assert search.wait(200) == 0, Path("log").read_text()
+            assert search.wait(PATIENCE) == 0, Path("log").read_text()
         finally:
             search.kill()
             search.wait()
@@ -79,7 +80,7 @@ def test_mlflow_that_is_down_throughout_is_told_by_the_next_command(
 
     def run() -> str:
         variables = environment(server, monkeypatch)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=variables, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=variables, check=False)
         assert done.returncode == 0, done.stderr
         return done.stderr
 

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from hpo import api
 from hpo.study import State
-from tests.conftest import without_ray
+from tests.conftest import PATIENCE, without_ray
 from tests.servers import PASSWORD, QUOTED, credentials, mlflow_server, postgres, s3
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -25,7 +25,7 @@ def test_a_search_and_an_ensemble_on_servers(space: Path, tmp_path: Path, monkey
 
         def hpo(*arguments: str) -> str:
             command = [sys.executable, "-m", "hpo", *arguments]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
             assert done.returncode == 0, done.stderr
             assert PASSWORD not in done.stdout + done.stderr and QUOTED not in done.stdout + done.stderr
             return done.stdout

@@ -24,9 +24,9 @@ from hpo.spec import Config
 from hpo.study import Left, Metrics, Study, TrialRecord
 from hpo.training import Context, Report
 from hpo.training.objective import Snapshot
-from tests.conftest import facts, squares
+from tests.conftest import PATIENCE, facts, squares
 
-TRIALS, SECONDS, PATIENCE = 16, 0.2, 60.0
+TRIALS, SECONDS = 16, 0.2
 HEALTH = {
     "health_check_initial_delay_ms": 500,
     "health_check_period_ms": 500,

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from hpo.engine.cluster import _UNUSED, _few_processes, cluster, starting
 from hpo.engine.machines import _check_answer, check_shared
 from hpo.errors import ResourceError
-from tests.conftest import without_ray
+from tests.conftest import PATIENCE, without_ray
 from tests.engine.cluster_search import TRIALS
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def test_a_ray_of_one_machine_has_no_dashboard_and_no_monitors() -> None:
         "    print(*sorted(ray._private.worker._global_node.all_processes))\n"
     )
     command = [sys.executable, "-c", code]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, env=without_ray())
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, cwd=ROOT, env=without_ray())
     answer, processes = ran.stdout.splitlines()
     assert answer == "42" and set(processes.split()) - {"reaper"} == {"gcs_server", "raylet"}, ran.stderr
 
@@ -61,7 +61,7 @@ def test_a_killed_node_loses_no_trial_and_one_that_joins_gets_work(tmp_path: Pat
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # its sockets need a short path
         command = [sys.executable, "-m", "tests.engine.cluster_search"]
         environment = os.environ | {"RAY_TMPDIR": folder, "PYTHONPATH": str(ROOT)}
-        ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+        ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert ran.returncode == 0, ran.stderr[-3000:]
     trials = json.loads((tmp_path / "told.json").read_text())
     assert len(trials) == TRIALS and {trial["state"] for trial in trials} == {"complete", "pruned"}

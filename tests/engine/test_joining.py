@@ -14,7 +14,7 @@ from ray._private.utils import write_ray_address
 
 from hpo.engine.joining import Invitation, _address_forgotten
 from hpo.study import State, Study
-from tests.conftest import Run, without_ray
+from tests.conftest import PATIENCE, Run, without_ray
 from tests.servers import free_port
 
 pytestmark = pytest.mark.xdist_group("faults")
@@ -52,7 +52,7 @@ def nodes() -> int:
 
 
 def wait_for(count: int, search: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while nodes() < count:
         assert search.poll() is None and time.monotonic() < deadline, Path("log").read_text()
         time.sleep(0.2)
@@ -119,14 +119,14 @@ def test_a_second_command_works_for_the_search_that_runs(space: Path, hpo: Run) 
             helpers.append(subprocess.Popen(joining, stdout=told, stderr=told, env=environment))
             wait_for(2, search)
             helpers[0].send_signal(signal.SIGINT)
-            assert helpers[0].wait(40) == 130, Path("first").read_text()
+            assert helpers[0].wait(PATIENCE) == 130, Path("first").read_text()
             command = [*joining, "--format", "json"]
             helpers.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, env=environment))
             wait_for(3, search)
             Path("enough").touch()
-            out, _ = helpers[1].communicate(timeout=120)
+            out, _ = helpers[1].communicate(timeout=PATIENCE)
             assert helpers[1].returncode == 0, Path("first").read_text()
-            assert search.wait(30) == 0, Path("log").read_text()
+            assert search.wait(PATIENCE) == 0, Path("log").read_text()
         finally:
             for process in (search, *helpers):
                 process.kill()

@@ -20,6 +20,7 @@ from hpo.errors import ResourceError, StudyError
 from hpo.spec import Config, Named, StudySpec
 from hpo.training import Context, Report, train
 from hpo.training.objective import Snapshot
+from tests.conftest import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -50,7 +51,7 @@ def witness(config: Config, context: Context) -> Iterator[Report]:
 def together(config: Config, context: Context) -> Iterator[Report]:
     """Waits until another one runs too."""
     Path(f"here-{context.seed}").touch()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while len(list(Path.cwd().glob("here-*"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     met = float(time.monotonic() < deadline)

@@ -20,6 +20,7 @@ from hpo.errors import HpoError, ResourceError
 from hpo.spec import Config, Resources
 from hpo.training import Context, Report, train
 from hpo.training.objective import Snapshot
+from tests.conftest import PATIENCE
 
 GB = 10**9
 sizes = st.integers(1, 500 * GB)
@@ -158,7 +159,7 @@ def troubled(config: Config, context: Context) -> Iterator[Report]:
 def together(folder: Path, own: str, other: str) -> dict[str, float]:
     """Waits until the other one runs too, and says what Ray gave it."""
     (folder / own).touch()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not (folder / other).exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     given_: dict[str, float] = ray.get_runtime_context().get_assigned_resources()

@@ -10,6 +10,7 @@ from torch import nn
 
 from hpo.spec import OptimizerSettings
 from hpo.training.optimizers import build_optimizer, build_schedule
+from tests.conftest import PATIENCE
 
 NAMES = ["sgd", "adam", "adamw", "rmsprop", "adagrad"]
 TORCHS: dict[str, Any] = {
@@ -75,4 +76,4 @@ def test_torchs_compiler_is_not_loaded() -> None:
         "    trained(model, optimizer, 2); optimizer.load_state_dict(optimizer.state_dict())\n"
         "assert 'torch._dynamo' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE, cwd=Path(__file__).parents[2])
