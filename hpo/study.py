@@ -249,6 +249,7 @@ class Spent:
             None if budget.trials is None else max(0, budget.trials - self.trials),
             None if budget.epochs is None else max(0, budget.epochs - self.epochs),
             None if budget.gpu_hours is None else max(0.0, budget.gpu_hours - self.gpu_hours),
+            budget.by_trials,
         )
 
 
@@ -259,6 +260,8 @@ class Left:
     trials: int | None = None
     epochs: int | None = None
     gpu_hours: float | None = None
+    by_trials: bool = False
+    """Whether the number of trials is all that ends the search."""
 
     @property
     def nothing(self) -> bool:

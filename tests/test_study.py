@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from hpo import samplers, spec
 from hpo.errors import StudyError
+from hpo.spec import Budget
 from hpo.study import Outcome, State, Study, differences
 from tests.conftest import facts, finish
 
@@ -46,6 +47,19 @@ def test_the_reference_is_the_config_that_the_user_wrote_out(document: dict[str,
     assert later.reference == len(later.trials())
     document["parameters"]["training.batch_size"] = {"values": [16, 64]}  # 32, which is in its section, is none of them
     assert Study.create(tmp_path / "studies", spec.load({**document, "study": "in-part"})).reference is None
+
+
+@pytest.mark.parametrize(
+    ("budget", "alone"),
+    [
+        ({"trials": 9}, True),
+        ({"trials": 9, "time_limit": "1h"}, False),
+        ({"trials": 9, "epochs": 9}, False),
+        ({}, True),
+    ],
+)
+def test_what_is_left_says_whether_trials_alone_are_counted(study: Study, budget: dict[str, Any], alone: bool) -> None:
+    assert study.spent().left(Budget.model_validate(budget)).by_trials == alone
 
 
 def test_the_leaderboard_is_sorted_and_the_incumbent_is_at_full_resource(study: Study) -> None:

@@ -17,14 +17,8 @@ from hpo.artifacts import Folder
 from hpo.datasets import Dataset
 from hpo.engine import machines
 from hpo.engine.cluster import cluster, environment, trial_resources
-from hpo.engine.recorder import (
-    SPENT_TIME,
-    Live,
-    Recorder,
-    RecordingScheduler,
-    StudySearcher,
-    is_full,
-)
+from hpo.engine.hooks import RecordingScheduler, StudySearcher
+from hpo.engine.recorder import SPENT_TIME, Live, Recorder, is_full
 from hpo.engine.worker import Shared, Worker
 from hpo.engine.workplace import Workplace
 from hpo.errors import HpoError
@@ -81,7 +75,7 @@ def run(
         if isinstance(study.place, Folder):
             machines.check_shared(study.place.folder.absolute())
         there = machines.Machines(each, concurrency or sys.maxsize)
-        recorder = Recorder(study, observers, there.slots, left, failures, each["gpu"], deadline is not None)
+        recorder = Recorder(study, observers, there.slots, left, failures, each["gpu"])
         cpus = lendable(study.spec, each)
         scheduler = RecordingScheduler(recorder, there.left_lately, lambda: cpus if there.own else 0.0)
         scheduler.heed_states(study.artifacts.state_epoch)

@@ -16,7 +16,8 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from hpo.engine.recorder import SPENT_TIME, Recorder, RecordingScheduler, StudySearcher
+from hpo.engine.hooks import RecordingScheduler, StudySearcher
+from hpo.engine.recorder import SPENT_TIME, Recorder
 from hpo.engine.words import DONE, ERROR, INHERITED, METRICS
 from hpo.errors import InputError
 from hpo.schedulers import RESOURCE
@@ -59,7 +60,7 @@ def run(
     """
     before = study.last.at
     study.clock = lambda: before
-    recorder = Recorder(study, observers, workers, left, timed=time_limit is not None)
+    recorder = Recorder(study, observers, workers, left)
     recorder.patience = 0.0
     simulation = _Simulation(recorder, curve)
     study.clock = lambda: simulation.clock

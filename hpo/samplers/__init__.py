@@ -107,9 +107,9 @@ def build(spec: SearchSpec, started: int, rewards: Callable[[], Mapping[int, flo
     return Proposer(make, spec.seed, Space.of(spec), least, metrics, rewards, most)
 
 
-def resumption(spec: SearchSpec, study: optuna.Study) -> Callable[[Collection[int], bool], int | None] | None:
-    """What the sampler of a spec would train next, of the paused trials of a study; None where it has no opinion."""
-    sampler = _made(spec, spec.seed) if spec.sampler.name in SAMPLERS.names else None
+def resumption(study: optuna.Study) -> Callable[[Collection[int], bool], int | None] | None:
+    """What the sampler of a study would train next, of its paused trials; None where it has no opinion."""
+    sampler = study.sampler.make(0) if isinstance(study.sampler, Proposer) else None
     return partial(sampler.resume, study) if isinstance(sampler, Resuming) else None
 
 

@@ -61,7 +61,7 @@ class Proposer(BaseSampler):
         rewards: Callable[[], Mapping[int, float]] | None = None,
         most: int | None = None,
     ) -> None:
-        self._make, self._seed, self._space = make, seed, space
+        self.make, self._seed, self._space = make, seed, space
         self._most = most
         self._least, self._metrics, self._rewards = least, metrics, rewards
         self._draws: dict[int, _Draw] = {}
@@ -112,16 +112,16 @@ class Proposer(BaseSampler):
         """Nothing to do: every trial has a seed of its own, in whichever thread it is asked for."""
 
     def _draw(self, study: optuna.Study, trial: FrozenTrial) -> _Draw:
-        return self._draws.get(trial._trial_id) or _Draw(self._make(self._seed_of(trial, 0)), study)
+        return self._draws.get(trial._trial_id) or _Draw(self.make(self._seed_of(trial, 0)), study)
 
     def _begin(self, study: optuna.Study, trial: FrozenTrial) -> _Draw:
         seed = self._seed_of(trial, 0)
         if self._least is None:
-            return _Draw(self._make(seed), study)
+            return _Draw(self.make(seed), study)
         rewards = None if self._rewards is None else self._rewards()
         if rewards is not None and len(rewards) < _REWARDED:
             rewards = None  # an ensemble needs good members first
-        return _Draw(self._make(seed), StudyAtResource(study, self._least, self._metrics, rewards, self._most))
+        return _Draw(self.make(seed), StudyAtResource(study, self._least, self._metrics, rewards, self._most))
 
     def _seed_of(self, trial: FrozenTrial, attempt: int) -> int:
         return int(np.random.SeedSequence([self._seed, trial.number, attempt]).generate_state(1)[0])

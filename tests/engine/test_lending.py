@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from hpo import datasets, samplers, spec
-from hpo.engine.recorder import Recorder, RecordingScheduler, StudySearcher
+from hpo.engine.hooks import RecordingScheduler, StudySearcher
+from hpo.engine.recorder import Recorder
 from hpo.engine.words import INHERITED, METRICS, THREADS
 from hpo.engine.worker import Shared, Worker
 from hpo.engine.workplace import Workplace

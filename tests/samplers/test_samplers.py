@@ -42,3 +42,11 @@ def test_what_is_no_sampler_is_refused(document: dict[str, Any]) -> None:
     document["sampler"] = {"name": "builtins:dict"}
     (problem,) = samplers.check(spec.load(document))
     assert "not an optuna.samplers.BaseSampler" in problem.message
+
+
+@pytest.mark.parametrize("name", ["curves", "tpe"])
+def test_who_proposes_says_what_goes_on_if_it_has_an_opinion(document: dict[str, Any], name: str) -> None:
+    study = optuna.create_study(sampler=samplers.build(spec.load({**document, "sampler": name}), 0))
+    resume = samplers.resumption(study)
+    assert (resume is not None) == (name == "curves")
+    assert resume is None or resume([], True) is None

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import hpo
-from hpo.engine.recorder import RecordingScheduler
+from hpo.engine.hooks import RecordingScheduler
 from hpo.study import Metrics, Study, TrialRecord
 
 SEARCHES: dict[str, dict[str, Any]] = {
