@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 
 from hpo.samplers.curve_model import Array, Inputs
-from hpo.samplers.fitness import Measured, Table
+from hpo.samplers.fitness import Measured
 from hpo.samplers.rows import with_room
+from hpo.samplers.table import Table
 
 
 class History:

@@ -24,7 +24,8 @@ from threadpoolctl import ThreadpoolController
 
 from hpo.samplers.curve_history import History, history_of
 from hpo.samplers.curve_model import Array, Inputs, posterior
-from hpo.samplers.fitness import Table, Yardstick, measure_each
+from hpo.samplers.fitness import Yardstick
+from hpo.samplers.table import Table, measure_each
 from hpo.schedulers import first_rung
 from hpo.schedulers.rungs import rungs
 from hpo.space import Space, distribution

@@ -17,7 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.registry import did_you_mean
 from hpo.samplers import standard, tpe
 from hpo.samplers.evolution import EvolutionSampler
-from hpo.samplers.fitness import Measured, Yardstick, measure_all, ranked, until
+from hpo.samplers.fitness import Measured, Yardstick, until
+from hpo.samplers.population import measure_all, ranked
 from hpo.samplers.view import WINDOW, StudyAtResource
 
 ARM = "arm"

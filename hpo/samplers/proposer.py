@@ -14,7 +14,8 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.samplers.fitness import Table, Yardstick, measure_each
+from hpo.samplers.fitness import Yardstick
+from hpo.samplers.table import Table, measure_each
 from hpo.samplers.view import StudyAtResource
 from hpo.space import Space, believed, distribution
 from hpo.spec import Config

@@ -19,9 +19,9 @@ from optuna.samplers._tpe.sampler import _split_trials, default_gamma, default_g
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import log_ndtr, ndtr
 
-from hpo.samplers.fitness import Table
 from hpo.samplers.rows import Array, Configs
 from hpo.samplers.standard import built
+from hpo.samplers.table import Table
 from hpo.samplers.view import StudyAtResource
 from hpo.space import Space, distribution
 from hpo.spec import Config

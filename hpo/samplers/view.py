@@ -20,7 +20,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.fitness import Fitness, ranking
-from hpo.samplers.fitness import Table, Yardstick, measure_each
+from hpo.samplers.fitness import Yardstick
+from hpo.samplers.table import Table, measure_each
 
 WINDOW = 400
 """How many trials are enough to know good from bad by; TPE then takes as many for good as of all, 25."""

@@ -13,7 +13,8 @@ from optuna.trial import TrialState, create_trial
 
 from hpo.samplers.curve_history import History, history_of
 from hpo.samplers.curve_model import Inputs
-from hpo.samplers.fitness import Yardstick, measure_each
+from hpo.samplers.fitness import Yardstick
+from hpo.samplers.table import measure_each
 
 X, KIND = FloatDistribution(0.0, 1.0), CategoricalDistribution(("a", "b"))
 INPUTS = Inputs({"x": X, "kind": KIND})

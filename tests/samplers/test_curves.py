@@ -14,7 +14,8 @@ from optuna.trial import TrialState, create_trial
 from hpo.samplers.curve_history import history_of
 from hpo.samplers.curve_model import GaussianProcess, Hyperparameters, Inputs, _negative_log_likelihood, fit
 from hpo.samplers.curves import CurveSampler, _promising
-from hpo.samplers.fitness import Yardstick, measure_each
+from hpo.samplers.fitness import Yardstick
+from hpo.samplers.table import measure_each
 from hpo.schedulers import first_rung
 from hpo.schedulers.rungs import rungs
 from hpo.space import Space, distribution

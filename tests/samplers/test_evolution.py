@@ -23,9 +23,9 @@ from optuna.testing.pytest_samplers import (
 from optuna.trial import TrialState
 
 from hpo.fitness import Fitness
-from hpo.samplers import fitness
 from hpo.samplers.evolution import STRATEGIES, EvolutionSampler, cma, encoding, nsga2, variation
 from hpo.samplers.fitness import Measured, Yardstick
+from hpo.samplers.population import measure_all
 
 ALL = sorted(STRATEGIES)
 SINGLE = [name for name in ALL if not STRATEGIES[name].many_objectives]
@@ -542,7 +542,7 @@ def test_cma_begins_anew_where_nothing_is_left_to_find() -> None:
 def test_cma_varies_what_all_trials_have() -> None:
     study = optuna.create_study(sampler=EvolutionSampler("cma"))
     study.optimize(mixed, n_trials=20)
-    trials = fitness.measure_all(study, Yardstick(tuple(study.directions)))
+    trials = measure_all(study, Yardstick(tuple(study.directions)))
     assert list(cma.common_space(trials)) == ["depth", "dropout", "lr", "width"]
 
 

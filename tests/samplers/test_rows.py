@@ -6,8 +6,9 @@ import optuna
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.samplers.fitness import Yardstick, measure_each
+from hpo.samplers.fitness import Yardstick
 from hpo.samplers.rows import Array, Configs, with_room
+from hpo.samplers.table import measure_each
 from hpo.spec import Config
 
 

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from hpo.samplers import fitness
 from hpo.samplers.evolution import individuals, settings
 from hpo.samplers.evolution.variation import Child, Variation
 from hpo.samplers.fitness import Measured
+from hpo.samplers.population import ranked
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,6 @@ class Aging:
     def propose(self, number: int, trials: Sequence[Measured], rng: np.random.Generator) -> Child:
         """A child of one of the living."""
         alive = trials[-self.mu :]
-        able = individuals.by_rank(fitness.ranked(alive, max(1, len(alive) // 2)))
+        able = individuals.by_rank(ranked(alive, max(1, len(alive) // 2)))
         winner = individuals.tournaments(able, 1, self.tournament, rng)
         return Variation(0.0, self.mutation, self.sigma).child(self.name, winner, rng)

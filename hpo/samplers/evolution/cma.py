@@ -17,11 +17,11 @@ from deap import cma  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
-from hpo.samplers import fitness
 from hpo.samplers.evolution import encoding, individuals, settings, streams
 from hpo.samplers.evolution.proposal import Lineage
 from hpo.samplers.evolution.variation import Child, Variation
 from hpo.samplers.fitness import Measured
+from hpo.samplers.population import ranked
 
 _PARENTS = 10
 """The best so many breed what the normal distribution lacks."""
@@ -62,7 +62,7 @@ class Cma:
 
     def propose(self, number: int, trials: Sequence[Measured], rng: np.random.Generator) -> "Drawn":
         """A draw from the normal distribution, and a child of the best for what it lacks."""
-        best = individuals.by_rank(fitness.ranked(trials, _PARENTS, _PARENTS))
+        best = individuals.by_rank(ranked(trials, _PARENTS, _PARENTS))
         parents = individuals.tournaments(best, 2, 2, rng)
         rest = Variation(1.0, self.mutation, self.sigma).child(self.name, parents, rng)
         recent = trials[-self._window(trials) :]
@@ -168,7 +168,7 @@ def draw(strategy: Any, rng: np.random.Generator) -> NDArray[np.float64]:
 
 def _points(generation: Sequence[Measured], space: Sequence[tuple[str, BaseDistribution]], parents: int) -> list[Point]:
     """Points with their fitness where enough of the generation has got to; trials that were stopped before are last."""
-    rank = {trial.number: -place for place, trial in enumerate(fitness.ranked(generation, parents))}
+    rank = {trial.number: -place for place, trial in enumerate(ranked(generation, parents))}
     columns = [encoding.to_unit([trial.trial.params[name] for trial in generation], wanted) for name, wanted in space]
     points = [Point(row) for row in np.column_stack(columns).tolist()]
     for trial, point in zip(generation, points, strict=True):

@@ -12,10 +12,10 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from hpo.fitness import Fitness
-from hpo.samplers import fitness
 from hpo.samplers.evolution import encoding, settings
 from hpo.samplers.evolution.proposal import Lineage
 from hpo.samplers.fitness import Measured
+from hpo.samplers.population import compared
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Differential:
 
     def propose(self, number: int, trials: Sequence[Measured], rng: np.random.Generator) -> "Difference":
         """A mutant crossed with the trial whose place it competes for."""
-        population = winners(fitness.compared(trials, self.mu))[: self.mu]
+        population = winners(compared(trials, self.mu))[: self.mu]
         order = rng.permutation(len(population))
         target, *donors = (population[index] for index in order[:4])
         names = sorted(target.trial.params)

@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from hpo.samplers import fitness
 from hpo.samplers.evolution import individuals, settings
 from hpo.samplers.evolution.variation import Child, Variation
-from hpo.samplers.fitness import Measured
+from hpo.samplers.fitness import Measured, until
+from hpo.samplers.population import ranked
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class MuLambda(ABC):
 
     def propose(self, number: int, trials: Sequence[Measured], rng: np.random.Generator) -> Child:
         """A child of the best that may be parents."""
-        best = individuals.by_rank(fitness.ranked(self.eligible(number, trials), self.mu, self.mu))
+        best = individuals.by_rank(ranked(self.eligible(number, trials), self.mu, self.mu))
         chosen = individuals.tournaments(best, 2, self.tournament, rng)
         return Variation(self.crossover, self.mutation, self.sigma).child(self.name, chosen, rng)
 
@@ -76,7 +76,7 @@ class MuPlusLambda(MuLambda):
     def eligible(self, number: int, trials: Sequence[Measured]) -> Sequence[Measured]:
         """Those that began before these parents were chosen."""
         since = number - number % self.lam
-        return fitness.until(trials, since) or trials
+        return until(trials, since) or trials
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from deap import tools  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from hpo.fitness import Fitness
-from hpo.samplers import fitness
 from hpo.samplers.evolution import individuals, settings, streams
 from hpo.samplers.evolution.individuals import Individual
 from hpo.samplers.evolution.variation import Child, Variation
 from hpo.samplers.fitness import Measured
+from hpo.samplers.population import compared
 
 Rows = list[tuple[Fitness, Measured]]
 
@@ -50,7 +50,7 @@ class Nsga2:
 
     def propose(self, number: int, trials: Sequence[Measured], rng: np.random.Generator) -> Child:
         """A child of two winners of crowded tournaments."""
-        survivors = survive(fitness.compared(trials, self.mu), self.mu)
+        survivors = survive(compared(trials, self.mu), self.mu)
         variation = Variation(self.crossover, self.mutation, self.sigma, blend=False)
         return variation.child(self.name, _mates(survivors, rng), rng)
 

@@ -23,7 +23,8 @@ from hpo.samplers.evolution.differential import Differential
 from hpo.samplers.evolution.mu_lambda import MuCommaLambda, MuPlusLambda
 from hpo.samplers.evolution.nsga2 import Nsga2
 from hpo.samplers.evolution.proposal import LatinHypercube, Lineage, Proposal
-from hpo.samplers.fitness import Measured, Yardstick, measure_all, without
+from hpo.samplers.fitness import Measured, Yardstick, without
+from hpo.samplers.population import measure_all
 
 
 class Strategy(Protocol):
