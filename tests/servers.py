@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import PATIENCE
+
 USER, PASSWORD = "searcher", "s3cret/{word}"
 """With characters that a URL or a template would take for something else."""
 QUOTED = "s3cret%2F%7Bword%7D"
@@ -89,9 +91,9 @@ def mlflow_server(folder: Path) -> Iterator[MlflowServer]:
         server.stop()
 
 
-def wait_for(url: str, server: "subprocess.Popen[bytes]", log_file: Path, seconds: float = 120) -> None:
+def wait_for(url: str, server: "subprocess.Popen[bytes]", log_file: Path) -> None:
     """Until a server answers."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         assert server.poll() is None, log_file.read_text()
         try:
@@ -156,7 +158,8 @@ def _initdb(folder: Path, secret: Path, whose: dict[str, Any]) -> None:
 
 
 def _wait(started: "subprocess.Popen[Any]", port: int, log: Path) -> None:
-    for _ in range(600):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
         assert started.poll() is None, log.read_text()
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0 and "ready to accept" in log.read_text():
