@@ -17,7 +17,8 @@ from hpo.errors import HpoError, InputError, StudyError
 from hpo.registry import Registry
 from hpo.results import EnsembleResult, Predictions, SearchResult, SimulationResult
 from hpo.spec import SearchSpec, Space, StudySpec
-from hpo.study import Observer, Study
+from hpo.study import Study
+from hpo.trial import Observer
 
 if TYPE_CHECKING:
     from hpo.datasets.dataset import Inputs

@@ -597,7 +597,7 @@ def studies(storage: str, output: str) -> None:
     """Lists the studies of a storage folder."""
     from hpo import api
     from hpo.report.tables import studies_table
-    from hpo.study import count_states
+    from hpo.trial import count_states
 
     found = api.all_studies(storage)
     if output == "json":
@@ -617,7 +617,7 @@ def trials(study: str | None, storage: str, output: str) -> None:
     """Lists the trials of a study, with the reason where one failed."""
     from hpo import api
     from hpo.report.tables import trials_table
-    from hpo.study import LIVE
+    from hpo.trial import LIVE
 
     opened = api.open_study(study, storage)
     records = opened.trials()

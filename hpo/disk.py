@@ -14,7 +14,8 @@ from hpo import fitness
 from hpo.artifacts import leftovers, whole_epoch
 from hpo.errors import InputError
 from hpo.fitness import Fitness
-from hpo.study import LIVE, Metrics, State, Study, TrialRecord
+from hpo.study import Study
+from hpo.trial import LIVE, Metrics, State, TrialRecord
 
 MEMBERS = 5
 """So many of the best trials always stay: the members of an ensemble, by default."""
@@ -42,7 +43,7 @@ class DiskBudget:
     The best trials and the incumbent stay, and all that run or are paused: nothing goes that the scheduler may still
     promote or breed from. Bytes are counted once, and then only those of trials that have changed.
 
-    It is told what happens in the search, as `hpo.study.Observer`.
+    It is told what happens in the search, as `hpo.trial.Observer`.
 
     Args:
         study: that is searched.

@@ -15,7 +15,8 @@ from hpo.engine.simulated import Curve
 from hpo.errors import InputError
 from hpo.results import SimulationResult
 from hpo.spec import Config, Named, SearchSpec
-from hpo.study import Metrics, State, Study
+from hpo.study import Study
+from hpo.trial import Metrics, State
 
 SYNTHETIC = "synthetic (a power law of the epoch, drawn by chance for each config; {seconds:g} s an epoch on average)"
 """What stands in for a curve that was not given."""

@@ -15,10 +15,11 @@ from hpo.artifacts import Stored
 from hpo.engine.threads import Threads
 from hpo.engine.words import THREADS
 from hpo.errors import StudyError
-from hpo.study import Study, TrialRecord
+from hpo.study import Study
 from hpo.training import Context, Objective, Report
 from hpo.training.objective import Snapshot
 from hpo.training.precision import choose_device
+from hpo.trial import TrialRecord
 
 _TIMED = ("train_seconds", "epoch_seconds", "latency_ms", THREADS)
 """Metrics that no machine repeats, and the threads that an epoch is trained with again."""

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import InputError
-from hpo.study import LIVE, State, Study, TrialRecord, count_states
+from hpo.study import Study
+from hpo.trial import LIVE, State, TrialRecord, count_states
 
 if TYPE_CHECKING:
     from hpo.ensemble.calibration import Calibration, Interval

@@ -18,14 +18,16 @@ from rich.console import Console
 
 from hpo import datasets, models, samplers, schedulers, tasks
 from hpo import spec as specs
+from hpo.budget import Left
 from hpo.datasets import Dataset
 from hpo.disk import POOL, DiskBudget
 from hpo.errors import InputError, Problem, ResourceError, StudyError
+from hpo.facts import DataFacts
 from hpo.places import own_place
 from hpo.record import of_this_machine
 from hpo.results import SearchResult
 from hpo.spec import Budget, Resources, SearchSpec, Space, StudySpec
-from hpo.study import DataFacts, Left, Study, differences
+from hpo.study import Study, differences
 from hpo.tracking.writer import Tracker
 
 if TYPE_CHECKING:

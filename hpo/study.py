@@ -12,40 +12,35 @@
 
 import contextlib
 import json
-import math
 import shutil
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
-from enum import Enum
 from functools import cached_property, partial
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Self
 from zipfile import BadZipFile
 
-import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo import datasets, environment, fitness, tasks
 from hpo import spec as specs
-from hpo.artifacts import Artifacts, Folder, Place, Split
-from hpo.datasets.dataset import Dataset, Inputs, input_shape
+from hpo.artifacts import Artifacts, Folder, Place
+from hpo.budget import Spent
+from hpo.datasets.dataset import Dataset
 from hpo.errors import StudyError
-from hpo.fitness import Fitness
+from hpo.facts import FACTS, DataFacts
 from hpo.ledger import Ledger
 from hpo.places import FILE, Places
 from hpo.record import hold, holder, journal, mend, quiet
 from hpo.registry import did_you_mean
 from hpo.space import Space, distribution
-from hpo.spec import Budget, Config, SearchSpec, StudySpec
-
-Metrics = Mapping[str, float]
+from hpo.spec import Config, SearchSpec, StudySpec
+from hpo.trial import LIVE, NEVER, Metrics, Moment, Outcome, State, TrialRecord
 
 _TRAINED = {"task", "data", "model", "training", "optimizer"}
 """The sections of a spec that a trial's training depends on."""
@@ -60,253 +55,13 @@ _REPLACES = "replaces"
 _PAUSED = "paused"
 """The trial attribute that is true while a trial waits; Optuna knows only that it has not ended."""
 _FAILURE, _RETRIES = "failure", "retries"
-_GPU_SECONDS = "gpu_seconds"
 """The trial attributes with the kind of its failure, and how often it has begun again after one."""
+_GPU_SECONDS = "gpu_seconds"
+"""The study's attribute with what its trials have used, where that is limited."""
 _CONSTRAINT = "constraints"
 """Under this system attribute, with a name, Optuna keeps a constraint: above 0 it is broken."""
 _REPORT = fitness.REPORT
 _LOCK = "search.lock"
-
-
-class State(Enum):
-    """Where a trial stands."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    """Waits at a rung, to go on from its checkpoint if the scheduler promotes it."""
-    COMPLETE = "complete"
-    """Trained to the full resource."""
-    PRUNED = "pruned"
-    """Stopped before; `reason` says by whom."""
-    FAILED = "failed"
-    """Raised an error, or its worker died; `reason` says why."""
-
-
-class Moment(NamedTuple):
-    """When something was recorded: its place among all that was, and the study's clock."""
-
-    order: int
-    at: float
-    """Seconds since 1970; of a simulated search, virtual ones since its beginning."""
-
-
-NEVER = Moment(-1, 0.0)
-"""Before everything."""
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """What the study knows of one trial; `reports` maps epoch -> metrics."""
-
-    number: int
-    state: State
-    config: Config
-    reports: Mapping[int, Metrics]
-    spec: SearchSpec = field(repr=False)
-    reason: str | None = None
-    lineage: Mapping[str, Any] | None = None
-    """Of a trial that was bred: its strategy, parents and operator; by evolution also the step size."""
-    inherited: int = 0
-    """Epochs that another trial was trained, and whose state this one began with."""
-    replaces: int | None = None
-    """Of such a child, the member whose place it has."""
-    taken_over: bool = False
-    """From another study: its epochs were paid for there, and its artifacts are there."""
-    failure: str | None = None
-    """Of a trial that failed, its kind: a value of `Failure`."""
-    retries: int = 0
-    """How often it has begun again after it had failed."""
-    began: Moment | None = None
-    """When it was proposed, or went on after its last pause."""
-    reported: Mapping[int, Moment] = field(default_factory=dict, repr=False)
-    """Epoch -> when."""
-    ended: float | None = None
-    """Seconds since 1970."""
-
-    @property
-    def metric(self) -> str:
-        """The first objective."""
-        return self.spec.objective.metric
-
-    @property
-    def epoch(self) -> int:
-        """The last epoch reported; 0 before the first."""
-        return max(self.reports, default=0)
-
-    @property
-    def last(self) -> Moment:
-        """When it was last heard of."""
-        return max(self.reported.values(), default=NEVER, key=lambda moment: moment.order)
-
-    @cached_property
-    def best_epoch(self) -> int | None:
-        """The earliest epoch with the best finite objective that keeps to the constraints, or breaks them least.
-
-        What the trial's artifacts come from.
-        """
-        measured = ((fitness.measure(self.spec, metrics), epoch) for epoch, metrics in self.reports.items())
-        return min(((worth, epoch) for worth, epoch in measured if worth.finite), default=(None, None))[1]
-
-    @property
-    def fitness(self) -> Fitness | None:
-        """The fitness at the best epoch; None without a finite report."""
-        return None if self.best_epoch is None else fitness.measure(self.spec, self.reports[self.best_epoch])
-
-    @property
-    def value(self) -> float | None:
-        """The first objective at the best epoch; None without a finite report."""
-        return None if self.best_epoch is None else self.reports[self.best_epoch][self.metric]
-
-    @property
-    def values(self) -> dict[str, float]:
-        """All objectives at the best epoch; empty without a finite report."""
-        if self.best_epoch is None:
-            return {}
-        report = self.reports[self.best_epoch]
-        return {objective.metric: report[objective.metric] for objective in self.spec.objectives}
-
-    @property
-    def feasible(self) -> bool:
-        """Whether the trial keeps to the constraints at its best epoch."""
-        return self.fitness is not None and self.fitness.violation == 0
-
-    @property
-    def cause(self) -> str | None:
-        """The last line of the reason, which is where a traceback names its error."""
-        return self.reason.strip().splitlines()[-1] if self.reason else None
-
-    def to_json(self) -> dict[str, Any]:
-        """As `hpo trials --format json` prints it; JSON has no NaN, so that is None."""
-        document = {
-            "trial": self.number,
-            "state": self.state.value,
-            "value": self.value,
-            "epochs": self.epoch,
-            "best_epoch": self.best_epoch,
-            "config": self.config,
-            "reports": {
-                str(epoch): {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-                for epoch, metrics in self.reports.items()
-            },
-            "reason": self.reason,
-        }
-        if self.failure:
-            document["failure"] = self.failure
-        if self.retries:
-            document["retries"] = self.retries
-        if self.lineage:
-            document["lineage"] = dict(self.lineage)
-        if self.inherited:
-            document["inherited"] = self.inherited
-        if self.spec.objective.others:
-            document["values"] = self.values
-        if self.spec.constraints:
-            document["feasible"] = self.feasible
-        return document
-
-
-LIVE = (State.RUNNING, State.PAUSED)
-"""Of trials that have not ended. Where nobody searches the study, the next search goes on with them."""
-
-
-class Failure(Enum):
-    """Why a trial failed."""
-
-    ERROR = "error"
-    """The objective raised."""
-    MEMORY = "out of memory"
-    HANG = "hang"
-    """No report came for longer than `failures.trial_timeout`."""
-    DEATH = "death"
-    """Its worker process died."""
-    MACHINE = "machine lost"
-    """Again and again."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a trial ended."""
-
-    state: State
-    reason: str | None = None
-    failure: Failure | None = None
-
-
-@dataclass(frozen=True)
-class Spent:
-    """How much of its budget a study has used: trials that ended, epochs and GPU hours of all trials.
-
-    GPU hours are counted only where they are limited.
-    """
-
-    trials: int
-    epochs: int
-    gpu_hours: float = 0.0
-
-    def left(self, budget: Budget) -> "Left":
-        """What a budget leaves."""
-        return Left(
-            None if budget.trials is None else max(0, budget.trials - self.trials),
-            None if budget.epochs is None else max(0, budget.epochs - self.epochs),
-            None if budget.gpu_hours is None else max(0.0, budget.gpu_hours - self.gpu_hours),
-            budget.by_trials,
-        )
-
-
-@dataclass(frozen=True)
-class Left:
-    """How many trials, epochs and GPU hours a search may still use; None is no limit."""
-
-    trials: int | None = None
-    epochs: int | None = None
-    gpu_hours: float | None = None
-    by_trials: bool = False
-    """Whether the number of trials is all that ends the search."""
-
-    @property
-    def nothing(self) -> bool:
-        """Whether one of them is used up."""
-        return 0 in (self.trials, self.epochs, self.gpu_hours)
-
-
-class Observer(Protocol):
-    """Somebody who is told what has been recorded: the tracker, the progress display."""
-
-    def trial_started(self, trial: TrialRecord) -> None:
-        """A config was proposed and its trial is about to run, or an earlier search has left a trial as it is."""
-
-    def trial_reported(self, number: int, epoch: int, metrics: Metrics) -> None:
-        """A report is in the study."""
-
-    def trial_paused(self, number: int) -> None:
-        """The trial waits at its rung."""
-
-    def trial_resumed(self, number: int) -> None:
-        """The trial goes on."""
-
-    def trial_ended(self, trial: TrialRecord) -> None:
-        """The trial's outcome is in the study."""
-
-
-@dataclass(frozen=True, eq=False)
-class DataFacts:
-    """What a study keeps of its data, so that ensembles need neither the data set nor a network.
-
-    `targets` are as `hpo.datasets.dataset.Targets` has them, `example` is one input: an image `(1, h, w, c)` uint8 or a
-    row of a table `(1, features)` float32.
-    """
-
-    outputs: tuple[str, ...]
-    """The name of each class by its number, of each label, or of each regression target."""
-    targets: Mapping[Split, NDArray[Any]] = field(repr=False)
-    example: Inputs = field(repr=False)
-    fingerprint: str
-    """Of all rows: a study that goes on must find the data that it began with."""
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Of one example as a model sees it: (channels, height, width) or (features,)."""
-        return input_shape(self.example)
 
 
 class OptunaStudy(optuna.Study):
@@ -392,7 +147,7 @@ class Study:
         try:
             (draft / "spec.yaml").write_text(specs.dump(spec), encoding="utf-8")
             if facts is not None:
-                _write_facts(draft / "data.npz", facts)
+                facts.write(draft / FACTS)
                 environment.write(draft)
             where = Places.chosen(spec.study, artifacts, database)
             where.write(draft)
@@ -554,19 +309,13 @@ class Study:
         Raises:
             StudyError: the study was simulated.
         """
-        if not (self.folder / "data.npz").exists():
+        if not (self.folder / FACTS).exists():
             raise StudyError(f"study '{self.name}' was simulated: it has no data")
         try:
-            with np.load(self.folder / "data.npz", allow_pickle=False) as archive:
-                targets: dict[Split, NDArray[Any]] = {
-                    "validation": archive["validation_targets"],
-                    "test": archive["test_targets"],
-                }
-                outputs = tuple(str(name) for name in archive["outputs"])
-                return DataFacts(outputs, targets, archive["example"], str(archive["fingerprint"]))
+            return DataFacts.read(self.folder / FACTS)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise StudyError(
-                f"study '{self.name}': data.npz is damaged, or of another version of hpo: {error}; run a new search"
+                f"study '{self.name}': {FACTS} is damaged, or of another version of hpo: {error}; run a new search"
             ) from error
 
     # ---- what happened -------------------------------------------------------------------------------------------
@@ -877,17 +626,6 @@ def _state(trial: FrozenTrial) -> State:
     return _FROM_OPTUNA[trial.state]
 
 
-def _write_facts(path: Path, facts: DataFacts) -> None:
-    np.savez(
-        path,
-        outputs=np.array(facts.outputs),
-        example=facts.example,
-        validation_targets=facts.targets["validation"],
-        test_targets=facts.targets["test"],
-        fingerprint=facts.fingerprint,
-    )
-
-
 def _touched(folder: Path) -> float:
     """When a study's record was last written, or searched, on the clock of its files."""
     files = (folder / name for name in ("journal.log", FILE, _LOCK))
@@ -899,14 +637,6 @@ def _rename(draft: Path, folder: Path) -> None:
         draft.rename(folder)
     except OSError:
         raise StudyError(f"'{folder}' exists already: another process was faster, or it is no study") from None
-
-
-def count_states(trials: Sequence[TrialRecord]) -> dict[State, int]:
-    """How many trials stand where."""
-    counts = dict.fromkeys(State, 0)
-    for trial in trials:
-        counts[trial.state] += 1
-    return counts
 
 
 def differences(mine: SearchSpec, other: SearchSpec) -> dict[str, tuple[Any, Any]]:

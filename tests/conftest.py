@@ -14,7 +14,9 @@ import torch
 from ruamel.yaml import YAML
 
 from hpo import cli, models, spec
-from hpo.study import DataFacts, Outcome, State, Study
+from hpo.facts import DataFacts
+from hpo.study import Study
+from hpo.trial import Outcome, State
 
 CLASSES, SIDE = 3, 8
 FAULTS = Path(__file__).parents[1] / "scripts" / "faults"

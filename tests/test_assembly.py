@@ -22,10 +22,12 @@ from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import Targets, costs
 from hpo.ensemble.selection import choose
 from hpo.errors import DataError, InputError, StudyError
+from hpo.facts import DataFacts
 from hpo.spec import StudySpec
-from hpo.study import DataFacts, Outcome, State, Study
+from hpo.study import Study
 from hpo.tracking.ensembles import tracking_to
 from hpo.tracking.store import tracking_uri
+from hpo.trial import Outcome, State
 from tests.conftest import facts, finish, squares
 
 PACKAGE = Path(hpo.__file__).parent

@@ -12,7 +12,8 @@ from hpo import api, spec
 from hpo.disk import DiskBudget, Freed, collect
 from hpo.ensemble.model import Ensemble
 from hpo.errors import InputError, StudyError
-from hpo.study import Outcome, State, Study
+from hpo.study import Study
+from hpo.trial import Outcome, State
 from tests.conftest import facts, finish
 
 KB = 1000

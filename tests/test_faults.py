@@ -43,7 +43,7 @@ def test_killed_bagging_goes_on_bag_by_bag(rounds: ModuleType) -> None:
         building.send_signal(signal.SIGKILL)
         building.wait()
     assert building.returncode == -signal.SIGKILL, Path("log").read_text()
-    rounds.wait_for_orphans({building.pid}, rounds.working, 20.0)
+    rounds.wait_for_orphans({building.pid}, rounds.working, rounds.ORPHAN_SECONDS)
     before = done()
     assert 2 <= len(before) < BAGS
 

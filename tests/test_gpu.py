@@ -5,9 +5,10 @@ import pytest
 
 import hpo as package
 from hpo import samplers, spec
+from hpo.budget import Left
 from hpo.engine.recorder import SPENT_GPU, Recorder
 from hpo.gpu import GpuBudget
-from hpo.study import Left, Study
+from hpo.study import Study
 from tests.conftest import Run, facts
 
 

@@ -10,7 +10,7 @@ from hpo import spec, tasks
 from hpo.errors import SpecError
 from hpo.results import SimulationResult
 from hpo.spec import Config
-from hpo.study import State
+from hpo.trial import State
 
 BOTH = [{"metric": "loss", "goal": "minimize"}, {"metric": "speed", "goal": "maximize"}]
 

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from hpo import api
-from hpo.study import State
+from hpo.trial import State
 from tests.conftest import PATIENCE, without_ray
 from tests.servers import PASSWORD, QUOTED, credentials, mlflow_server, postgres, s3
 

@@ -19,7 +19,8 @@ from optuna.trial import TrialState
 from hpo import spec
 from hpo.errors import HpoError, InputError, StudyError
 from hpo.record import VARIABLE, Database, DatabaseStorage, hold, quiet
-from hpo.study import Outcome, State, Study
+from hpo.study import Study
+from hpo.trial import Outcome, State
 from tests import servers
 from tests.conftest import facts, finish
 

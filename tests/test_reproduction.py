@@ -11,9 +11,11 @@ import torch
 from hpo import api, datasets, reproduction, spec
 from hpo.engine.best import Best
 from hpo.errors import StudyError
+from hpo.facts import DataFacts
 from hpo.spec import Config
-from hpo.study import DataFacts, Outcome, State, Study
+from hpo.study import Study
 from hpo.training import Context, Report, train
+from hpo.trial import Outcome, State
 from tests.conftest import Run
 
 

@@ -16,15 +16,17 @@ from hpo.datasets import Dataset
 from hpo.engine.members import Trained
 from hpo.ensemble.folds import folds_of
 from hpo.errors import HpoError, InputError, SpecError, StudyError
+from hpo.facts import DataFacts
 from hpo.retraining import Retrained, Trainer, bagging, boosting, deep, distill, out_of_fold, read_student
 from hpo.retraining.bagging import bag_jobs, bootstrap, mean_of_others, out_of_bag
 from hpo.retraining.boosting import reweighted, vote
 from hpo.retraining.distillation import soft_targets
 from hpo.retraining.out_of_fold import held_out_predictions
 from hpo.spec import Config
-from hpo.study import DataFacts, Outcome, State, Study
+from hpo.study import Study
 from hpo.training import Context, Report, train
 from hpo.training.objective import Snapshot
+from hpo.trial import Outcome, State
 from tests.conftest import finish
 
 cluster = pytest.mark.usefixtures("ray_cluster")

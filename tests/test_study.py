@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from hpo import samplers, spec
 from hpo.errors import StudyError
 from hpo.spec import Budget
-from hpo.study import Outcome, State, Study, differences
+from hpo.study import Study, differences
+from hpo.trial import Outcome, State
 from tests.conftest import facts, finish
 
 

@@ -14,10 +14,12 @@ import hpo
 from hpo import schedulers, searching, spec
 from hpo.engine.past import Past
 from hpo.errors import StudyError
+from hpo.facts import DataFacts
 from hpo.samplers import build
 from hpo.space import believed
 from hpo.spec import Config, Parameter
-from hpo.study import DataFacts, Outcome, State, Study
+from hpo.study import Study
+from hpo.trial import Outcome, State
 from tests.conftest import facts
 
 STUDIES = Path("studies")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ray import cloudpickle
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayTaskError
 
-from hpo.study import Failure
+from hpo.trial import Failure
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial

@@ -17,7 +17,7 @@ from hpo.samplers.exploration import explorer
 from hpo.schedulers import RESOURCE
 from hpo.schedulers.pausing import Pausing
 from hpo.schedulers.population import Population
-from hpo.study import Failure, Metrics, Outcome, State, TrialRecord
+from hpo.trial import Failure, Metrics, Outcome, State, TrialRecord
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController

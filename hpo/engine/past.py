@@ -10,7 +10,8 @@ from ray.tune.schedulers import TrialScheduler
 from hpo.engine.words import INHERITED, METRICS
 from hpo.schedulers import RESOURCE
 from hpo.schedulers.pausing import Pausing
-from hpo.study import LIVE, State, Study, TrialRecord
+from hpo.study import Study
+from hpo.trial import LIVE, State, TrialRecord
 
 Result = dict[str, Any]
 """A report as Ray's schedulers see it."""

@@ -14,6 +14,7 @@ from ray import tune
 from ray.tune.stopper import Stopper
 
 from hpo.artifacts import Folder
+from hpo.budget import Left
 from hpo.datasets import Dataset
 from hpo.engine import machines
 from hpo.engine.cluster import cluster, environment, trial_resources
@@ -23,8 +24,9 @@ from hpo.engine.worker import Shared, Worker
 from hpo.engine.workplace import Workplace
 from hpo.errors import HpoError
 from hpo.spec import Failures, Resources, SearchSpec
-from hpo.study import Left, Observer, Study
+from hpo.study import Study
 from hpo.training import Objective
+from hpo.trial import Observer
 
 _GRACE_SECONDS = 10.0
 """After the deadline, for a worker to give its epoch up."""

@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
+from hpo.budget import Left
 from hpo.gpu import GpuBudget
 from hpo.schedulers.population import Child
 from hpo.spec import Failures
-from hpo.study import Failure, Left, Metrics, Observer, Outcome, State, Study, TrialRecord
+from hpo.study import Study
+from hpo.trial import Failure, Metrics, Observer, Outcome, State, TrialRecord
 
 SPENT_EPOCHS, SPENT_TIME = "stopped by the budget of epochs", "stopped by the time limit"
 SPENT_GPU = "stopped by the budget of GPU hours"

@@ -16,13 +16,15 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
+from hpo.budget import Left
 from hpo.engine.hooks import RecordingScheduler, StudySearcher
 from hpo.engine.recorder import SPENT_TIME, Recorder
 from hpo.engine.words import DONE, ERROR, INHERITED, METRICS
 from hpo.errors import InputError
 from hpo.schedulers import RESOURCE
 from hpo.spec import Config
-from hpo.study import Left, Moment, Observer, State, Study
+from hpo.study import Study
+from hpo.trial import Moment, Observer, State
 
 Curve = Callable[[Config, int], tuple[Mapping[str, float], float]]
 """(config, epoch) -> (metrics after that epoch, seconds that it takes)."""

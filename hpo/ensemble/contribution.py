@@ -13,7 +13,8 @@ from hpo.ensemble.calibration import fit_temperature, temper
 from hpo.ensemble.greedy import greedy_weights
 from hpo.ensemble.score import SCORES, Predictions, Score, Targets
 from hpo.errors import InputError
-from hpo.study import Study, TrialRecord
+from hpo.study import Study
+from hpo.trial import TrialRecord
 
 _ROUNDS = 10
 """The size of the ensemble that a trial is added to."""

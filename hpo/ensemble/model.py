@@ -26,8 +26,8 @@ from hpo.ensemble.combiner import Average, Combiner, from_json
 from hpo.ensemble.networks import Networks
 from hpo.ensemble.score import Predictions
 from hpo.errors import DataError, HpoError, InputError
+from hpo.facts import DataFacts
 from hpo.spec import Config, Named, StudySpec
-from hpo.study import DataFacts
 from hpo.tasks import GOALS
 from hpo.tasks.kinds import kind
 

@@ -10,7 +10,8 @@ from hpo.artifacts import Split
 from hpo.ensemble.calibration import fit_temperature, temper
 from hpo.ensemble.score import Predictions, Targets, costs, hits
 from hpo.errors import StudyError
-from hpo.study import LIVE, Study, TrialRecord
+from hpo.study import Study
+from hpo.trial import LIVE, TrialRecord
 
 _UNLIKE = 0.1
 """So far may the accuracy of stored predictions be below the reported one, or the RMSE above it as a share of it."""

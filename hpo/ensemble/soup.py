@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from hpo.ensemble.score import Predictions, Targets, costs
 from hpo.errors import InputError
-from hpo.study import Study, TrialRecord
+from hpo.study import Study
+from hpo.trial import TrialRecord
 
 Weights = Mapping[str, NDArray[np.generic]]
 """Name -> array, as a checkpoint has them."""

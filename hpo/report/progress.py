@@ -10,8 +10,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from hpo.budget import Left
 from hpo.report.tables import config_text, duration
-from hpo.study import Left, Metrics, State, Study, TrialRecord
+from hpo.study import Study
+from hpo.trial import Metrics, State, TrialRecord
 
 _RECENT = 5
 

@@ -5,7 +5,8 @@ from typing import Any, Protocol
 
 from rich.table import Table
 
-from hpo.study import State, Study, TrialRecord, count_states
+from hpo.study import Study
+from hpo.trial import State, TrialRecord, count_states
 
 
 class Cost(Protocol):

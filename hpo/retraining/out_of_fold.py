@@ -18,7 +18,7 @@ from hpo.ensemble.stacking import STACKS, fit_stack
 from hpo.errors import HpoError, InputError, StudyError
 from hpo.retraining.retrained import Estimate, Retrained, calibrated, calibrated_member, failures, join, measure
 from hpo.retraining.trainer import Trainer
-from hpo.study import TrialRecord
+from hpo.trial import TrialRecord
 
 METHOD = "folds"
 

@@ -14,8 +14,9 @@ from hpo.engine.members import Job, Observer, Trained, train_members
 from hpo.errors import StudyError
 from hpo.retraining.retrained import FOLDER
 from hpo.spec import Resources, StudySpec
-from hpo.study import State, Study, TrialRecord
+from hpo.study import Study
 from hpo.training import Objective, train
+from hpo.trial import State, TrialRecord
 
 
 @dataclass(frozen=True, eq=False)

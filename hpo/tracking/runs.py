@@ -7,9 +7,10 @@ from typing import Any
 from mlflow.entities import Metric, Param, RunTag
 
 from hpo import schedulers
-from hpo.study import LIVE, State, Study, TrialRecord
+from hpo.study import Study
 from hpo.tracking.news import News, milliseconds
 from hpo.tracking.store import TRIAL_TAG, connect, study_run, study_tags, trial_runs
+from hpo.trial import LIVE, State, TrialRecord
 
 _LARGEST_BATCH = 1000
 """Metrics, parameters and tags that MLflow takes in one call."""

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from hpo.study import Metrics, Study, TrialRecord
+from hpo.study import Study
 from hpo.tracking.news import News
+from hpo.trial import Metrics, TrialRecord
 
 if TYPE_CHECKING:
     from hpo.tracking.runs import Runs

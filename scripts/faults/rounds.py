@@ -13,13 +13,14 @@ from pathlib import Path
 
 from mlflow.entities import ViewType
 
-from hpo.study import LIVE, State, Study
+from hpo.study import Study
 from hpo.tracking.store import connect, trial_runs
+from hpo.trial import LIVE, State
 
 _DRIVER = Path(__file__).with_name("driver.py")
 _EARLIEST, _LATEST = 5.0, 16.0
 """Seconds after its start that a driver is killed."""
-_ORPHAN_SECONDS, _AGENT_SECONDS = 20.0, 90.0
+ORPHAN_SECONDS, _AGENT_SECONDS = 60.0, 120.0
 """In which all processes of a killed driver must be gone. Those that do no work look for Ray for a minute first."""
 _IDLE = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "default_worker.py")
 """Ray's agents, and workers that have not begun."""
@@ -107,7 +108,7 @@ class _Search:
         except subprocess.TimeoutExpired:
             driver.send_signal(signal.SIGKILL)
             driver.wait()
-        wait_for_orphans(self.sessions, working, _ORPHAN_SECONDS)
+        wait_for_orphans(self.sessions, working, ORPHAN_SECONDS)
         if driver.returncode == 0:
             return False
         if driver.returncode != -signal.SIGKILL:
@@ -122,7 +123,7 @@ class _Search:
         driver = self._start()
         if driver.wait(_WHOLE_SECONDS) != 0:
             raise Broken(f"the driver failed: {self._log.read_text()[-2000:]}")
-        wait_for_orphans(self.sessions, working, _ORPHAN_SECONDS)
+        wait_for_orphans(self.sessions, working, ORPHAN_SECONDS)
         self._nothing_twice()
 
     def state(self) -> str:

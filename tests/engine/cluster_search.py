@@ -18,12 +18,14 @@ import ray
 from ray.cluster_utils import Cluster
 
 from hpo import datasets, samplers, spec
+from hpo.budget import Left
 from hpo.engine import ray as engine
 from hpo.engine.cluster import environment
 from hpo.spec import Config
-from hpo.study import Left, Metrics, Study, TrialRecord
+from hpo.study import Study
 from hpo.training import Context, Report
 from hpo.training.objective import Snapshot
+from hpo.trial import Metrics, TrialRecord
 from tests.conftest import PATIENCE, facts, squares
 
 TRIALS, SECONDS = 16, 0.2

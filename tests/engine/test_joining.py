@@ -13,7 +13,8 @@ import pytest
 from ray._private.utils import write_ray_address
 
 from hpo.engine.joining import Invitation, _address_forgotten
-from hpo.study import State, Study
+from hpo.study import Study
+from hpo.trial import State
 from tests.conftest import PATIENCE, Run, without_ray
 from tests.servers import free_port
 

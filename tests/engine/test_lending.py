@@ -9,15 +9,17 @@ import pytest
 import torch
 
 from hpo import datasets, samplers, spec
+from hpo.budget import Left
 from hpo.engine.hooks import RecordingScheduler, StudySearcher
 from hpo.engine.recorder import Recorder
 from hpo.engine.words import INHERITED, METRICS, THREADS
 from hpo.engine.worker import Shared, Worker
 from hpo.engine.workplace import Workplace
 from hpo.spec import Config, Failures
-from hpo.study import Failure, Left, Outcome, State, Study
+from hpo.study import Study
 from hpo.training import Context, Report
 from hpo.training.objective import Snapshot
+from hpo.trial import Failure, Outcome, State
 from tests.conftest import facts
 
 

@@ -11,8 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hpo import api, datasets, samplers, spec
+from hpo.budget import Left
 from hpo.engine import ray as engine
-from hpo.study import Left, Metrics, State, Study, TrialRecord
+from hpo.study import Study
+from hpo.trial import Metrics, State, TrialRecord
 from tests.conftest import facts
 from tests.engine.test_ray import curve
 

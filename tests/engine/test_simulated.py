@@ -17,7 +17,7 @@ from hpo.errors import InputError, SpecError, StudyError
 from hpo.results import SimulationResult
 from hpo.samplers.evolution import STRATEGIES
 from hpo.spec import Config
-from hpo.study import Metrics, State, TrialRecord, count_states
+from hpo.trial import Metrics, State, TrialRecord, count_states
 
 EPOCHS = 9
 ROUNDING = 1e-9

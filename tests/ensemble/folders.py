@@ -13,8 +13,8 @@ from hpo.datasets.dataset import Inputs
 from hpo.ensemble.calibration import Interval
 from hpo.ensemble.combiner import Average, Combiner
 from hpo.ensemble.model import Part, write
+from hpo.facts import DataFacts
 from hpo.models.standardize import moments
-from hpo.study import DataFacts
 
 TASKS = ("classification", "multilabel", "regression")
 OUTPUTS = ("ant", "bee", "cat")

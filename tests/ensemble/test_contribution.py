@@ -13,7 +13,8 @@ from hpo.ensemble.greedy import greedy_weights
 from hpo.ensemble.score import nll
 from hpo.errors import InputError, SpecError
 from hpo.spec import Config
-from hpo.study import Outcome, State, Study, TrialRecord
+from hpo.study import Study
+from hpo.trial import Outcome, State, TrialRecord
 
 ROWS = 400
 LABELS = np.arange(ROWS) // 2 % 2

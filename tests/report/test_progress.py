@@ -3,9 +3,11 @@ import io
 import pytest
 from rich.console import Console
 
+from hpo.budget import Left
 from hpo.report.progress import Progress
 from hpo.report.tables import duration, studies_table, trials_table
-from hpo.study import Left, Outcome, State, Study
+from hpo.study import Study
+from hpo.trial import Outcome, State
 
 
 def text(console: Console) -> str:

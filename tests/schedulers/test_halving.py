@@ -17,7 +17,7 @@ from hpo.results import SimulationResult
 from hpo.schedulers.halving import Asha, Rung
 from hpo.schedulers.rungs import bracket_sizes, rungs, turns
 from hpo.spec import Config
-from hpo.study import Metrics, State, TrialRecord
+from hpo.trial import Metrics, State, TrialRecord
 
 NOBODY: Any = None
 """In place of Ray's controller, where a scheduler does not ask it."""

@@ -8,11 +8,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from hpo import spec
-from hpo.study import Failure, Outcome, State, Study
+from hpo.study import Study
 from hpo.tracking.news import News
 from hpo.tracking.runs import Runs
 from hpo.tracking.store import connect, tracking_uri
 from hpo.tracking.writer import Tracker
+from hpo.trial import Failure, Outcome, State
 from tests.conftest import facts
 
 

@@ -25,7 +25,7 @@ from hpo.ensemble.calibration import fit_temperature, temper
 from hpo.ensemble.greedy import greedy
 from hpo.ensemble.score import nll, true_class
 from hpo.spec import Config
-from hpo.study import Metrics, TrialRecord
+from hpo.trial import Metrics, TrialRecord
 
 _TOP = 10
 """Members of the final ensemble at most."""

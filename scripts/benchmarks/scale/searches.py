@@ -16,7 +16,8 @@ import numpy as np
 
 import hpo
 from hpo.engine.hooks import RecordingScheduler
-from hpo.study import Metrics, Study, TrialRecord
+from hpo.study import Study
+from hpo.trial import Metrics, TrialRecord
 
 SEARCHES: dict[str, dict[str, Any]] = {
     "curves + freeze_thaw": {"sampler": "curves", "scheduler": "freeze_thaw"},

@@ -11,7 +11,7 @@ from peers import Method
 from simulator import Trace
 
 import hpo
-from hpo.study import Metrics, TrialRecord
+from hpo.trial import Metrics, TrialRecord
 
 _METRIC = "val_accuracy"
 

@@ -1,0 +1,42 @@
+"""What a study has used of its budget, and what is left of it."""
+
+from dataclasses import dataclass
+
+from hpo.spec import Budget
+
+
+@dataclass(frozen=True)
+class Spent:
+    """How much of its budget a study has used: trials that ended, epochs and GPU hours of all trials.
+
+    GPU hours are counted only where they are limited.
+    """
+
+    trials: int
+    epochs: int
+    gpu_hours: float = 0.0
+
+    def left(self, budget: Budget) -> "Left":
+        """What a budget leaves."""
+        return Left(
+            None if budget.trials is None else max(0, budget.trials - self.trials),
+            None if budget.epochs is None else max(0, budget.epochs - self.epochs),
+            None if budget.gpu_hours is None else max(0.0, budget.gpu_hours - self.gpu_hours),
+            budget.by_trials,
+        )
+
+
+@dataclass(frozen=True)
+class Left:
+    """How many trials, epochs and GPU hours a search may still use; None is no limit."""
+
+    trials: int | None = None
+    epochs: int | None = None
+    gpu_hours: float | None = None
+    by_trials: bool = False
+    """Whether the number of trials is all that ends the search."""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether one of them is used up."""
+        return 0 in (self.trials, self.epochs, self.gpu_hours)

@@ -1,0 +1,62 @@
+"""What a study keeps of its data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo.artifacts import Split
+from hpo.datasets.dataset import Inputs, input_shape
+
+FACTS = "data.npz"
+"""Its file in the study's folder."""
+
+
+@dataclass(frozen=True, eq=False)
+class DataFacts:
+    """What a study keeps of its data, so that ensembles need neither the data set nor a network.
+
+    `targets` are as `hpo.datasets.dataset.Targets` has them, `example` is one input: an image `(1, h, w, c)` uint8 or a
+    row of a table `(1, features)` float32.
+    """
+
+    outputs: tuple[str, ...]
+    """The name of each class by its number, of each label, or of each regression target."""
+    targets: Mapping[Split, NDArray[Any]] = field(repr=False)
+    example: Inputs = field(repr=False)
+    fingerprint: str
+    """Of all rows: a study that goes on must find the data that it began with."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one example as a model sees it: (channels, height, width) or (features,)."""
+        return input_shape(self.example)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """From a file, without pickle.
+
+        Raises:
+            OSError, ValueError, KeyError, EOFError, BadZipFile: it is damaged, or of another version.
+        """
+        with np.load(path, allow_pickle=False) as archive:
+            targets: dict[Split, NDArray[Any]] = {
+                "validation": archive["validation_targets"],
+                "test": archive["test_targets"],
+            }
+            outputs = tuple(str(name) for name in archive["outputs"])
+            return cls(outputs, targets, archive["example"], str(archive["fingerprint"]))
+
+    def write(self, path: Path) -> None:
+        """Into a file."""
+        np.savez(
+            path,
+            outputs=np.array(self.outputs),
+            example=self.example,
+            validation_targets=self.targets["validation"],
+            test_targets=self.targets["test"],
+            fingerprint=self.fingerprint,
+        )
