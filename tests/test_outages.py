@@ -69,7 +69,7 @@ def test_mlflow_that_is_down_for_a_minute_has_everything_in_the_end(
         study = Study.open(STORAGE, "outage")
         assert [trial.state for trial in study.trials()] == [State.COMPLETE] * TRIALS
         meanwhile = sum(down < at < up for trial in study.trials() for _, at in trial.reported.values())
-        assert meanwhile > TRIALS * 9 / 4  # training went on
+        assert meanwhile > 10 * 9  # training went on: what had begun are two trials of 9 epochs
         rounds.check_mlflow(study, STORAGE)
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -148,58 +148,73 @@ class GaussianProcess:
     """
 
     def __init__(self, known: Hyperparameters, x: Array, y: Array) -> None:
-        self._known, self._x, self._y = known, x, y
-        covariance = self._kernel(x, x)
-        for self._jitter in _JITTER * 10.0 ** np.arange(10):  # the last is above any kernel's rounding error
-            noisy = covariance.copy()
-            noisy.flat[:: len(y) + 1] += known.noise + self._jitter
-            self._factor, failed = dpotrf(noisy.T, lower=1, overwrite_a=1)
-            if not failed:
-                break
+        self._known = known
+        self._x = self._scaled(x)
+        self._factor = self._factored(self._kernel(self._x, self._x))
         self._alpha = cho_solve((self._factor, True), y, check_finite=False)
+        self._believed: _Beliefs | None = None
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Mean and standard deviation, without the noise (equations 2.25 and 2.26).
 
-        Rows are looked at a few at a time, whose numbers the processor's cache holds, and the factor is inverted once:
-        the solution of a triangular system for many columns takes twice as long as their product with the inverse.
+        Rows are looked at a few at a time, whose numbers the processor's cache holds.
         """
-        inverse = np.tril(dtrtri(self._factor, lower=1)[0])
-        mean, variance = np.empty(len(x)), np.empty(len(x))
+        x = self._scaled(x)
+        mean, variance = np.empty(len(x)), np.full(len(x), self._known.scale)
         for start in range(0, len(x), _ROWS):
             rows = slice(start, start + _ROWS)
             cross = self._kernel(x[rows], self._x)
             mean[rows] = cross @ self._alpha
-            explained = dtrmm(1.0, inverse, cross.T, lower=1, overwrite_b=1)
-            variance[rows] = self._known.scale - np.einsum("ij,ij->j", explained, explained)
+            explained = self._explained(cross)
+            variance[rows] -= np.einsum("ij,ij->j", explained, explained)
+            if self._believed is not None:
+                rest = self._kernel(self._believed.x, x[rows]) - self._believed.explained.T @ explained
+                explained = solve_triangular(self._believed.factor, rest, lower=True, check_finite=False)
+                variance[rows] -= np.einsum("ij,ij->j", explained, explained)
         return mean, np.sqrt(np.maximum(variance, 1e-10))
 
     def believing(self, x: Array) -> "GaussianProcess":
         """The posterior after its own means were observed at `x`: what runs already need not be tried again.
 
-        The kriging believer of Ginsbourger et al. 2010. The Cholesky factor only gets some rows more.
+        The kriging believer of Ginsbourger et al. 2010. What was expected changes no mean, so only deviations are
+        others: the Cholesky factor gets some rows more, which are kept beside it.
         """
         if not len(x):
             return self
-        cross = self._kernel(x, self._x)
-        mean = cross @ self._alpha
-        explained = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
-        rest = self._kernel(x, x) - explained.T @ explained
-        rest.flat[:: len(x) + 1] += self._known.noise + self._jitter
-        corner, failed = dpotrf(rest, lower=1)
-        x, y = np.vstack([self._x, x]), np.concatenate([self._y, mean])
-        if failed:
-            return GaussianProcess(self._known, x, y)
+        x = self._scaled(x)
+        if self._believed is not None:
+            x = np.vstack([self._believed.x, x])
+        explained = self._explained(self._kernel(x, self._x))
         other = copy(self)
-        other._x, other._y = x, y
-        other._factor = np.block([[self._factor, np.zeros_like(explained)], [explained.T, corner]])
-        other._alpha = cho_solve((other._factor, True), y, check_finite=False)
+        other._believed = _Beliefs(x, explained, self._factored(self._kernel(x, x) - explained.T @ explained))
         return other
 
+    @cached_property
+    def _inverse(self) -> Array:
+        """Of the factor, below the diagonal; a product with it takes half as long as a solution of many columns."""
+        return np.asarray(dtrtri(self._factor, lower=1)[0])
+
+    def _explained(self, cross: Array) -> Array:
+        """The factor's solution (n, rows) of covariances (rows, n), whose place it takes."""
+        return np.asarray(dtrmm(1.0, self._inverse, cross.T, lower=1, overwrite_b=1))
+
+    def _factored(self, covariance: Array) -> Array:
+        """The Cholesky factor, below the diagonal, of a covariance with noise."""
+        for jitter in _JITTER * 10.0 ** np.arange(10):  # the last is above any kernel's rounding error
+            noisy = covariance.copy()
+            noisy.flat[:: len(noisy) + 1] += self._known.noise + jitter
+            factor, failed = dpotrf(noisy.T, lower=1, overwrite_a=1)
+            if not failed:
+                break
+        return np.asarray(factor)
+
+    def _scaled(self, x: Array) -> Array:
+        """Inputs in units of the length scales, times the root of 5, which the kernel multiplies all distances by."""
+        return np.asarray(x * (_SQRT5 / self._known.lengths))
+
     def _kernel(self, a: Array, b: Array) -> Array:
-        """The covariance (rows of a, rows of b): as `_matern`, without the slope that a fit alone needs."""
-        r = _distance(a / self._known.lengths, b / self._known.lengths)
-        r *= _SQRT5
+        """The covariance (rows of a, rows of b) of scaled inputs: as `_matern`, without the slope for a fit."""
+        r = _distance(a, b)
         values: Array = r / 3.0
         values += 1.0
         values *= r
@@ -207,6 +222,17 @@ class GaussianProcess:
         values *= np.exp(np.negative(r, out=r), out=r)
         values *= self._known.scale
         return values
+
+
+@dataclass(frozen=True, eq=False)
+class _Beliefs:
+    """What is believed at inputs (m, columns), which are scaled."""
+
+    x: Array
+    explained: Array
+    """(n, m) of what is known."""
+    factor: Array
+    """(m, m) of the rest."""
 
 
 class Inputs:
