@@ -1,5 +1,7 @@
 """What the commands and Python users call. Wires the rooms; every function says what it raises."""
 
+import atexit
+import gc
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from hpo.forecast import Plan
     from hpo.reproduction import Reproduction
     from hpo.training import Objective
+
+atexit.register(gc.freeze)  # or the interpreter would look for garbage in all that was imported, for a second or two
 
 
 def validate(space: Space, overrides: Mapping[str, Any] | None = None) -> StudySpec:

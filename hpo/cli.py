@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from gc import freeze
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -74,8 +73,6 @@ def main() -> None:
     except HpoError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
-    finally:
-        freeze()  # or the interpreter would look for garbage in all that was imported, for a second or two
 
 
 @click.group(

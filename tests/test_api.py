@@ -2,6 +2,8 @@ import csv
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from hpo import assembly, spec
 from hpo.errors import DataError, InputError, StudyError
 from hpo.study import Study
 from hpo.tracking.store import connect
-from tests.conftest import facts, finish, squares
+from tests.conftest import PATIENCE, facts, finish, squares
 
 
 def test_an_ensemble_is_built_predicts_and_is_logged(study: Study, tmp_path: Path) -> None:
@@ -145,3 +147,9 @@ def test_images_of_another_shape_are_refused(study: Study, tmp_path: Path) -> No
     hpo.build_ensemble(method="voting", storage=tmp_path / "studies")
     with pytest.raises(DataError, match=r"images must be uint8 \(n, 8, 8, 1\), got uint8 \(2, 9, 8, 1\)"):
         hpo.predict("squares-1", np.zeros((2, 9, 8), np.uint8), storage=tmp_path / "studies")
+
+
+def test_a_process_ends_without_a_search_for_garbage() -> None:
+    code = "import atexit, gc\natexit.register(lambda: print(gc.get_freeze_count() > 10_000))\nimport hpo.api\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.stdout == "True\n", done.stderr
