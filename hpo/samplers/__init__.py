@@ -3,13 +3,14 @@
 A sampler is an `optuna.samplers.BaseSampler`; any other than ours goes by `module:Class`, with its keyword arguments.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from graphlib import CycleError
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.samplers import BaseSampler, RandomSampler
 
 from hpo import tasks
@@ -49,7 +50,7 @@ _ENOUGH = 8
 class Resuming(Protocol):
     """A sampler that can say whether a paused trial promises more than a new config."""
 
-    def resume(self, study: optuna.Study, paused: Collection[int], new: bool) -> int | None:
+    def resume(self, study: optuna.Study, paused: NDArray[np.intp], new: bool) -> int | None:
         """The trial to go on with, or None for a new config; without `new`, None where none is worth it."""
 
 
@@ -107,7 +108,7 @@ def build(spec: SearchSpec, started: int, rewards: Callable[[], Mapping[int, flo
     return Proposer(make, spec.seed, Space.of(spec), least, metrics, rewards, most)
 
 
-def resumption(study: optuna.Study) -> Callable[[Collection[int], bool], int | None] | None:
+def resumption(study: optuna.Study) -> Callable[[NDArray[np.intp], bool], int | None] | None:
     """What the sampler of a study would train next, of its paused trials; None where it has no opinion."""
     sampler = study.sampler.make(0) if isinstance(study.sampler, Proposer) else None
     return partial(sampler.resume, study) if isinstance(sampler, Resuming) else None

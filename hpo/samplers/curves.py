@@ -8,7 +8,7 @@ where the first epochs tell little, and many where they tell all.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property, lru_cache
 from itertools import islice
@@ -29,6 +29,9 @@ from hpo.samplers.table import Table, measure_each
 from hpo.schedulers import first_rung
 from hpo.schedulers.rungs import rungs
 from hpo.space import Space, distribution
+
+Numbers = Sequence[int] | NDArray[np.intp]
+"""Of trials."""
 
 _STARTUP = 6
 _FEWEST = 3
@@ -113,7 +116,7 @@ class CurveSampler(BaseSampler):
         seed = _stream(self.seed, trial.number, *param_name.encode()).integers(2**32)
         return RandomSampler(seed=int(seed)).sample_independent(study, trial, param_name, param_distribution)
 
-    def resume(self, study: optuna.Study, paused: Collection[int], new: bool = True) -> int | None:
+    def resume(self, study: optuna.Study, paused: Numbers, new: bool = True) -> int | None:
         """What a free worker should train: the number of a paused trial, or None for a new config.
 
         A pure function of the study and of which of its running trials are paused.
@@ -129,11 +132,13 @@ class CurveSampler(BaseSampler):
         inputs = Inputs(search_space, self.space)
         table, history = self._known(study, inputs)
         measured = history.measured()
-        waiting = _promising(history, np.array(sorted(paused), dtype=np.intp))
+        paused = np.unique(np.asarray(paused, dtype=np.intp))
+        waiting = _promising(history, paused)
         if not len(waiting) or not search_space or not self._ready(table.trials, len(measured)):
             return None
         rng = _stream(self.seed, len(table.trials), table.reports)  # as the new trial's, if it comes to that
-        running = [table.trials[number] for number in sorted(table.running.difference(paused))]
+        live = np.fromiter(table.running, np.intp, len(table.running))
+        running = [table.trials[number] for number in np.sort(np.setdiff1d(live, paused, assume_unique=True))]
         with _one_thread():
             outlook = _Outlook(table, history, measured, running, inputs, self.epochs, rng, self._by_trials)
             odds = outlook.odds_of(waiting) if new else outlook.odds_in_the_end(waiting)

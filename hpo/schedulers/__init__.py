@@ -9,6 +9,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hpo import fitness
 from hpo.errors import InputError, Problem
 from hpo.fitness import Fitness
@@ -17,14 +20,13 @@ from hpo.schedulers.rungs import halvings, rungs
 from hpo.spec import SearchSpec
 
 if TYPE_CHECKING:
-    import numpy as np
     from ray.tune.schedulers import TrialScheduler
 
 Measure = Callable[[Mapping[str, float]], Fitness]
 """Metrics -> fitness."""
-Resume = Callable[[Collection[int], bool], int | None]
+Resume = Callable[[NDArray[np.intp], bool], int | None]
 """(numbers of the trials that may go on, whether a new one may start) -> the one that should go on, or None."""
-Explore = Callable[[Mapping[str, Any], "np.random.Generator", float], dict[str, Any]]
+Explore = Callable[[Mapping[str, Any], np.random.Generator, float], dict[str, Any]]
 """(a parent's config, generator, chance to draw a value anew) -> a child's config."""
 RESOURCE = "epoch"
 """The key under which a report carries its resource."""
@@ -355,7 +357,7 @@ def _nothing(numbers: Collection[int], new: bool) -> None:
     """The choice of a scheduler that is only built to be checked."""
 
 
-def _unchanged(config: Mapping[str, Any], rng: "np.random.Generator", resample: float) -> dict[str, Any]:
+def _unchanged(config: Mapping[str, Any], rng: np.random.Generator, resample: float) -> dict[str, Any]:
     """The explored config of a scheduler that is only built to be checked."""
     return dict(config)
 

@@ -7,8 +7,12 @@ what the budget limits it goes on at once, else when no new one may start. And e
 user's own config is trained in full where that costs nothing of the budget: what is found must beat it.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hpo.fitness import Fitness
 from hpo.schedulers.halving import Bracket
@@ -35,7 +39,7 @@ class FreezeThaw(Pausing):
         self,
         measure: Callable[[Mapping[str, float]], Fitness],
         ladder: Sequence[int],
-        resume: Callable[[Collection[int], bool], int | None],
+        resume: Callable[[NDArray[np.intp], bool], int | None],
         by_trials: bool = False,
         reference: int | None = None,
     ) -> None:
@@ -51,7 +55,7 @@ class FreezeThaw(Pausing):
         place = self.note(number, epoch, metrics)
         if place is None or epoch >= self._bracket.ladder[-1]:
             return False
-        if number == self._reference or number in self._kept(place) or self._asked({*self.paused, number}) == number:
+        if number == self._reference or number in self._kept(place) or self._asked(number) == number:
             self.promote(number)
             return False
         return True
@@ -75,7 +79,7 @@ class FreezeThaw(Pausing):
         places = reversed(range(len(self._bracket.ladder) - 1))
         kept = (number for place in places for number in self._kept(place) if number in self.paused)
         first = next(kept, None)
-        return self._asked(frozenset(self.paused)) if first is None else first
+        return self._asked() if first is None else first
 
     def forget(self, number: int) -> None:
         """It is compared no more."""
@@ -87,9 +91,13 @@ class FreezeThaw(Pausing):
             return []
         return self._bracket.promotable(place, closing=self.no_new and self.idle)
 
-    def _asked(self, numbers: Set[int]) -> int | None:
-        """The model's choice; before the next report it is not asked again about the same trials."""
-        question = (numbers, self._reports, self.no_new)
+    def _asked(self, *reported: int) -> int | None:
+        """The model's choice of the paused trials and who has just reported.
+
+        Before the next report it is not asked again about the same trials. Of a long study thousands are paused.
+        """
+        numbers = np.unique(np.fromiter(chain(self.paused, reported), np.intp, len(self.paused) + len(reported)))
+        question = (numbers.tobytes(), self._reports, self.no_new)
         if self._answer[0] != question:
             self._answer = (question, self._resume(numbers, not (self.no_new or self._by_trials)))
         return self._answer[1]

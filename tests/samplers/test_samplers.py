@@ -1,5 +1,6 @@
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 
@@ -49,4 +50,4 @@ def test_who_proposes_says_what_goes_on_if_it_has_an_opinion(document: dict[str,
     study = optuna.create_study(sampler=samplers.build(spec.load({**document, "sampler": name}), 0))
     resume = samplers.resumption(study)
     assert (resume is not None) == (name == "curves")
-    assert resume is None or resume([], True) is None
+    assert resume is None or resume(np.array([], np.intp), True) is None
