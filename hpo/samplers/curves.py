@@ -132,13 +132,12 @@ class CurveSampler(BaseSampler):
         inputs = Inputs(search_space, self.space)
         table, history = self._known(study, inputs)
         measured = history.measured()
-        paused = np.unique(np.asarray(paused, dtype=np.intp))
+        paused = np.sort(np.asarray(paused, dtype=np.intp))
         waiting = _promising(history, paused)
         if not len(waiting) or not search_space or not self._ready(table.trials, len(measured)):
             return None
         rng = _stream(self.seed, len(table.trials), table.reports)  # as the new trial's, if it comes to that
-        live = np.fromiter(table.running, np.intp, len(table.running))
-        running = [table.trials[number] for number in np.sort(np.setdiff1d(live, paused, assume_unique=True))]
+        running = [table.trials[number] for number in np.setdiff1d(table.running.array(), paused, assume_unique=True)]
         with _one_thread():
             outlook = _Outlook(table, history, measured, running, inputs, self.epochs, rng, self._by_trials)
             odds = outlook.odds_of(waiting) if new else outlook.odds_in_the_end(waiting)

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.fitness import Fitness
 from hpo.ledger import Ledger
+from hpo.numbers import Numbers
 from hpo.samplers.fitness import Measured, Yardstick
 
 
@@ -41,7 +42,7 @@ class Table:
     """A resource that the trials were ranked at."""
     order: list[tuple[Fitness, int]] = field(default_factory=list)
     """What the trials there are worth, with their numbers, the best first."""
-    running: set[int] = field(default_factory=set)
+    running: Numbers = field(default_factory=Numbers)
     """Trials that run or are paused."""
     begun: set[int] = field(default_factory=set)
     """Those of them that have reported nothing yet."""
@@ -79,11 +80,12 @@ class Table:
         self.reports += reports - self.reported[number]
         self.reported[number] = reports
         running = trial.state is TrialState.RUNNING
-        for numbers, belongs in (
+        sets: tuple[tuple[Numbers | set[int], bool], ...] = (
             (self.running, running),
             (self.begun, running and not trial.intermediate_values),
             (self.fruitless, trial.state.is_finished() and now is None),
-        ):
+        )
+        for numbers, belongs in sets:
             (numbers.add if belongs else numbers.discard)(number)
 
     def resource(self, least: int) -> float:

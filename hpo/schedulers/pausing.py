@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.schedulers import TrialScheduler
 
+from hpo.numbers import Numbers
+
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial
@@ -18,6 +20,8 @@ class Pausing(TrialScheduler, ABC):
     def __init__(self) -> None:
         super().__init__()
         self._paused: dict[int, Trial] = {}
+        self._numbers = Numbers()
+        """Theirs, who are thousands in a long study."""
         self._pending: deque[Trial] = deque()
         """Those that were added or promoted, some of which have begun since."""
         self.no_new = False
@@ -44,7 +48,7 @@ class Pausing(TrialScheduler, ABC):
         self.promote(number)  # or it would not have trained
         self.note(number, epoch, metrics)
         if waits:
-            self._paused[number] = trial
+            self._keep(number, trial)
 
     @abstractmethod
     def waiting(self) -> int | None:
@@ -68,21 +72,21 @@ class Pausing(TrialScheduler, ABC):
         number = int(trial.config["number"])
         if not self.pauses(number, int(result["epoch"]), result):
             return TrialScheduler.CONTINUE
-        self._paused[number] = trial
+        self._keep(number, trial)
         return TrialScheduler.PAUSE
 
     def on_trial_complete(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> None:
         """It waits no more."""
-        self._paused.pop(int(trial.config["number"]), None)
+        self._release(int(trial.config["number"]))
 
     def on_trial_error(self, tune_controller: "TuneController", trial: "Trial") -> None:
         """It waits no more, and is compared no more."""
-        self._paused.pop(int(trial.config["number"]), None)
+        self._release(int(trial.config["number"]))
         self.forget(int(trial.config["number"]))
 
     def on_trial_remove(self, tune_controller: "TuneController", trial: "Trial") -> None:
         """It waits no more, and is compared no more."""
-        self._paused.pop(int(trial.config["number"]), None)
+        self._release(int(trial.config["number"]))
         self.forget(int(trial.config["number"]))
 
     def choose_trial_to_run(self, tune_controller: "TuneController") -> "Trial | None":
@@ -93,10 +97,19 @@ class Pausing(TrialScheduler, ABC):
                 return None
             self.promote(number)
             self._pending.append(self._paused[number])
-            return self._paused.pop(number)
+            self._release(number)
+            return self._pending[-1]
         while self._pending and self._pending[0].status != "PENDING":
             self._pending.popleft()
         return next((trial for trial in self._pending if trial.status == "PENDING"), None)
+
+    def _keep(self, number: int, trial: "Trial") -> None:
+        self._paused[number] = trial
+        self._numbers.add(number)
+
+    def _release(self, number: int) -> None:
+        self._paused.pop(number, None)
+        self._numbers.discard(number)
 
     def debug_string(self) -> str:
         """For Ray's logs."""

@@ -8,7 +8,6 @@ user's own config is trained in full where that costs nothing of the budget: wha
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -94,9 +93,11 @@ class FreezeThaw(Pausing):
     def _asked(self, *reported: int) -> int | None:
         """The model's choice of the paused trials and who has just reported.
 
-        Before the next report it is not asked again about the same trials. Of a long study thousands are paused.
+        Before the next report it is not asked again about the same trials.
         """
-        numbers = np.unique(np.fromiter(chain(self.paused, reported), np.intp, len(self.paused) + len(reported)))
+        numbers = self._numbers.array()
+        if reported:
+            numbers = np.sort(np.append(numbers, reported))
         question = (numbers.tobytes(), self._reports, self.no_new)
         if self._answer[0] != question:
             self._answer = (question, self._resume(numbers, not (self.no_new or self._by_trials)))
