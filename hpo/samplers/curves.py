@@ -30,9 +30,6 @@ from hpo.schedulers import first_rung
 from hpo.schedulers.rungs import rungs
 from hpo.space import Space, distribution
 
-Numbers = Sequence[int] | NDArray[np.intp]
-"""Of trials."""
-
 _STARTUP = 6
 _FEWEST = 3
 """Random configs, and trials with a value, before the model decides."""
@@ -116,7 +113,7 @@ class CurveSampler(BaseSampler):
         seed = _stream(self.seed, trial.number, *param_name.encode()).integers(2**32)
         return RandomSampler(seed=int(seed)).sample_independent(study, trial, param_name, param_distribution)
 
-    def resume(self, study: optuna.Study, paused: Numbers, new: bool = True) -> int | None:
+    def resume(self, study: optuna.Study, paused: Sequence[int] | NDArray[np.intp], new: bool = True) -> int | None:
         """What a free worker should train: the number of a paused trial, or None for a new config.
 
         A pure function of the study and of which of its running trials are paused.

@@ -93,12 +93,13 @@ class Pausing(TrialScheduler, ABC):
         """A paused trial that is to go on, else a new one."""
         number = self.waiting()
         if number is not None:
-            if self._paused[number].status != "PAUSED":  # its checkpoint is being stored; it goes on when that is done
+            trial = self._paused[number]
+            if trial.status != "PAUSED":  # its checkpoint is being stored; it goes on when that is done
                 return None
             self.promote(number)
-            self._pending.append(self._paused[number])
+            self._pending.append(trial)
             self._release(number)
-            return self._pending[-1]
+            return trial
         while self._pending and self._pending[0].status != "PENDING":
             self._pending.popleft()
         return next((trial for trial in self._pending if trial.status == "PENDING"), None)

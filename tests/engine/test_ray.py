@@ -100,7 +100,8 @@ def search(document: dict[str, Any], objective: Any, trials: int, **arguments: A
     study.use(samplers.build(study.spec, 0))
     wanted = study.study_spec
     dataset = datasets.load(wanted.data, Path("data"), wanted.seed)
-    engine.run(study, objective, resources=wanted.resources, left=Left(trials), dataset=dataset, **arguments)
+    left = Left(trials, by_trials="deadline" not in arguments)
+    engine.run(study, objective, resources=wanted.resources, left=left, dataset=dataset, **arguments)
     return study
 
 

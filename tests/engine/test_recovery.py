@@ -159,6 +159,7 @@ def test_trials_that_only_wait_go_on_or_end(document: dict[str, Any], scheduler:
     dataset = datasets.load(wanted.data, Path("data"), wanted.seed)
     with again.searching():
         again.use(samplers.build(wanted, 3))
-        engine.run(again, curve, resources=wanted.resources, left=Left(3), dataset=dataset)
+        left = Left(3, by_trials=True)
+        engine.run(again, curve, resources=wanted.resources, left=left, dataset=dataset)
     assert all(trial.state in (State.COMPLETE, State.PRUNED) for trial in again.trials())
     assert [trial.state for trial in again.trials()].count(State.COMPLETE) >= 1
