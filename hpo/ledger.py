@@ -7,9 +7,12 @@ changed it: `Ledger`, over any storage of Optuna's. And what belongs together go
 import copy
 import json
 import os
+import re
+import zlib
 from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from shlex import quote
 from typing import Any, Protocol, runtime_checkable
 
 from optuna.distributions import BaseDistribution
@@ -18,6 +21,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study._frozen import FrozenStudy
 from optuna.study._study_direction import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from hpo.errors import StudyError
+
+_CHECK, _CHECK_BYTES = re.compile(rb',"check":"([0-9a-f]{8})"}\n'), 21
+"""The end of a line of a journal: the CRC-32 of the file up to here. Optuna passes over a key that it does not know."""
 
 
 @runtime_checkable
@@ -29,7 +37,10 @@ class Together(Protocol):
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal in a file, with writes that are flushed together; the file is the same.
+    """Optuna's journal in a file, with writes that are flushed together, and checked lines.
+
+    Each line that is written here ends with a checksum of the file up to there, so that a line which was altered, moved
+    or removed later is noticed. Lines of other writers, and of release 0.1, have none and are read as they are.
 
     Args:
         path: of the file.
@@ -41,6 +52,8 @@ class Journal(JournalFileBackend):
         self._held: list[str] = []
         self._first = -1
         """The place in the journal of the first held entry; -1 until it is known."""
+        self._known, self._checksum = 0, 0
+        """How many lines were read or written, and the CRC-32 of the file up to there."""
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -61,26 +74,75 @@ class Journal(JournalFileBackend):
             self._held += [json.dumps(log, separators=(",", ":")) for log in logs]
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        """The entries from a place on, those that are held at the end."""
+        """The entries from a place on, those that are held at the end.
+
+        Raises:
+            StudyError: a line is not as it was written.
+        """
         place = log_number_from
         if not self._held or self._first < 0:
-            for log in super().read_logs(place):
+            for line in self._lines(place):
                 place += 1
-                yield log
+                yield json.loads(_parted(line)[0])
         if self._held:
             if self._first < 0:
                 self._first = place
             yield from map(json.loads, self._held[place - self._first :])
 
+    def _lines(self, first: int) -> Iterator[bytes]:
+        """The whole lines of the file from a place on; what a writer has not finished, or a crash has torn, is none."""
+        place = min(first, self._known)
+        with Path(self._file_path).open("rb") as file:
+            file.seek(self._log_number_offset[place])
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                if place == self._known:
+                    self._check(line)
+                    self._enter(line)
+                place += 1
+                if place > first:
+                    yield line
+
+    def _check(self, line: bytes) -> None:
+        """Compares a line at the end of what is known with its checksum."""
+        body, check = _parted(line)
+        if check is not None and check != zlib.crc32(body, self._checksum):
+            file, number = Path(self._file_path), self._known + 1
+            raise StudyError(
+                f"study '{file.parent.name}': line {number} of '{file}' is not as it was written: it, or a line before"
+                f" it, was changed, moved or removed. Put the file back as it was; or remove line {number} and all"
+                f" after it (sed -i '{number},$d' {quote(str(file))}): a search goes on from there, and trains the rest"
+                " again"
+            )
+
+    def _enter(self, line: bytes) -> None:
+        """A line at the end of what is known of the file."""
+        self._checksum = zlib.crc32(line, self._checksum)
+        self._log_number_offset[self._known + 1] = self._log_number_offset[self._known] + len(line)
+        self._known += 1
+
     def _flush(self) -> None:
-        lines = [f"{line}\n".encode() for line in self._held]
         try:
+            for _ in self._lines(self._known):
+                pass  # what others have written since
+            lines, checksum = [], self._checksum
+            for held in self._held:
+                body = held.encode()
+                lines.append(b'%b,"check":"%08x"}\n' % (body[:-1], zlib.crc32(body, checksum)))
+                checksum = zlib.crc32(lines[-1], checksum)
             _append(Path(self._file_path), b"".join(lines))
-            for place, line in enumerate(lines if self._first >= 0 else (), self._first):
-                self._log_number_offset[place + 1] = self._log_number_offset[place] + len(line)
+            for line in lines:
+                self._enter(line)
         finally:
             self._held, self._first = [], -1
             self._lock.release()
+
+
+def _parted(line: bytes) -> tuple[bytes, int | None]:
+    """A line of a journal as it was before its checksum was added, and that; None where it has none."""
+    check = _CHECK.fullmatch(line, max(0, len(line) - _CHECK_BYTES))
+    return (line, None) if check is None else (line[: check.start()] + b"}", int(check[1], 16))
 
 
 def _append(path: Path, content: bytes) -> None:

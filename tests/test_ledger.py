@@ -13,7 +13,10 @@ from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from hpo.errors import StudyError
 from hpo.ledger import Journal, Ledger
+from hpo.record import mend
+from hpo.study import Study
 
 RANGE = optuna.distributions.FloatDistribution(0, 1)
 STEPS = st.lists(st.tuples(st.sampled_from(["new", "waiting", "param", "report", "attr", "system", "end", "pop"]),
@@ -158,3 +161,91 @@ def test_what_has_no_room_leaves_no_half_line(tmp_path: Path) -> None:
     assert (tmp_path / "journal.log").read_bytes() == before
     journal.append_logs([{"op": 3}])
     assert list(Journal(str(tmp_path / "journal.log")).read_logs(0)) == [{"op": 1}, {"op": 3}]
+
+
+# ---- lines that are not as they were written -------------------------------------------------------------------------
+
+
+def written(folder: Path, blocks: list[list[tuple[str, int]]]) -> Path:
+    """A journal in a study's folder, each block flushed at once."""
+    file = folder / "squares" / "journal.log"
+    file.parent.mkdir()
+    ledger = Ledger(JournalStorage(Journal(str(file))))
+    study = ledger.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
+    for block in [[("new", 0), ("param", 3), ("report", 1)], *blocks, [("new", 0), ("end", 0)]]:
+        with ledger.together():
+            for step, place in block:
+                act(ledger, study, step, place)
+    return file
+
+
+def opened(file: Path) -> list[Any]:
+    """What a fresh process reads."""
+    storage = JournalStorage(Journal(str(file)))
+    return shown(storage, 0) if storage.get_all_studies() else []
+
+
+@given(st.lists(STEPS, max_size=3), st.sampled_from(["remove", "alter", "swap", "double"]), st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_line_that_is_missing_altered_or_moved_is_told(
+    tmp_path_factory: pytest.TempPathFactory, blocks: Any, damage: str, data: Any
+) -> None:
+    file = written(tmp_path_factory.mktemp("journal"), blocks)
+    lines = file.read_bytes().splitlines(keepends=True)
+    place = data.draw(st.integers(0, len(lines) - 2))
+    damaged = {
+        "remove": lines[:place] + lines[place + 1 :],
+        "alter": [*lines[:place], lines[place].replace(b'"op_code":', b'"op_code": '), *lines[place + 1 :]],
+        "swap": [*lines[:place], lines[place + 1], lines[place], *lines[place + 2 :]],
+        "double": [*lines[: place + 1], *lines[place:]],
+    }[damage]
+    file.write_bytes(b"".join(damaged))
+    number = place + (2 if damage == "double" else 1)
+    with pytest.raises(StudyError, match=rf"study 'squares': line {number} of '.*journal.log' is not as it was writ"):
+        opened(file)
+    file.write_bytes(b"".join(damaged[: number - 1]))  # the way out
+    assert opened(file) is not None
+
+
+def test_a_changed_value_is_told_before_any_trial_is_read(study: Study) -> None:
+    file = study.folder / "journal.log"
+    lines = file.read_text().splitlines(keepends=True)
+    number = next(place for place, line in enumerate(lines) if '"param_name"' in line)
+    lines[number] = lines[number].replace('"param_value_internal":', '"param_value_internal":1')
+    file.write_text("".join(lines))
+    message = f"line {number + 1} of '.*' is not as it was written.*sed -i '{number + 1},\\$d' "
+    with pytest.raises(StudyError, match=message):
+        Study.open(study.folder.parent, "squares").trials()
+
+
+def test_lines_without_a_checksum_are_read_as_they_are(tmp_path: Path) -> None:
+    """Release 0.1 wrote none, and neither does optuna-dashboard; what comes after them is checked with them."""
+    file = tmp_path / "journal.log"
+    old = Ledger(JournalStorage(JournalFileBackend(str(file))))
+    study = old.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
+    act(old, study, "new", 0)
+    mine = JournalStorage(Journal(str(file)))
+    act(mine, study, "report", 1)
+    act(old, study, "attr", 2)
+    act(mine, study, "end", 0)
+    plain = JournalStorage(JournalFileBackend(str(file)))
+    assert opened(file) == shown(mine, study) == shown(plain, study)
+    assert opened(file)[0][1:3] == (TrialState.COMPLETE, [0.0])
+    lines = file.read_bytes().splitlines(keepends=True)
+    assert [b'"check":' in line for line in lines] == [False, False, True, False, True]
+    file.write_bytes(b"".join([*lines[:3], lines[3].replace(b'"a":2', b'"a":3'), *lines[4:]]))
+    with pytest.raises(StudyError, match="line 5 "):
+        opened(file)
+
+
+def test_a_torn_last_line_is_no_altered_one(tmp_path: Path) -> None:
+    file = written(tmp_path, [])
+    whole = opened(file)
+    content = file.read_bytes()
+    for cut in range(1, len(content.splitlines(keepends=True)[-1])):
+        file.write_bytes(content[:-cut])
+        assert opened(file)[0][:2] == (0, TrialState.RUNNING)
+    mend(file.parent)
+    again = JournalStorage(Journal(str(file)))
+    again.set_trial_state_values(0, TrialState.COMPLETE, [0.0])
+    assert opened(file) == whole
