@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -251,7 +250,7 @@ def simulate(
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     observers: Sequence[Observer] = (),
-    predictions: "tuple[NDArray[np.int64], Source] | None" = None,
+    predictions: "tuple[NDArray[Any], Source] | None" = None,
 ) -> SimulationResult:
     """Searches in virtual time: the sampler, scheduler, study and budget of a real search, over given learning curves.
 
@@ -269,8 +268,9 @@ def simulate(
         seed: instead of the one in the spec.
         overrides: dotted name -> value, as `--set` has it.
         observers: are told what has been recorded.
-        predictions: for `target: ensemble`: the labels of the validation rows `(rows,)`, and a function from a trial to
-            its probabilities `(rows, classes)` at its best epoch.
+        predictions: for `target: ensemble`: the targets of the validation rows, and a function from a trial to what it
+            predicts of them at its best epoch. They are those of the spec's `task`, as `npz` has them; without a task
+            labels `(rows,)` and probabilities `(rows, classes)`.
 
     Raises:
         SpecError: the spec has problems, all of them in one message.

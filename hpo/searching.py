@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -239,7 +238,7 @@ def _share(spec: StudySpec, request: Request, dataset: Dataset, say: Callable[..
     return _Share(occupancy.resources, occupancy.trials)
 
 
-def rewards(study: Study, predictions: "tuple[NDArray[np.int64], Source] | None" = None) -> "Contributions | None":
+def rewards(study: Study, predictions: "tuple[NDArray[Any], Source] | None" = None) -> "Contributions | None":
     """What trials are worth, where the target is an ensemble; from stored predictions unless others are given."""
     if study.spec.target != "ensemble":
         return None
@@ -247,8 +246,10 @@ def rewards(study: Study, predictions: "tuple[NDArray[np.int64], Source] | None"
     from hpo.ensemble.pool import stored_predictions
 
     if predictions is not None:
-        return Contributions(study, *predictions)
-    return Contributions(study, study.facts.targets["validation"], partial(stored_predictions, study))
+        task = study.spec.task if isinstance(study.spec, StudySpec) else "classification"
+        return Contributions(study, *predictions, task)
+    targets = study.facts.targets["validation"]
+    return Contributions(study, targets, partial(stored_predictions, study), study.study_spec.task)
 
 
 def _open_or_create(spec: StudySpec, request: Request, dataset: Dataset) -> Study:

@@ -1,7 +1,8 @@
 """What each trial adds to a greedy ensemble of all of them: the reward of a search whose product is an ensemble.
 
 A trial that is good but says what the others say adds little; a lesser one that errs elsewhere may add more. So quality
-and diversity are one number, in nats of validation NLL.
+and diversity are one number, in units of the task's score on validation rows: nats of classes and labels, squared error
+of regression.
 """
 
 from collections.abc import Callable
@@ -33,9 +34,10 @@ class Contributions:
         task: what is predicted.
     """
 
-    def __init__(self, study: Study, targets: Targets, source: Source, task: str = "classification") -> None:
+    def __init__(self, study: Study, targets: Targets, source: Source, task: str) -> None:
         self._study, self._targets, self._source, self._task = study, targets, source, task
         self._known: dict[tuple[int, int], NDArray[np.float64] | None] = {}
+        """Own parts `(rows, parts)`."""
 
     def __call__(self) -> dict[int, float]:
         """Number -> contribution, of the trials that have predictions.
@@ -49,7 +51,7 @@ class Contributions:
                 own[trial.number] = row
         if not own:
             return {}
-        values = contributions(np.stack(list(own.values())), score=SCORES[self._task])
+        values = contributions(np.stack(list(own.values())), SCORES[self._task])
         return {number: float(value) for number, value in zip(own, values, strict=True)}
 
     def _own(self, trial: TrialRecord, epoch: int) -> NDArray[np.float64] | None:
@@ -66,28 +68,25 @@ class Contributions:
             else:
                 temperature = fit_temperature(predictions, self._targets, self._task)
                 tempered = temper(predictions, temperature, self._task)
-                self._known[key] = SCORES[self._task].own(tempered, self._targets).ravel()
+                self._known[key] = SCORES[self._task].own(tempered, self._targets)
         return self._known[key]
 
 
-def contributions(
-    own: NDArray[np.float64], rounds: int = _ROUNDS, score: Score = SCORES["classification"]
-) -> NDArray[np.float64]:
+def contributions(own: NDArray[np.float64], score: Score, rounds: int = _ROUNDS) -> NDArray[np.float64]:
     """By how much each candidate lowers the score of a greedy ensemble, when it is added to it once.
 
     The ensemble is selected on one half of the rows and the gain is measured on the other, both ways, so that what fits
     the selection by chance gains nothing. A candidate that is in the ensemble is added to one selected without it.
 
     Args:
-        own: own parts of `score`, `(candidates, parts)`: of classes the probability of each row's own.
-        rounds: the size of the ensemble's bag.
+        own: own parts of `score`, `(candidates, rows, parts)`: of classes the probability of each row's own.
         score: what is minimized.
+        rounds: the size of the ensemble's bag.
 
     Returns:
-        `(candidates,)`, of classes in nats, the mean of both halves; below 0 where it harms.
+        `(candidates,)`, in units of the score, the mean of both halves; below 0 where it harms.
     """
-    halves = np.arange(own.shape[1]) % 2
-    first, second = own[:, halves == 0], own[:, halves == 1]
+    first, second = (own[:, half::2].reshape(len(own), -1) for half in (0, 1))
     return (_gains(first, second, rounds, score) + _gains(second, first, rounds, score)) / 2
 
 

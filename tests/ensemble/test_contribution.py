@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import hpo
-from hpo import spec
-from hpo.ensemble.contribution import Contributions, contributions
+from hpo import searching, spec
+from hpo.ensemble import contribution
+from hpo.ensemble.contribution import Contributions
 from hpo.ensemble.greedy import greedy_weights
-from hpo.ensemble.score import nll
+from hpo.ensemble.score import SCORES, nll
 from hpo.errors import InputError, SpecError
 from hpo.spec import Config
 from hpo.study import Study
@@ -18,6 +19,11 @@ from hpo.trial import Outcome, State, TrialRecord
 
 ROWS = 400
 LABELS = np.arange(ROWS) // 2 % 2
+
+
+def contributions(own: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of own parts `(candidates, rows)`: the probability of each row's class."""
+    return contribution.contributions(own[..., None], SCORES["classification"])
 
 
 def member(right: float, seed: int) -> NDArray[np.float64]:
@@ -110,16 +116,16 @@ def study() -> Study:
     return Study.in_memory(spec.load_search(wanted))
 
 
-def grown(study: Study, *curves: list[float]) -> None:
+def grown(study: Study, *curves: list[float], metric: str = "accuracy") -> None:
     for curve in curves:
         number = study.ask().number
         for epoch, value in enumerate(curve, start=1):
-            study.report(number, epoch, {"accuracy": value})
+            study.report(number, epoch, {metric: value})
 
 
 def test_predictions_are_read_once_for_each_trial_and_best_epoch(study: Study) -> None:
     stored = Stored()
-    rewards = Contributions(study, LABELS, stored)
+    rewards = Contributions(study, LABELS, stored, "classification")
     assert rewards() == {}
     grown(study, [0.5, 0.6], [0.7])
     first = rewards()
@@ -137,7 +143,7 @@ def test_trials_without_usable_predictions_are_left_out(study: Study) -> None:
     stored = Stored()
     stored.missing, stored.broken = {0}, {2}
     grown(study, [0.5], [0.6], [0.7], [float("nan")], [0.6])
-    rewards = Contributions(study, LABELS, stored)
+    rewards = Contributions(study, LABELS, stored, "classification")
     assert set(rewards()) == {1, 4}
     rewards()
     assert [number for number, _ in stored.asked] == [0, 1, 2, 4]
@@ -146,7 +152,43 @@ def test_trials_without_usable_predictions_are_left_out(study: Study) -> None:
 def test_pruned_and_running_trials_have_rewards_too(study: Study) -> None:
     grown(study, [0.5], [0.6])
     study.end(0, Outcome(State.PRUNED, "stopped"))
-    assert set(Contributions(study, LABELS, Stored())()) == {0, 1}
+    assert set(Contributions(study, LABELS, Stored(), "classification")()) == {0, 1}
+
+
+def test_rows_are_halved_not_the_labels_of_a_row() -> None:
+    rng = np.random.default_rng(0)
+    own = rng.random((3, ROWS, 2))
+    one_label = np.stack([own[:, :, 0], own[:, :, 0]], axis=-1)
+    same = contribution.contributions(one_label, SCORES["multilabel"])
+    np.testing.assert_allclose(same, contribution.contributions(own[:, :, :1], SCORES["multilabel"]), atol=1e-12)
+
+
+TARGETS = {
+    "multilabel": np.random.default_rng(0).integers(0, 2, (ROWS, 3)),
+    "regression": np.random.default_rng(0).normal(50.0, 10.0, (ROWS, 2)),
+}
+
+
+@pytest.mark.parametrize("task", ["multilabel", "regression"])
+def test_each_task_has_its_own_score(task: str) -> None:
+    targets, rng = TARGETS[task], np.random.default_rng(1)
+    noise = [rng.normal(0.0, 1.0, targets.shape) for _ in range(2)]
+
+    def predicted(trial: TrialRecord) -> NDArray[np.float32]:
+        """The first two err in the same way, the third elsewhere and a little more, the last knows nothing."""
+        error = (noise[0], noise[0], 1.1 * noise[1], rng.normal(0.0, 30.0, targets.shape))[trial.number]
+        if task == "regression":
+            return (targets + 3 * error).astype(np.float32)
+        return (1 / (1 + np.exp(-(4 * targets - 2 + error)))).astype(np.float32)
+
+    wanted = document(task=task, data="diabetes", model="mlp", parameters={"optimizer.lr": {"min": 0.01, "max": 1}})
+    study = Study.in_memory(spec.load(wanted))
+    grown(study, *[[0.5]] * 4, metric=study.spec.objective.metric)
+    rewards = searching.rewards(study, (targets, predicted))
+    assert rewards is not None
+    gains = rewards()
+    assert gains[0] == pytest.approx(gains[1])
+    assert gains[2] > gains[0] > gains[3]
 
 
 # ---- as the target of a search ---------------------------------------------------------------------------------------
