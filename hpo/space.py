@@ -1,6 +1,6 @@
 """The search space: parameters, conditions and defaults, asked of an Optuna trial one by one (define-by-run)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Any
@@ -16,6 +16,13 @@ from optuna.distributions import (
 from scipy.special import ndtr, ndtri
 
 from hpo.spec import Config, Parameter, SearchSpec
+
+LISTED = 10_000
+"""A space of more configs has no end: nobody lists them."""
+ConfigKey = frozenset[tuple[str, Any]]
+"""Equal for equal configs."""
+_DIGITS = 12
+"""Of a number in a key: the same step of a range is computed in several ways, which differ in the last bits."""
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
@@ -61,6 +68,20 @@ class Space:
                 config[name] = _ask(trial, name, distribution(parameter))
         return config
 
+    def configs(self, most: int) -> list[Config] | None:
+        """All possible configs; None where there are more than `most`."""
+        found: list[Config] = [{}]
+        for name, parameter in self.parameters.items():
+            active = [config for config in found if self.active(name, config)]
+            if not active:
+                continue
+            values = _values(distribution(parameter), most)
+            if values is None or len(found) - len(active) + len(active) * len(values) > most:
+                return None
+            others = [config for config in found if not self.active(name, config)]
+            found = others + [{**config, name: value} for config in active for value in values]
+        return found
+
     def default(self, spec: SearchSpec) -> Config:
         """The config that the user would have started from: `default:` or the setting written in its section.
 
@@ -75,6 +96,34 @@ class Space:
             elif spec.written(name) and parameter.contains(spec.setting(name)):
                 config[name] = _as_listed(parameter, spec.setting(name))
         return config
+
+
+def possible_configs(spec: SearchSpec) -> int | None:
+    """How many configs a search can try; None where there is no end of them: more than 10,000, or they may repeat."""
+    configs = None if spec.repeats else Space.of(spec).configs(LISTED)
+    return None if configs is None else len(configs)
+
+
+def config_key(config: Mapping[str, Any]) -> ConfigKey:
+    """What two configs have in common if and only if they are the same."""
+    return frozenset(
+        (name, float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value) for name, value in config.items()
+    )
+
+
+def _values(wanted: BaseDistribution, most: int) -> Sequence[Any] | None:
+    """The values of a parameter; None where there are more than `most`."""
+    if isinstance(wanted, CategoricalDistribution):
+        return wanted.choices
+    assert isinstance(wanted, IntDistribution | FloatDistribution)
+    if wanted.single():
+        return (wanted.low,)
+    if wanted.step is None or (wanted.high - wanted.low) / wanted.step >= most:
+        return None
+    if isinstance(wanted, IntDistribution):
+        return range(wanted.low, wanted.high + 1, wanted.step)
+    steps = round((wanted.high - wanted.low) / wanted.step)
+    return [min(wanted.low + place * wanted.step, wanted.high) for place in range(steps + 1)]
 
 
 def believed(parameter: Parameter, rng: np.random.Generator) -> Any:

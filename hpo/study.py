@@ -38,7 +38,7 @@ from hpo.ledger import Ledger
 from hpo.places import FILE, Places
 from hpo.record import hold, holder, journal, mend, quiet
 from hpo.registry import did_you_mean
-from hpo.space import Space, distribution
+from hpo.space import ConfigKey, Space, config_key, distribution, possible_configs
 from hpo.spec import Config, SearchSpec, StudySpec
 from hpo.trial import LIVE, NEVER, Metrics, Moment, Outcome, State, TrialRecord
 
@@ -294,8 +294,25 @@ class Study:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the sampler has nothing more to propose."""
-        return self.record.exhausted
+        """Whether nothing more is to be proposed: the sampler has nothing, or no config is left."""
+        return self.record.exhausted or self.used_up is not None
+
+    @property
+    def used_up(self) -> int | None:
+        """How many configs the space has, once each of them has been tried; None before, and where they may repeat."""
+        if self._possible is None or len(self._tried) < self._possible:
+            return None
+        return self._possible
+
+    @cached_property
+    def _possible(self) -> int | None:
+        return possible_configs(self.spec)
+
+    @cached_property
+    def _tried(self) -> set[ConfigKey]:
+        """The configs of all trials that have begun; those that failed were tried too."""
+        begun = (trial for trial in self.trials() if trial.began is not None or trial.state not in LIVE)
+        return {config_key(trial.config) for trial in begun}
 
     @property
     def id(self) -> str:
@@ -400,6 +417,8 @@ class Study:
             trial = make()
             self._space.suggest(trial)
         trial.set_user_attr(_BEGAN, self._moment())
+        if self._possible is not None:
+            self._tried.add(config_key(trial.params))
         return trial
 
     @property

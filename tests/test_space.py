@@ -2,11 +2,11 @@ from typing import Any
 
 import optuna
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo import spec
-from hpo.space import Space, distribution
+from hpo.space import Space, config_key, distribution, possible_configs
 from hpo.spec import Parameter
 
 
@@ -85,3 +85,56 @@ def test_distributions_are_optunas() -> None:
     )
     assert distribution(Parameter(min=1, max=9, log=True)) == optuna.distributions.FloatDistribution(1, 9, log=True)
     assert distribution(Parameter(values=("a", None))) == optuna.distributions.CategoricalDistribution(("a", None))
+
+
+# ---- how many configs there are --------------------------------------------------------------------------------------
+
+GRID = {
+    "kind": {"values": ["plain", "deep"]},
+    "layers": {"type": "int", "min": 1, "max": 7, "step": 3, "when": {"kind": "deep"}},
+    "rate": {"min": 0.1, "max": 0.3, "step": 0.1},
+}
+
+
+def search_spec(**changes: Any) -> spec.SearchSpec:
+    return spec.load_search({"study": "s", "parameters": GRID, **changes})
+
+
+def test_all_configs_are_listed_each_once_with_their_active_parameters() -> None:
+    found = Space.of(search_spec()).configs(12)
+    assert found is not None and len(found) == len(set(map(config_key, found))) == (1 + 3) * 3
+    assert all(("layers" in config) == (config["kind"] == "deep") for config in found)
+    assert {config.get("layers") for config in found} == {None, 1, 4, 7}
+
+
+def test_more_than_the_limit_are_not_listed() -> None:
+    assert Space.of(search_spec()).configs(11) is None
+    for endless in ({"min": 0, "max": 1}, {"type": "int", "min": 0, "max": 10**12}, {"min": 0, "max": 1, "step": 1e-9}):
+        assert Space.of(search_spec(parameters={"x": endless})).configs(1000) is None
+
+
+def test_a_continuous_parameter_that_is_never_active_does_not_count() -> None:
+    parameters = {**GRID, "width": {"min": 0, "max": 1, "when": {"kind": "deep", "layers": [4], "rate": [0.2]}}}
+    assert possible_configs(search_spec(parameters=parameters)) is None
+    fixed = {"x": {"min": 0, "max": 1, "when": {"training.epochs": 3}}, "y": {"values": [1, 2]}}
+    assert possible_configs(search_spec(parameters=fixed)) == 2
+    assert possible_configs(search_spec(parameters=fixed, training={"epochs": 3})) is None
+
+
+def test_where_configs_may_repeat_there_is_no_end_of_them() -> None:
+    assert possible_configs(search_spec()) == 12
+    assert possible_configs(search_spec(target="ensemble")) is None
+    assert possible_configs(search_spec(scheduler="pbt")) is None
+    assert possible_configs(search_spec(parameters={})) is None
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(-50, 50))
+def test_a_step_is_one_config_however_it_is_computed(steps: int, tenths: int, low: int) -> None:
+    parameter = Parameter(min=low / 10, max=(low + steps * tenths) / 10, step=tenths / 10)
+    found = Space({"p": parameter}, {}).configs(100)
+    assert found is not None and len(found) == steps + 1
+    keys = set(map(config_key, found))
+    assert len(keys) == steps + 1
+    for seed in range(5):
+        assert config_key(ask(Space({"p": parameter}, {}), seed)) in keys

@@ -42,6 +42,8 @@ _SEE_ALL = frozenset({"curves", "evolution", "portfolio", "random", "qmc"})
 """These compare at equal resource themselves, or not at all."""
 _FORGET = frozenset({"tpe", "gp"})
 """These keep nothing, and what they do with each trial takes time: they see a part of a long study."""
+_ASKED_AGAIN = frozenset({"tpe", "gp", "cmaes", "qmc", "nsga2", "evolution", "portfolio"})
+"""These propose something else with another seed; `curves` itself passes over what the study has."""
 _ENOUGH = 8
 """Trials at a resource, before a sampler sees the study at it."""
 
@@ -105,7 +107,8 @@ def build(spec: SearchSpec, started: int, rewards: Callable[[], Mapping[int, flo
     metrics = tuple(objective.metric for objective in spec.objectives) if spec.objective.others else None
     least = None if name in _SEE_ALL and rewards is None else _ENOUGH
     most = WINDOW if name in _FORGET else None
-    return Proposer(make, spec.seed, Space.of(spec), least, metrics, rewards, most)
+    again = (partial(_made, spec) if name in _ONE_SEED else make) if name in _ASKED_AGAIN else None
+    return Proposer(make, spec.seed, Space.of(spec), least, metrics, rewards, most, again)
 
 
 def resumption(study: optuna.Study) -> Callable[[NDArray[np.intp], bool], int | None] | None:
@@ -121,6 +124,6 @@ def _made(spec: SearchSpec, seed: int, **own: Any) -> BaseSampler:
     if spec.sampler.name in ("curves", "tpe"):
         settings["space"] = Space.of(spec)
     if spec.sampler.name == "curves":
-        settings |= {"epochs": spec.training.epochs, "by_trials": spec.budget.by_trials}
+        settings |= {"epochs": spec.training.epochs, "by_trials": spec.budget.by_trials, "repeats": spec.repeats}
     sampler: BaseSampler = SAMPLERS.load(spec.sampler.name)(**settings)
     return sampler

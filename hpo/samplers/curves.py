@@ -8,9 +8,9 @@ where the first epochs tell little, and many where they tell all.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import islice
 from typing import Any
 
@@ -25,10 +25,12 @@ from threadpoolctl import ThreadpoolController
 from hpo.samplers.curve_history import History, history_of
 from hpo.samplers.curve_model import Array, Inputs, posterior
 from hpo.samplers.fitness import Yardstick
+from hpo.samplers.known import known_configs
 from hpo.samplers.table import Table, measure_each
 from hpo.schedulers import first_rung
 from hpo.schedulers.rungs import rungs
 from hpo.space import Space, distribution
+from hpo.spec import Config
 
 _STARTUP = 6
 _FEWEST = 3
@@ -61,6 +63,7 @@ class CurveSampler(BaseSampler):
         startup: how many configs are random, one in each stratum of each parameter.
         by_trials: whether the number of trials is what ends the search. Then epochs cost nothing, and a new config is
             judged by what it is worth in full: a short horizon is for what can be had soon.
+        repeats: whether a config that the study has may be proposed again.
 
     Raises:
         ValueError: epochs or startup is below 1.
@@ -74,12 +77,14 @@ class CurveSampler(BaseSampler):
         space: Space | None = None,
         startup: int = _STARTUP,
         by_trials: bool = False,
+        repeats: bool = False,
     ) -> None:
         for name, value in (("epochs", epochs), ("startup", startup)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value!r}")
         self.seed, self.epochs, self.space, self.startup = seed, epochs, space, startup
         self._by_trials, self._hope = by_trials, _EVEN if by_trials else _HOPE
+        self._repeats = repeats
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All parameters of the space, or those that all trials have had."""
@@ -103,7 +108,7 @@ class CurveSampler(BaseSampler):
         started = [table.trials[number] for number in sorted(table.begun - {trial.number})]
         with _one_thread():
             outlook = _Outlook(table, history, measured, started, inputs, self.epochs, rng, self._by_trials)
-            return inputs.config(outlook.new()[0])
+            return inputs.config(outlook.new(self._had(study, trial.number))[0])
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -138,11 +143,15 @@ class CurveSampler(BaseSampler):
         with _one_thread():
             outlook = _Outlook(table, history, measured, running, inputs, self.epochs, rng, self._by_trials)
             odds = outlook.odds_of(waiting) if new else outlook.odds_in_the_end(waiting)
-            least = outlook.new()[1] if new else self._hope
+            least = outlook.new(self._had(study))[1] if new else self._hope
         return int(waiting[np.argmax(odds)]) if odds.max() >= least else None
 
     def reseed_rng(self) -> None:
         """Nothing to do: every trial has a seed of its own."""
+
+    def _had(self, study: optuna.Study, own: int | None = None) -> Callable[[Config], bool]:
+        """Says of a config whether it is no candidate, since a trial but this one has it."""
+        return (lambda config: False) if self._repeats else partial(known_configs(study).has, own=own)
 
     def _known(self, study: optuna.Study, inputs: Inputs) -> tuple[Table, History]:
         table = measure_each(study, Yardstick(tuple(study.directions)))
@@ -221,13 +230,18 @@ class _Outlook:
         horizon = longest if self._in_full else math.exp(self._rng.uniform(0.0, math.log(longest)))
         return candidates, horizon, self._incumbent + 10.0 ** self._rng.uniform(-2.0, 0.0)
 
-    def new(self) -> tuple[Array, float]:
-        """The units of the most promising new config, and its odds as those of `odds_of`."""
+    def new(self, had: Callable[[Config], bool]) -> tuple[Array, float]:
+        """The units of the most promising new config, and its odds as those of `odds_of`.
+
+        Args:
+            had: whether the study has a config already. Where it has all candidates, the odds are minus infinity.
+        """
         candidates, horizon, threshold = self._drawn
         epochs = np.full(len(candidates), horizon)
         odds = self._odds(self._inputs.columns(candidates, self._share(epochs)), threshold)
-        best = int(np.argmax(odds))
-        return candidates[best], float(odds[best])
+        ranked = np.argsort(-odds, kind="stable")
+        best = next((place for place in ranked if not had(self._inputs.config(candidates[place]))), None)
+        return (candidates[ranked[0]], -math.inf) if best is None else (candidates[best], float(odds[best]))
 
     def odds_of(self, numbers: NDArray[np.intp]) -> Array:
         """(n,) how likely trials that go on exceed the threshold at the horizon, as a normal quantile."""

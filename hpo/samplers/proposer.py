@@ -1,31 +1,28 @@
 """What stands between the study and a sampler, whichever it is: whole configs, drawn afresh for every trial."""
 
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.samplers.fitness import Yardstick
-from hpo.samplers.table import Table, measure_each
+from hpo.samplers.known import known_configs
 from hpo.samplers.view import StudyAtResource
-from hpo.space import Space, believed, distribution
+from hpo.space import LISTED, Space, believed, distribution
 from hpo.spec import Config
 
 _PRIOR = 2**31
 """Sets the draws from users' priors apart from the other draws of a trial."""
 _REWARDED = 20
 """Trials with a reward, before rewards count."""
-_TRIES = 20
-"""Random configs tried in place of one that the study has already; a small space may have no other."""
+_AGAIN, _TRIES = 8, 20
+"""Where the study has a config already: how often its sampler is asked once more, and then random configs are tried."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,7 @@ class Proposer(BaseSampler):
         rewards: what trials are worth to an ensemble, number -> reward. Once there are enough of them the sampler sees
             them in place of the objective. And a config may come again: with another seed it is another member.
         most: how many trials the sampler sees at most; None is all of them.
+        again: seed -> sampler to be asked where the study has what was proposed; None where it would say the same.
     """
 
     def __init__(
@@ -61,17 +59,17 @@ class Proposer(BaseSampler):
         metrics: tuple[str, ...] | None = None,
         rewards: Callable[[], Mapping[int, float]] | None = None,
         most: int | None = None,
+        again: Callable[[int], BaseSampler] | None = None,
     ) -> None:
         self.make, self._seed, self._space = make, seed, space
-        self._most = most
+        self._most, self._again = most, again
         self._least, self._metrics, self._rewards = least, metrics, rewards
         self._draws: dict[int, _Draw] = {}
         self._configs: dict[int, Config] = {}
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Makes the trial's sampler."""
-        draw = self._draws[trial._trial_id] = self._begin(study, trial)
-        draw.sampler.before_trial(draw.study, trial)
+        self._begin(study, trial, self.make(self._seed_of(trial, 0)))
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The parameters of the proposed config, or what the sampler says where no space is known."""
@@ -115,25 +113,31 @@ class Proposer(BaseSampler):
     def _draw(self, study: optuna.Study, trial: FrozenTrial) -> _Draw:
         return self._draws.get(trial._trial_id) or _Draw(self.make(self._seed_of(trial, 0)), study)
 
-    def _begin(self, study: optuna.Study, trial: FrozenTrial) -> _Draw:
-        seed = self._seed_of(trial, 0)
+    def _begin(self, study: optuna.Study, trial: FrozenTrial, sampler: BaseSampler) -> _Draw:
+        """The trial is this sampler's from now on."""
+        draw = self._draws[trial._trial_id] = _Draw(sampler, self._seen(study))
+        sampler.before_trial(draw.study, trial)
+        return draw
+
+    def _seen(self, study: optuna.Study) -> optuna.Study:
         if self._least is None:
-            return _Draw(self.make(seed), study)
+            return study
         rewards = None if self._rewards is None else self._rewards()
         if rewards is not None and len(rewards) < _REWARDED:
             rewards = None  # an ensemble needs good members first
-        return _Draw(self.make(seed), StudyAtResource(study, self._least, self._metrics, rewards, self._most))
+        return StudyAtResource(study, self._least, self._metrics, rewards, self._most)
 
     def _seed_of(self, trial: FrozenTrial, attempt: int) -> int:
         return int(np.random.SeedSequence([self._seed, trial.number, attempt]).generate_state(1)[0])
 
-    def _propose(self, draw: _Draw, trial: FrozenTrial, space: Space) -> Config:
+    def _propose(self, draw: _Draw, trial: FrozenTrial, space: Space, attempt: int = 0) -> Config:
         """Goes through the space as a trial would.
 
         Users' priors decide half of the first configs, and ever fewer of the later ones, down to a tenth: what a prior
         gets wrong the trials must be able to mend (Mallik et al. 2023, "PriorBand").
         """
-        rng = np.random.default_rng(np.random.SeedSequence([self._seed, trial.number, _PRIOR]))
+        key = [self._seed, trial.number, _PRIOR, *([attempt] if attempt else [])]
+        rng = np.random.default_rng(np.random.SeedSequence(key))
         by_prior = rng.random() < max(0.1, 0.5 * 0.9**trial.number)
         joint = draw.sampler.infer_relative_search_space(draw.study, trial)
         relative = draw.sampler.sample_relative(draw.study, trial, joint)
@@ -152,53 +156,33 @@ class Proposer(BaseSampler):
         return config
 
     def _new(self, study: optuna.Study, trial: FrozenTrial, space: Space, config: Config) -> Config:
-        """This config, or a random one if the study has it; in the end a repeated one, where there is no other."""
-        known = self._known(study)
+        """This config, or another if the study has it; in the end a repeated one, where there is no other."""
+        known = known_configs(study, self._metrics)
         if not known.has(config, trial.number):
             return config
+        for again in self._second_thoughts(study, trial, space):
+            if not known.has(again, trial.number):
+                return again
         if "lineage" in study._storage.get_trial(trial._trial_id).user_attrs:  # the parents had no part in it
             lineage = {"operator": "replaced", "parents": []}
             study._storage.set_trial_user_attr(trial._trial_id, "lineage", lineage)
         for attempt in range(1, _TRIES + 1):
             sampler = optuna.samplers.RandomSampler(seed=self._seed_of(trial, attempt))
-            config = self._propose(_Draw(sampler, study), trial, space)
+            config = self._propose(_Draw(sampler, study), trial, space, attempt)
             if not known.has(config, trial.number):
-                break
-        return config
+                return config
+        left = [other for other in self._listed or () if not known.has(other, trial.number)]
+        rng = np.random.default_rng(self._seed_of(trial, 0))
+        return left[int(rng.integers(len(left)))] if left else config
 
-    def _known(self, study: optuna.Study) -> "_Index":
-        index = _INDEXES.setdefault(study._storage, {}).setdefault((study._study_id, self._metrics), _Index())
-        index.update(measure_each(study, Yardstick(tuple(study.directions), self._metrics)))
-        return index
+    def _second_thoughts(self, study: optuna.Study, trial: FrozenTrial, space: Space) -> Iterator[Config]:
+        """What the sampler proposes with other seeds."""
+        if self._again is None:
+            return
+        for attempt in range(_TRIES + 1, _TRIES + _AGAIN + 1):
+            draw = self._begin(study, trial, self._again(self._seed_of(trial, attempt)))
+            yield self._propose(draw, trial, space, attempt)
 
-
-@dataclass
-class _Index:
-    """Which trials have had a config, by all its values; a trial that had fewer values once is found by these too."""
-
-    table: Table = field(default_factory=Table)
-    told: int = 0
-    """How many of the table's changes are entered."""
-    numbers: defaultdict[frozenset[tuple[str, Any]], set[int]] = field(default_factory=lambda: defaultdict(set))
-
-    def update(self, table: Table) -> None:
-        """Enters what has changed."""
-        for number in dict.fromkeys(table.touched[self.told :]):
-            self.numbers[_key(table.trials[number].params)].add(number)
-        self.table, self.told = table, len(table.touched)
-
-    def has(self, config: Config, own: int) -> bool:
-        """Whether a trial, which did not fail and is not this one itself, has this config."""
-        trials, known = self.table.trials, (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        return bool(config) and any(
-            number != own and trials[number].params == config and trials[number].state in known
-            for number in self.numbers.get(_key(config), ())
-        )
-
-
-def _key(config: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
-    return frozenset(config.items())
-
-
-_INDEXES: WeakKeyDictionary[BaseStorage, dict[tuple[int, tuple[str, ...] | None], _Index]] = WeakKeyDictionary()
-"""Storage -> (study, metrics) -> its index."""
+    @cached_property
+    def _listed(self) -> list[Config] | None:
+        return None if self._space is None else self._space.configs(LISTED)

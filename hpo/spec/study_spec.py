@@ -77,6 +77,14 @@ class SearchSpec(Section):
         """All of them, the first first."""
         return (self.objective, *self.objective.others)
 
+    @property
+    def repeats(self) -> bool:
+        """Whether a config may come again, with another seed: as a member of an ensemble or of a population.
+
+        So it is where nothing is searched.
+        """
+        return self.target == "ensemble" or self.scheduler.name == "pbt" or not self.parameters
+
     def setting(self, name: str) -> Any:
         """The fixed setting with this dotted name; None where it is not set."""
         section, _, key = name.partition(".")

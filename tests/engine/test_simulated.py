@@ -538,3 +538,60 @@ def test_a_new_config_is_judged_by_what_it_is_in_the_end_where_trials_alone_are_
         trials = hpo.simulate(asked, crossing).study.trials()
         mean.append(np.mean([trial.config["x"] for trial in trials[6:]]))
     assert mean[0] > 0.5 > mean[1]
+
+
+# ---- spaces with few configs -----------------------------------------------------------------------------------------
+
+FEW = {"x": {"values": [0.1, 0.3]}, "kind": {"values": ["plain", "deep"]}}
+"""Four configs."""
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scheduler", "budget"),
+    [
+        ("curves", "freeze_thaw", {"trials": 30}),
+        ("curves", "freeze_thaw", {"epochs": 400}),
+        ("curves", "asha", {"epochs": 400}),
+        ("tpe", "asha", {"trials": 30}),
+        ("evolution", "asha_stop", {"trials": 30}),
+        ("portfolio", "none", {"trials": 30}),
+        ("random", "asha", {"time_limit": "900s"}),
+    ],
+)
+def test_a_search_ends_when_every_config_has_been_tried(sampler: str, scheduler: str, budget: dict[str, Any]) -> None:
+    result = hpo.simulate(document(parameters=FEW, sampler=sampler, scheduler=scheduler, budget=budget), curve)
+    configs = [tuple(sorted(trial.config.items())) for trial in result.study.trials()]
+    assert len(configs) == len(set(configs)) == 4
+    assert result.study.used_up == 4
+    assert count_states(result.study.trials())[State.COMPLETE] >= 1
+    assert not any(trial.state in (State.RUNNING, State.PAUSED) for trial in result.study.trials())
+
+
+def test_configs_that_fail_were_tried() -> None:
+    def fails(config: Config, epoch: int) -> tuple[Metrics, float]:
+        if config["x"] == 0.1:
+            raise RuntimeError("no")
+        return curve(config, epoch)
+
+    result = hpo.simulate(document(parameters=FEW, failures={"max_failures": 30}), fails)
+    assert result.study.used_up == 4
+    assert count_states(result.study.trials())[State.COMPLETE] == 2
+
+
+def test_a_search_of_used_up_configs_goes_on_to_their_end(storage: Path) -> None:
+    spec = document(parameters=FEW, scheduler="asha")
+    first = hpo.simulate(spec, curve, workers=1, epochs=7, storage=storage)
+    assert first.study.used_up is None
+    result = hpo.simulate(spec, curve, storage=storage)
+    assert result.study.used_up == 4
+    again = hpo.simulate(spec, curve, storage=storage)
+    assert len(again.study.trials()) == len(result.study.trials())
+
+
+@pytest.mark.parametrize("changes", [{"scheduler": {"name": "pbt", "interval": 3}}, {"parameters": {}}])
+def test_where_configs_may_repeat_the_budget_ends_a_search(changes: dict[str, Any]) -> None:
+    def flat(config: Config, epoch: int) -> tuple[Metrics, float]:
+        return {"loss": 1 / epoch}, 1.0
+
+    result = hpo.simulate(document(**{"parameters": FEW, "budget": {"trials": 9}, **changes}), flat)
+    assert sum(not trial.inherited for trial in result.study.trials()) == 9

@@ -178,8 +178,8 @@ def test_each_task_has_its_own_score(task: str) -> None:
         """The first two err in the same way, the third elsewhere and a little more, the last knows nothing."""
         error = (noise[0], noise[0], 1.1 * noise[1], rng.normal(0.0, 30.0, targets.shape))[trial.number]
         if task == "regression":
-            return (targets + 3 * error).astype(np.float32)
-        return (1 / (1 + np.exp(-(4 * targets - 2 + error)))).astype(np.float32)
+            return np.asarray(targets + 3 * error, np.float32)
+        return np.asarray(1 / (1 + np.exp(-(4 * targets - 2 + error))), np.float32)
 
     wanted = document(task=task, data="diabetes", model="mlp", parameters={"optimizer.lr": {"min": 0.01, "max": 1}})
     study = Study.in_memory(spec.load(wanted))

@@ -96,6 +96,33 @@ def test_the_optimum_is_found_and_most_epochs_go_to_the_best() -> None:
     assert np.median(epochs) <= 6
 
 
+def test_a_config_that_the_study_has_is_no_candidate() -> None:
+    levels = Parameter(values=(0, 1, 2, 3, 4))
+    space = Space({"x": levels, "y": levels, "z": levels}, {})
+    sampler = CurveSampler(0, space=space)
+    study = optuna.create_study(sampler=sampler)
+    for _ in range(70):
+        trial = study.ask()
+        study.tell(trial, sum((value - 2) ** 2 for value in space.suggest(trial).values()))
+    configs = [tuple(trial.params.items()) for trial in study.trials]
+    assert len(set(configs[6:])) == 64  # the first six are strata, which may meet
+    best = sorted(sum((value - 2) ** 2 for value in trial.params.values()) for trial in study.trials)
+    assert best[:19] == [0] + 6 * [1] + 12 * [2]  # who may not repeat the best finds its neighbours
+
+
+def test_where_all_candidates_are_known_a_paused_trial_goes_on() -> None:
+    space = Space({"x": Parameter(values=("a", "b", "c"))}, {})
+    sampler = CurveSampler(0, epochs=9, space=space, startup=3)
+    study = optuna.create_study(direction="maximize")
+    for place, value in enumerate("abc"):
+        study.enqueue_trial({"x": value})
+        trial = study.ask()
+        space.suggest(trial)
+        trial.report(0.1 * place, 2)
+    assert sampler.resume(study, [0, 1, 2]) is not None
+    assert sampler.resume(study, [0]) == 0  # however bad it is
+
+
 def test_goals_are_mirror_images() -> None:
     up, _ = search(CurveSampler(3, epochs=EPOCHS, space=SPACE), decisions=25)
     down, _ = search(CurveSampler(3, epochs=EPOCHS, space=SPACE), lambda c, e: -accuracy(c, e), "minimize", 25)

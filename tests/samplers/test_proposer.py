@@ -11,7 +11,7 @@ from optuna.testing.pytest_samplers import BasicSamplerTestCase
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo import spec
-from hpo.samplers import SAMPLERS, standard
+from hpo.samplers import SAMPLERS, build, standard
 from hpo.samplers.evolution import EvolutionSampler
 from hpo.samplers.proposer import Proposer
 from hpo.space import Space
@@ -139,6 +139,36 @@ def test_a_space_that_is_used_up_repeats_itself(make: Callable[[int], BaseSample
     configs = [ask(study, space) for _ in range(8)]
     assert unlike(configs[:3]) == 3
     assert unlike(configs) == 3
+
+
+def test_the_last_configs_of_a_space_are_found() -> None:
+    space = space_of({"kind": {"values": list(range(100))}})
+    study = study_of(space, lambda seed: Constant())
+    assert unlike([ask(study, space) for _ in range(100)]) == 100
+
+
+@pytest.mark.parametrize("name", ["tpe", "evolution"])
+def test_a_sampler_is_asked_again_before_chance_decides(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = {"type": "int", "min": 0, "max": 5}
+    parameters = {"x": levels, "y": levels, "z": levels}
+    wanted = spec.load_search(
+        {"study": "s", "parameters": parameters, "sampler": name, "objective": {"metric": "loss", "goal": "minimize"}}
+    )
+    space, sampler = Space.of(wanted), build(wanted, 0)
+    assert isinstance(sampler, Proposer)
+    study = optuna.create_study(sampler=sampler)
+    random = Mock(wraps=optuna.samplers.RandomSampler)
+    monkeypatch.setattr("hpo.samplers.proposer.optuna.samplers.RandomSampler", random)
+    configs, again = [], Mock(wraps=sampler._again)
+    sampler._again = again
+    for _ in range(50):
+        trial = study.ask()
+        configs.append(space.suggest(trial))
+        study.tell(trial, sum((value - 2) ** 2 for value in trial.params.values()))
+    assert unlike(configs) == 50
+    assert again.call_count > 0
+    assert random.call_count < again.call_count / 2
+    assert not sampler._draws
 
 
 def test_without_parameters_every_config_is_empty() -> None:
