@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from numpy.typing import NDArray
 from rich.console import Console
 
-from hpo import samplers, searching
+from hpo import registry, samplers, searching
 from hpo import spec as specs
 from hpo.errors import HpoError, InputError, StudyError
-from hpo.registry import Registry
 from hpo.results import EnsembleResult, Predictions, SearchResult, SimulationResult
 from hpo.spec import SearchSpec, Space, StudySpec
 from hpo.study import Study
@@ -185,14 +184,16 @@ def resume(
     data_dir: str | Path = "data",
     objective: "Objective | None" = None,
     console: Console | None = None,
+    trust: bool = False,
 ) -> SearchResult:
     """Goes on with a search by the spec that its study was started with; arguments and errors are those of `search`.
 
     Args:
         study: its name; the one touched last where None.
+        trust: code that the stored spec names (`module:function`) may be imported.
     """
     return search(
-        open_study(study, storage).study_spec,
+        open_study(study, storage, trust=trust).study_spec,
         trials=trials,
         epochs=epochs,
         gpu_hours=gpu_hours,
@@ -217,6 +218,7 @@ def reproduce(
     storage: str | Path = "studies",
     data_dir: str | Path = "data",
     objective: "Objective | None" = None,
+    trust: bool = False,
 ) -> "Reproduction":
     """Trains one trial again, from its study alone, and holds it against what it reported and left.
 
@@ -226,6 +228,7 @@ def reproduce(
         storage: the folder of all studies.
         data_dir: the folder of downloaded data sets.
         objective: that it was trained by, if not the built-in one.
+        trust: code that the stored spec names (`module:function`) may be imported.
 
     Raises:
         StudyError: there is no such study or trial, it has no report, or began with another's state.
@@ -234,7 +237,7 @@ def reproduce(
     from hpo import reproduction
     from hpo.training import train
 
-    return reproduction.reproduce(open_study(study, storage), trial, Path(data_dir), objective or train)
+    return reproduction.reproduce(open_study(study, storage, trust=trust), trial, Path(data_dir), objective or train)
 
 
 def simulate(
@@ -344,14 +347,22 @@ def plan(
         rows = forecast.forecasts(forecast.without_proposals(spec), synthetic, counts)
         return forecast.Plan(spec.study, forecast.SYNTHETIC.format(seconds=seconds_per_epoch), rows)
     name = curve if isinstance(curve, str) else getattr(curve, "__name__", repr(curve))
-    given = Registry("curve", {}).load(curve) if isinstance(curve, str) else curve
+    if isinstance(curve, str):
+        registry.trust([curve])
+    given = registry.Registry("curve", {}).load(curve) if isinstance(curve, str) else curve
     if not callable(given):
         raise InputError(f"curve '{name}' must be a function (config, epoch) -> (metrics, seconds), got {given!r:.80}")
     return forecast.Plan(spec.study, name, forecast.forecasts(spec, given, counts))
 
 
-def open_study(name: str | None = None, storage: str | Path = "studies") -> Study:
+def open_study(name: str | None = None, storage: str | Path = "studies", *, trust: bool = False) -> Study:
     """A study of the storage folder; without a name the one that was touched last.
+
+    Args:
+        name: of the study.
+        storage: the folder of all studies.
+        trust: code that its stored spec names (`module:function`) may be imported by this process. Without it only
+            what the process has been given by name elsewhere is; to read a study needs neither.
 
     Raises:
         StudyError: there is none.
@@ -361,7 +372,10 @@ def open_study(name: str | None = None, storage: str | Path = "studies") -> Stud
         raise StudyError(
             f"there are no studies in '{storage}'. Run `hpo search` first, or name the folder with --storage"
         )
-    return Study.open(Path(storage), name or names[-1])
+    study = Study.open(Path(storage), name or names[-1])
+    if trust:
+        registry.trust(study.spec.import_paths)
+    return study
 
 
 def all_studies(storage: str | Path = "studies") -> list[Study]:
@@ -405,6 +419,7 @@ def build_ensemble(
     storage: str | Path = "studies",
     data_dir: str | Path = "data",
     console: Console | None = None,
+    trust: bool = False,
 ) -> EnsembleResult:
     """Builds an ensemble of a study's trials from their stored predictions; only methods that say so train.
 
@@ -428,6 +443,7 @@ def build_ensemble(
         storage: the folder of all studies.
         data_dir: the folder of downloaded data sets; read where members are trained or predict the test rows.
         console: where progress goes; None is silent.
+        trust: code that the stored spec names (`module:function`) may be imported.
 
     Raises:
         InputError: a number is out of range, there is no such method, or the study is nothing for it.
@@ -450,12 +466,14 @@ def build_ensemble(
         register=register,
         alias=alias,
     )
-    opened = open_study(study, storage)
+    opened = open_study(study, storage, trust=trust)
     say = partial(told.print, style="dim", highlight=False, markup=False)
     return assembly.build(opened, request, Path(storage), Path(data_dir), say)
 
 
-def predict(ensemble: str, input: str | Path | NDArray[Any], *, storage: str | Path = "studies") -> Predictions:
+def predict(
+    ensemble: str, input: str | Path | NDArray[Any], *, storage: str | Path = "studies", trust: bool = False
+) -> Predictions:
     """Predicts with an ensemble, everything at once.
 
     Args:
@@ -463,6 +481,7 @@ def predict(ensemble: str, input: str | Path | NDArray[Any], *, storage: str | P
         input: of images an image file, a folder of image files, an .npy file or the `x_test` (else `x`) of an .npz file
             with uint8 images `(n, h, w)` or `(n, h, w, c)`; of a table a .csv, .npy or .npz file; or such an array.
         storage: the folder of all studies.
+        trust: models of your own that the ensemble names (`module:function`) may be imported.
 
     Raises:
         StudyError: there is no such ensemble.
@@ -470,13 +489,13 @@ def predict(ensemble: str, input: str | Path | NDArray[Any], *, storage: str | P
     """
     from hpo.datasets.inputs import read_inputs
 
-    model = open_ensemble(ensemble, storage)
+    model = open_ensemble(ensemble, storage, trust=trust)
     names, inputs = read_inputs(input, model.input_shape)
     return _predictions(model, names, inputs)
 
 
 def predict_batches(
-    ensemble: str, input: str | Path | NDArray[Any], *, storage: str | Path = "studies"
+    ensemble: str, input: str | Path | NDArray[Any], *, storage: str | Path = "studies", trust: bool = False
 ) -> Iterator[Predictions]:
     """Predicts as `predict` does, a batch at a time: memory stays flat however large the input is.
 
@@ -486,25 +505,38 @@ def predict_batches(
     """
     from hpo.datasets.inputs import input_batches
 
-    model = open_ensemble(ensemble, storage)
+    model = open_ensemble(ensemble, storage, trust=trust)
     for names, inputs in input_batches(input, model.input_shape):
         yield _predictions(model, names, inputs)
 
 
-def open_ensemble(name: str, storage: str | Path = "studies") -> "Ensemble":
+def open_ensemble(name: str, storage: str | Path = "studies", *, trust: bool = False) -> "Ensemble":
     """An ensemble, ready to predict.
+
+    Args:
+        name: of the ensemble.
+        storage: the folder of all studies.
+        trust: models of your own that it names (`module:function`) may be imported.
 
     Raises:
         StudyError: there is no ensemble of this name, or several have it.
         DataError: its folder is damaged.
+        InputError: it names a model of your own, and is not trusted.
     """
     from hpo.assembly import find
     from hpo.ensemble.model import Ensemble
 
-    return Ensemble(find(name, Path(storage)))
+    return Ensemble(find(name, Path(storage)), trust=trust)
 
 
-def export(ensemble: str, output: str | Path, *, member: int | None = None, storage: str | Path = "studies") -> float:
+def export(
+    ensemble: str,
+    output: str | Path,
+    *,
+    member: int | None = None,
+    storage: str | Path = "studies",
+    trust: bool = False,
+) -> float:
     """Writes an ensemble as ONNX, and runs that beside PyTorch.
 
     Args:
@@ -512,6 +544,7 @@ def export(ensemble: str, output: str | Path, *, member: int | None = None, stor
         output: the file.
         member: the place of the one member to write, from 0 on; all of them and what joins them where None.
         storage: the folder of all studies.
+        trust: models of your own that the ensemble names (`module:function`) may be imported.
 
     Returns:
         The largest difference between the predictions of ONNX Runtime and of PyTorch.
@@ -524,7 +557,7 @@ def export(ensemble: str, output: str | Path, *, member: int | None = None, stor
     from hpo.assembly import find
     from hpo.ensemble.onnx import export_onnx
 
-    return export_onnx(find(ensemble, Path(storage)), output, member)
+    return export_onnx(find(ensemble, Path(storage)), output, member, trust=trust)
 
 
 def _predictions(model: "Ensemble", names: Sequence[str], inputs: "Inputs") -> Predictions:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hpo.results import EnsembleResult, SearchResult
     from hpo.spec import Budget
+    from hpo.study import Study
 
 _EXAMPLES = """\b
 Examples:
@@ -46,6 +47,11 @@ _ensemble = click.option(
     "--ensemble", "name", required=True, metavar="NAME", help="Its name, as `hpo ensemble` printed it."
 )
 _study = click.option("--study", metavar="NAME", help="The study; by default the one touched last.")
+_trust = click.option(
+    "--trust",
+    is_flag=True,
+    help="Lets code of your own be imported that the stored files name (module:function), for this command.",
+)
 _set = click.option(
     "--set",
     "sets",
@@ -229,8 +235,9 @@ def search(
 @commands.command(short_help="Go on with a search.")
 @_study
 @_running
+@_trust
 @_quiet_stdout
-def resume(study: str | None, storage: str, output: str, **options: Any) -> None:
+def resume(study: str | None, storage: str, output: str, trust: bool, **options: Any) -> None:
     """Goes on with a search where it stopped, however that was: by Ctrl-C, a crash, or a budget that is raised now.
 
     Trials that have ended are not trained again, those that ran go on from their last stored state, and the same
@@ -241,7 +248,7 @@ def resume(study: str | None, storage: str, output: str, **options: Any) -> None
     from hpo import api
 
     console = Console(stderr=True)
-    result = api.resume(study, storage=storage, console=console, **_parsed(**options))
+    result = api.resume(study, storage=storage, console=console, trust=trust, **_parsed(**options))
     _say_search(result, storage, output, console)
 
 
@@ -291,10 +298,12 @@ def _say_search(result: "SearchResult", storage: str, output: str, console: "Con
         shown = (f"{count} {state}" for state, count in counts.items() if count or state != "unfinished")
         _say(trials_table(result.study, result.study.leaderboard()[:10], f"{name}: {', '.join(shown)}"))
         if result.interrupted:
-            _say(f"Interrupted: `hpo resume --study {name}{_where(storage)}` goes on with it.")
+            again = f"hpo resume --study {name}{_where(storage)}{_trusting(result.study)}"
+            _say(f"Interrupted: `{again}` goes on with it.")
         if result.ensemble is None:
+            trusting = _trusting(result.study, "data", "model")
             _say(
-                f"Next: `hpo ensemble --study {name}{_where(storage)}` combines the best trials,"
+                f"Next: `hpo ensemble --study {name}{_where(storage)}{trusting}` combines the best trials,"
                 f" `hpo ui{_where(storage)}` compares them."
             )
         else:
@@ -310,9 +319,10 @@ def _say_search(result: "SearchResult", storage: str, output: str, console: "Con
 @_study
 @_storage
 @_data_dir
+@_trust
 @_format
 @_quiet_stdout
-def reproduce(trial: int, study: str | None, storage: str, data_dir: str, output: str) -> None:
+def reproduce(trial: int, study: str | None, storage: str, data_dir: str, trust: bool, output: str) -> None:
     """Trains TRIAL again, from its study alone, and compares: every metric of every epoch, weights and predictions.
 
     On a CPU the same bits are wanted. On a GPU metrics may differ by 2 %, unless training.deterministic is true. Where
@@ -321,7 +331,7 @@ def reproduce(trial: int, study: str | None, storage: str, data_dir: str, output
     from hpo import api
     from hpo.report.tables import reproduction_table
 
-    again = api.reproduce(trial, study, storage=storage, data_dir=data_dir)
+    again = api.reproduce(trial, study, storage=storage, data_dir=data_dir, trust=trust)
     if output == "json":
         _say_json(again.to_json())
     else:
@@ -441,6 +451,7 @@ def plan(
 @click.option("--name", metavar="NAME", help="Of the ensemble; by default the study's and a number.")
 @_storage
 @_data_dir
+@_trust
 @_format
 @_quiet_stdout
 def ensemble(
@@ -458,6 +469,7 @@ def ensemble(
     name: str | None,
     storage: str,
     data_dir: str,
+    trust: bool,
     output: str,
 ) -> None:
     """Builds an ensemble from the predictions that trials have stored; only the methods that say so train.
@@ -485,6 +497,7 @@ def ensemble(
         storage=storage,
         data_dir=data_dir,
         console=console,
+        trust=trust,
     )
     for built in (result, result.student):
         if built is not None:
@@ -536,12 +549,14 @@ def _say_ensemble(result: "EnsembleResult", storage: str) -> None:
         _say(costs_table({"first member": result.member_cost, "ensemble": result.cost}))
     _say(
         f"Ensemble '{result.name}' is in {result.folder}; {result.report} shows it.\n"
-        f"Use it: `hpo predict --ensemble {result.name} --input FILE_OR_FOLDER{_where(storage)}`"
+        f"Use it: `hpo predict --ensemble {result.name} --input FILE_OR_FOLDER{_where(storage)}"
+        f"{' --trust' if result.own_models else ''}`"
     )
     if result.run_id:
         uri = tracking_uri(Path(storage))
         model = result.registered or f"runs:/{result.run_id}/model"
-        _say(f"In MLflow ({uri}): mlflow.pyfunc.load_model('{model}')")
+        needs = f", with HPO_TRUST={','.join(result.own_models)} in the environment" if result.own_models else ""
+        _say(f"In MLflow ({uri}): mlflow.pyfunc.load_model('{model}'){needs}")
 
 
 @commands.command(short_help="Predict with an ensemble.")
@@ -557,15 +572,16 @@ def _say_ensemble(result: "EnsembleResult", storage: str) -> None:
     "--output", default="preds.csv", show_default=True, metavar="FILE", help="CSV: input, prediction, probabilities."
 )
 @_storage
+@_trust
 @_quiet_stdout
-def predict(name: str, input_: str, output: str, storage: str) -> None:
+def predict(name: str, input_: str, output: str, storage: str, trust: bool) -> None:
     """Writes an ensemble's predictions, batch by batch: memory stays flat however large the input is."""
     from hpo import api
     from hpo.results import write_csv
 
     if Path(output).is_dir() or not Path(output).absolute().parent.is_dir():
         raise InputError(f"--output {output}: is a folder, or its folder does not exist; name a file")
-    rows = write_csv(output, api.predict_batches(name, input_, storage=storage))
+    rows = write_csv(output, api.predict_batches(name, input_, storage=storage, trust=trust))
     _say(f"{rows} predictions in {output}")
 
 
@@ -574,15 +590,16 @@ def predict(name: str, input_: str, output: str, storage: str) -> None:
 @click.option("--output", required=True, metavar="FILE", help="Such as model.onnx.")
 @click.option("--member", type=click.IntRange(min=0), metavar="PLACE", help="One member alone, by its place from 0 on.")
 @_storage
+@_trust
 @_quiet_stdout
-def export(name: str, output: str, member: int | None, storage: str) -> None:
+def export(name: str, output: str, member: int | None, storage: str, trust: bool) -> None:
     """Writes an ensemble as one ONNX file, preprocessing included, and compares it with PyTorch.
 
     Needs `pip install 'hpo[onnx]'`.
     """
     from hpo import api
 
-    difference = api.export(name, output, member=member, storage=storage)
+    difference = api.export(name, output, member=member, storage=storage, trust=trust)
     _say(f"{output}: ONNX Runtime and PyTorch differ by {difference:.1e} at most")
 
 
@@ -623,7 +640,10 @@ def trials(study: str | None, storage: str, output: str) -> None:
         return
     _say(trials_table(opened, records, opened.name))
     if any(record.state in LIVE for record in records) and opened.searcher is None:
-        _say(f"Nobody searches it now: `hpo resume --study {opened.name}{_where(storage)}` goes on with it.")
+        _say(
+            f"Nobody searches it now: `hpo resume --study {opened.name}{_where(storage)}{_trusting(opened)}` goes on"
+            " with it."
+        )
     for record in records:
         if record.state.value == "failed" and record.cause:
             _say(f"trial {record.number} failed: {record.cause}")
@@ -781,6 +801,11 @@ def _milliseconds(text: str | None) -> float | None:
 
 def _where(storage: str) -> str:
     return "" if storage == "studies" else f" --storage {storage}"
+
+
+def _trusting(study: "Study", *sections: str) -> str:
+    """The option that a command needs whose stored files name code; the sections are all where none is named."""
+    return " --trust" if study.spec.own_code(*(sections or ("data", "model", "sampler", "scheduler"))) else ""
 
 
 def _say(what: Any) -> None:

@@ -1,9 +1,14 @@
-"""Plug-ins by name: a short name of our own, or a user's `module:attribute`."""
+"""Plug-ins by name: a short name of our own, or a user's `module:attribute`.
+
+An import path runs code, so it is followed only where the user has named it in this process: in a search file, a dict,
+an argument or HPO_TRUST, or by trusting a stored file that names it.
+"""
 
 import difflib
 import importlib
+import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,44 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if close:
         return f" Did you mean '{close[0]}'?"
     return f" Known: {', '.join(names)}."
+
+
+VARIABLE = "HPO_TRUST"
+"""The environment variable with import paths that the user trusts, separated by commas; for servers."""
+_trusted = {path.strip() for path in os.environ.get(VARIABLE, "").split(",")} - {""}
+_stored: dict[str, str] = {}
+"""Import path -> the stored file that names it, for messages."""
+
+
+def import_paths(document: Any) -> frozenset[str]:
+    """What could be an import path among the texts of a document: a mapping, a list or a text, nested."""
+    return frozenset(text for text in _texts(document) if ":" in text)
+
+
+def _texts(document: Any) -> Iterator[str]:
+    if isinstance(document, str):
+        yield document
+    elif isinstance(document, Mapping):
+        for value in document.values():
+            yield from _texts(value)
+    elif isinstance(document, list | tuple):
+        for value in document:
+            yield from _texts(value)
+
+
+def trust(paths: Iterable[str]) -> None:
+    """Lets this process import what these paths name; the user has named them, or trusts the file that does."""
+    _trusted.update(paths)
+
+
+def trusted() -> frozenset[str]:
+    """The import paths that the user has named so far, for the processes that work for this one."""
+    return frozenset(_trusted)
+
+
+def note_stored(paths: Iterable[str], file: Path) -> None:
+    """Keeps where an import path was read, for the message that refuses it."""
+    _stored.update(dict.fromkeys(paths, str(file)))
 
 
 class Registry:
@@ -42,9 +85,16 @@ class Registry:
         """The object called `name`.
 
         Raises:
-            InputError: the name is unknown, or its module or attribute cannot be imported.
+            InputError: the name is unknown, is an import path that the user has not named in this process, or its
+                module or attribute cannot be imported.
         """
         if ":" in name:
+            if name not in _trusted:
+                raise InputError(
+                    f"{self.kind} '{name}' is code that {_place(name)} names, and what a stored file names is imported"
+                    f" only if you say so: add --trust (in Python trust=True; for a server {VARIABLE}={name}) if nobody"
+                    " else can write to that file"
+                )
             return self._import(name)
         if name not in self._entries:
             hint = did_you_mean(name, self._entries)
@@ -64,3 +114,7 @@ class Registry:
             hint = did_you_mean(attribute, [name for name in dir(module) if not name.startswith("_")])
             raise InputError(f"{self.kind} '{path}': module '{module_name}' has no '{attribute}'.{hint}")
         return getattr(module, attribute)
+
+
+def _place(path: str) -> str:
+    return f"'{_stored[path]}'" if path in _stored else "only a stored file"

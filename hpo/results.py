@@ -107,6 +107,8 @@ class EnsembleResult:
     """An HTML page with tables and figures."""
     student: "EnsembleResult | None" = None
     skipped: Sequence[str] = field(default=())
+    own_models: Sequence[str] = ()
+    """The import paths of members' models that are the user's own: who loads the ensemble must trust them."""
     run_id: str | None = None
     registered: str | None = None
     """The model in MLflow's registry, `models:/<name>@<alias>`."""

@@ -179,7 +179,7 @@ class Study:
             hint = did_you_mean(name, names) if names else " There are no studies yet: run `hpo search` first."
             raise StudyError(f"no study '{name}' in '{storage}'.{hint}")
         folder = storage / name
-        return cls(folder, specs.load_search(folder / "spec.yaml"), places=Places.read(folder, database))
+        return cls(folder, specs.load_stored(folder / "spec.yaml"), places=Places.read(folder, database))
 
     @staticmethod
     def names(storage: Path) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import hpo
-from hpo import assembly, spec
+from hpo import assembly, registry, spec
 from hpo.errors import DataError, InputError, StudyError
 from hpo.study import Study
 from hpo.tracking.store import connect
@@ -110,7 +110,9 @@ def test_a_checkpoint_that_does_not_fit_is_named(study: Study, tmp_path: Path) -
     assert not list(study.folder.glob("ensembles/*"))
 
 
-def test_a_users_model_travels_with_the_ensemble(document: dict[str, Any], tmp_path: Path) -> None:
+def test_an_ensemble_of_a_users_model_says_what_must_be_trusted(
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "travelling_net.py").write_text(
         "from torch import nn\n\n\ndef net(input_shape, outputs, *, width=3):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.Linear(width, outputs))\n"
@@ -119,10 +121,13 @@ def test_a_users_model_travels_with_the_ensemble(document: dict[str, Any], tmp_p
     made = Study.create(tmp_path / "studies", spec.load(document), facts())
     for skill in (1.0, 2.0):
         finish(made, skill, epochs=3)
-    result = hpo.build_ensemble(storage=tmp_path / "studies")
-    assert result.tracking_problem is None
-    (code,) = (tmp_path / "studies" / "mlflow-artifacts").glob("models/*/artifacts/code")
-    assert sorted(path.name for path in code.iterdir() if path.name != "__pycache__") == ["hpo", "travelling_net.py"]
+    monkeypatch.setattr(registry, "_trusted", set())  # as in a process of its own
+    with pytest.raises(InputError, match="model 'travelling_net:net' is code that '.*spec.yaml' names"):
+        hpo.build_ensemble(storage=tmp_path / "studies")
+    assert not (made.folder / "ensembles").exists() or not list((made.folder / "ensembles").iterdir())
+    result = hpo.build_ensemble(storage=tmp_path / "studies", trust=True)
+    assert result.tracking_problem is None and result.own_models == ["travelling_net:net"]
+    assert not list((tmp_path / "studies" / "mlflow-artifacts").rglob("*.py"))
 
 
 def test_building_leaves_mlflows_globals_alone(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

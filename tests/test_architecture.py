@@ -25,7 +25,7 @@ FLOORS = (
     {"fitness"},
     {"tasks"},
     {"spec"},
-    {"numbers", "registry"},
+    {"files", "numbers", "registry"},
     {"errors"},
 )
 HEAVY = {"torch", "ray", "matplotlib", "mlflow", "optuna", "sklearn", "torchvision", "pandas", "rich", "pydantic"}

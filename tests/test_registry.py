@@ -1,14 +1,21 @@
+from pathlib import Path
+
 import pytest
 
+from hpo import registry
 from hpo.errors import InputError
-from hpo.registry import Registry
+from hpo.registry import Registry, import_paths, note_stored, trust
 
 REGISTRY = Registry("gadget", {"path": "pathlib:Path", "missing": "pathlib:Paht"})
 
 
-def test_names_and_paths_are_loaded() -> None:
-    from pathlib import Path
+@pytest.fixture(autouse=True)
+def named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the user has named so far."""
+    monkeypatch.setattr(registry, "_trusted", {"pathlib:Path", "pathlib:Paht", "no_such_module:x"})
 
+
+def test_names_and_paths_are_loaded() -> None:
     assert REGISTRY.load("path") is Path
     assert REGISTRY.load("pathlib:Path") is Path
 
@@ -25,3 +32,16 @@ def test_what_cannot_be_loaded_is_named(name: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         REGISTRY.load(name)
     assert message in str(caught.value)
+
+
+def test_what_nobody_has_named_is_not_imported() -> None:
+    note_stored(["os:mkdir"], Path("studies/x/spec.yaml"))
+    with pytest.raises(InputError, match="gadget 'os:mkdir' is code that 'studies/x/spec.yaml' names, .* add --trust "):
+        REGISTRY.load("os:mkdir")
+    trust(["os:mkdir"])
+    assert REGISTRY.load("os:mkdir").__name__ == "mkdir"
+
+
+def test_import_paths_are_found_wherever_they_are_written() -> None:
+    document = {"model": {"name": "own:net"}, "data": "a.b:c", "others": ["x", 3, {"k": ["d-e:f"]}]}
+    assert import_paths(document) == {"own:net", "a.b:c", "d-e:f"}

@@ -117,7 +117,7 @@ def _finished(
         raise StudyError(f"ensemble '{name}' cannot be written to '{result.folder.parent}': {error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    result = logged.logged(result, draft, storage, request)
+    result = logged.logged(result, storage, request)
     _write_result(result.folder, result)  # now with its run
     return result
 
@@ -163,6 +163,7 @@ def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[s
         diversity=diversity(draft.validation, pool.targets, task),
         note=draft.note,
         skipped=draft.skipped,
+        own_models=sorted({part.model.name for part in draft.parts if ":" in part.model.name}),
     )
     return result, test
 

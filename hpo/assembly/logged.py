@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpo import models
-from hpo.assembly.draft import Draft
 from hpo.assembly.request import Request
 from hpo.ensemble.model import LOADER_MODULE
 from hpo.results import EnsembleResult
@@ -32,12 +30,12 @@ def open_ahead(storage: Path) -> None:
     threading.Thread(target=work, name="mlflow-opener", daemon=True).start()
 
 
-def logged(result: EnsembleResult, draft: Draft, storage: Path, request: Request) -> EnsembleResult:
+def logged(result: EnsembleResult, storage: Path, request: Request) -> EnsembleResult:
     """Tells MLflow of an ensemble; what goes wrong there is told and costs the ensemble nothing."""
     try:
         from hpo.tracking.ensembles import log_ensemble
 
-        result = replace(result, run_id=log_ensemble(result.study, storage, _record(result, draft)))
+        result = replace(result, run_id=log_ensemble(result.study, storage, _record(result)))
         if request.register is not None and result.run_id is not None:
             register(storage, result.run_id, request.register, request.alias)
             result = replace(result, registered=f"models:/{request.register}@{request.alias}")
@@ -48,7 +46,7 @@ def logged(result: EnsembleResult, draft: Draft, storage: Path, request: Request
     return result
 
 
-def _record(result: EnsembleResult, draft: Draft) -> "EnsembleRecord":
+def _record(result: EnsembleResult) -> "EnsembleRecord":
     from hpo.tracking.ensembles import EnsembleRecord
 
     facts = result.study.facts
@@ -68,6 +66,5 @@ def _record(result: EnsembleResult, draft: Draft) -> "EnsembleRecord":
         metrics=metrics,
         example=facts.example,
         classes=len(facts.outputs),
-        code=sorted({path for part in draft.parts if (path := models.source(part.model.name))}),
         report=result.report,
     )

@@ -179,16 +179,29 @@ class Tree:
         return {**{name: getattr(self, name).tolist() for name in arrays}, "depth": self.depth}
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> "Tree":
-        """What `to_json` wrote."""
-        return cls(
+    def from_json(cls, document: Mapping[str, Any], features: int, outputs: int) -> "Tree":
+        """What `to_json` wrote, for rows of so many features.
+
+        Raises:
+            ValueError: it is no tree of that size.
+        """
+        tree = cls(
             np.array(document["feature"], np.int64),
             np.array(document["threshold"], np.float32),
             np.array(document["left"], np.int64),
             np.array(document["right"], np.int64),
             np.array(document["values"], np.float64),
-            document["depth"],
+            int(document["depth"]),
         )
+        nodes = tree.feature.size
+        per_node = (tree.feature, tree.threshold, tree.left, tree.right)
+        sizes = {array.shape for array in per_node} == {(nodes,)} and tree.values.shape == (nodes, outputs)
+        if not sizes or not 0 <= tree.depth <= nodes or not np.isfinite(tree.values).all():
+            raise ValueError(f"a tree must have a feature, threshold, children and {outputs} values for each node")
+        for array, most in ((tree.feature, features), (tree.left, nodes), (tree.right, nodes)):
+            if not ((array >= 0) & (array < most)).all():
+                raise ValueError(f"a tree of {nodes} nodes over {features} features names others")
+        return tree
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,24 +258,47 @@ class Calibrated:
         }
 
 
-def from_json(document: Mapping[str, Any], members: int) -> Combiner:
-    """The combiner that `to_json` wrote, over `members` members in their saved order."""
+def from_json(document: Mapping[str, Any], members: int, outputs: int) -> Combiner:
+    """The combiner that `to_json` wrote.
+
+    Args:
+        document: from a stored file.
+        members: how many, in their saved order.
+        outputs: columns of a prediction.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is none for so many members and outputs.
+    """
     places, task = tuple(range(members)), document.get("task", "classification")
     match document["kind"]:
         case "average":
-            return Average(places, tuple(document["weights"]), task)
+            return Average(places, tuple(_finite(document["weights"], (len(document["weights"]),)).tolist()), task)
         case "votes":
             return Votes(places, task)
         case "median":
             return Median(places)
         case "stack":
-            coefficients, intercept = np.array(document["coefficients"]), np.array(document["intercept"])
+            coefficients = _finite(document["coefficients"], (outputs, members * outputs))
+            intercept = _finite(document["intercept"], (outputs,))
             return Stack(places, coefficients, intercept, task, document.get("features", "logits"))
         case "trees":
-            return Trees(places, tuple(Tree.from_json(tree) for tree in document["trees"]), task)
-        case "calibrated":
-            return Calibrated(from_json(document["combiner"], members), document["temperature"], task)
+            trees = tuple(Tree.from_json(tree, members * outputs, outputs) for tree in document["trees"])
+            return Trees(places, trees, task)
+        case "calibrated" if document["combiner"]["kind"] != "calibrated":
+            inner = from_json(document["combiner"], members, outputs)
+            temperature = float(_finite(document["temperature"], ()))
+            if temperature <= 0:
+                raise ValueError(f"the combiner's temperature must be above 0, got {temperature:g}")
+            return Calibrated(inner, temperature, task)
     raise ValueError(f"unknown combiner '{document['kind']}'")
+
+
+def _finite(values: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Numbers of a shape."""
+    array = np.array(values, np.float64)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise ValueError(f"the combiner must have finite numbers of shape {shape}, got {array.shape}")
+    return array
 
 
 def stack_features(predictions: Predictions, task: str = "classification") -> NDArray[np.float64]:

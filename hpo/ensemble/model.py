@@ -16,23 +16,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 
-from hpo import models
+from hpo import models, registry
 from hpo.artifacts import Stored
 from hpo.datasets.dataset import Inputs
 from hpo.ensemble.calibration import Interval, temper
 from hpo.ensemble.combiner import Average, Combiner, from_json
+from hpo.ensemble.document import IntervalPart, MemberPart, parse
 from hpo.ensemble.networks import Networks
 from hpo.ensemble.score import Predictions
 from hpo.errors import DataError, HpoError, InputError
 from hpo.facts import DataFacts
+from hpo.files import read_regular
 from hpo.spec import Config, Named, StudySpec
-from hpo.tasks import GOALS
 from hpo.tasks.kinds import kind
 
 LOADER_MODULE = __name__
 """What MLflow calls to load the folder: see `_load_pyfunc`."""
+_DOCUMENT = "ensemble.json"
+_MOST_BYTES = 256 * 2**20
+"""Of `ensemble.json`, in which a stack of 1,000 classes has its coefficients."""
 _BATCH = 512
 _LIKELY = 0.5
 """A label is predicted from this probability on."""
@@ -80,25 +84,32 @@ class Ensemble:
     Args:
         folder: written by `write`.
         device: where members run; CUDA where this process sees a GPU, if None.
+        trust: models of the user's own that the folder names may be imported.
 
     Raises:
         DataError: the folder holds no ensemble or a damaged one, or a checkpoint does not fit.
+        InputError: a model is of the user's own, and is not trusted.
     """
 
-    def __init__(self, folder: str | Path, device: torch.device | None = None) -> None:
+    def __init__(self, folder: str | Path, device: torch.device | None = None, *, trust: bool = False) -> None:
         folder = Path(folder)
         try:
-            document = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
+            content = read_regular(folder / _DOCUMENT, _MOST_BYTES)
         except (OSError, ValueError) as error:
             raise DataError(f"{folder}: holds no ensemble: {error}") from error
         with _damage_told(folder):
-            self.task: str = _task(document)
-            self.outputs: tuple[str, ...] = tuple(document["outputs"])
-            self.input_shape: tuple[int, ...] = tuple(document["input_shape"])
+            document = parse(content)
+            self.task: str = document.task
+            self.outputs: tuple[str, ...] = document.outputs
+            self.input_shape: tuple[int, ...] = document.input_shape
             """(channels, height, width) of images, (features,) of a table."""
-            self.members: tuple[Member, ...] = tuple(_member(entry) for entry in document["members"])
-            self.combiner: Combiner = _combiner(document["combiner"], len(self.members))
-            self.interval: Interval | None = _interval(document.get("interval"))
+            self.members: tuple[Member, ...] = tuple(_member(part) for part in document.members)
+            self.combiner: Combiner = _combiner(document.combiner, len(self.members), len(self.outputs))
+            self.interval: Interval | None = _interval(document.interval, len(self.outputs))
+        code = [member.model.name for member in self.members if ":" in member.model.name]
+        registry.note_stored(code, folder / _DOCUMENT)
+        if trust:
+            registry.trust(code)
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.networks: tuple[torch.nn.Module, ...] = tuple(self._network(folder, member) for member in self.members)
         self._stacked = Networks(self.networks, [member.architecture for member in self.members])
@@ -210,10 +221,11 @@ class Ensemble:
 
     def _network(self, folder: Path, member: Member) -> torch.nn.Module:
         with _damage_told(folder):
-            checkpoint = folder / member.file
+            for problem in models.unknown_settings(member.model):
+                raise ValueError(f"{member.name}: {'.'.join(problem.key)}: {problem.message}")
             network = models.build(member.model, self.input_shape, len(self.outputs), self.task)
         try:
-            network.load_state_dict(load_file(checkpoint))
+            network.load_state_dict(load(read_regular(folder / member.file)))
         except (OSError, RuntimeError, SafetensorError) as error:
             raise DataError(f"{member.name}: its checkpoint does not fit its model: {error}") from error
         return models.place(network.eval(), self.device)
@@ -281,7 +293,7 @@ def write(
     }
     if interval is not None:
         document["interval"] = interval.to_json()
-    (folder / "ensemble.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+    (folder / _DOCUMENT).write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
 def _rows(table: NDArray[Any], features: int) -> NDArray[np.float32]:
@@ -308,34 +320,24 @@ def _damage_told(folder: Path) -> Iterator[None]:
         raise DataError(f"{folder}: ensemble.json is damaged, or of another version: {reason:.300}") from error
 
 
-def _task(document: Any) -> str:
-    if not isinstance(document, dict):
-        raise TypeError(f"it must hold an object, got {type(document).__name__}")
-    task: str = document["task"]
-    if task not in GOALS:
-        raise ValueError(f"task must be one of {', '.join(GOALS)}, got {task!r}")
-    return task
+def _member(part: MemberPart) -> Member:
+    model = Named.model_validate({**part.model.settings, "name": part.model.name})
+    return Member(part.name, part.trial, part.weight, part.temperature, model, part.file)
 
 
-def _member(entry: Mapping[str, Any]) -> Member:
-    model = Named(name=entry["model"]["name"], **entry["model"]["settings"])
-    weight, temperature = float(entry["weight"]), float(entry["temperature"])
-    return Member(entry["name"], entry["trial"], weight, temperature, model, entry["file"])
-
-
-def _combiner(entry: Mapping[str, Any], members: int) -> Combiner:
-    if members == 0:
-        raise ValueError("it names no members")
-    combiner = from_json(entry, members)
+def _combiner(entry: Mapping[str, Any], members: int, outputs: int) -> Combiner:
+    combiner = from_json(entry, members, outputs)
     if len(combiner.weights) != members:
         raise ValueError(f"the combiner must have a weight for each of {members} members, got {len(combiner.weights)}")
     return combiner
 
 
-def _interval(entry: Mapping[str, Any] | None) -> Interval | None:
-    return None if entry is None else Interval(entry["level"], tuple(entry["half_widths"]))
+def _interval(part: IntervalPart | None, outputs: int) -> Interval | None:
+    if part is not None and len(part.half_widths) != outputs:
+        raise ValueError(f"the interval must have a width for each of {outputs} outputs, got {len(part.half_widths)}")
+    return None if part is None else Interval(part.level, part.half_widths)
 
 
 def _load_pyfunc(path: str) -> Served:
-    """MLflow's entry: the object whose `predict` it calls."""
+    """MLflow's entry: the object whose `predict` it calls. A model of the user's own must be named in HPO_TRUST."""
     return Served(Ensemble(path))

@@ -40,7 +40,7 @@ _TOLERANCE = 1e-4
 """How far an export may be off, as a share of the largest prediction."""
 
 
-def export_onnx(folder: str | Path, target: str | Path, member: int | None = None) -> float:
+def export_onnx(folder: str | Path, target: str | Path, member: int | None = None, *, trust: bool = False) -> float:
     """Writes an ensemble as an ONNX file and runs it beside PyTorch on random inputs.
 
     The file appears whole or not at all; its metadata hold the task and the names of the outputs.
@@ -49,6 +49,7 @@ def export_onnx(folder: str | Path, target: str | Path, member: int | None = Non
         folder: of the ensemble.
         target: the file.
         member: the place of the one member to write; all of them and what combines them where None.
+        trust: models of the user's own that the folder names may be imported.
 
     Returns:
         The largest difference between the predictions of ONNX Runtime and of PyTorch, both on the CPU.
@@ -62,7 +63,7 @@ def export_onnx(folder: str | Path, target: str | Path, member: int | None = Non
     target = Path(target)
     if target.is_dir() or not target.absolute().parent.is_dir():
         raise InputError(f"{target}: is a folder, or its folder does not exist; name a file")
-    ensemble = Ensemble(folder, torch.device("cpu"))
+    ensemble = Ensemble(folder, torch.device("cpu"), trust=trust)
     if member is not None:
         ensemble = ensemble.single(member)
     program = _program(ensemble)

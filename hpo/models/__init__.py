@@ -42,26 +42,34 @@ _POSITIONAL = 2
 
 def check(spec: StudySpec) -> Iterable[Problem]:
     """Problems with the model's name and the names of its settings; values are tried by `try_build`."""
+    searched = {name.removeprefix("model.") for name in spec.parameters if name.startswith("model.")}
+    for problem in unknown_settings(spec.model, searched - spec.model.settings.keys() - {"name"}):
+        fixed = problem.key[-1] == "name" or problem.key[-1] in spec.model.settings
+        yield problem if fixed else Problem(("parameters", ".".join(problem.key)), problem.message)
+
+
+def unknown_settings(model: Named, searched: Iterable[str] = ()) -> Iterable[Problem]:
+    """Problems with a model's name, and with the names of its settings and of those that are searched.
+
+    Args:
+        model: name and settings.
+        searched: names of settings that get their values later.
+    """
     try:
-        arguments = list(inspect.signature(MODELS.load(spec.model.name)).parameters.values())
+        arguments = list(inspect.signature(MODELS.load(model.name)).parameters.values())
     except InputError as error:
         yield Problem(("model", "name"), str(error))
         return
     except (TypeError, ValueError):
-        yield Problem(("model", "name"), f"'{spec.model.name}' is not a function (input_shape, outputs, **settings)")
+        yield Problem(("model", "name"), f"'{model.name}' is not a function (input_shape, outputs, **settings)")
         return
     if any(argument.kind is argument.VAR_KEYWORD for argument in arguments):
         return
     known = [argument.name for argument in arguments[_POSITIONAL:]]
-    searched = {name.removeprefix("model.") for name in spec.parameters if name.startswith("model.")}
-    for setting in spec.model.settings:
+    for setting in (*model.settings, *sorted(searched)):
         if setting not in known:
-            yield Problem(
-                ("model", setting), f"model '{spec.model.name}' has no such setting.{did_you_mean(setting, known)}"
-            )
-    for setting in sorted(searched - set(known) - {"name"}):
-        message = f"model '{spec.model.name}' has no such setting.{did_you_mean(setting, known)}"
-        yield Problem(("parameters", f"model.{setting}"), message)
+            message = f"model '{model.name}' has no such setting.{did_you_mean(setting, known)}"
+            yield Problem(("model", setting), message)
 
 
 def build(model: Named, input_shape: InputShape, outputs: int, task: str = "classification") -> "Standardized":

@@ -114,14 +114,14 @@ def read_student(trainer: Trainer, wanted: str) -> Student:
     if "model" in document:
         config = {name: value for name, value in config.items() if not name.startswith("model.")}
         overrides["model"] = document["model"]
-    config |= document.get("config", {})
+    own = document.get("config", {})
     facts = study.facts
     build = partial(_buildable, input_shape=facts.input_shape, outputs=len(facts.outputs))
     try:
-        made = specs.load(spec, {**overrides, **config}, (tasks.check, models.check), build)
+        made = specs.load(spec.apply(config), {**overrides, **own}, (tasks.check, models.check), build)
     except SpecError as error:  # a line names `--set` or the spec as the place
         raise SpecError([f"{wanted}: {line.partition(': ')[2]}" for line in error.lines]) from None
-    return Student(Path(wanted).name, None, config, made)
+    return Student(Path(wanted).name, None, config | own, made)
 
 
 def _read(path: str) -> Mapping[str, Any]:

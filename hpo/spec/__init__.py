@@ -6,7 +6,7 @@ stays at the bottom of the house.
 """
 
 from hpo.spec.parameter import Parameter
-from hpo.spec.reading import Space, dump, load, load_search, parse_override
+from hpo.spec.reading import Space, dump, load, load_search, load_stored, parse_override
 from hpo.spec.section import (
     Budget,
     Constraint,
@@ -38,6 +38,7 @@ __all__ = [
     "dump",
     "load",
     "load_search",
+    "load_stored",
     "parse_override",
     "seconds",
 ]

@@ -12,7 +12,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from hpo.errors import Problem, SpecError
-from hpo.registry import did_you_mean
+from hpo.registry import did_you_mean, import_paths, note_stored, trust
 from hpo.spec.parameter import Parameter
 from hpo.spec.rules import in_our_words, parameter_problems
 from hpo.spec.study_spec import SearchSpec, StudySpec
@@ -60,6 +60,8 @@ def load(
 ) -> StudySpec:
     """Reads and validates a search over models.
 
+    Import paths in a file, in a dict and in the overrides are trusted from now on: the user names them.
+
     Args:
         space: a YAML file's path, a dict of the same shape, or a spec.
         overrides: dotted name -> value, laid over what the file says.
@@ -86,8 +88,22 @@ def load_search(
         SpecError: with every problem found, each with its place.
     """
     document, _ = _read(space)
-    kind = StudySpec if document.keys() & {"data", "model"} else SearchSpec
-    return _load(kind, space, overrides, checks, last_check)
+    return _load(_kind(document), space, overrides, checks, last_check)
+
+
+def load_stored(file: Path) -> SearchSpec:
+    """Reads the spec that a study has stored; the import paths in it are not trusted.
+
+    Raises:
+        SpecError: with every problem found, each with its place.
+    """
+    document, source = _read(file)
+    note_stored(import_paths(document), file)
+    return _validated(_kind(document), document, source)
+
+
+def _kind(document: Mapping[str, Any]) -> type[SearchSpec]:
+    return StudySpec if document.keys() & {"data", "model"} else SearchSpec
 
 
 def _load(
@@ -99,9 +115,21 @@ def _load(
 ) -> _Spec:
     document, source = _read(space)
     overrides = dict(overrides or {})
+    trust(import_paths([overrides, {} if isinstance(space, SearchSpec) else document]))
     problems = [problem for name, value in overrides.items() for problem in _override(document, name, value)]
     source = Source(source.name, source.lines, frozenset(overrides))
-    spec = None
+    return _validated(kind, document, source, problems, checks, last_check)
+
+
+def _validated(
+    kind: type[_Spec],
+    document: Mapping[str, Any],
+    source: Source,
+    problems: Sequence[Problem] = (),
+    checks: Sequence[Callable[[_Spec], Iterable[Problem]]] = (),
+    last_check: Callable[[_Spec], Iterable[Problem]] | None = None,
+) -> _Spec:
+    problems, spec = list(problems), None
     try:
         spec = kind.model_validate(document)
     except pydantic.ValidationError as error:

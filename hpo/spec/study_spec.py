@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from hpo.registry import import_paths
 from hpo.spec.parameter import Parameter
 from hpo.spec.section import (
     Budget,
@@ -84,6 +85,15 @@ class SearchSpec(Section):
         So it is where nothing is searched.
         """
         return self.target == "ensemble" or self.scheduler.name == "pbt" or not self.parameters
+
+    @property
+    def import_paths(self) -> frozenset[str]:
+        """The import paths among its values: the user's own samplers, models and so on."""
+        return import_paths(self.model_dump())
+
+    def own_code(self, *sections: str) -> bool:
+        """Whether one of these sections names code of the user's own."""
+        return any(":" in getattr(getattr(self, section, None), "name", "") for section in sections)
 
     def setting(self, name: str) -> Any:
         """The fixed setting with this dotted name; None where it is not set."""

@@ -1,4 +1,8 @@
-"""An ensemble as an MLflow run under its study, with a model that loads and serves anywhere."""
+"""An ensemble as an MLflow run under its study, with a model that loads and serves wherever `hpo` is installed.
+
+The model has no code beside it, which whoever can write there could change: the installed package loads it, and models
+of the user's own are imported from where they are installed.
+"""
 
 import os
 import re
@@ -27,8 +31,6 @@ from hpo.tracking.store import (
 
 _URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _LONGEST_KEY = 250
-_PACKAGE = Path(__file__).parents[1]
-"""Goes with the model, so that it loads where `hpo` is not installed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +51,6 @@ class EnsembleRecord:
     """One input: an image `(1, h, w, c)` uint8 or a row of a table `(1, features)` float32."""
     classes: int
     """Columns of what the model predicts: classes, labels or regression targets."""
-    code: Sequence[Path] = ()
-    """The user's own modules that the model needs."""
     report: Path | None = None
     """An HTML page; it is logged with all that is in its folder."""
 
@@ -79,7 +79,6 @@ def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
                 name="model",
                 loader_module=record.loader,
                 data_path=str(record.folder),
-                code_paths=[str(path) for path in (_PACKAGE, *record.code)],
                 signature=_signature(record),
                 input_example=record.example,
                 pip_requirements=requirements(),
@@ -123,7 +122,7 @@ def _signature(record: EnsembleRecord) -> ModelSignature:
 
 
 def requirements() -> list[str]:
-    """What a served model needs: the versions in use here."""
+    """What a served model needs beside `hpo`, which is no package of an index: the versions in use here."""
     from importlib.metadata import version
 
     names = (

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpo import datasets, spec
+from hpo import datasets, registry, spec
 from hpo.artifacts import Artifacts, Split
 from hpo.datasets import Dataset
 from hpo.engine.members import Job, Trained, train_members
@@ -181,6 +181,7 @@ def test_a_model_of_the_users_own_that_has_changed_is_trained_again(
 ) -> None:
     monkeypatch.syspath_prepend(str(Path.cwd()))
     Path("own_model.py").write_text("def net(input_shape, outputs): ...\n")
+    registry.trust(["own_model:net"])
     own = read.model_copy(update={"model": Named(name="own_model:net")})
     assert not run([job(0)], witness, own, dataset)[0].found
     assert run([job(0)], witness, own, dataset)[0].found

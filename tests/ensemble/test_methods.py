@@ -35,14 +35,14 @@ def test_every_method_keeps_the_contract(task: str, name: str, rows: int) -> Non
     if task != "regression":
         assert combined.min() >= 0 and combined.max() <= 1
     for whole in (combiner, Calibrated(combiner, 1.7, task)):
-        read = from_json(json.loads(json.dumps(whole.to_json())), len(whole.members))
+        read = from_json(json.loads(json.dumps(whole.to_json())), len(whole.members), OUTPUTS)
         np.testing.assert_allclose(read.combine(members), whole.combine(members), rtol=1e-5, atol=1e-7)
         assert read.weights == pytest.approx(whole.weights)
 
 
 def test_what_older_ensembles_have_written_is_read() -> None:
-    assert from_json({"kind": "average", "weights": [0.5, 0.5]}, 2) == Average((0, 1), (0.5, 0.5))
-    stack = from_json({"kind": "stack", "coefficients": [[1.0, 0.0], [0.0, 1.0]], "intercept": [0.0, 0.0]}, 1)
+    assert from_json({"kind": "average", "weights": [0.5, 0.5]}, 2, 3) == Average((0, 1), (0.5, 0.5))
+    stack = from_json({"kind": "stack", "coefficients": [[1.0, 0.0], [0.0, 1.0]], "intercept": [0.0, 0.0]}, 1, 2)
     assert isinstance(stack, Stack) and (stack.task, stack.features) == ("classification", "logits")
 
 

@@ -62,6 +62,9 @@ def test_a_logged_model_predicts_as_the_ensemble(task: str, kind: str, study: St
     assert tensor.type == rows.dtype and tensor.shape == (-1, *rows.shape[1:])
     assert loaded.metadata.get_output_schema().inputs[0].shape == (-1, 3)
     assert loaded.input_example is not None
+    model = Path(str(loaded.metadata.artifact_path).removeprefix("file://"))
+    assert loaded.metadata.flavors["python_function"]["code"] is None and not (model / "code").exists()
+    assert not list(model.rglob("*.py")), "what is beside a model could be changed, and would be run"
 
 
 def test_a_model_needs_no_more_than_its_requirements(tmp_path: Path) -> None:

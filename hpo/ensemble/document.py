@@ -1,0 +1,74 @@
+"""`ensemble.json`, validated like a spec: what is in a stored file may have been written by anyone."""
+
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+Size = Annotated[int, Field(ge=1, le=2**20)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    """An object in which other keys are for other readers."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class ModelPart(_Part):
+    """A member's model: a name, and keyword arguments."""
+
+    name: str
+    settings: dict[str, Any]
+
+
+class MemberPart(_Part):
+    """A member of the ensemble."""
+
+    name: str
+    trial: int | None
+    file: Annotated[str, Field(pattern=r"^member-\d{2,}\.safetensors$")]
+    weight: Number
+    temperature: Positive
+    model: ModelPart
+
+
+class IntervalPart(_Part):
+    """Half-widths of an interval around regression values."""
+
+    level: Annotated[float, Field(gt=0, lt=1)]
+    half_widths: tuple[Number, ...]
+
+
+class Document(_Part):
+    """The whole file; the combiner has a reader of its own."""
+
+    task: Literal["classification", "multilabel", "regression"]
+    outputs: Annotated[tuple[str, ...], Field(min_length=1)]
+    input_shape: tuple[Size, ...]
+    members: Annotated[tuple[MemberPart, ...], Field(min_length=1)]
+    combiner: dict[str, Any]
+    interval: IntervalPart | None = None
+
+    @pydantic.field_validator("input_shape")
+    @classmethod
+    def _of_a_table_or_of_images(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(value) not in (1, 3):
+            raise ValueError("must be (features,) or (channels, height, width)")
+        return value
+
+
+def parse(content: bytes) -> Document:
+    """The document of a file's content.
+
+    Raises:
+        ValueError: it is none; the message is one line.
+    """
+    try:
+        return Document.model_validate_json(content)
+    except pydantic.ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        place = ".".join(str(key) for key in detail["loc"])
+        rule = "is required" if detail["type"] == "missing" else f"{detail['msg']}, got {detail['input']!r:.80}"
+        raise ValueError(f"{place}: {rule}" if place else rule) from None

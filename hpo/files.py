@@ -1,0 +1,190 @@
+"""Files below a folder, reached without following links: who can write in it cannot lead us to files elsewhere.
+
+Names are relative to the folder and may have slashes. The folder itself may be reached through links, since the user
+names it; nothing below it may.
+"""
+
+import errno
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class NotAFile(OSError):
+    """A link, a pipe or a device stands where a file or a folder should."""
+
+    def __init__(self, path: str | Path, what: str) -> None:
+        super().__init__(errno.ELOOP, f"is {what}, and no file", str(path))
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"'{self.filename}' is {self.what}"
+
+
+def open_regular(path: str | Path, flags: int = os.O_RDONLY, *, follow: bool = False, at: int | None = None) -> int:
+    """The descriptor of a regular file.
+
+    Args:
+        path: of the file.
+        flags: as `os.open` has them; a file that is made has the permissions of the umask.
+        follow: a link is followed; so for what the user names.
+        at: the descriptor of the folder that the path is relative to.
+
+    Raises:
+        NotAFile: it is a link, a pipe, a device or a folder; nothing waits for a pipe's other end.
+        OSError: it cannot be opened.
+    """
+    try:
+        own = 0 if follow else os.O_NOFOLLOW
+        descriptor = os.open(path, flags | own | os.O_NONBLOCK | os.O_CLOEXEC, 0o666, dir_fd=at)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise NotAFile(path, "a link" if error.errno == errno.ELOOP else "a pipe or a device") from None
+        raise
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        raise NotAFile(path, "a folder" if stat.S_ISDIR(kind) else "a pipe or a device")
+    return descriptor
+
+
+def read_regular(path: str | Path, most: int | None = None, *, follow: bool = False, at: int | None = None) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+        follow: a link is followed.
+        at: the descriptor of the folder that the path is relative to.
+
+    Raises:
+        NotAFile: as of `open_regular`.
+        ValueError: it is larger.
+        OSError: it cannot be read.
+    """
+    with os.fdopen(open_regular(path, follow=follow, at=at), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise ValueError(f"it has {size:,} bytes, and {most:,} are the most")
+        return file.read()
+
+
+def check_own(folder: Path, names: Iterator[str] | tuple[str, ...]) -> None:
+    """Holds what is there of these names to be files and folders of this folder's own.
+
+    Raises:
+        NotAFile: one is a link, a pipe or a device.
+    """
+    for name in names:
+        with suppress(FileNotFoundError):
+            kind = os.lstat(folder / name).st_mode
+            if stat.S_ISLNK(kind):
+                raise NotAFile(folder / name, f"a link to '{(folder / name).readlink()}'")
+            if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+                raise NotAFile(folder / name, "a pipe or a device")
+
+
+def read(base: Path, name: str) -> bytes:
+    """A file.
+
+    Raises:
+        OSError: it is not there, or is reached through a link.
+    """
+    folder, own = _split(name)
+    with _opened(base, folder) as at:
+        return read_regular(own, at=at)
+
+
+def write(base: Path, name: str, content: bytes | memoryview) -> None:
+    """Writes a file or replaces it: a draft beside it is renamed. Folders are made.
+
+    Raises:
+        OSError: it cannot be written, or its folder is reached through a link.
+    """
+    folder, own = _split(name)
+    draft = f".{own}.{uuid.uuid4().hex}"
+    with _opened(base, folder, make=True) as at:
+        try:
+            with os.fdopen(open_regular(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, at=at), "wb") as file:
+                file.write(content)
+            os.replace(draft, own, src_dir_fd=at, dst_dir_fd=at)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(draft, dir_fd=at)
+            raise
+
+
+def remove(base: Path, name: str) -> None:
+    """Removes a file, where there is one; of a link the link.
+
+    Raises:
+        OSError: it cannot be removed, or its folder is reached through a link.
+    """
+    folder, own = _split(name)
+    with suppress(FileNotFoundError), _opened(base, folder) as at:
+        os.unlink(own, dir_fd=at)
+
+
+def clear(base: Path, name: str) -> None:
+    """Removes a folder and all in it, where there is one; links in it are removed, what they point to stays.
+
+    Raises:
+        OSError: it cannot be removed, or is reached through a link.
+    """
+    folder, own = _split(name)
+    with suppress(FileNotFoundError), _opened(base, folder) as at:
+        shutil.rmtree(own, dir_fd=at)
+
+
+def sizes(base: Path, name: str) -> dict[str, int]:
+    """All files of a folder and below, name -> bytes; none where it is not there. Links are left out.
+
+    Raises:
+        OSError: it is reached through a link.
+    """
+    found: dict[str, int] = {}
+    with suppress(FileNotFoundError), _opened(base, name) as at:
+        for folder, _, files, descriptor in os.fwalk(".", dir_fd=at):
+            for file in files:
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    kept = os.stat(file, dir_fd=descriptor, follow_symlinks=False)
+                    if stat.S_ISREG(kept.st_mode):
+                        found[PurePosixPath(folder, file).as_posix()] = kept.st_size
+    return found
+
+
+def _split(name: str) -> tuple[str, str]:
+    folder, _, own = name.rpartition("/")
+    return folder, own
+
+
+@contextmanager
+def _opened(base: Path, name: str, make: bool = False) -> Iterator[int]:
+    """The descriptor of a folder below another."""
+    if make:
+        base.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(base, _FOLDER)
+    try:
+        for part in PurePosixPath(name).parts:
+            if part in ("..", "/"):
+                raise NotAFile(base / name, "a name that leads out of its folder")
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=descriptor)
+            try:
+                below = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
+            except OSError as error:
+                if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                    raise NotAFile(base / name, "reached through a link") from None
+                raise
+            os.close(descriptor)
+            descriptor = below
+        yield descriptor
+    finally:
+        os.close(descriptor)
