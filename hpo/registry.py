@@ -61,7 +61,8 @@ def trusted() -> frozenset[str]:
 
 def note_stored(paths: Iterable[str], file: Path) -> None:
     """Keeps where an import path was read, for the message that refuses it."""
-    _stored.update(dict.fromkeys(paths, str(file)))
+    for path in paths:
+        _stored.setdefault(path, str(file))
 
 
 class Registry:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from hpo import models
 from hpo.assembly import drawn, logged
 from hpo.assembly.draft import Draft, Say, from_pool, stored_part
 from hpo.assembly.folders import free_name
@@ -37,12 +38,13 @@ def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Sa
         say: is told of members that are trained or predict the test rows, a line each.
 
     Raises:
-        InputError: the study is nothing for what is asked.
+        InputError: the study is nothing for what is asked, or its model is of the user's own and is not trusted.
         StudyError: there are fewer than two usable trials, or the ensemble's name is taken.
         DataError: the data are needed, and cannot be read.
     """
     name = free_name(study, request.name)
     student_name = None if request.distill is None else free_name(study, f"{name}-student")
+    models.MODELS.load(study.study_spec.model.name)  # what is not trusted is refused before anything is done
     logged.open_ahead(storage)
     pool = Pool.load(study, request.pool)
     if request.max_latency is not None:

@@ -221,6 +221,7 @@ class Ensemble:
 
     def _network(self, folder: Path, member: Member) -> torch.nn.Module:
         with _damage_told(folder):
+            models.MODELS.load(member.model.name)
             for problem in models.unknown_settings(member.model):
                 raise ValueError(f"{member.name}: {'.'.join(problem.key)}: {problem.message}")
             network = models.build(member.model, self.input_shape, len(self.outputs), self.task)
