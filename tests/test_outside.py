@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from ruamel.yaml import YAML
 
 from hpo import api
 from hpo.trial import State
@@ -16,7 +18,13 @@ from tests.servers import PASSWORD, QUOTED, credentials, mlflow_server, postgres
 pytestmark = pytest.mark.xdist_group("ray")
 
 
-def test_a_search_and_an_ensemble_on_servers(space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_and_an_ensemble_on_servers(
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del document["scheduler"]  # the default sampler and scheduler, which asks the study itself
+    space = tmp_path / "space.yaml"
+    with space.open("w") as file:
+        YAML(typ="safe").dump(document, file)
     credentials(monkeypatch)
     with postgres() as database, s3() as query, mlflow_server(tmp_path) as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)

@@ -11,7 +11,7 @@ from hpo import samplers, schedulers
 from hpo.engine.controller import allow, settle
 from hpo.engine.deaths import death, machine_left
 from hpo.engine.past import Past, result_of
-from hpo.engine.recorder import Recorder
+from hpo.engine.recorder import Live, Recorder
 from hpo.engine.words import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS, THREADS
 from hpo.samplers.exploration import explorer
 from hpo.schedulers import RESOURCE
@@ -31,7 +31,7 @@ _NEVER_BY_RAY = cast(int, math.nan)
 """How many failures Ray forgives a trial: no number is as small. The recorder begins it again; both would train it."""
 
 
-class StudySearcher(Searcher):
+class StudySearcher(Live, Searcher):
     """Ray asks here for configs, and says here that a trial has ended."""
 
     def __init__(self, recorder: Recorder, scheduler: "RecordingScheduler") -> None:
@@ -90,7 +90,7 @@ def _outcome(result: Mapping[str, Any]) -> Outcome:
     return _STOPPED
 
 
-class RecordingScheduler(TrialScheduler):
+class RecordingScheduler(Live, TrialScheduler):
     """A scheduler that sees a report only after the study has it; the decision is the wrapped scheduler's.
 
     Args:

@@ -24,10 +24,11 @@ _MACHINES_LOST = f"its machine was lost {_LOSSES + 1} times: perhaps by this tri
 
 
 class Live:
-    """An object that Ray's copies share.
+    """An object that Ray's copies share: everything that Tuner is given and that knows the study.
 
     Tuner copies what it is given, and pickles it for a restore that is never asked for: here a copy is the object
-    itself and a pickle is empty, since the study on disk is the only state.
+    itself and a pickle is empty, since the study on disk is the only state. The connection of a study to its database
+    could not be pickled, and a study that was would be read by nobody.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

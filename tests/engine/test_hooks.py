@@ -1,0 +1,31 @@
+"""What Ray is given of a search."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import cloudpickle
+
+from hpo import samplers, spec
+from hpo.budget import Left
+from hpo.engine.hooks import RecordingScheduler, StudySearcher
+from hpo.engine.recorder import Recorder
+from hpo.study import Study
+from tests.conftest import facts
+
+SCHEDULERS = ["freeze_thaw", "asha", "hyperband", "asha_stop", "median", "pbt", "none"]
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_what_ray_pickles_holds_no_study(document: dict[str, Any], scheduler: str) -> None:
+    """Tuner pickles all that it is given; a connection to a database cannot be, and a copy of a study would be old."""
+    document |= {"sampler": "curves", "scheduler": scheduler}
+    study = Study.create(Path("studies"), spec.load(document), facts())
+    with study.searching():
+        study.use(samplers.build(study.spec, 0))
+        study.ask()
+        recorder = Recorder(study, [], 2, Left(4, by_trials=True))
+        given = RecordingScheduler(recorder)
+        for one in (given, StudySearcher(recorder, given)):
+            pickled = cloudpickle.dumps(one)
+            assert b"optuna" not in pickled and b"Study" not in pickled.replace(b"StudySearcher", b"")
