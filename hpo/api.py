@@ -3,7 +3,8 @@
 import atexit
 import gc
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 atexit.register(gc.freeze)  # or the interpreter would look for garbage in all that was imported, for a second or two
 
 
-def validate(space: Space, overrides: Mapping[str, Any] | None = None) -> StudySpec:
+def validate(
+    space: Space, overrides: Mapping[str, Any] | None = None, *, tell: Callable[[str], None] = warnings.warn
+) -> StudySpec:
     """Checks a search without running it: the YAML, the plug-ins that it names, its data, its model on these data.
 
     Data that would have to be downloaded are left alone.
@@ -41,14 +44,18 @@ def validate(space: Space, overrides: Mapping[str, Any] | None = None) -> StudyS
     Args:
         space: a YAML file, a dict of the same shape, or a spec.
         overrides: dotted name -> value, as `--set` has it.
+        tell: is told of what is left out or changed when the data are read, a line each; a warning by default.
 
     Raises:
         SpecError: with every problem found, each with its file and line.
         DataError: the data cannot be used.
     """
-    return specs.load(
+    spec = specs.load(
         space, overrides, searching.CHECKS, partial(searching.last_problems, data_dir=Path("data"), download=False)
     )
+    for note in searching.data_notes(spec, Path("data")):
+        tell(note)
+    return spec
 
 
 def search(
@@ -472,7 +479,12 @@ def build_ensemble(
 
 
 def predict(
-    ensemble: str, input: str | Path | NDArray[Any], *, storage: str | Path = "studies", trust: bool = False
+    ensemble: str,
+    input: str | Path | NDArray[Any],
+    *,
+    storage: str | Path = "studies",
+    trust: bool = False,
+    tell: Callable[[str], None] = warnings.warn,
 ) -> Predictions:
     """Predicts with an ensemble, everything at once.
 
@@ -480,34 +492,49 @@ def predict(
         ensemble: its name.
         input: of images an image file, a folder of image files, an .npy file or the `x_test` (else `x`) of an .npz file
             with uint8 images `(n, h, w)` or `(n, h, w, c)`; of a table a .csv, .npy or .npz file; or such an array.
+            Columns that have names are put into the order of the training.
         storage: the folder of all studies.
         trust: models of your own that the ensemble names (`module:function`) may be imported.
+        tell: is told of what was left out or changed in reading, a line each; a warning by default.
 
     Raises:
         StudyError: there is no such ensemble.
         DataError: the input cannot be read, or does not fit the ensemble.
     """
     from hpo.datasets.inputs import read_inputs
+    from hpo.datasets.notes import Notes
 
-    model = open_ensemble(ensemble, storage, trust=trust)
-    names, inputs = read_inputs(input, model.input_shape)
+    model, notes = open_ensemble(ensemble, storage, trust=trust), Notes()
+    names, inputs = read_inputs(input, replace(model.wanted, notes=notes))
+    for line in notes.lines():
+        tell(line)
     return _predictions(model, names, inputs)
 
 
 def predict_batches(
-    ensemble: str, input: str | Path | NDArray[Any], *, storage: str | Path = "studies", trust: bool = False
+    ensemble: str,
+    input: str | Path | NDArray[Any],
+    *,
+    storage: str | Path = "studies",
+    trust: bool = False,
+    tell: Callable[[str], None] = warnings.warn,
 ) -> Iterator[Predictions]:
     """Predicts as `predict` does, a batch at a time: memory stays flat however large the input is.
+
+    What was left out or changed is told after the last batch.
 
     Raises:
         StudyError: there is no such ensemble.
         DataError: the input cannot be read, or does not fit the ensemble.
     """
     from hpo.datasets.inputs import input_batches
+    from hpo.datasets.notes import Notes
 
-    model = open_ensemble(ensemble, storage, trust=trust)
-    for names, inputs in input_batches(input, model.input_shape):
+    model, notes = open_ensemble(ensemble, storage, trust=trust), Notes()
+    for names, inputs in input_batches(input, replace(model.wanted, notes=notes)):
         yield _predictions(model, names, inputs)
+    for line in notes.lines():
+        tell(line)
 
 
 def open_ensemble(name: str, storage: str | Path = "studies", *, trust: bool = False) -> "Ensemble":

@@ -353,7 +353,7 @@ def validate(space: str, sets: tuple[str, ...], output: str) -> None:
     """Checks a search file: keys, values, conditions, and that what it names exists. Prints every problem at once."""
     from hpo import api
 
-    spec = api.validate(space, _overrides(sets))
+    spec = api.validate(space, _overrides(sets), tell=_note)
     if output == "json":
         _say_json(spec.model_dump(mode="json"))
     else:
@@ -581,7 +581,10 @@ def predict(name: str, input_: str, output: str, storage: str, trust: bool) -> N
 
     if Path(output).is_dir() or not Path(output).absolute().parent.is_dir():
         raise InputError(f"--output {output}: is a folder, or its folder does not exist; name a file")
-    rows = write_csv(output, api.predict_batches(name, input_, storage=storage, trust=trust))
+    notes: list[str] = []
+    rows = write_csv(output, api.predict_batches(name, input_, storage=storage, trust=trust, tell=notes.append))
+    for note in notes:
+        _note(note)
     _say(f"{rows} predictions in {output}")
 
 
@@ -814,6 +817,11 @@ def _say(what: Any) -> None:
 
     console = Console(file=sys.__stdout__, width=None if sys.__stdout__ and sys.__stdout__.isatty() else 120)
     console.print(what, highlight=False, soft_wrap=isinstance(what, str), markup=not isinstance(what, str))
+
+
+def _note(line: str) -> None:
+    """What was left out or changed, on stderr."""
+    click.echo(f"Note: {line}", err=True)
 
 
 def _say_json(document: Any) -> None:

@@ -1,5 +1,6 @@
 """What a study keeps of its data."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.artifacts import Split
-from hpo.datasets.dataset import Inputs, input_shape
+from hpo.datasets.dataset import Encoding, Inputs, input_shape
 
 FACTS = "data.npz"
 """Its file in the study's folder."""
@@ -20,7 +21,7 @@ class DataFacts:
     """What a study keeps of its data, so that ensembles need neither the data set nor a network.
 
     `targets` are as `hpo.datasets.dataset.Targets` has them, `example` is one input: an image `(1, h, w, c)` uint8 or a
-    row of a table `(1, features)` float32.
+    row of a table `(1, features)` of floats.
     """
 
     outputs: tuple[str, ...]
@@ -29,6 +30,8 @@ class DataFacts:
     example: Inputs = field(repr=False)
     fingerprint: str
     """Of all rows: a study that goes on must find the data that it began with."""
+    encoding: Encoding = field(default_factory=Encoding)
+    """How further inputs are read."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -48,7 +51,10 @@ class DataFacts:
                 "test": archive["test_targets"],
             }
             outputs = tuple(str(name) for name in archive["outputs"])
-            return cls(outputs, targets, archive["example"], str(archive["fingerprint"]))
+            fingerprint = str(archive["fingerprint"])
+            known = json.loads(str(archive["encoding"])) if "encoding" in archive else None  # older studies have none
+            encoding = Encoding() if known is None else Encoding.from_json(known)
+            return cls(outputs, targets, archive["example"], fingerprint, encoding)
 
     def write(self, path: Path) -> None:
         """Into a file."""
@@ -59,4 +65,5 @@ class DataFacts:
             validation_targets=self.targets["validation"],
             test_targets=self.targets["test"],
             fingerprint=self.fingerprint,
+            encoding=np.array(json.dumps(self.encoding.to_json())),
         )

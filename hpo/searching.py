@@ -5,7 +5,7 @@ the data are read, and MLflow is reached while the first trials train.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -95,6 +95,8 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
     with ExitStack() as held, starting(request.address, _modules(written, request)) as wait:
         spec = specs.load(space, overrides, CHECKS, partial(last_problems, data_dir=request.data_dir, download=True))
         dataset = datasets.load(spec.data, request.data_dir, spec.seed)
+        for note in dataset.notes:
+            say(f"Note: {note}")
         if request.warm_start is not None:
             Study.open(request.storage, request.warm_start)  # told before Ray is there
             if spec.study in Study.names(request.storage):
@@ -260,6 +262,7 @@ def _open_or_create(spec: StudySpec, request: Request, dataset: Dataset) -> Stud
         targets={"validation": dataset.validation.targets, "test": dataset.test.targets},
         example=dataset.validation.inputs[:1],
         fingerprint=dataset.fingerprint,
+        encoding=dataset.encoding,
     )
     name = request.warm_start
     earlier = None if name is None else _earlier(name, spec, facts, request.storage)
@@ -326,6 +329,11 @@ def _already_spent(spec: StudySpec, request: Request, dataset: Dataset) -> Study
         return None
     study = _reopen(spec, request, dataset)
     return study if study.spent().left(spec.budget).nothing else None
+
+
+def data_notes(spec: StudySpec, data_dir: Path) -> Sequence[str]:
+    """What is left out or changed of the data when they are read; nothing where they would have to be downloaded."""
+    return () if spec.data.name in datasets.DOWNLOADED else datasets.load(spec.data, data_dir, spec.seed).notes
 
 
 def last_problems(spec: StudySpec, data_dir: Path, download: bool) -> Iterable[Problem]:

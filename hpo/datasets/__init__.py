@@ -4,13 +4,16 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from hpo.datasets.dataset import Dataset, Examples, Source
+import numpy as np
+
+from hpo.datasets.dataset import Dataset, Encoding, Examples, Source
+from hpo.datasets.notes import Notes
 from hpo.datasets.split import split_validation
 from hpo.errors import DataError, InputError, Problem
 from hpo.registry import Registry
 from hpo.spec import DataSettings, StudySpec
 
-__all__ = ["DATASETS", "Dataset", "Examples", "Source", "check", "load"]
+__all__ = ["DATASETS", "Dataset", "Encoding", "Examples", "Source", "check", "load"]
 
 DATASETS = Registry(
     "data set",
@@ -87,5 +90,22 @@ def load(settings: DataSettings, data_dir: Path, seed: int) -> Dataset:
     if not isinstance(source, Source):
         raise DataError(f"data set '{settings.name}' must return a hpo.datasets.Source, got {type(source).__name__}")
     source.check()
-    train, validation = split_validation(source.train, settings.validation, seed)
-    return Dataset(train=train, validation=validation, test=source.test, outputs=source.outputs)
+    train, validation = split_validation(source.train, settings.validation, seed, source.outputs)
+    return Dataset(
+        train,
+        validation,
+        source.test,
+        source.outputs,
+        encoding=source.encoding,
+        notes=(*source.notes, *_unseen(source)),
+    )
+
+
+def _unseen(source: Source) -> Iterable[str]:
+    """What to say of classes without training rows, which a model can only learn never to predict."""
+    if source.task == "classification":
+        counts = np.bincount(source.train.targets, minlength=len(source.outputs))
+        notes = Notes()
+        for place in np.flatnonzero(counts == 0):
+            notes.add("classes without training rows, which are never predicted", source.outputs[place])
+        yield from notes.lines()

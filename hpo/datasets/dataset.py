@@ -1,7 +1,8 @@
 """Examples in memory: images or rows of a table, with what is to be predicted of them."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
@@ -10,10 +11,46 @@ from numpy.typing import NDArray
 
 from hpo.errors import DataError
 
-Inputs = NDArray[np.uint8] | NDArray[np.float32]
-"""Images `(n, h, w, c)` uint8, or rows of a table `(n, features)` float32, in which NaN is a missing value."""
+Inputs = NDArray[np.uint8] | NDArray[np.float32] | NDArray[np.float64]
+"""Images `(n, h, w, c)` uint8, or rows of a table `(n, features)`, in which NaN is a missing value.
+
+Rows are float32, or float64 where float32 would blur what tells them apart (`hpo.datasets.precision`).
+"""
+Numbers = type[np.float32] | type[np.float64]
+"""The type of a table's rows."""
 Targets = NDArray[Any]
 """Of classes int64 `(n,)`; of independent labels uint8 `(n, labels)`, 0 or 1; of regression float32 `(n, targets)`."""
+
+
+Ranges = Mapping[str, tuple[float, float]]
+"""The kind of deep pictures (`16-bit`, `integer`, `float`) -> the values that become 0 and 255."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What must be known to read further inputs as those of the training were read."""
+
+    features: tuple[str, ...] = ()
+    """The names of a table's columns, in their order; empty where nobody has named them."""
+    ranges: Ranges = field(default_factory=dict)
+    """Of image files with more than 8 bits."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in JSON."""
+        return {"features": list(self.features), "ranges": {kind: list(ends) for kind, ends in self.ranges.items()}}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Back from JSON.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is damaged.
+        """
+        features = tuple(str(name) for name in document["features"])
+        ranges = {str(kind): (float(low), float(high)) for kind, (low, high) in document["ranges"].items()}
+        if len(set(features)) < len(features) or not all(low < high for low, high in ranges.values()):
+            raise ValueError("names of features must differ, and ranges must go from a smaller to a larger number")
+        return cls(features, ranges)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +81,9 @@ class Source:
     """What a model's outputs are of: the name of each class by its number, of each label, or of each target."""
     name: str
     """For messages: the data set's name or path."""
+    encoding: Encoding = Encoding()
+    notes: Sequence[str] = ()
+    """What was left out or changed when the data were read, a line each."""
 
     @property
     def task(self) -> str:
@@ -63,11 +103,17 @@ class Source:
             where = f"{self.name}: {split}"
             if len(examples) == 0:
                 raise DataError(f"{where}: there are no examples")
+            if examples.inputs.dtype.kind not in "fiub":
+                raise DataError(f"{where}: inputs must be numbers, got {examples.inputs.dtype}")
             if examples.inputs.size == 0:
                 raise DataError(f"{where}: inputs are empty, of shape {examples.inputs.shape}")
             if len(examples.inputs) != len(examples.targets):
                 raise DataError(f"{where}: {len(examples.inputs)} inputs but {len(examples.targets)} targets")
             self._check_targets(where, examples.targets)
+        features = self.encoding.features
+        if features and self.train.inputs.shape[1:] != (len(features),):
+            shape = self.train.inputs.shape
+            raise DataError(f"{self.name}: {len(features)} features are named, but inputs are {shape}")
         if self.train.inputs.shape[1:] != self.test.inputs.shape[1:]:
             raise DataError(
                 f"{self.name}: train inputs are {self.train.inputs.shape[1:]},"
@@ -106,6 +152,9 @@ class Dataset:
     outputs: tuple[str, ...]
     held_out: Examples | None = None
     """Training rows that a member is not trained on, and predicts."""
+    encoding: Encoding = Encoding()
+    notes: Sequence[str] = ()
+    """What was left out or changed when the data were read, a line each."""
 
     @property
     def task(self) -> str:

@@ -3,69 +3,78 @@
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
-from hpo.datasets.dataset import Examples, Source
+from hpo.datasets.dataset import Encoding, Examples, Ranges, Source
+from hpo.datasets.images import SUFFIXES, image_files, is_hidden, ranges_of, read_image
+from hpo.datasets.notes import Notes
 from hpo.errors import DataError
 from hpo.spec import DataSettings
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def image_folder(settings: DataSettings, data_dir: Path) -> Source:
     """Reads every image as RGB, scaled and centre-cropped to `data.size` pixels square.
 
+    Hidden folders are no classes. What is left out, and what could not be kept of a picture, is among the notes.
+
     Raises:
-        DataError: a folder is missing or empty, the classes of train and test differ, or a file is no image.
+        DataError: a folder is missing, a class of it has no images, test has a class that train has not, or a file is
+            no image.
     """
-    root = Path(str(settings.path))
+    root, notes = Path(str(settings.path)), Notes()
     for split in ("train", "test"):
         if not (root / split).is_dir():
             raise DataError(f"{root}: has no folder '{split}'; image_folder wants train/<class>/ and test/<class>/")
-    classes = _class_names(root / "train")
+    classes, tested = (_class_names(root / split, notes) for split in ("train", "test"))
     if len(classes) < 2:
         raise DataError(f"{root / 'train'}: needs a folder per class, at least two; found {len(classes)}")
-    unknown = sorted(set(_class_names(root / "test")) - set(classes))
+    unknown = sorted(set(tested) - set(classes))
     if unknown:
         raise DataError(f"{root / 'test'}: class '{unknown[0]}' is not among the classes of train")
-    train, test = (_read_split(root / split, classes, settings.size) for split in ("train", "test"))
-    return Source(train, test, classes, str(root))
+    if not tested:
+        raise DataError(f"{root / 'test'}: has no folder of a class of train ({', '.join(classes[:3])})")
+    for name in sorted(set(classes) - set(tested)):
+        notes.add("classes without test pictures, on which nothing is measured", name)
+    files = {split: _files(root, split, classes, notes) for split in ("train", "test")}
+    ranges = ranges_of(path for path, _ in files["train"])
+    train, test = (_read(files[split], settings.size, ranges, notes) for split in ("train", "test"))
+    return Source(train, test, classes, str(root), Encoding(ranges=ranges), notes.lines())
 
 
-def read_image(path: Path, size: tuple[int, int], channels: int) -> NDArray[np.uint8]:
-    """One image file as `(h, w, channels)` uint8, scaled and centre-cropped to `size` = (height, width).
-
-    Raises:
-        DataError: the file is no image that Pillow reads, or has more pixels than Pillow holds to be safe.
-    """
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
-            fitted = ImageOps.fit(upright, (size[1], size[0]), Image.Resampling.BILINEAR)
-    except Exception as error:  # a broken file makes Pillow's plug-ins raise almost anything
-        raise DataError(f"{path}: cannot be read as an image: {error}") from error
-    pixels = np.asarray(fitted, dtype=np.uint8)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+def _class_names(folder: Path, notes: Notes) -> tuple[str, ...]:
+    names = []
+    for path in sorted(folder.iterdir()):
+        shown = f"{folder.name}/{path.name}"
+        if is_hidden(path):
+            notes.add("hidden files and folders left out", shown)
+        elif path.is_dir():
+            names.append(path.name)
+        else:
+            notes.add("files left out, since they lie beside the folders of classes", shown)
+    return tuple(names)
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The image files of a folder, by name; its subfolders are not entered."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+def _files(root: Path, split: str, classes: tuple[str, ...], notes: Notes) -> list[tuple[Path, int]]:
+    """The image files of a split with the number of their class; a class has some, or no folder in test."""
+    found: list[tuple[Path, int]] = []
+    for label, name in enumerate(classes):
+        folder = root / split / name
+        if not folder.is_dir():
+            continue
+        files = image_files(folder, notes, root)
+        if not files:
+            raise DataError(f"{folder}: class '{name}' has no pictures here ({_held(folder)}); {_WAY_OUT}")
+        found.extend((path, label) for path in files)
+    return found
 
 
-def _class_names(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+_WAY_OUT = f"put its pictures ({', '.join(SUFFIXES)}) directly into this folder, or remove the folder if it is no class"
 
 
-def _read_split(folder: Path, classes: tuple[str, ...], size: int) -> Examples:
-    files = [
-        (path, label)
-        for label, name in enumerate(classes)
-        if (folder / name).is_dir()
-        for path in image_files(folder / name)
-    ]
-    if not files:
-        raise DataError(f"{folder}: there are no images ({', '.join(SUFFIXES)})")
-    images = np.stack([read_image(path, (size, size), channels=3) for path, _ in files])
+def _held(folder: Path) -> str:
+    names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+    return f"it holds {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" if names else "it is empty"
+
+
+def _read(files: list[tuple[Path, int]], size: int, ranges: Ranges, notes: Notes) -> Examples:
+    images = np.stack([read_image(path, (size, size), 3, ranges, notes) for path, _ in files])
     return Examples(images, np.array([label for _, label in files], dtype=np.int64))

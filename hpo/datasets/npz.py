@@ -6,20 +6,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.datasets.dataset import Examples, Inputs, Source, Targets, task_of
+from hpo.datasets.dataset import Encoding, Examples, Inputs, Source, Targets, task_of
+from hpo.datasets.precision import check_targets, table_type
 from hpo.errors import DataError
 from hpo.spec import DataSettings
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
+_CHANNELS = 4
+"""Images have no more than these, where a shape leaves open what is what."""
 
 
 def npz(settings: DataSettings, data_dir: Path) -> Source:
     """Reads `x_train, y_train, x_test, y_test`.
 
-    Inputs are uint8 images `(n, h, w)` or `(n, h, w, c)`, or numbers `(n, features)`, in which NaN is a missing value.
-    Targets say the task: integers `(n,)` are classes, 0 and 1 `(n, labels)` are labels, floats `(n,)` or `(n, targets)`
-    are regression targets. An optional `class_names` names the outputs; classes are otherwise counted in `y_train`, or
-    given by `data.classes`.
+    Inputs are uint8 images `(n, h, w)` or `(n, h, w, c)`, or numbers `(n, features)`, in which NaN is a missing value;
+    rows are kept as float32, or as float64 where that would blur what tells them apart. An optional `feature_names`
+    names the columns. Targets say the task: integers `(n,)` are classes, 0 and 1 `(n, labels)` are labels, floats
+    `(n,)` or `(n, targets)` are regression targets. An optional `class_names` names the outputs; classes are otherwise
+    counted in `y_train`, or given by `data.classes`.
 
     Raises:
         DataError: the file is not such an archive, or an array breaks the rule.
@@ -30,13 +34,14 @@ def npz(settings: DataSettings, data_dir: Path) -> Source:
     if missing:
         held = "a single array" if "" in arrays else ", ".join(arrays)
         raise DataError(f"{path}: lacks {', '.join(missing)}; it holds {held}")
-    train = Examples(_inputs(arrays, "x_train", path), _targets(arrays, "y_train", path))
-    test = Examples(_inputs(arrays, "x_test", path), _targets(arrays, "y_test", path))
+    inputs = _inputs(arrays, "x_train", path)
+    train = Examples(inputs, _targets(arrays, "y_train", path))
+    test = Examples(_inputs(arrays, "x_test", path, inputs.dtype.type), _targets(arrays, "y_test", path))
     if task_of(train.targets) == "classification":
         names = _classes(arrays, train.targets, settings.classes, path)
     else:
         names = _output_names(arrays, train.targets, path)
-    return Source(train, test, names, str(path))
+    return Source(train, test, names, str(path), Encoding(_feature_names(arrays, inputs, path)))
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -53,29 +58,68 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"{path}: cannot be read as .npz: {error}") from error
 
 
-def _inputs(arrays: dict[str, NDArray[Any]], key: str, path: Path) -> Inputs:
-    inputs = arrays[key]
-    if inputs.ndim == 2 and (np.issubdtype(inputs.dtype, np.number) or inputs.dtype == np.bool_):
-        table = inputs.astype(np.float32)
+def check_channels(shape: tuple[int, ...], where: str) -> None:
+    """Refuses images `(n, c, h, w)`, which would be taken for ones of few rows and many channels.
+
+    Raises:
+        DataError: the channels of this array of images come first.
+    """
+    if len(shape) != 4:
+        return
+    rows, columns, channels = shape[1:]
+    if channels > _CHANNELS and (rows <= _CHANNELS or rows < columns == channels):
+        raise DataError(
+            f"{where}: images must be (n, h, w, c), and {shape} has the channels first: store np.moveaxis(images, 1,"
+            " -1) of them"
+        )
+
+
+def name_of(value: object) -> str:
+    """A name out of an array of texts, which may be bytes in UTF-8."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _inputs(
+    arrays: dict[str, NDArray[Any]],
+    key: str,
+    path: Path,
+    as_type: type[np.generic] | None = None,
+) -> Inputs:
+    """The images, or the rows of a table as this type or as the one that they need."""
+    inputs, where = arrays[key], f"{path}: {key}"
+    if inputs.ndim == 2 and inputs.dtype.kind in "fiub":
+        needed = table_type(inputs, where)
+        with np.errstate(over="ignore"):
+            table: Inputs = inputs.astype(needed if as_type is None else as_type)
         if np.isinf(table).any():
-            raise DataError(f"{path}: {key} has infinite values; a missing value is NaN")
+            raise DataError(f"{where} has numbers beyond float32, which x_train has not")
         return table
     if inputs.dtype != np.uint8:
         raise DataError(
-            f"{path}: {key} must be uint8 (pixels of 0 to 255), or a table (n, features), got {inputs.dtype}"
+            f"{where} must be uint8 (pixels of 0 to 255), or a table (n, features) of numbers, got {inputs.dtype}"
+            f" {inputs.shape}{_WAYS_OUT.get(inputs.dtype.kind, '')}"
         )
     if inputs.ndim == 3:
         inputs = inputs[..., None]
     if inputs.ndim != 4:
-        raise DataError(
-            f"{path}: {key} must be (n, h, w), (n, h, w, c) or (n, features), got shape {arrays[key].shape}"
-        )
+        raise DataError(f"{where} must be (n, h, w), (n, h, w, c) or (n, features), got shape {arrays[key].shape}")
+    check_channels(inputs.shape, where)
     return inputs
+
+
+_WAYS_OUT = {
+    "c": "; store the real and the imaginary parts as columns of their own",
+    "M": "; store times as numbers, such as x.astype('datetime64[s]').astype(np.int64)",
+    "m": "; store durations as numbers, such as x / np.timedelta64(1, 's')",
+    "U": "; store numbers, and categories as a column of 0 and 1 each",
+    "S": "; store numbers, and categories as a column of 0 and 1 each",
+}
+"""By the kind of type, what to do about it."""
 
 
 def _targets(arrays: dict[str, NDArray[Any]], key: str, path: Path) -> Targets:
     targets = arrays[key]
-    whole = np.issubdtype(targets.dtype, np.integer)
+    whole = targets.dtype.kind in "iu"
     if whole and targets.ndim == 1:
         return targets.astype(np.int64)
     if (whole or targets.dtype == np.bool_) and targets.ndim == 2:
@@ -83,15 +127,28 @@ def _targets(arrays: dict[str, NDArray[Any]], key: str, path: Path) -> Targets:
             raise DataError(f"{path}: {key} of shape (n, labels) must be 0 or 1, got {int(targets.max())}")
         return targets.astype(np.uint8)
     if np.issubdtype(targets.dtype, np.floating) and targets.ndim in (1, 2):
+        check_targets(targets.reshape(len(targets), -1), f"{path}: {key}")
         return targets.astype(np.float32).reshape(len(targets), -1)
+    names = "; number the classes from 0 on, and store their names as class_names"
     raise DataError(
         f"{path}: {key} must be integers (n,) for classes, 0 and 1 (n, labels), or floats (n,) or (n, targets) for"
-        f" regression, got {targets.dtype} {targets.shape}"
+        f" regression, got {targets.dtype} {targets.shape}{names if targets.dtype.kind in 'USO' else ''}"
     )
 
 
+def _feature_names(arrays: dict[str, NDArray[Any]], inputs: Inputs, path: Path) -> tuple[str, ...]:
+    if "feature_names" not in arrays or inputs.ndim != 2:
+        return ()
+    names = tuple(name_of(name).strip() for name in arrays["feature_names"].ravel())
+    if len(names) != inputs.shape[1]:
+        raise DataError(f"{path}: feature_names has {len(names)} names, x_train has {inputs.shape[1]} columns")
+    if len(set(names)) < len(names) or "" in names:
+        raise DataError(f"{path}: feature_names has a name twice, or an empty one")
+    return names
+
+
 def _output_names(arrays: dict[str, NDArray[Any]], targets: Targets, path: Path) -> tuple[str, ...]:
-    names = tuple(str(name) for name in arrays["class_names"].ravel()) if "class_names" in arrays else ()
+    names = tuple(name_of(name) for name in arrays["class_names"].ravel()) if "class_names" in arrays else ()
     if names and len(names) != targets.shape[1]:
         raise DataError(f"{path}: class_names has {len(names)} names, y_train has {targets.shape[1]} columns")
     if len(set(names)) < len(names):
@@ -103,7 +160,7 @@ def _output_names(arrays: dict[str, NDArray[Any]], targets: Targets, path: Path)
 def _classes(
     arrays: dict[str, NDArray[Any]], labels: NDArray[np.int64], wanted: int | None, path: Path
 ) -> tuple[str, ...]:
-    names = [str(name) for name in arrays["class_names"].ravel()] if "class_names" in arrays else []
+    names = [name_of(name) for name in arrays["class_names"].ravel()] if "class_names" in arrays else []
     if len(set(names)) < len(names):
         raise DataError(f"{path}: class_names has a name twice")
     if len(labels) == 0:

@@ -4,6 +4,7 @@ scikit-learn has the same, but loads for a second, before the first trial of eve
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +13,33 @@ from hpo.datasets.dataset import Examples, task_of
 from hpo.errors import DataError
 
 Rows = NDArray[np.intp]
+_SHOWN = 5
 
 
-def split_validation(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:
+def split_validation(
+    examples: Examples, fraction: float, seed: int, outputs: Sequence[str] = ()
+) -> tuple[Examples, Examples]:
     """Splits training examples into (train, validation); of classes each one's share is kept.
 
     Args:
         examples: all training examples.
         fraction: the share of validation, between 0 and 1.
         seed: the same seed gives the same rows.
+        outputs: the names of the classes by their numbers, for messages.
 
     Raises:
         DataError: a class has fewer than two examples, or a side would have fewer rows than there are classes.
     """
-    labels = examples.targets if task_of(examples.targets) == "classification" else np.zeros(len(examples), np.intp)
+    classes = task_of(examples.targets) == "classification"
+    labels = examples.targets if classes else np.zeros(len(examples), np.intp)
+    single = np.flatnonzero(np.bincount(labels) == 1)
+    if classes and len(single):
+        names = [f"'{outputs[label]}'" if label < len(outputs) else str(label) for label in single[:_SHOWN]]
+        more = f" and {len(single) - _SHOWN} more" if len(single) > _SHOWN else ""
+        raise DataError(
+            f"class {', '.join(names)}{more}: has a single training example, and one is needed to train on and one to"
+            " validate on; add examples, or leave the class out"
+        )
     try:
         train, validation = stratified(labels, fraction, seed)
     except ValueError as error:

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn import datasets
 from sklearn.model_selection import train_test_split
 
-from hpo.datasets.dataset import Examples, Source
+from hpo.datasets.dataset import Encoding, Examples, Source
 from hpo.spec import DataSettings
 
 _TEST_FRACTION = 0.2
@@ -43,4 +43,5 @@ def _split(bunch: Any, targets: Any, stratify: Any, outputs: tuple[str, ...], na
         np.arange(len(targets)), test_size=_TEST_FRACTION, stratify=stratify, random_state=_TEST_SEED
     )
     examples = Examples(bunch.data.astype(np.float32), targets)
-    return Source(examples.take(np.sort(train)), examples.take(np.sort(test)), outputs, name)
+    encoding = Encoding(tuple(str(feature) for feature in bunch.feature_names))
+    return Source(examples.take(np.sort(train)), examples.take(np.sort(test)), outputs, name, encoding)

@@ -42,11 +42,13 @@ class IntervalPart(_Part):
 
 
 class Document(_Part):
-    """The whole file; the combiner has a reader of its own."""
+    """The whole file; the combiner and the encoding have readers of their own."""
 
     task: Literal["classification", "multilabel", "regression"]
     outputs: Annotated[tuple[str, ...], Field(min_length=1)]
     input_shape: tuple[Size, ...]
+    input_type: Literal["uint8", "float32", "float64"] | None = None
+    encoding: dict[str, Any] | None = None
     members: Annotated[tuple[MemberPart, ...], Field(min_length=1)]
     combiner: dict[str, Any]
     interval: IntervalPart | None = None

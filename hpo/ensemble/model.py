@@ -14,23 +14,23 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load
 
 from hpo import models, registry
 from hpo.artifacts import Stored
-from hpo.datasets.dataset import Inputs
+from hpo.datasets.dataset import Encoding, Inputs
+from hpo.datasets.wanted import Wanted
 from hpo.ensemble.calibration import Interval, temper
 from hpo.ensemble.combiner import Average, Combiner, from_json
-from hpo.ensemble.document import IntervalPart, MemberPart, parse
+from hpo.ensemble.document import Document, IntervalPart, MemberPart, parse
 from hpo.ensemble.networks import Networks
 from hpo.ensemble.score import Predictions
 from hpo.errors import DataError, HpoError, InputError
 from hpo.facts import DataFacts
 from hpo.files import read_regular
 from hpo.spec import Config, Named, StudySpec
-from hpo.tasks.kinds import kind
+from hpo.tasks.kinds import floats, kind
 
 LOADER_MODULE = __name__
 """What MLflow calls to load the folder: see `_load_pyfunc`."""
@@ -103,6 +103,8 @@ class Ensemble:
             self.outputs: tuple[str, ...] = document.outputs
             self.input_shape: tuple[int, ...] = document.input_shape
             """(channels, height, width) of images, (features,) of a table."""
+            self.wanted = _wanted(document)
+            """How files and arrays become inputs."""
             self.members: tuple[Member, ...] = tuple(_member(part) for part in document.members)
             self.combiner: Combiner = _combiner(document.combiner, len(self.members), len(self.outputs))
             self.interval: Interval | None = _interval(document.interval, len(self.outputs))
@@ -201,7 +203,7 @@ class Ensemble:
 
     @torch.inference_mode()
     def _activated(self, inputs: torch.Tensor) -> Predictions:
-        values = inputs.to(self.device).float()
+        values = floats(inputs.to(self.device))
         if values.ndim == 4:
             values = values.contiguous(memory_format=torch.channels_last)
         outputs = self._stacked(values).float()
@@ -210,14 +212,9 @@ class Ensemble:
 
     def _tensor(self, inputs: Inputs) -> torch.Tensor:
         """Inputs as a network takes them, apart from their type."""
-        if len(self.input_shape) == 1:
-            return torch.from_numpy(_rows(inputs, self.input_shape[0]))
-        channels, height, width = self.input_shape
-        if inputs.dtype != np.uint8 or inputs.ndim != 4 or inputs.shape[1:] != (height, width, channels):
-            raise DataError(
-                f"images must be uint8 (n, {height}, {width}, {channels}), got {inputs.dtype} {inputs.shape}"
-            )
-        return torch.from_numpy(np.require(inputs, requirements=["C", "W"])).permute(0, 3, 1, 2)
+        self.wanted.check(inputs.shape, inputs.dtype, "inputs")
+        array = torch.from_numpy(np.require(self.wanted.convert(inputs, 0, "inputs"), requirements=["C", "W"]))
+        return array if array.ndim == 2 else array.permute(0, 3, 1, 2)
 
     def _network(self, folder: Path, member: Member) -> torch.nn.Module:
         with _damage_told(folder):
@@ -289,24 +286,14 @@ def write(
         "task": spec.task,
         "outputs": list(facts.outputs),
         "input_shape": list(facts.input_shape),
+        "input_type": facts.example.dtype.name,
+        "encoding": facts.encoding.to_json(),
         "members": entries,
         "combiner": combiner.to_json(),
     }
     if interval is not None:
         document["interval"] = interval.to_json()
     (folder / _DOCUMENT).write_text(json.dumps(document, indent=1), encoding="utf-8")
-
-
-def _rows(table: NDArray[Any], features: int) -> NDArray[np.float32]:
-    """Rows of a table as float32; a missing value is NaN."""
-    if table.dtype.kind not in "fiu" or table.ndim != 2 or table.shape[1] != features:
-        raise DataError(f"rows of a table must be float32 (n, {features}), got {table.dtype} {table.shape}")
-    with np.errstate(over="ignore"):
-        rows = np.require(table, np.float32, ["C", "W"])
-    infinite = np.flatnonzero(np.isinf(rows).any(axis=1))
-    if len(infinite):
-        raise DataError(f"row {infinite[0]} has an infinite value (as float32); write NaN where a value is missing")
-    return rows
 
 
 @contextmanager
@@ -324,6 +311,14 @@ def _damage_told(folder: Path) -> Iterator[None]:
 def _member(part: MemberPart) -> Member:
     model = Named.model_validate({**part.model.settings, "name": part.model.name})
     return Member(part.name, part.trial, part.weight, part.temperature, model, part.file)
+
+
+def _wanted(document: Document) -> Wanted:
+    """What is read, and how; ensembles that were made before that was written have the defaults."""
+    encoding = Encoding() if document.encoding is None else Encoding.from_json(document.encoding)
+    if encoding.features and document.input_shape != (len(encoding.features),):
+        raise ValueError(f"encoding.features has {len(encoding.features)} names for {document.input_shape}")
+    return Wanted(document.input_shape, encoding, np.float64 if document.input_type == "float64" else np.float32)
 
 
 def _combiner(entry: Mapping[str, Any], members: int, outputs: int) -> Combiner:

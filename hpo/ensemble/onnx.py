@@ -1,6 +1,7 @@
 """An ensemble, or one of its members, as one ONNX file: preprocessing, networks, temperatures and combiner inside.
 
-The input `inputs` is `(n, h, w, c)` uint8 or `(n, features)` float32 with any n, the output `predictions` is
+The input `inputs` is `(n, h, w, c)` uint8 or `(n, features)` float32, or float64 where the ensemble needs it, with any
+n, the output `predictions` is
 `(n, outputs)` float32. It needs the extra `hpo[onnx]`.
 """
 
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,7 +32,7 @@ from hpo.ensemble.combiner import (
 from hpo.ensemble.model import Ensemble
 from hpo.errors import HpoError, InputError
 from hpo.tasks import SMALLEST_PROBABILITY
-from hpo.tasks.kinds import kind
+from hpo.tasks.kinds import floats, kind
 
 _ROWS = (1, 2, 7, 64)
 """Batches by which an export is checked."""
@@ -81,7 +81,7 @@ def export_onnx(folder: str | Path, target: str | Path, member: int | None = Non
 
 
 class Exportable(nn.Module):
-    """All that an ensemble does to inputs `(n, h, w, c)` uint8 or `(n, features)` float32, in torch."""
+    """All that an ensemble does to inputs `(n, h, w, c)` uint8 or `(n, features)` of floats, in torch."""
 
     def __init__(self, ensemble: Ensemble) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Exportable(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Combined predictions `(n, outputs)`."""
-        values = inputs.float()
+        values = floats(inputs)
         if values.ndim == 4:
             values = values.permute(0, 3, 1, 2)
         activate = kind(self._task).activate
@@ -166,7 +166,7 @@ def _random_inputs(ensemble: Ensemble, rows: int) -> Inputs:
         return generator.integers(0, 256, (rows, height, width, channels), dtype=np.uint8)
     state = ensemble.networks[0].state_dict()
     mean, std = (state[f"standardize.{name}"].numpy() for name in ("mean", "std"))
-    table: NDArray[np.float32] = generator.normal(mean, std, (rows, *ensemble.input_shape)).astype(np.float32)
+    table = generator.normal(mean, std, (rows, *ensemble.input_shape)).astype(np.dtype(ensemble.wanted.numbers))
     table[generator.random(table.shape) < 0.05] = np.nan
     return table
 

@@ -1,17 +1,22 @@
 """Preprocessing as the first layer of every model, and the targets' scale as the last: saved with the weights."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 _IMAGES_AT_ONCE = 1000
+_ROUNDING = 1e-14
+"""A deviation below this share of the mean is what rounding has left of a constant."""
 
 
 class Standardize(nn.Module):
     """Inputs to zero mean and unit variance: per channel of images `(n, c, h, w)`, per feature of rows `(n, features)`.
 
-    A missing value (NaN) of a row becomes the mean.
+    A missing value (NaN) of a row becomes the mean. Rows that need float64 are centred and scaled in it; what comes out
+    is float32 always. A checkpoint says which it was.
     """
 
     mean: Tensor
@@ -23,16 +28,30 @@ class Standardize(nn.Module):
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("std", torch.ones(shape))
         self._may_miss = len(input_shape) == 1
+        self.register_load_state_dict_pre_hook(_take_type)
 
-    def fit(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> None:
-        """Takes the means and the standard deviations, as `moments` gives them."""
-        self.mean.copy_(torch.as_tensor(mean, dtype=torch.float32).view_as(self.mean))
-        self.std.copy_(torch.as_tensor(std, dtype=torch.float32).view_as(self.std))
+    def fit(self, mean: NDArray[np.float64], std: NDArray[np.float64], wide: bool = False) -> None:
+        """Takes the means and the standard deviations, as `moments` gives them, in float64 if `wide`."""
+        self.set_type(torch.float64 if wide else torch.float32)
+        self.mean.copy_(torch.as_tensor(mean, dtype=self.mean.dtype).view_as(self.mean))
+        self.std.copy_(torch.as_tensor(std, dtype=self.std.dtype).view_as(self.std))
+
+    def set_type(self, dtype: torch.dtype) -> None:
+        """Centres and scales in this type from now on."""
+        self.mean, self.std = self.mean.to(dtype), self.std.to(dtype)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Standardized inputs of the same shape."""
-        scaled = (inputs - self.mean) / self.std
+        """Standardized inputs of the same shape, in float32."""
+        scaled = ((inputs - self.mean) / self.std).float()
         return torch.nan_to_num(scaled, nan=0.0) if self._may_miss else scaled
+
+
+def _take_type(module: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: object) -> None:
+    """Takes the type of a checkpoint's means, before they are loaded."""
+    mean = state.get(f"{prefix}mean")
+    if mean is not None and mean.dtype == torch.float64:
+        assert isinstance(module, Standardize)
+        module.set_type(mean.dtype)
 
 
 class Rescale(nn.Module):
@@ -71,7 +90,7 @@ class Standardized(nn.Module):
         return outputs if self.rescale is None else self.rescale(outputs)
 
 
-def moments(values: NDArray[np.uint8] | NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def moments(values: NDArray[np.generic]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation per channel of images `(n, h, w, c)` or per column of a table `(n, columns)`.
 
     Missing values of a table do not count. A constant channel or column gets a deviation of 1, one without any value
@@ -95,4 +114,5 @@ def _of_images(images: NDArray[np.generic]) -> tuple[NDArray[np.float64], NDArra
 
 def _of_table(table: NDArray[np.generic]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     masked = np.ma.masked_invalid(table.astype(np.float64))
-    return np.ma.filled(masked.mean(axis=0), 0.0), np.ma.filled(masked.std(axis=0), 0.0)
+    mean, std = np.ma.filled(masked.mean(axis=0), 0.0), np.ma.filled(masked.std(axis=0), 0.0)
+    return mean, np.where(std > _ROUNDING * np.abs(mean), std, 0.0)

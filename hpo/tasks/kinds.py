@@ -37,6 +37,11 @@ def kind(task: str) -> Kind:
     return module
 
 
+def floats(inputs: Tensor) -> Tensor:
+    """Inputs as a model takes them: pixels as float32, rows of a table in their own type of floats."""
+    return inputs if inputs.is_floating_point() else inputs.float()
+
+
 @torch.inference_mode()
 def predict(
     model: nn.Module,
@@ -50,7 +55,7 @@ def predict(
 
     Args:
         model: in eval mode; from float images `(n, c, h, w)` in 0..255 or float rows `(n, features)` to outputs.
-        inputs: uint8 images or float32 rows, on any device; batches are moved to the model's.
+        inputs: uint8 images or rows of floats, on any device; batches are moved to the model's.
         activate: of the task.
         batch_size: how many inputs at once.
         autocast: the precision that the model was trained in.
@@ -61,7 +66,7 @@ def predict(
     device = next(model.parameters()).device
     batches = []
     for batch in inputs.split(batch_size):
-        values = batch.to(device, non_blocking=True).float()
+        values = floats(batch.to(device, non_blocking=True))
         if values.ndim == 4:
             values = values.contiguous(memory_format=torch.channels_last)
         if autocast is None:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from hpo.datasets import Dataset, Examples
 from hpo.spec import DataSettings
+from hpo.tasks.kinds import floats
 from hpo.training.augmentation import Augmentation, mixup
 from hpo.training.precision import free_memory
 
@@ -61,7 +62,7 @@ class Batches:
             weights = None if self._weights is None else self._taken(self._weights, rows)
             if inputs.ndim == 4:
                 inputs = self._augment(inputs).permute(0, 3, 1, 2)  # a view of (n, h, w, c) is channels_last already
-            inputs = inputs.float()
+            inputs = floats(inputs)
             if "mixup" in self._settings.augment:
                 share = float(self._draws.beta(self._settings.mixup_alpha, self._settings.mixup_alpha))
                 targets = functional.one_hot(targets, self._outputs) if targets.ndim == 1 else targets

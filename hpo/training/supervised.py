@@ -50,7 +50,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     precision = autocast(device, training.precision)
 
     model = models.build(spec.model, dataset.input_shape, len(dataset.outputs), spec.task)
-    model.standardize.fit(*_moments(dataset))
+    model.standardize.fit(*_moments(dataset), wide=dataset.train.inputs.dtype == np.float64)
     if model.rescale is not None:
         model.rescale.fit(*moments(dataset.train.targets))
     models.place(model, device)

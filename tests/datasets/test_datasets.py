@@ -6,6 +6,7 @@ from PIL import Image
 
 from hpo import datasets
 from hpo.datasets.inputs import read_inputs
+from hpo.datasets.wanted import Wanted
 from hpo.errors import DataError
 from hpo.spec import DataSettings
 
@@ -36,10 +37,11 @@ def test_rows_are_split_and_not_shared() -> None:
 
 def test_too_few_rows_for_a_split_are_named(tmp_path: Path) -> None:
     path = tmp_path / "few.npz"
-    images = np.zeros((3, 4, 4), np.uint8)
-    np.savez(path, x_train=images, y_train=np.array([0, 1, 2]), x_test=images, y_test=np.array([0, 1, 2]))
-    with pytest.raises(DataError, match=r"data\.validation 0\.5 of 3 training rows is not possible"):
-        datasets.load(DataSettings(name="npz", path=str(path), validation=0.5), Path("data"), 0)
+    labels = np.array([0, 0, 1, 1])
+    images = np.zeros((4, 4, 4), np.uint8)
+    np.savez(path, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    with pytest.raises(DataError, match=r"data\.validation 0\.9 of 4 training rows is not possible"):
+        datasets.load(DataSettings(name="npz", path=str(path), validation=0.9), Path("data"), 0)
 
 
 def test_without_a_network_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,15 +101,15 @@ def test_an_unknown_class_in_test_is_named(folder: Path) -> None:
 
 
 def test_inputs_of_every_kind(folder: Path, tmp_path: Path) -> None:
-    names, images = read_inputs(folder / "test" / "cat", (3, 8, 8))
+    names, images = read_inputs(folder / "test" / "cat", Wanted((3, 8, 8)))
     assert names == ["0.png", "1.png"] and images.shape == (2, 8, 8, 3)
-    names, images = read_inputs(folder / "test" / "cat" / "1.png", (1, 5, 6))
+    names, images = read_inputs(folder / "test" / "cat" / "1.png", Wanted((1, 5, 6)))
     assert names == ["1.png"] and images.shape == (1, 5, 6, 1)
     np.save(tmp_path / "a.npy", np.zeros((3, 4, 4), np.uint8))
-    names, images = read_inputs(tmp_path / "a.npy", (1, 4, 4))
+    names, images = read_inputs(tmp_path / "a.npy", Wanted((1, 4, 4)))
     assert names == ["0", "1", "2"] and images.shape == (3, 4, 4, 1)
     np.savez(tmp_path / "a.npz", x=np.zeros((1, 4, 4, 3), np.uint8), y=np.zeros(1))
-    assert read_inputs(str(tmp_path / "a.npz"), (3, 4, 4))[1].shape == (1, 4, 4, 3)
+    assert read_inputs(str(tmp_path / "a.npz"), Wanted((3, 4, 4)))[1].shape == (1, 4, 4, 3)
 
 
 def test_inputs_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -121,6 +123,6 @@ def test_inputs_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         ("torn.npy", "cannot be read"),
     ):
         with pytest.raises(DataError, match=message):
-            read_inputs(tmp_path / path, (1, 4, 4))
+            read_inputs(tmp_path / path, Wanted((1, 4, 4)))
     with pytest.raises(DataError, match="images must be uint8"):
-        read_inputs(np.zeros((1, 4, 4)), (1, 4, 4))
+        read_inputs(np.zeros((1, 4, 4)), Wanted((1, 4, 4)))

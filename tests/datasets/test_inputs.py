@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hpo.datasets.inputs import input_batches, read_inputs
+from hpo.datasets.wanted import Wanted
 from hpo.errors import DataError, InputError
 from hpo.results import Predictions, write_csv
 
@@ -22,7 +23,7 @@ def images(rows: int, side: int = 4) -> np.ndarray:
 
 def test_an_array_comes_in_batches_with_its_row_numbers() -> None:
     whole = images(1030)
-    batches = list(input_batches(whole, (3, 4, 4)))
+    batches = list(input_batches(whole, Wanted((3, 4, 4))))
     assert [len(names) for names, _ in batches] == [512, 512, 6]
     assert batches[-1][0] == ["1024", "1025", "1026", "1027", "1028", "1029"]
     np.testing.assert_array_equal(np.concatenate([inputs for _, inputs in batches]), whole)
@@ -38,7 +39,7 @@ def test_files_hold_the_same_as_the_array(suffix: str, rows: int, tmp_path: Path
         np.savez(path, y=np.zeros(3), x=whole)
     else:
         np.savez_compressed(path, x=np.zeros(2), x_test=whole)
-    names, read = read_inputs(path, (3, 4, 4))
+    names, read = read_inputs(path, Wanted((3, 4, 4)))
     assert names == [str(row) for row in range(rows)] and read.dtype == np.uint8
     np.testing.assert_array_equal(read, whole)
 
@@ -55,7 +56,7 @@ def test_memory_stays_flat_however_many_images_there_are(kind: str, tmp_path: Pa
         np.savez_compressed(path, x=np.zeros((rows, side, side), np.uint8))
     tracemalloc.start()
     seen = 0
-    for names, batch in input_batches(path, (1, side, side)):
+    for names, batch in input_batches(path, Wanted((1, side, side))):
         assert len(names) == len(batch) <= 512
         seen += len(names)
     peak = tracemalloc.get_traced_memory()[1]
@@ -64,7 +65,7 @@ def test_memory_stays_flat_however_many_images_there_are(kind: str, tmp_path: Pa
 
 
 def test_large_images_come_a_few_at_a_time() -> None:
-    sizes = [len(names) for names, _ in input_batches(np.zeros((70, 1024, 1024, 3), np.uint8), (3, 1024, 1024))]
+    sizes = [len(names) for names, _ in input_batches(np.zeros((70, 1024, 1024, 3), np.uint8), Wanted((3, 1024, 1024)))]
     assert sizes == [21, 21, 21, 7]
 
 
@@ -72,7 +73,7 @@ def test_image_files_are_read_when_it_is_their_turn(tmp_path: Path) -> None:
     for number in range(515):
         Image.fromarray(images(1)[0]).save(tmp_path / f"{number:03d}.png")
     (tmp_path / "514.png").write_bytes(b"torn")
-    batches = input_batches(tmp_path, (3, 4, 4))
+    batches = input_batches(tmp_path, Wanted((3, 4, 4)))
     names, inputs = next(batches)
     assert names[-1] == "511.png" and inputs.shape == (512, 4, 4, 3)
     with pytest.raises(DataError, match=r"514\.png: cannot be read as an image"):
@@ -84,14 +85,14 @@ def test_an_image_bomb_is_refused_before_it_goes_off(tmp_path: Path, monkeypatch
     for most in (30, 70):  # beyond twice the limit Pillow refuses, below that it only warns
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
         with pytest.raises(DataError, match=r"bomb\.png: cannot be read as an image: .*decompression bomb"):
-            read_inputs(tmp_path / "bomb.png", (3, 4, 4))
+            read_inputs(tmp_path / "bomb.png", Wanted((3, 4, 4)))
 
 
 def test_an_archive_says_what_it_holds_before_it_is_unpacked(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "bomb.npz", x=np.zeros((1, 50_000, 1000, 3), np.uint8))
     tracemalloc.start()
     with pytest.raises(DataError, match=r"images must be uint8 \(n, 4, 4, 3\), got uint8 \(1, 50000, 1000, 3\)"):
-        read_inputs(tmp_path / "bomb.npz", (3, 4, 4))
+        read_inputs(tmp_path / "bomb.npz", Wanted((3, 4, 4)))
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
 
@@ -114,7 +115,7 @@ def test_archives_that_cannot_be_read_are_named(
     else:
         np.savez(tmp_path / name, **content)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=f"{name}.*{message}"):
-        read_inputs(tmp_path / name, (3, 4, 4))
+        read_inputs(tmp_path / name, Wanted((3, 4, 4)))
 
 
 def test_an_archive_that_ends_early_is_named(tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_an_archive_that_ends_early_is_named(tmp_path: Path) -> None:
     start = whole.index(b"NUMPY") + 200
     (tmp_path / "a.npz").write_bytes(whole[:start] + bytes(100) + whole[start + 100 :])
     with pytest.raises(DataError, match="cannot be read as .npz: Bad CRC"):
-        read_inputs(tmp_path / "a.npz", (3, 4, 4))
+        read_inputs(tmp_path / "a.npz", Wanted((3, 4, 4)))
 
 
 finite = st.floats(allow_nan=True, allow_infinity=False, width=32)
@@ -137,7 +138,7 @@ def test_a_table_comes_back_from_csv(rows: list[tuple[float, float]], tmp_path_f
         writer = csv.writer(file)
         writer.writerow(["age", "size, cm"])
         writer.writerows([["" if np.isnan(cell) else repr(cell) for cell in row] for row in rows])
-    names, table = read_inputs(path, (2,))
+    names, table = read_inputs(path, Wanted((2,)))
     assert names == [str(row) for row in range(len(rows))] and table.dtype == np.float32
     np.testing.assert_array_equal(table, np.array(rows, np.float32).reshape(-1, 2))
 
@@ -159,7 +160,7 @@ def test_a_table_comes_back_from_csv(rows: list[tuple[float, float]], tmp_path_f
 def test_a_table_that_cannot_be_read_says_where(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=message):
-        read_inputs(tmp_path / "table.csv", (2,))
+        read_inputs(tmp_path / "table.csv", Wanted((2,)))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_a_table_that_cannot_be_read_says_where(text: str, message: str, tmp_pat
 )
 def test_a_blank_line_is_a_missing_value_of_one_feature(text: str, table: list[list[float]], tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(text)
-    names, read = read_inputs(tmp_path / "table.csv", (len(table[0]),))
+    names, read = read_inputs(tmp_path / "table.csv", Wanted((len(table[0]),)))
     assert names == [str(row) for row in range(len(table))]
     np.testing.assert_array_equal(read, np.array(table, np.float32))
 
@@ -178,19 +179,19 @@ def test_tables_come_from_arrays_too(tmp_path: Path) -> None:
     np.save(tmp_path / "table.npy", table)
     np.savez(tmp_path / "table.npz", x=table)
     for source in (table, tmp_path / "table.npy", tmp_path / "table.npz"):
-        read = read_inputs(source, (2,))[1]
+        read = read_inputs(source, Wanted((2,)))[1]
         assert read.dtype == np.float32
         np.testing.assert_array_equal(read, table)
     with pytest.raises(DataError, match=r"the array: rows of a table must be numbers \(n, 3\), got int64 \(2, 2\)"):
-        read_inputs(table, (3,))
+        read_inputs(table, Wanted((3,)))
 
 
 def test_the_wrong_kind_of_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("a\n1\n")
     with pytest.raises(DataError, match="this ensemble predicts images, not tables"):
-        read_inputs(tmp_path / "table.csv", (3, 4, 4))
+        read_inputs(tmp_path / "table.csv", Wanted((3, 4, 4)))
     with pytest.raises(DataError, match=r"predicts rows of a table: name a \.csv, \.npy or \.npz file"):
-        read_inputs(tmp_path, (2,))
+        read_inputs(tmp_path, Wanted((2,)))
 
 
 def test_predictions_are_written_batch_by_batch(tmp_path: Path) -> None:

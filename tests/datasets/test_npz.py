@@ -43,6 +43,24 @@ def test_classes_have_their_names(tmp_path: Path) -> None:
     assert load(save(tmp_path, made)).outputs == ("cat", "dog", "eel")
 
 
+def test_names_may_be_bytes(tmp_path: Path) -> None:
+    made = {**arrays(), "class_names": np.array([b"cat", b"dog", "\u00e4l".encode()])}
+    assert load(save(tmp_path, made)).outputs == ("cat", "dog", "\u00e4l")
+
+
+@pytest.mark.parametrize("shape", [(60, 8, 8, 3), (60, 3, 8, 3), (60, 64, 64, 12), (60, 8, 8, 1), (60, 4, 4, 4)])
+def test_images_with_the_channels_last_are_taken(shape: tuple[int, ...], tmp_path: Path) -> None:
+    images = np.zeros(shape, np.uint8)
+    dataset = load(save(tmp_path, {**arrays(), "x_train": images, "x_test": images[:30]}))
+    assert dataset.input_shape == (shape[3], *shape[1:3])
+
+
+def test_a_class_without_training_rows_is_told(tmp_path: Path) -> None:
+    made = arrays()
+    made["y_train"], made["y_test"] = made["y_train"] + 1, made["y_test"] + 1  # counted from 1 on
+    assert load(save(tmp_path, made)).notes == ("classes without training rows, which are never predicted: 1 (0)",)
+
+
 def broken(change: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in {**arrays(), **change}.items() if value is not None}
 
@@ -68,6 +86,19 @@ def broken(change: dict[str, Any]) -> dict[str, Any]:
         ({"x_train": np.zeros((60, 0, 8), np.uint8)}, "inputs are empty"),
         ({"class_names": np.array(["cat", "cat", "dog"])}, "class_names has a name twice"),
         ({"class_names": np.array(["cat", "dog"])}, "must be 0 to 1, got 2"),
+        (
+            {"x_train": np.zeros((60, 3, 8, 9), np.uint8)},
+            r"x_train: images must be \(n, h, w, c\), and \(60, 3, 8, 9\) has the channels first: store np.moveaxis",
+        ),
+        ({"x_train": np.zeros((60, 1, 32, 32), np.uint8)}, r"\(60, 1, 32, 32\) has the channels first"),
+        ({"x_train": np.zeros((60, 12, 64, 64), np.uint8)}, r"\(60, 12, 64, 64\) has the channels first"),
+        ({"x_train": np.zeros((60, 4), np.complex64)}, "got complex64 .*; store the real and the imaginary parts"),
+        ({"x_train": np.zeros((60, 4), "M8[s]")}, r"got datetime64\[s\] \(60, 4\); store times as numbers"),
+        ({"x_train": np.zeros((60, 4), "m8[s]")}, r"got timedelta64\[s\] \(60, 4\); store durations as numbers"),
+        ({"x_train": np.full((60, 4), b"1")}, r"got \|S1 \(60, 4\); store numbers"),
+        ({"y_train": np.zeros(60, "m8[s]")}, "y_train must be integers"),
+        ({"y_train": np.full(60, b"cat")}, "got .S3 .*; number the classes from 0 on, and store their names as class_"),
+        ({"y_train": np.append([2], np.arange(59) % 2)}, "class '2': has a single training example, and one is needed"),
     ],
 )
 def test_broken_arrays_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:

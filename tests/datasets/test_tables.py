@@ -72,12 +72,57 @@ def test_a_missing_value_of_a_table_is_kept(tmp_path: Path) -> None:
         ({"y_train": np.array(["a"] * 40)}, "y_train must be integers"),
         ({"x_test": np.zeros((10, 4))}, "they must have one shape"),
         ({"y_test": np.arange(10)}, "train and test must have inputs and targets of the same types"),
+        ({"x_train": np.full((40, 5), 1e300)}, r"x_train has numbers beyond 1e\+150; divide them"),
+        ({"x_test": np.full((10, 5), 1e40)}, "x_test has numbers beyond float32, which x_train has not"),
+        (
+            {"x_train": (2**62 + np.arange(200)).reshape(40, 5)},
+            r"x_train: column 0 \(from 0 on\) holds whole numbers so large that float64 rounds them",
+        ),
+        (
+            {"y_train": 1.7e9 + np.arange(40.0)},
+            r"y_train: target 0 \(from 0 on\), 1700000000 to 1700000039, varies too little for its size: in float32",
+        ),
         ({"class_names": np.array(["a", "b"])}, "class_names has 2 names, y_train has 1 columns"),
     ],
 )
 def test_bad_tables_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         load(tmp_path, **{**table(numbers), **changes})
+
+
+def stamps(rows: int = 360) -> Any:
+    """Seconds since 1970, ten apart, beside what fits into float32."""
+    return np.column_stack([1.7e9 + 10.0 * np.arange(rows), np.random.default_rng(0).normal(size=rows)])
+
+
+def test_time_stamps_keep_what_tells_them_apart(tmp_path: Path) -> None:
+    x = stamps()
+    dataset = load(tmp_path, x_train=x, y_train=numbers(360), x_test=x[:9], y_test=numbers(9))
+    parts = [part.inputs for part in (dataset.train, dataset.validation)]
+    assert len(np.unique(np.concatenate(parts)[:, 0])) == 360
+    assert {part.dtype for part in (*parts, dataset.test.inputs)} == {np.dtype(np.float64)}
+
+
+def test_a_table_that_fits_into_float32_is_the_data_that_it_was(tmp_path: Path) -> None:
+    arrays = table(numbers)
+    wide = load(tmp_path, **arrays)
+    for name in ("x_train", "x_test"):
+        arrays[name] = arrays[name].astype(np.float32)
+    assert wide.train.inputs.dtype == np.float32 and load(tmp_path, **arrays).fingerprint == wide.fingerprint
+
+
+def test_a_table_knows_the_names_of_its_features(tmp_path: Path) -> None:
+    names = np.array([b"age", b" size ", b"x", b"y", b"z"])
+    assert load(tmp_path, **table(numbers), feature_names=names).encoding.features == ("age", "size", "x", "y", "z")
+    assert load(tmp_path, **table(numbers)).encoding.features == ()
+    wine = spec.load({"study": "t", "data": {"name": "wine"}, "model": "mlp"})
+    assert datasets.load(wine.data, Path(), 0).encoding.features[:2] == ("alcohol", "malic_acid")
+    for wrong, message in (
+        (names[:4], "has 4 names, x_train has 5 columns"),
+        (names[[0, 0, 1, 2, 3]], "has a name twice"),
+    ):
+        with pytest.raises(DataError, match=f"feature_names {message}"):
+            load(tmp_path, **table(numbers), feature_names=wrong)
 
 
 @pytest.mark.parametrize(

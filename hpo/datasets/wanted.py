@@ -1,0 +1,90 @@
+"""What a model is given: arrays and the columns of files are held to it, and converted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo.datasets.dataset import Encoding, Inputs, Numbers
+from hpo.datasets.notes import Notes
+from hpo.errors import DataError
+
+_IN_ORDER = "tables whose columns are taken in their order, since the ensemble knows no names of features"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a model is given: the shape and the numbers of an example, and how files become that."""
+
+    shape: tuple[int, ...]
+    """(channels, height, width) or (features,)."""
+    encoding: Encoding = field(default_factory=Encoding)
+    numbers: Numbers = np.float32
+    """Of a table."""
+    notes: Notes = field(default_factory=Notes, compare=False)
+    """Are told of what is left out or changed."""
+
+    def check(self, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> None:
+        """Holds an array to it before it is read.
+
+        Raises:
+            DataError: it has another shape or type.
+        """
+        if len(self.shape) == 1:
+            if dtype.kind not in "fiub" or shape[1:] != self.shape:
+                raise DataError(f"{name}: rows of a table must be numbers (n, {self.shape[0]}), got {dtype} {shape}")
+            return
+        channels, height, width = self.shape
+        if dtype != np.uint8 or (*shape, 1)[1:4] != (height, width, channels) or len(shape) > 4:
+            hint = "; the channels come last: np.moveaxis(images, 1, -1)" if shape[1:] == self.shape else ""
+            raise DataError(
+                f"{name}: images must be uint8 (n, {height}, {width}, {channels}), got {dtype} {shape}{hint}"
+            )
+
+    def convert(self, rows: NDArray[Any], first: int, name: str) -> Inputs:
+        """Rows of a checked array as a model takes them.
+
+        Args:
+            rows: some of the array's.
+            first: the number of the first, for messages.
+            name: of the array, for messages.
+
+        Raises:
+            DataError: a row of a table has an infinite value.
+        """
+        if len(self.shape) == 3:
+            return np.ascontiguousarray(rows if rows.ndim == 4 else rows[..., None])
+        with np.errstate(over="ignore"):
+            table = np.ascontiguousarray(rows, np.dtype(self.numbers))
+        infinite = np.flatnonzero(np.isinf(table).any(axis=1))
+        if len(infinite):
+            raise DataError(
+                f"{name}: row {first + infinite[0]} (from 0 on) has an infinite value; a missing one is NaN or empty"
+            )
+        return table
+
+    def order(self, names: Sequence[str], where: str) -> list[int] | None:
+        """The place of each feature among a file's columns; None where they are in order, or nobody knows.
+
+        Raises:
+            DataError: a feature is missing, a column is none, or one is there twice.
+        """
+        known = self.encoding.features
+        if not known:
+            self.notes.add(_IN_ORDER, where)
+            return None
+        twice = [name for place, name in enumerate(names) if name in names[:place]]
+        missing = [name for name in known if name not in names]
+        unknown = [name for name in names if name not in known]
+        for found, rule in (
+            (twice, "is there twice"),
+            (missing, "is missing, which the ensemble was trained with"),
+            (unknown, "is none that the ensemble was trained with; leave it out"),
+        ):
+            if found:
+                more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+                raise DataError(f"{where}: column {found[0]!r:.60}{more} {rule}")
+        places = [list(names).index(name) for name in known]
+        return None if places == sorted(places) else places
