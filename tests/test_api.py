@@ -10,13 +10,15 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
+from PIL import Image
 
 import hpo
-from hpo import assembly, registry, spec
+from hpo import api, assembly, registry, spec
 from hpo.errors import DataError, InputError, StudyError
 from hpo.study import Study
 from hpo.tracking.store import connect
-from tests.conftest import PATIENCE, facts, finish, squares
+from tests.conftest import PATIENCE, Run, facts, finish, squares
+from tests.ensemble.folders import write_ensemble
 
 
 def test_an_ensemble_is_built_predicts_and_is_logged(study: Study, tmp_path: Path) -> None:
@@ -158,3 +160,27 @@ def test_a_process_ends_without_a_search_for_garbage() -> None:
     code = "import atexit, gc\natexit.register(lambda: print(gc.get_freeze_count() > 10_000))\nimport hpo.api\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout == "True\n", done.stderr
+
+
+def test_a_picture_has_one_class_however_many_bits_it_has(tmp_path: Path, hpo: Run) -> None:
+    write_ensemble(tmp_path / "studies" / "made" / "ensembles" / "mine")
+    generator, folder = np.random.default_rng(0), tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(6):
+        grey = generator.integers(0, 256, (20, 20), dtype=np.uint8)
+        Image.fromarray(grey).save(folder / f"{number}-8.png")
+        Image.fromarray(grey.astype(np.uint16) * 257).save(folder / f"{number}-16.png")
+        Image.fromarray((grey / 255).astype(np.float32)).save(folder / f"{number}-float.tif")
+    (folder / "notes.txt").write_text("")
+    code, out, told = hpo("predict", "--ensemble", "mine", "--input", str(folder), "--storage", "studies")
+    assert code == 0 and "18 predictions in preds.csv" in out
+    rows = list(csv.reader((tmp_path / "preds.csv").read_text().splitlines()))[1:]
+    assert len({tuple(row[1:]) for row in rows}) == 6
+    for line in (
+        "Note: files left out, since they are none of .png, ",
+        "Note: pictures of 16 bits read as 8 bits, 0 to 65535 as 0 to 255: 6 (pictures/0-16.png, pictures/1-16.png, ",
+        "Note: pictures of floats read as 8 bits, 0 to 1 as 0 to 255: 6 (pictures/0-float.tif, ",
+    ):
+        assert line in told
+    with pytest.warns(UserWarning, match="pictures of 16 bits read as 8 bits"):
+        api.predict("mine", folder / "0-16.png", storage="studies")

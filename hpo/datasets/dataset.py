@@ -1,6 +1,7 @@
 """Examples in memory: images or rows of a table, with what is to be predicted of them."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -46,10 +47,12 @@ class Encoding:
         Raises:
             ValueError, TypeError, KeyError: it is damaged.
         """
-        features = tuple(str(name) for name in document["features"])
+        features = tuple(document["features"])
         ranges = {str(kind): (float(low), float(high)) for kind, (low, high) in document["ranges"].items()}
-        if len(set(features)) < len(features) or not all(low < high for low, high in ranges.values()):
-            raise ValueError("names of features must differ, and ranges must go from a smaller to a larger number")
+        if not all(isinstance(name, str) for name in features) or len(set(features)) < len(features):
+            raise ValueError("names of features must be different texts")
+        if not all(-math.inf < low < high < math.inf for low, high in ranges.values()):
+            raise ValueError("ranges must go from a smaller to a larger finite number")
         return cls(features, ranges)
 
 

@@ -180,7 +180,7 @@ def test_a_picture_is_turned_as_its_exif_says(deep: bool, tmp_path: Path) -> Non
 @pytest.mark.parametrize("suffix", ["gif", "tif", "png", "webp"])
 def test_of_several_pages_or_frames_the_first_is_read_and_that_is_said(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.{suffix}"
-    how = {"lossless": True} if suffix == "webp" else {}
+    how: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
     Image.fromarray(grey()).save(path, save_all=True, append_images=[Image.fromarray(255 - grey())], **how)
     pixels, notes = read(path)
     np.testing.assert_array_equal(pixels, grey())

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from hpo.datasets.dataset import Encoding
 from hpo.datasets.inputs import input_batches, read_inputs
 from hpo.datasets.wanted import Wanted
 from hpo.errors import DataError, InputError
@@ -149,6 +150,8 @@ def test_a_table_comes_back_from_csv(rows: list[tuple[float, float]], tmp_path_f
         ("", "must have 2 columns, the features in their order, got 0"),
         ("a,b,c\n1,2,3\n", "must have 2 columns, the features in their order, got 3"),
         ("1,2\n3,4\n", r"the first row must name the columns, got numbers \(1, 2"),
+        ("1.5,\n3,4\n", r"the first row must name the columns, got numbers \(1.5, "),
+        ("NA,?\n3,4\n", r"the first row must name the columns, got numbers \(NA, \?"),
         ("a,b\n1,2\n3\n", "table.csv:3: has 1 cells, but the header names 2 columns"),
         ("a,b\n1,2\n\n\n3,4\n", "table.csv:3: is blank, but rows follow; delete the line, or write ','"),
         ("a,b\n1,2\n3,red\n", "table.csv:3: b must be a number, got 'red'; leave the cell empty"),
@@ -242,3 +245,74 @@ def test_every_task_has_its_columns(
     if task == "regression":
         with pytest.raises(InputError, match="its values are in `values`"):
             _ = predictions.probabilities
+
+
+def named(*features: str) -> Wanted:
+    return Wanted((len(features),), Encoding(features))
+
+
+def test_columns_are_found_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(" c,a,b\n3,1,2\n30,10,\n")
+    np.savez(tmp_path / "table.npz", x=np.array([[3, 1, 2], [30, 10, NAN]]), feature_names=np.array([b"c", b"a", b"b"]))
+    for name in ("table.csv", "table.npz"):
+        wanted = named("a", "b", "c")
+        np.testing.assert_array_equal(read_inputs(tmp_path / name, wanted)[1], [[1, 2, 3], [10, NAN, 30]])
+        assert wanted.notes.lines() == ()
+
+
+def test_names_may_be_numbers(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("2021,2020\n1,2\n")
+    assert read_inputs(tmp_path / "table.csv", named("2020", "2021"))[1].tolist() == [[2, 1]]
+    (tmp_path / "bare.csv").write_text("1,2\n3,4\n")
+    with pytest.raises(DataError, match="the first row must name the columns, got numbers"):
+        read_inputs(tmp_path / "bare.csv", named("2020", "2021"))
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("a,b", "column 'c' is missing, which the ensemble was trained with"),
+        ("b", r"column 'a' \(and 1 more\) is missing"),
+        ("id,a,b,c", "column 'id' is none that the ensemble was trained with; leave it out"),
+        ("a,b,c,a", "column 'a' is there twice"),
+        ("A,b,c", "column 'a' is missing"),
+    ],
+)
+def test_a_column_that_is_missing_or_unknown_is_named(header: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(f"{header}\n{','.join('1' * len(header.split(',')))}\n")
+    np.savez(tmp_path / "table.npz", x=np.ones((1, 3)), feature_names=np.array(header.split(",")))
+    for name in ("table.csv", "table.npz"):
+        with pytest.raises(DataError, match=f"{name}: {message}"):
+            read_inputs(tmp_path / name, named("a", "b", "c"))
+
+
+def test_where_nobody_knows_names_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("b,a\n1,2\n")
+    wanted = Wanted((2,))
+    assert read_inputs(tmp_path / "table.csv", wanted)[1].tolist() == [[1, 2]]
+    (note,) = wanted.notes.lines()
+    assert note.startswith("tables whose columns are taken in their order, since the ensemble knows no names of featu")
+
+
+def test_rows_are_of_the_type_that_the_model_wants(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("at\n1700000001\n1700000002\n")
+    np.save(tmp_path / "table.npy", np.array([[1_700_000_001], [1_700_000_002]]))
+    for name in ("table.csv", "table.npy"):
+        for numbers, distinct in ((np.float32, 1), (np.float64, 2)):
+            read = read_inputs(tmp_path / name, Wanted((1,), numbers=numbers))[1]
+            assert read.dtype == numbers and len(np.unique(read)) == distinct
+
+
+def test_channels_that_come_first_are_told() -> None:
+    with pytest.raises(DataError, match=r"got uint8 \(2, 3, 8, 9\); the channels come last: np.moveaxis"):
+        read_inputs(np.zeros((2, 3, 8, 9), np.uint8), Wanted((3, 8, 9)))
+
+
+def test_a_folder_says_which_files_it_leaves_out(tmp_path: Path) -> None:
+    for number in range(7):
+        Image.fromarray(images(1)[0]).save(tmp_path / f"{number}.png")
+    (tmp_path / "8.heic").write_bytes(b"")
+    wanted = Wanted((3, 4, 4))
+    assert len(read_inputs(tmp_path, wanted)[0]) == 7
+    (note,) = wanted.notes.lines()
+    assert note.endswith(": 1 (8.heic)")

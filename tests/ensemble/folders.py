@@ -9,7 +9,7 @@ import torch
 
 from hpo import models, spec
 from hpo.artifacts import Artifacts
-from hpo.datasets.dataset import Inputs
+from hpo.datasets.dataset import Encoding, Inputs
 from hpo.ensemble.calibration import Interval
 from hpo.ensemble.combiner import Average, Combiner
 from hpo.ensemble.model import Part, write
@@ -22,13 +22,13 @@ FEATURES, SIDE = 5, 8
 
 
 def inputs(kind: str, rows: int, seed: int = 0) -> Inputs:
-    """Images `(rows, 8, 8, 3)` or rows of a table `(rows, 5)`, some values missing."""
+    """Images `(rows, 8, 8, 3)` or rows of a table `(rows, 5)`, some values missing; `stamps` need float64."""
     generator = np.random.default_rng(seed)
     if kind == "images":
         return generator.integers(0, 256, (rows, SIDE, SIDE, 3), dtype=np.uint8)
     table = generator.normal(3, 2, (rows, FEATURES)).astype(np.float32)
     table[generator.random(table.shape) < 0.1] = np.nan
-    return table
+    return table + np.float64(1.7e9) if kind == "stamps" else table
 
 
 def write_ensemble(
@@ -43,6 +43,7 @@ def write_ensemble(
     settings: Mapping[str, Any] | None = None,
     temperatures: tuple[float, ...] = (0.8, 1.0, 1.7),
     outputs: tuple[str, ...] = OUTPUTS,
+    encoding: Encoding | None = None,
 ) -> Path:
     """Writes an ensemble; the seed of a member's weights is its place."""
     document = {
@@ -52,13 +53,13 @@ def write_ensemble(
         "model": {"name": model, **(settings or ({"layers": 1, "width": 8} if model == "mlp" else {}))},
     }
     example = inputs(kind, 64, seed=9)
-    facts = DataFacts(outputs, {}, example[:1], "made")
+    facts = DataFacts(outputs, {}, example[:1], "made", encoding or Encoding())
     study = spec.load(document)
     parts = []
     for place in range(members):
         torch.manual_seed(place)
         network = models.build(study.model, facts.input_shape, len(outputs), task)
-        network.standardize.fit(*moments(example))
+        network.standardize.fit(*moments(example), wide=example.dtype == np.float64)
         if network.rescale is not None:
             network.rescale.fit(np.arange(3.0) * 10, np.full(3, 4.0))
         _shift_norms(network)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hpo.datasets.dataset import Inputs
+from hpo.datasets.dataset import Encoding, Inputs
 from hpo.ensemble.calibration import Interval
 from hpo.ensemble.combiner import Calibrated, Votes
 from hpo.ensemble.cost import cost, fits
@@ -118,6 +118,30 @@ def test_a_table_may_be_of_any_number_type(tmp_path: Path) -> None:
     np.testing.assert_array_equal(ensemble.predict_proba(whole), ensemble.predict_proba(table))
 
 
+def test_time_stamps_are_told_apart(tmp_path: Path) -> None:
+    folder = write_ensemble(tmp_path / "made", "regression", "stamps")
+    ensemble, rows = Ensemble(folder), inputs("stamps", 9)
+    whole = [row for row in rows if np.isfinite(row).all()][:1]
+    near = np.concatenate([whole, np.array(whole) + 1.0])  # float32 has one number for both
+    assert np.abs(np.diff(ensemble.combined_predictions(near), axis=0)).min() > 1e-4
+    plain = Ensemble(write_ensemble(tmp_path / "plain", "regression", "table"))
+    centred = inputs("table", 9)
+    np.testing.assert_allclose(
+        ensemble.member_predictions(rows), plain.member_predictions(centred), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_an_ensemble_of_before_has_no_encoding_and_predicts_as_it_did(tmp_path: Path) -> None:
+    folder = write_ensemble(tmp_path / "made", kind="table")
+    expected = Ensemble(folder).combined_predictions(inputs("table", 5))
+    document = json.loads((folder / "ensemble.json").read_text())
+    del document["encoding"], document["input_type"]
+    (folder / "ensemble.json").write_text(json.dumps(document))
+    ensemble = Ensemble(folder)
+    assert ensemble.wanted.encoding == Encoding() and ensemble.wanted.numbers is np.float32
+    np.testing.assert_array_equal(ensemble.combined_predictions(inputs("table", 5)), expected)
+
+
 def test_what_is_no_ensemble_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no ensemble"):
         Ensemble(tmp_path)
@@ -158,6 +182,11 @@ LOST_TREE = {**LONG_TREE, "left": [7], "depth": 1}
         (("combiner",), {"kind": "stack", "coefficients": [[1.0]], "intercept": [0.0]}, r"of shape \(3, 9\), got"),
         (("interval",), {"level": 0.9}, "interval.half_widths: is required"),
         (("interval",), {"level": 0.9, "half_widths": [1.0]}, "a width for each of 3 outputs, got 1"),
+        (("encoding",), {"features": []}, "'ranges' is missing"),
+        (("encoding",), {"features": [[]] * 2, "ranges": {}}, "names of features must be different texts"),
+        (("encoding",), {"features": ["a"], "ranges": {}}, r"encoding.features has 1 names for \(3, 8, 8\)"),
+        (("encoding", "ranges"), {"float": [1, 0]}, "ranges must go from a smaller to a larger finite number"),
+        (("encoding", "ranges"), {"float": [0, float("inf")]}, "to a larger finite number"),
     ],
 )
 def test_a_damaged_ensemble_is_told_in_one_sentence(

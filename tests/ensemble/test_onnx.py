@@ -32,7 +32,7 @@ def stack(task: str, features: Any) -> Stack:
 
 
 @pytest.mark.parametrize(
-    ("task", "kind"), [("classification", "images"), ("multilabel", "table"), ("regression", "table")]
+    ("task", "kind"), [("classification", "images"), ("multilabel", "table"), ("regression", "stamps")]
 )
 def test_an_exported_ensemble_predicts_the_same(task: str, kind: str, tmp_path: Path) -> None:
     folder = write_ensemble(tmp_path / "made", task, kind)

@@ -1,0 +1,30 @@
+import numpy as np
+import torch
+
+from hpo.models.standardize import Standardize, moments
+
+
+def test_what_float32_blurs_is_centred_in_float64_and_comes_out_as_float32() -> None:
+    stamps = (1.7e9 + 10.0 * np.arange(360))[:, None]
+    layer = Standardize((1,))
+    layer.fit(*moments(stamps), wide=True)
+    seen = layer(torch.from_numpy(stamps))
+    assert seen.dtype == torch.float32 and len(seen.unique()) == 360
+    torch.testing.assert_close(seen.std(correction=0), torch.tensor(1.0))
+
+    other = Standardize((1,))
+    other.load_state_dict(layer.state_dict())  # takes the type of the checkpoint
+    torch.testing.assert_close(other(torch.from_numpy(stamps)), seen, rtol=0, atol=0)
+
+
+def test_without_need_everything_is_float32() -> None:
+    layer = Standardize((2,))
+    layer.fit(*moments(np.array([[1, 2], [3, np.nan]], np.float32)))
+    assert {buffer.dtype for buffer in layer.buffers()} == {torch.float32}
+    assert layer(torch.tensor([[1.0, float("nan")]])).tolist() == [[-1.0, 0.0]]
+
+
+def test_a_constant_is_one_whatever_rounding_has_left_of_it() -> None:
+    table = np.full((7, 1), 0.1)
+    assert table.std() > 0  # 1.4e-17
+    assert moments(table)[1].tolist() == [1.0]
