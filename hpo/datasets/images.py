@@ -148,7 +148,10 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(f"{path}: cannot be read as an image: its content is none of {', '.join(FORMATS)}") from error
+        raise DataError(
+            f"{path}: cannot be read as an image: its content is none of {', '.join(FORMATS)}, or"
+            " of a kind that Pillow does not read, such as several channels of floats"
+        ) from error
     except Exception as error:  # a broken file makes Pillow's plug-ins raise almost anything
         raise DataError(f"{path}: cannot be read as an image: {error}") from error
 

@@ -53,9 +53,31 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
-            return {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+            if isinstance(loaded, np.ndarray):
+                return {"": loaded}
+            return {key: _member(loaded, key, path) for key in loaded.files}
+    except DataError:
+        raise
     except Exception as error:  # a broken archive makes zipfile, zlib and numpy raise almost anything
         raise DataError(f"{path}: cannot be read as .npz: {error}") from error
+
+
+def _member(archive: Any, key: str, path: Path) -> NDArray[Any]:
+    """One array of an archive.
+
+    Raises:
+        DataError: it holds Python objects.
+    """
+    try:
+        member: NDArray[Any] = archive[key]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise DataError(
+            f"{path}: {key} holds Python objects, which are never unpickled; store numbers, or texts as np.array(texts,"
+            " dtype=str)"
+        ) from None
+    return member
 
 
 def check_channels(shape: tuple[int, ...], where: str) -> None:

@@ -75,9 +75,11 @@ class Wanted:
         if not known:
             self.notes.add(_IN_ORDER, where)
             return None
-        twice = [name for place, name in enumerate(names) if name in names[:place]]
-        missing = [name for name in known if name not in names]
-        unknown = [name for name in names if name not in known]
+        places = {name: place for place, name in enumerate(names)}
+        wanted = set(known)
+        twice = [name for place, name in enumerate(names) if places[name] != place]
+        missing = [name for name in known if name not in places]
+        unknown = [name for name in places if name not in wanted]
         for found, rule in (
             (twice, "is there twice"),
             (missing, "is missing, which the ensemble was trained with"),
@@ -86,5 +88,5 @@ class Wanted:
             if found:
                 more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
                 raise DataError(f"{where}: column {found[0]!r:.60}{more} {rule}")
-        places = [list(names).index(name) for name in known]
-        return None if places == sorted(places) else places
+        order = [places[name] for name in known]
+        return None if order == sorted(order) else order

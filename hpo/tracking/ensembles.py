@@ -48,7 +48,7 @@ class EnsembleRecord:
     members: Sequence[Mapping[str, Any]]
     metrics: Mapping[str, float]
     example: Inputs
-    """One input: an image `(1, h, w, c)` uint8 or a row of a table `(1, features)` float32."""
+    """One input: an image `(1, h, w, c)` uint8 or a row of a table `(1, features)` of floats."""
     classes: int
     """Columns of what the model predicts: classes, labels or regression targets."""
     report: Path | None = None
