@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hpo.study import Study
 from tests.conftest import PATIENCE, Run, squares, without_ray
@@ -192,3 +193,19 @@ def test_everything_end_to_end(space: Path, tmp_path: Path) -> None:
     np.save(elsewhere / "new.npy", images)
     subprocess.run([sys.executable, "-c", script], check=True, cwd=elsewhere, capture_output=True, timeout=PATIENCE)
     np.testing.assert_array_equal(np.load(elsewhere / "served.npy"), predicted)
+
+
+def test_what_is_left_out_of_the_data_is_told(hpo: Run, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for name in ("cat", "dog", ".ipynb_checkpoints"):
+            folder = tmp_path / "pets" / split / name
+            folder.mkdir(parents=True)
+            for number in range(4):
+                Image.fromarray(np.full((8, 8), 99 * number, np.uint16)).save(folder / f"{number}.png")
+    (tmp_path / "pets.yaml").write_text(
+        "study: pets\ndata: {name: image_folder, path: pets, size: 8, validation: 0.5}\nmodel: mlp\n"
+    )
+    code, _, told = hpo("validate", "--space", "pets.yaml")
+    assert code == 0
+    assert "Note: hidden files and folders left out: 2 (train/.ipynb_checkpoints, test/.ipynb_checkpoints)" in told
+    assert "Note: pictures of 16 bits read as 8 bits, 0 to 1023 as 0 to 255: 16 (cat/0.png, cat/1.png, " in told
