@@ -56,7 +56,7 @@ class StudySearcher(Live, Searcher):
         if trial is None:
             if self._recorder.complete:  # a trial that has not ended may still have children, or lose its machine
                 return None if self._recorder.live else Searcher.FINISHED
-            if not self._recorder.has_room or self._scheduler.has_waiting:
+            if not self._recorder.has_room or self._recorder.reserved_for is not None or self._scheduler.has_waiting:
                 return None
             trial = self._recorder.start()
         self._numbers[trial_id] = trial.number
@@ -111,6 +111,7 @@ class RecordingScheduler(Live, TrialScheduler):
         resume, explore = samplers.resumption(study.record), explorer(spec)
         self._inner = schedulers.build(spec, study.goal, resume, explore, recorder.left.by_trials, study.reference)
         self._recorder = recorder
+        recorder.pausing = isinstance(self._inner, Pausing)
         self._born: list[TrialRecord] = []
         self.past = Past(study, self._inner)
         """The trials that an earlier search has left."""
@@ -162,13 +163,14 @@ class RecordingScheduler(Live, TrialScheduler):
     def has_waiting(self) -> bool:
         """Whether a paused trial is to go on before a new one starts."""
         self._tell()
-        return isinstance(self._inner, Pausing) and self._inner.waiting() is not None
+        return isinstance(self._inner, Pausing) and self._inner.next is not None
 
     def _tell(self) -> None:
         """What a pausing scheduler must know before it is asked."""
         if isinstance(self._inner, Pausing):
             self._inner.no_new = self._recorder.complete
             self._inner.idle = not self._recorder.running
+            self._inner.reserved_for = self._recorder.reserved_for
 
     @property
     def metric(self) -> str:
@@ -196,6 +198,7 @@ class RecordingScheduler(Live, TrialScheduler):
         self._recorder.report(number, int(result[RESOURCE]), metrics)
         decision = self._decide(tune_controller, trial, result, metrics)
         if decision == TrialScheduler.CONTINUE:
+            self._recorder.go_on(number)
             self._lend(tune_controller, trial, number, lent)
         return decision
 
@@ -224,11 +227,13 @@ class RecordingScheduler(Live, TrialScheduler):
         if epoch >= spec.training.epochs:
             self._recorder.decide(number, Outcome(State.COMPLETE))
             return TrialScheduler.STOP
+        if decision == TrialScheduler.STOP and number == self._recorder.finalist:
+            return TrialScheduler.CONTINUE
         if decision == TrialScheduler.STOP:
             self._recorder.decide(number, Outcome(State.PRUNED, f"stopped by {spec.scheduler.name}"))
         elif decision == TrialScheduler.PAUSE:
             self._recorder.pause(number)
-        elif (reason := self._recorder.must_end()) is not None:
+        elif (reason := self._recorder.must_end(number)) is not None:
             self._recorder.decide(number, Outcome(State.PRUNED, reason))
             return TrialScheduler.STOP
         return decision
@@ -307,7 +312,9 @@ class RecordingScheduler(Live, TrialScheduler):
 
     def _replace(self, tune_controller: "TuneController") -> bool:
         """Ends a paused trial in favour of another one's child, where the scheduler breeds and wants it."""
-        child = self._inner.offspring() if isinstance(self._inner, Population) else None
+        if not isinstance(self._inner, Population) or self._recorder.finalist is not None:
+            return False
+        child = self._inner.offspring()
         if child is None:
             return False
         self._born.append(self._recorder.bear(child))  # first of all: the parent's state is there now
@@ -328,7 +335,7 @@ class RecordingScheduler(Live, TrialScheduler):
 
     def _begin_again(self, tune_controller: "TuneController") -> bool:
         """Lets a paused trial that is to go on begin again, where its machine was lost before its state was stored."""
-        number = self._inner.waiting() if isinstance(self._inner, Pausing) else None
+        number = self._inner.next if isinstance(self._inner, Pausing) else None
         if number is None or not self._recorder.is_lost(number):
             return False
         assert isinstance(self._inner, Pausing)

@@ -89,9 +89,15 @@ class Recorder(Live):
         """Says why the search is to end, when it is; None where the engine itself cuts trials off."""
         self.over: Callable[[], bool] = lambda: False
         """Says whether it has ended."""
+        self.pausing = False
+        """Whether a scheduler of ours pauses trials, so that any paused one can be called back."""
         self._started = 0
         self._reports = 0
+        self._completed = any(it.state is State.COMPLETE and not it.taken_over for it in study.trials())
+        """Whether a trial of the study was trained in full."""
         self._running: set[int] = set()
+        self._training: set[int] = set()
+        """Those of them that are in the middle of an epoch: they have not just reported."""
         self._paused: set[int] = set()
         self._lent: Counter[int] = Counter()
         """Slots that trials have beside their own, while nobody wants them."""
@@ -130,18 +136,55 @@ class Recorder(Live):
             return False
         if self._alone & (self._running | (self._lost - self._paused)) and self._running:
             return False
-        return self.until is None or (self.until() is None and self.spent is None and self._free_epochs > 0)
+        if self.until is not None and (self.until() is not None or self.spent is not None):
+            return False
+        if self.reserved_for is not None:
+            return self.reserved_for not in self._running
+        return self.until is None or self._free_epochs > 0
 
     @property
     def busy(self) -> bool:
         """Whether a trial runs, or is about to, on a machine that is there."""
         return bool(self._running)
 
-    def must_end(self) -> str | None:
-        """Why a trial that has reported is not to train another epoch, where the engine lets trials end theirs."""
+    def must_end(self, number: int) -> str | None:
+        """Why a trial that has reported is not to train another epoch.
+
+        Where the engine cuts trials off in theirs, only since the others are kept for the finalist.
+        """
+        if self.reserved_for not in (None, number):
+            return SPENT_EPOCHS
         if self.until is None:
             return None
-        return self.spent or (SPENT_EPOCHS if self._free_epochs < 0 else self.until())
+        return self.spent or (SPENT_EPOCHS if self._free_epochs < 1 else self.until())
+
+    @property
+    def finalist(self) -> int | None:
+        """The trial that the last epochs of the budget are kept for, so that one at least is trained in full.
+
+        It is the best of those that can be. None while there are enough epochs for any trial, and once one is complete.
+        """
+        if self._completed or self._free_epochs > self._full:
+            return None
+        live = self._running | self._lost | (self._paused if self.pausing else set())
+        able = [self.study.trial(number) for number in live if self._beside(number) >= 0]
+        return min(able, key=_standing).number if able else None
+
+    @property
+    def reserved_for(self) -> int | None:
+        """The finalist, once all epochs that are left are for it alone."""
+        finalist = self.finalist
+        return finalist if finalist is not None and self._beside(finalist) < 1 else None
+
+    @property
+    def _full(self) -> int:
+        return self.study.spec.training.epochs
+
+    def _beside(self, number: int) -> float:
+        """Epochs of the budget that are left for others when this trial is trained in full; below 0 it cannot be."""
+        trial = self.study.trial(number)
+        needed = self._full - max(trial.epoch, trial.inherited)
+        return self._free_epochs - needed + (number in self._training)
 
     @property
     def hopeless(self) -> bool:
@@ -155,8 +198,8 @@ class Recorder(Live):
 
     @property
     def _free_epochs(self) -> float:
-        """Epochs of the budget that no running trial is about to train."""
-        return math.inf if self.left.epochs is None else self.left.epochs - self._reports - len(self._running)
+        """Epochs of the budget that no trial is training."""
+        return math.inf if self.left.epochs is None else self.left.epochs - self._reports - len(self._training)
 
     @property
     def complete(self) -> bool:
@@ -188,12 +231,14 @@ class Recorder(Live):
 
     def _run(self, number: int) -> None:
         self._running.add(number)
+        self._training.add(number)
         self._heard[number] = time.monotonic()
         if self._gpu is not None:
             self._gpu.begin(number)
 
     def _rest(self, number: int) -> None:
         self._running.discard(number)
+        self._training.discard(number)
         self.take_back(number)
         if self._gpu is not None:
             self._gpu.rest(number)
@@ -228,8 +273,13 @@ class Recorder(Live):
         self._heard[number] = time.monotonic()
         self.study.report(number, epoch, metrics)
         self._reports += 1
+        self._training.discard(number)
         for observer in self._observers:
             observer.trial_reported(number, epoch, metrics)
+
+    def go_on(self, number: int) -> None:
+        """Notes that a trial that has reported trains another epoch."""
+        self._training.add(number)
 
     def pause(self, number: int) -> None:
         """Records that a trial waits; its slot is free."""
@@ -271,6 +321,8 @@ class Recorder(Live):
         """The lost trial that takes a slot now, if there is one; it is given away once."""
         now = time.monotonic()
         waiting = {number for number in self._lost - self._paused if self._not_before.get(number, now) <= now}
+        if self.reserved_for is not None:
+            waiting &= {self.reserved_for}
         if self._running:
             waiting -= self._alone
         if not waiting:
@@ -353,6 +405,7 @@ class Recorder(Live):
         for numbers in (self._paused, self._lost):
             numbers.discard(number)
         record = self.study.end(number, self._verdicts.pop(number, otherwise))
+        self._completed |= record.state is State.COMPLETE
         self._alone.discard(number)
         self._count(record)
         for observer in self._observers:
@@ -383,6 +436,11 @@ class Recorder(Live):
     def _is_gone(self, number: int) -> bool:
         """Whether the machine of a paused trial was lost in this search, before it was stored."""
         return number in self._lost and self._losses[number] > 0
+
+
+def _standing(trial: TrialRecord) -> tuple[object, ...]:
+    """Where a trial stands among others, the best first; one without a value comes last."""
+    return (0, trial.fitness, trial.number) if trial.fitness is not None else (1, -trial.epoch, trial.number)
 
 
 def is_full(told: str) -> bool:

@@ -28,6 +28,8 @@ class Pausing(TrialScheduler, ABC):
         """Told by the engine: the last trial of the budget has started."""
         self.idle = False
         """Told by the engine: nothing runs."""
+        self.reserved_for: int | None = None
+        """Told by the engine: the trial that all epochs that are left are kept for; it pauses no more."""
 
     @property
     def paused(self) -> Collection[int]:
@@ -43,12 +45,19 @@ class Pausing(TrialScheduler, ABC):
         """What a trial is worth; nothing is decided."""
 
     def recall(self, trial: "Trial", epoch: int, metrics: dict[str, Any], waits: bool) -> None:
-        """A report of an earlier search, in the order of that: the trial waits since, or went on, or has ended."""
+        """A report of which nothing is decided here, as of an earlier search: the trial waits since, or went on."""
         number = int(trial.config["number"])
         self.promote(number)  # or it would not have trained
         self.note(number, epoch, metrics)
         if waits:
             self._keep(number, trial)
+
+    @property
+    def next(self) -> int | None:
+        """The paused trial that is to go on before a new one starts, once a part of the budget may be reserved."""
+        if self.reserved_for is None:
+            return self.waiting()
+        return self.reserved_for if self.reserved_for in self._paused else None
 
     @abstractmethod
     def waiting(self) -> int | None:
@@ -70,6 +79,9 @@ class Pausing(TrialScheduler, ABC):
     def on_trial_result(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> str:
         """Pauses the trial, or lets it go on."""
         number = int(trial.config["number"])
+        if number == self.reserved_for:
+            self.recall(trial, int(result["epoch"]), result, waits=False)
+            return TrialScheduler.CONTINUE
         if not self.pauses(number, int(result["epoch"]), result):
             return TrialScheduler.CONTINUE
         self._keep(number, trial)
@@ -91,7 +103,7 @@ class Pausing(TrialScheduler, ABC):
 
     def choose_trial_to_run(self, tune_controller: "TuneController") -> "Trial | None":
         """A paused trial that is to go on, else a new one."""
-        number = self.waiting()
+        number = self.next
         if number is not None:
             trial = self._paused[number]
             if trial.status != "PAUSED":  # its checkpoint is being stored; it goes on when that is done

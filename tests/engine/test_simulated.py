@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import hpo
 from hpo.errors import InputError, SpecError, StudyError
@@ -595,3 +597,67 @@ def test_where_configs_may_repeat_the_budget_ends_a_search(changes: dict[str, An
 
     result = hpo.simulate(document(**{"parameters": FEW, "budget": {"trials": 9}, **changes}), flat)
     assert sum(not trial.inherited for trial in result.study.trials()) == 9
+
+
+# ---- one trial at least is trained in full ---------------------------------------------------------------------------
+
+MANY = {f"p{place:02}": {"min": 0, "max": 1} for place in range(60)}
+
+
+def slow(config: Config, epoch: int) -> tuple[Metrics, float]:
+    """The larger p00, the longer an epoch takes; which trial is best changes from epoch to epoch."""
+    wave = math.sin(40 * config["p00"] + 7 * config["p01"] * epoch)
+    return {"loss": wave / epoch}, 1 + 3 * config["p00"]
+
+
+def test_a_search_of_many_parameters_and_few_epochs_trains_one_trial_in_full() -> None:
+    spec = document(parameters=MANY, sampler="curves", scheduler="freeze_thaw", budget={"epochs": 180})
+    result = hpo.simulate(spec, slow, workers=4)
+    assert reports(result) == 180
+    assert count_states(result.study.trials())[State.COMPLETE] >= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["asha", "hyperband", "asha_stop", "median", "none", "freeze_thaw", "pbt"]),
+    st.integers(1, 5),
+    st.integers(1, 14),
+    st.integers(0, 60),
+    st.integers(0, 2**16),
+)
+def test_whenever_the_epochs_are_enough_for_one_trial_one_is_complete(
+    scheduler: str, workers: int, epochs: int, more: int, seed: int
+) -> None:
+    if scheduler == "pbt" and epochs < 2:
+        epochs = 2
+    budget = {"epochs": epochs + more} | ({"trials": 8} if scheduler == "pbt" else {})
+    spec = document(
+        parameters={name: MANY[name] for name in ("p00", "p01")},
+        training={"epochs": epochs},
+        sampler="curves" if scheduler == "freeze_thaw" else "random",
+        scheduler={"name": scheduler, **({"interval": 1} if scheduler == "pbt" else {})},
+        budget=budget,
+        seed=seed,
+    )
+    result = hpo.simulate(spec, slow, workers=workers)
+    assert count_states(result.study.trials())[State.COMPLETE] >= 1
+    assert reports(result) <= epochs + more
+    if scheduler != "pbt":
+        assert reports(result) == epochs + more
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "asha_stop", "freeze_thaw"])
+def test_a_search_that_goes_on_with_few_epochs_completes_a_trial_that_waits(scheduler: str, storage: Path) -> None:
+    spec = document(sampler="curves", scheduler=scheduler, budget={"epochs": 30})
+
+    def once(config: Config, epoch: int) -> tuple[Metrics, float]:
+        if len(calls.asked) == 20:
+            raise KeyboardInterrupt
+        return curve(config, epoch)
+
+    calls = Calls(once)
+    with pytest.raises(KeyboardInterrupt):
+        hpo.simulate(spec, calls, storage=storage)
+    result = hpo.simulate(spec, curve, storage=storage)
+    assert count_states(result.study.trials())[State.COMPLETE] >= 1
+    assert reports(result) == 30
