@@ -44,7 +44,8 @@ def validate(
     Args:
         space: a YAML file, a dict of the same shape, or a spec.
         overrides: dotted name -> value, as `--set` has it.
-        tell: is told of what is left out or changed when the data are read, a line each; a warning by default.
+        tell: is told what may not be meant (`remarks`), and what is left out or changed when the data are read, a line
+            each; a warning by default.
 
     Raises:
         SpecError: with every problem found, each with its file and line.
@@ -53,18 +54,31 @@ def validate(
     spec = specs.load(
         space, overrides, searching.CHECKS, partial(searching.last_problems, data_dir=Path("data"), download=False)
     )
-    for note in searching.data_notes(spec, Path("data")):
+    for note in (*searching.remarks(spec), *searching.data_notes(spec, Path("data"))):
         tell(note)
     return spec
+
+
+def remarks(space: Space, overrides: Mapping[str, Any] | None = None) -> list[str]:
+    """What is valid in a search, and may yet not be what was meant; a sentence each.
+
+    Args:
+        space: a YAML file, a dict of the same shape, or a spec.
+        overrides: dotted name -> value, as `--set` has it.
+
+    Raises:
+        SpecError: with every problem found, each with its file and line.
+    """
+    return list(searching.remarks(specs.load_search(space, overrides)))
 
 
 def search(
     space: Space,
     *,
     study: str | None = None,
-    trials: int | None = None,
-    epochs: int | None = None,
-    gpu_hours: float | None = None,
+    trials: int | str | None = None,
+    epochs: int | str | None = None,
+    gpu_hours: float | str | None = None,
     time_limit: float | None = None,
     concurrency: int | Literal["auto"] | None = None,
     max_disk: int | None = None,
@@ -88,9 +102,9 @@ def search(
     Args:
         space: a YAML file, a dict of the same shape, or a spec.
         study: its name, instead of the one in the spec.
-        trials: budget, instead of the one in the spec; of the whole study.
-        epochs: budget of all trials together, instead of the one in the spec.
-        gpu_hours: budget of all trials together, in hours of one GPU, instead of the one in the spec.
+        trials: budget, instead of the one in the spec; of the whole study. The text "+20" is 20 more than have ended.
+        epochs: budget of all trials together, instead of the one in the spec; "+20" is 20 more than were trained.
+        gpu_hours: budget of all trials together, in hours of one GPU, instead of the one in the spec; or "+2.5".
         time_limit: seconds for this search.
         concurrency: how many trials at once at most; by default as many as there are CPUs and GPUs for. `auto` measures
             the memory of the largest model first, and shares a GPU among as many trials as fit.
@@ -163,7 +177,7 @@ def _check_none(**options: Any) -> None:
 
 
 def _budget(
-    trials: int | None, epochs: int | None, gpu_hours: float | None, time_limit: float | None
+    trials: int | str | None, epochs: int | str | None, gpu_hours: float | str | None, time_limit: float | None
 ) -> dict[str, Any]:
     limits = _given(trials=trials, epochs=epochs, gpu_hours=gpu_hours, time_limit=time_limit)
     return {f"budget.{name}": value for name, value in limits.items()}
@@ -177,9 +191,9 @@ def _given(**arguments: Any) -> dict[str, Any]:
 def resume(
     study: str | None = None,
     *,
-    trials: int | None = None,
-    epochs: int | None = None,
-    gpu_hours: float | None = None,
+    trials: int | str | None = None,
+    epochs: int | str | None = None,
+    gpu_hours: float | str | None = None,
     time_limit: float | None = None,
     concurrency: int | Literal["auto"] | None = None,
     max_disk: int | None = None,
@@ -454,7 +468,8 @@ def build_ensemble(
 
     Raises:
         InputError: a number is out of range, there is no such method, or the study is nothing for it.
-        StudyError: there is no such study, or it has fewer than two usable trials, or the ensemble's name is taken.
+        StudyError: there is no such study, or it has fewer than two usable trials (for `single` none), or the name of
+            the ensemble is taken.
         DataError: the data are needed, and cannot be read.
     """
     from hpo import assembly

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,44 @@ Examples:
   hpo predict --ensemble resnet-digits-1 --input images/ --output preds.csv
   hpo ui
 """
+
+
+class _Whole(click.IntRange):
+    """A whole number in plain digits.
+
+    With `more`, `+20` too: so many more than the study has. It stays a text, as `hpo.resume` takes it.
+    """
+
+    def __init__(self, min: int | None = None, max: int | None = None, *, more: bool = False) -> None:
+        super().__init__(min, max)
+        self._more = more
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; `int` would swallow a sign, and take 1_000 and other scripts' digits."""
+        more = self._more and isinstance(value, str) and value.startswith("+")
+        digits = value[1:] if more else value
+        if isinstance(digits, str) and not re.fullmatch("-?[0-9]+", digits):
+            self.fail(f"{value!r} is not a whole number{', nor one with a + before it' if self._more else ''}")
+        number = super().convert(digits, param, ctx)
+        return value if more else number
+
+
+class _Number(click.FloatRange):
+    """A number above 0, in digits; with `more` as `_Whole`."""
+
+    def __init__(self, *, more: bool = False) -> None:
+        super().__init__(min=0, min_open=True)
+        self._more = more
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; `float` would swallow a sign, and take nan and inf."""
+        more = self._more and isinstance(value, str) and value.startswith("+")
+        digits = value[1:] if more else value
+        if isinstance(digits, str) and not re.fullmatch(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", digits, re.ASCII):
+            self.fail(f"{value!r} is not a number{', nor one with a + before it' if self._more else ''}")
+        number = super().convert(digits, param, ctx)
+        return value if more else number
+
 
 _storage = click.option(
     "--storage", default="studies", show_default=True, metavar="DIR", help="The folder of all studies."
@@ -115,7 +154,12 @@ def _quiet_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
 def _running(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of commands that run trials."""
     options = (
-        click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Budget: how many trials in all."),
+        click.option(
+            "--trials",
+            type=_Whole(min=1, more=True),
+            metavar="[+]N",
+            help="Budget: how many trials in all; +N is N more than have ended. --epochs and --gpu-hours take it too.",
+        ),
         click.option(
             "--time-limit",
             metavar="TIME",
@@ -123,14 +167,14 @@ def _running(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--epochs",
-            type=click.IntRange(min=1),
-            metavar="N",
+            type=_Whole(min=1, more=True),
+            metavar="[+]N",
             help="Budget: how many epochs all trials together may take.",
         ),
         click.option(
             "--gpu-hours",
-            type=click.FloatRange(min=0, min_open=True),
-            metavar="H",
+            type=_Number(more=True),
+            metavar="[+]H",
             help="Budget: how many hours of one GPU all trials together may take.",
         ),
         click.option(
@@ -188,7 +232,7 @@ def _running(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Where trials store weights and predictions, such as s3://bucket/folder or a shared folder; by default the "
     "study's own folder.",
 )
-@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of the split, the sampler and every trial.")
+@click.option("--seed", type=_Whole(min=0), metavar="N", help="Of the split, the sampler and every trial.")
 @click.option(
     "--from",
     "warm_start",
@@ -254,9 +298,9 @@ def resume(study: str | None, storage: str, output: str, trust: bool, **options:
 
 def _parsed(
     *,
-    trials: int | None,
-    epochs: int | None,
-    gpu_hours: float | None,
+    trials: int | str | None,
+    epochs: int | str | None,
+    gpu_hours: float | str | None,
     time_limit: str | None,
     concurrency: str | None,
     data_dir: str,
@@ -315,7 +359,7 @@ def _say_search(result: "SearchResult", storage: str, output: str, console: "Con
 
 
 @commands.command(short_help="Train one trial again and compare.")
-@click.argument("trial", type=click.IntRange(min=0))
+@click.argument("trial", type=_Whole(min=0))
 @_study
 @_storage
 @_data_dir
@@ -367,7 +411,7 @@ def validate(space: str, sets: tuple[str, ...], output: str) -> None:
 @_space
 @click.option(
     "--workers",
-    type=click.IntRange(min=1),
+    type=_Whole(min=1),
     default=8,
     show_default=True,
     metavar="N",
@@ -380,7 +424,7 @@ def validate(space: str, sets: tuple[str, ...], output: str) -> None:
 )
 @click.option(
     "--seconds-per-epoch",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_Number(),
     default=60.0,
     show_default=True,
     metavar="S",
@@ -398,6 +442,8 @@ def plan(
     from hpo import api
     from hpo.forecast import worker_counts
 
+    for remark in api.remarks(space, _overrides(sets)):
+        _note(remark)
     found = api.plan(
         space,
         curve,
@@ -420,9 +466,16 @@ def plan(
 
 @commands.command(short_help="Combine the best trials.")
 @_study
-@click.option("--top", "--max-members", type=int, default=5, show_default=True, metavar="K", help="Members at most.")
 @click.option(
-    "--pool", type=int, default=50, show_default=True, metavar="N", help="How many of the best trials are candidates."
+    "--top", "--max-members", type=_Whole(), default=5, show_default=True, metavar="K", help="Members at most."
+)
+@click.option(
+    "--pool",
+    type=_Whole(),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="How many of the best trials are candidates.",
 )
 @click.option(
     "--method",
@@ -440,8 +493,10 @@ def plan(
     metavar="HOW",
     help="How voting and stacking come by their members: score, gain or diversity.",
 )
-@click.option("--bags", type=int, metavar="N", help="Members that bagging, boosting and deep train; 8 by default.")
-@click.option("--folds", type=int, metavar="K", help="Stacking learns from out-of-fold predictions of K retrainings.")
+@click.option("--bags", type=_Whole(), metavar="N", help="Members that bagging, boosting and deep train; 8 by default.")
+@click.option(
+    "--folds", type=_Whole(), metavar="K", help="Stacking learns from out-of-fold predictions of K retrainings."
+)
 @click.option("--max-latency", metavar="TIME", help="Of one example on this machine, for example 5ms.")
 @click.option(
     "--distill", metavar="CONFIG", help="Trains one model on what the ensemble says: a trial's number or a YAML file."
@@ -591,7 +646,7 @@ def predict(name: str, input_: str, output: str, storage: str, trust: bool) -> N
 @commands.command(short_help="Write an ensemble as ONNX.")
 @_ensemble
 @click.option("--output", required=True, metavar="FILE", help="Such as model.onnx.")
-@click.option("--member", type=click.IntRange(min=0), metavar="PLACE", help="One member alone, by its place from 0 on.")
+@click.option("--member", type=_Whole(min=0), metavar="PLACE", help="One member alone, by its place from 0 on.")
 @_storage
 @_trust
 @_quiet_stdout
@@ -684,7 +739,7 @@ def best(study: str | None, storage: str, output: str) -> None:
 @commands.command(short_help="Remove what trials have stored and nobody needs.")
 @_study
 @click.option(
-    "--keep", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="The best trials that stay."
+    "--keep", type=_Whole(min=1), default=50, show_default=True, metavar="N", help="The best trials that stay."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @_storage
@@ -710,7 +765,7 @@ def gc(study: str | None, keep: int, dry_run: bool, storage: str, output: str) -
 @_storage
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Loopback unless told otherwise.")
 @click.option(
-    "--port", type=click.IntRange(1, 65535), default=5000, show_default=True, metavar="PORT", help="Where it listens."
+    "--port", type=_Whole(1, 65535), default=5000, show_default=True, metavar="PORT", help="Where it listens."
 )
 def ui(storage: str, host: str, port: int) -> None:
     """Opens MLflow's web pages on the studies of a storage folder; Ctrl-C ends them.
@@ -797,7 +852,7 @@ def _milliseconds(text: str | None) -> float | None:
         return None
     with contextlib.suppress(ValueError):
         found = float(text[:-2]) if text.endswith("ms") else float(text[:-1]) * 1000
-        if text.endswith("s") and 0 < found < float("inf"):
+        if text.endswith("s") and text[0] not in "+-" and 0 < found < float("inf"):
             return found
     raise click.BadParameter(f"{text!r} is no time; write for example 5ms", param_hint="--max-latency")
 

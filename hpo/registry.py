@@ -14,16 +14,26 @@ from typing import Any
 
 from hpo.errors import InputError
 
+_NEAR = 0.65
+"""How alike words are, 0 to 1, one of which may be meant for the other: `sdg` and `sgd` 0.67, `nope` and `soup` 0.5."""
+_BEGINNING = 3
+"""Letters that are enough for the beginning of a word, such as `acc` for `accuracy`."""
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of an error message: ` Did you mean 'x'?`, or the known words where none is close."""
-    names = sorted(known)
+    """The end of an error message: ` Did you mean 'x'?`, or the known words where none is near."""
+    names = {name.lower(): name for name in sorted(known)}
     if not names:
         return ""
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    if close:
-        return f" Did you mean '{close[0]}'?"
-    return f" Known: {', '.join(names)}."
+    near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=_NEAR)
+    if not near:  # `rl` for `lr`
+        near = [name for name in names if sorted(name) == sorted(word.lower())]
+    if not near and len(word) >= _BEGINNING:
+        longer = [name for name in names if name.startswith(word.lower())]
+        near = longer if len(longer) == 1 else []
+    if near:
+        return f" Did you mean '{names[near[0]]}'?"
+    return f" Known: {', '.join(sorted(names.values()))}."
 
 
 VARIABLE = "HPO_TRUST"

@@ -46,7 +46,9 @@ class SearchResult:
                 **{state.value: counts[state] for state in (State.COMPLETE, State.PRUNED, State.FAILED)},
                 "unfinished": sum(counts[state] for state in LIVE),
             },
-            "best": None if best is None else {"trial": best.number, "value": best.value, "config": best.config},
+            "best": None
+            if best is None
+            else {"trial": best.number, "value": best.value, "epoch": best.best_epoch, "config": best.config},
             "seconds": round(self.seconds, 1),
             **({} if self.ensemble is None else {"ensemble": self.ensemble.to_json()}),
         }

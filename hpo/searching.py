@@ -4,6 +4,8 @@ What takes seconds and needs no other is done side by side: Ray and its workers 
 the data are read, and MLflow is reached while the first trials train.
 """
 
+import math
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,7 +19,7 @@ from rich.console import Console
 
 from hpo import datasets, models, samplers, schedulers, tasks
 from hpo import spec as specs
-from hpo.budget import Left
+from hpo.budget import Spent
 from hpo.datasets import Dataset
 from hpo.disk import POOL, DiskBudget
 from hpo.errors import InputError, Problem, ResourceError, StudyError
@@ -25,6 +27,7 @@ from hpo.facts import DataFacts
 from hpo.places import own_place
 from hpo.record import of_this_machine
 from hpo.results import SearchResult
+from hpo.space import never_active, possible_configs
 from hpo.spec import Budget, Resources, SearchSpec, Space, StudySpec
 from hpo.study import Study, differences
 from hpo.tracking.writer import Tracker
@@ -39,6 +42,8 @@ CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.
 """Everything that can be known of a spec before its data are read."""
 
 
+_COUNTED = {"budget.trials": int, "budget.epochs": int, "budget.gpu_hours": float}
+"""The limits that count over all searches of a study, and their kind."""
 _ENSEMBLE_SECONDS, _NUMBER_SECONDS = 7.0, 2e-6
 """Of a time limit, for an ensemble: to import, report and log it, and for each number that its candidates predict."""
 _LOOK_SECONDS = 0.5
@@ -88,12 +93,15 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
     """
     started = time.monotonic()
     say = partial(console.print, highlight=False, markup=False)
+    overrides = in_all(space, overrides, request.storage, request.database)
     written = specs.load(space, overrides)  # what is wrong at first sight is told before anything is started
 
     from hpo.engine.cluster import starting, trial_resources
 
     with ExitStack() as held, starting(request.address, _modules(written, request)) as wait:
         spec = specs.load(space, overrides, CHECKS, partial(last_problems, data_dir=request.data_dir, download=True))
+        for remark in remarks(spec):
+            say(f"Note: {remark}")
         dataset = datasets.load(spec.data, request.data_dir, spec.seed)
         for note in dataset.notes:
             say(f"Note: {note}")
@@ -103,8 +111,7 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
                 say(f"Study '{spec.study}' goes on; --from is for new ones, and is left out.")
         spent = _already_spent(spec, request, dataset)
         if spent is not None:
-            used_up = _spent_limit(spec.budget, spent.spent().left(spec.budget))
-            say(f"Study '{spec.study}' has spent its budget of {used_up} raises it.")
+            say(f"Study '{spec.study}' {_why_over(spent, spec.budget)}.")
             with Tracker(spent, request.storage) as tracker:  # if the search before was killed at its end
                 pass
             return SearchResult(spent, time.monotonic() - started, interrupted=False, tracking_problem=tracker.problem)
@@ -149,6 +156,8 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
             )
         if disk is not None and disk.problem:
             say(f"The search has ended: {disk.problem}.")
+        elif study.used_up is not None and not interrupted:
+            say(f"Study '{spec.study}' {_why_over(study, spec.budget)}.")
     return SearchResult(study, time.monotonic() - started, interrupted, tracker.problem)
 
 
@@ -200,11 +209,53 @@ def join(space: Space, overrides: Mapping[str, Any], request: Request, console: 
     return SearchResult(Study.open(request.storage, spec.study, request.database), time.monotonic() - started, False)
 
 
-def _spent_limit(budget: Budget, left: Left) -> str:
-    """Which limit of a study is spent, and what raises it."""
+def in_all(space: Space, overrides: Mapping[str, Any], storage: Path, database: str | None) -> dict[str, Any]:
+    """The overrides with each limit of the budget that is written as `+20`, more than the study has, as one in all.
+
+    Raises:
+        InputError: behind the sign is no number of the limit's kind, or 0.
+    """
+    more = {name: value for name, value in overrides.items() if name in _COUNTED and isinstance(value, str)}
+    if not more:
+        return dict(overrides)
+    others = {name: value for name, value in overrides.items() if name not in more}
+    name = specs.load_search(space, others).study
+    spent = Study.open(storage, name, database).spent() if name in Study.names(storage) else Spent(0, 0)
+    used = {"budget.trials": spent.trials, "budget.epochs": spent.epochs, "budget.gpu_hours": spent.gpu_hours}
+    return others | {limit: used[limit] + _more(limit, text) for limit, text in more.items()}
+
+
+def _more(limit: str, text: str) -> float:
+    kind = _COUNTED[limit]
+    pattern = r"\+\d+" if kind is int else r"\+(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
+    if not re.fullmatch(pattern, text, re.ASCII) or not 0 < float(text) < math.inf:
+        raise InputError(f"{limit} must be a number, or a text such as '+20' for so many more, got {text!r}")
+    return int(text) if kind is int else float(text)
+
+
+def _why_over(study: Study, budget: Budget) -> str:
+    """Why a study is not searched any longer, and what there is to do."""
+    left = study.spent().left(budget)
+    if study.used_up is not None and not left.nothing:
+        return f"has tried every one of the {study.used_up} configs that its space has, so the search has ended"
     if left.trials == 0:
-        return f"{budget.trials} trials; --trials"
-    return f"{budget.epochs} epochs; --epochs" if left.epochs == 0 else f"{budget.gpu_hours:g} GPU hours; --gpu-hours"
+        used_up = f"{budget.trials} trials; --trials"
+    else:
+        used_up = (
+            f"{budget.epochs} epochs; --epochs" if left.epochs == 0 else f"{budget.gpu_hours:g} GPU hours; --gpu-hours"
+        )
+    return f"has spent its budget of {used_up} raises it"
+
+
+def remarks(spec: SearchSpec) -> Iterable[str]:
+    """What is valid in a spec, and may yet not be what was meant; a sentence each."""
+    possible, trials = possible_configs(spec), spec.budget.trials
+    if possible is not None and trials is not None and possible < trials:
+        yield (
+            f"the space has {possible} possible configs, fewer than the budget of {trials} trials: the search ends when"
+            " all have been tried."
+        )
+    yield from never_active(spec)
 
 
 def _objective(request: Request) -> "Objective":
@@ -328,7 +379,8 @@ def _already_spent(spec: StudySpec, request: Request, dataset: Dataset) -> Study
     if spec.study not in Study.names(request.storage):
         return None
     study = _reopen(spec, request, dataset)
-    return study if study.spent().left(spec.budget).nothing else None
+    over = study.spent().left(spec.budget).nothing or (study.used_up is not None and not study.live)
+    return study if over else None
 
 
 def data_notes(spec: StudySpec, data_dir: Path) -> Sequence[str]:

@@ -1,6 +1,6 @@
 """The search space: parameters, conditions and defaults, asked of an Optuna trial one by one (define-by-run)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Any
@@ -102,6 +102,40 @@ def possible_configs(spec: SearchSpec) -> int | None:
     """How many configs a search can try; None where there is no end of them: more than 10,000, or they may repeat."""
     configs = None if spec.repeats else Space.of(spec).configs(LISTED)
     return None if configs is None else len(configs)
+
+
+def never_active(spec: SearchSpec) -> Iterator[str]:
+    """A sentence for each parameter that no config has, since a fixed setting is otherwise."""
+    space = Space.of(spec)
+    never: set[str] = set()
+    for name, parameter in space.parameters.items():
+        for parent, wanted in parameter.when.items():
+            if parent in never:
+                reason = f"'{parent}' is not"
+            elif parent in space.fixed and not any(_same(space.fixed[parent], value) for value in wanted):
+                reason = (
+                    f"its `when` wants {parent} to be {_or(wanted)}, which is fixed at {_text(space.fixed[parent])}"
+                )
+            else:
+                continue
+            never.add(name)
+            yield f"'{name}' is never active and so never searched: {reason}."
+            break
+
+
+def _same(one: Any, other: Any) -> bool:
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
+def _or(values: Iterable[Any]) -> str:
+    return " or ".join(map(_text, values))
+
+
+def _text(value: Any) -> str:
+    """A value as YAML has it."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def config_key(config: Mapping[str, Any]) -> ConfigKey:

@@ -304,6 +304,11 @@ class Study:
             return None
         return self._possible
 
+    @property
+    def live(self) -> bool:
+        """Whether it has trials that have not ended."""
+        return any(trial.state in LIVE for trial in self.trials())
+
     @cached_property
     def _possible(self) -> int | None:
         return possible_configs(self.spec)

@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -288,3 +289,15 @@ def test_a_regression_has_an_interval(tmp_path: Path) -> None:
     np.testing.assert_allclose((high - low) / 2, result.interval.half_widths[0], rtol=1e-4)
     predictions = api.predict(result.name, rows, storage=tmp_path / "studies")
     assert predictions.values.shape == (3, 1)
+
+
+def test_the_single_trial_of_a_study_can_be_the_ensemble(study: Study) -> None:
+    storage = study.folder.parent
+    for number in range(1, 4):
+        shutil.rmtree(study.artifacts.folder / f"{number:05d}")
+    with pytest.raises(StudyError, match="an ensemble needs two.* or take --method single"):
+        api.build_ensemble(storage=storage)
+    result = api.build_ensemble(method="single", storage=storage)
+    assert [member["trial"] for member in result.members] == [0]
+    assert result.test == pytest.approx(result.best_single_test)
+    assert result.report is not None and result.report.exists()

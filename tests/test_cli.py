@@ -104,6 +104,39 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(hpo: Run, tmp
         assert code == 2 and f"--output {output}: is a folder, or its folder does not exist" in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("search", "--space", "x.yaml", "--trials", "1_000"),
+            "'1_000' is not a whole number, nor one with a + before it",
+        ),
+        (("resume", "--trials", "+0"), "0 is not in the range x>=1"),
+        (("resume", "--epochs", "+-3"), "-3 is not in the range x>=1"),
+        (("resume", "--gpu-hours", "nan"), "'nan' is not a number, nor one with a + before it"),
+        (("search", "--space", "x.yaml", "--seed", "+5"), "'+5' is not a whole number"),
+        (("ensemble", "--top", "+5"), "'+5' is not a whole number"),
+        (("ensemble", "--max-latency", "+5ms"), "'+5ms' is no time"),
+        (("plan", "--space", "x.yaml", "--workers", "\u0663"), "is not a whole number"),
+        (("plan", "--space", "x.yaml", "--seconds-per-epoch", "+1"), "'+1' is not a number"),
+        (("gc", "--keep", "+3"), "'+3' is not a whole number"),
+    ],
+)
+def test_no_sign_is_swallowed(hpo: Run, arguments: Any, message: str) -> None:
+    code, out, err = hpo(*arguments)
+    assert (code, out) == (2, "") and message in err and "Traceback" not in err
+
+
+def test_validate_tells_what_may_not_be_meant(hpo: Run, space: Path) -> None:
+    few = ("--set", "parameters.optimizer.lr=", "--set", "parameters.model.width={values: [8, 16]}")
+    code, out, err = hpo("validate", "--space", str(space), *few, "--set", "budget.trials=30")
+    assert code == 0 and "is valid" in out
+    assert err == (
+        "Note: the space has 2 possible configs, fewer than the budget of 30 trials: the search ends when all have been"
+        " tried.\n"
+    )
+
+
 def test_validate_says_what_is_searched(hpo: Run, space: Path) -> None:
     assert hpo("validate", "--space", str(space)) == (
         0,

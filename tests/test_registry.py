@@ -4,7 +4,7 @@ import pytest
 
 from hpo import registry
 from hpo.errors import InputError
-from hpo.registry import Registry, import_paths, note_stored, trust
+from hpo.registry import Registry, did_you_mean, import_paths, note_stored, trust
 
 REGISTRY = Registry("gadget", {"path": "pathlib:Path", "missing": "pathlib:Paht"})
 
@@ -45,3 +45,21 @@ def test_what_nobody_has_named_is_not_imported() -> None:
 def test_import_paths_are_found_wherever_they_are_written() -> None:
     document = {"model": {"name": "own:net"}, "data": "a.b:c", "others": ["x", 3, {"k": ["d-e:f"]}]}
     assert import_paths(document) == {"own:net", "a.b:c", "d-e:f"}
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "hint"),
+    [
+        ("include", ["failures", "data", "budget"], " Known: budget, data, failures."),
+        ("nope", ["auto", "soup", "voting"], " Known: auto, soup, voting."),
+        ("magic", ["bagging", "single"], " Known: bagging, single."),
+        ("sdg", ["adam", "sgd"], " Did you mean 'sgd'?"),
+        ("rl", ["lr", "name"], " Did you mean 'lr'?"),
+        ("ACCURACY", ["accuracy", "nll"], " Did you mean 'accuracy'?"),
+        ("acc", ["accuracy", "nll"], " Did you mean 'accuracy'?"),
+        ("", ["a"], " Known: a."),
+        ("x", [], ""),
+    ],
+)
+def test_only_what_is_near_is_suggested(word: str, known: list[str], hint: str) -> None:
+    assert did_you_mean(word, known) == hint

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo import spec
-from hpo.space import Space, config_key, distribution, possible_configs
+from hpo.space import Space, config_key, distribution, never_active, possible_configs
 from hpo.spec import Parameter
 
 
@@ -138,3 +138,19 @@ def test_a_step_is_one_config_however_it_is_computed(steps: int, tenths: int, lo
     assert len(keys) == steps + 1
     for seed in range(5):
         assert config_key(ask(Space({"p": parameter}, {}), seed)) in keys
+
+
+def test_a_parameter_that_no_config_has_is_told(document: dict[str, Any]) -> None:
+    document["parameters"] = {
+        "optimizer.momentum": {"min": 0.8, "max": 0.9, "when": {"optimizer.name": "sgd"}},
+        "optimizer.nesterov": {"values": [True, False], "when": {"optimizer.momentum": [0.8]}},
+        "optimizer.beta1": {"min": 0.8, "max": 0.9, "when": {"optimizer.name": ["adam", "adamw"]}},
+        "optimizer.beta2": {"min": 0.8, "max": 0.9, "when": {"optimizer.nesterov": [False]}},
+    }
+    told = list(never_active(spec.load(document)))
+    assert told == [
+        "'optimizer.momentum' is never active and so never searched: its `when` wants optimizer.name to be 'sgd', which"
+        " is fixed at 'adam'.",
+        "'optimizer.nesterov' is never active and so never searched: 'optimizer.momentum' is not.",
+        "'optimizer.beta2' is never active and so never searched: 'optimizer.nesterov' is not.",
+    ]

@@ -1,9 +1,11 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from hpo import api, spec
 from hpo.errors import SpecError
@@ -91,6 +93,12 @@ def test_all_problems_come_at_once_each_with_its_line(tmp_path: Path) -> None:
         ("min: 1e-4, max: 1.0, log: true", "min: 0.1, max: 1e300", "bounds must be within 1e+15 of zero"),
         ("min: 1e-4, max: 1.0, log: true", "values: [0.1, [1]]", "must be a number, a text, true, false or null"),
         ("min: 1e-4, max: 1.0, log: true", "min: 0.1, max: 1, step: 1e-320", "step is too small"),
+        ("min: 1e-4, max: 1.0, log: true", "values: [1, 0.1, 1.0]", "'values' has 1 and 1.0, which are equal"),
+        ("min: 1e-4, max: 1.0, log: true", "values: [true, 1, 2]", "'values' has true and 1, which are equal"),
+        ("min: 1e-4, max: 1.0, log: true", "values: [0.1, 0.1]", "'values' has 0.1 twice"),
+        ("min: 1e-4, max: 1.0, log: true", "values: ['0.1', 0.2]", "takes a number, got the text '0.1'"),
+        ("optimizer.lr: {", "optimizer.nesterov: {values: [yes, no]}\n  optimizer.lr: {", "got the text 'yes'"),
+        ("sampler: tpe", "budget: {trials: '+20'}", "trials is of the whole study here, got '+20'"),
         ("sampler: tpe", "sampler: {name: tpe, n_startup_trials: abc}", "cannot propose with"),
         ("sampler: tpe", "training: 3", "not YAML"),
         ("sampler: tpe", "budget: 3", "must be a mapping such as {name: value}, got 3"),
@@ -198,3 +206,38 @@ def test_a_stepped_range_contains_its_steps_alone(low: int, step: int, steps: in
 @pytest.mark.parametrize(("text", "expected"), [("90", 90), ("90s", 90), ("30m", 1800), ("1.5h", 5400), ("2d", 172800)])
 def test_durations(text: str, expected: float) -> None:
     assert spec.seconds(text) == expected
+
+
+# ---- what Python users give ------------------------------------------------------------------------------------------
+
+
+def test_numpy_numbers_and_paths_are_numbers_and_texts(tmp_path: Path) -> None:
+    given = {
+        "study": "s",
+        "data": {"name": "npz", "path": tmp_path / "x.npz"},
+        "model": {"name": "mlp", "width": np.int64(8)},
+        "training": {"epochs": np.int32(3)},
+        "parameters": {"optimizer.lr": {"values": np.array([0.5, 0.25])}, "optimizer.nesterov": {"values": [np.True_]}},
+        "optimizer": {"weight_decay": np.float32(0.5)},
+    }
+    read = spec.load(given, {"budget.trials": np.int64(7), "optimizer.momentum": np.float32(0.5)})
+    assert (read.model.settings, read.training.epochs, read.optimizer.weight_decay) == ({"width": 8}, 3, 0.5)
+    assert read.parameters["optimizer.lr"].values == (0.5, 0.25)
+    assert read.parameters["optimizer.nesterov"].values == (True,)
+    assert (read.budget.trials, read.optimizer.momentum) == (7, 0.5)
+    assert read.data.path == str((tmp_path / "x.npz").resolve())
+    assert spec.load(YAML(typ="safe").load(spec.dump(read))) == read
+
+
+def test_what_is_no_number_or_text_is_named_by_its_key() -> None:
+    given = {"study": "s", "data": "digits", "model": {"name": "mlp", "width": object}}
+    with pytest.raises(SpecError, match="spec: model.width: only numbers, texts, lists and mappings are allowed"):
+        spec.load(given)
+    with pytest.raises(SpecError, match="--set model.width: .*only numbers, texts, lists and mappings are allowed"):
+        spec.load({**given, "model": "mlp"}, {"model.width": object})
+
+
+@pytest.mark.parametrize("text", ["budget.trials=+20", "budget.epochs= +3"])
+def test_a_sign_is_not_swallowed(text: str) -> None:
+    with pytest.raises(SpecError, match=r"a limit that is set is one in all, without a \+; --trials \+20 is 20 more"):
+        spec.parse_override(text)

@@ -20,7 +20,7 @@ from hpo.ensemble.cost import cost, fits
 from hpo.ensemble.diversity import diversity
 from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import Predictions, Targets
-from hpo.ensemble.selection import choose
+from hpo.ensemble.selection import SINGLE, choose
 from hpo.errors import InputError, StudyError
 from hpo.results import EnsembleResult
 from hpo.study import Study
@@ -39,14 +39,14 @@ def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Sa
 
     Raises:
         InputError: the study is nothing for what is asked, or its model is of the user's own and is not trusted.
-        StudyError: there are fewer than two usable trials, or the ensemble's name is taken.
+        StudyError: there are fewer than two usable trials (for `single` none), or the ensemble's name is taken.
         DataError: the data are needed, and cannot be read.
     """
     name = free_name(study, request.name)
     student_name = None if request.distill is None else free_name(study, f"{name}-student")
     models.MODELS.load(study.study_spec.model.name)  # what is not trusted is refused before anything is done
     logged.open_ahead(storage)
-    pool = Pool.load(study, request.pool)
+    pool = Pool.load(study, request.pool, least=1 if request.method == SINGLE else 2)
     if request.max_latency is not None:
         pool = _fast_enough(pool, request.max_latency)
     finished = partial(_finished, pool=pool, storage=storage, data_dir=data_dir, say=say)

@@ -33,11 +33,11 @@ class Pool:
     skipped: tuple[str, ...]
 
     @classmethod
-    def load(cls, study: Study, size: int) -> "Pool":
+    def load(cls, study: Study, size: int, least: int = 2) -> "Pool":
         """The best `size` trials of a study that have stored predictions; those that were pruned too.
 
         Raises:
-            StudyError: there are fewer than two.
+            StudyError: there are fewer than `least`.
         """
         trials: list[TrialRecord] = []
         arrays: list[Predictions] = []
@@ -55,11 +55,13 @@ class Pool:
                 trials.append(trial)
                 arrays.append(array)
         skipped += _without_value(study, ranked)
-        if len(trials) < 2:
+        if len(trials) < least:
             reasons = f" Skipped: {'; '.join(skipped)}." if skipped else ""
+            count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
             raise StudyError(
-                f"study '{study.name}' has {len(trials)} trials with stored predictions;"
-                f" an ensemble needs two.{reasons} Run `hpo search` for more trials"
+                f"study '{study.name}' has {count} with stored predictions;"
+                f" an ensemble needs {'two' if least > 1 else 'one'}.{reasons} Run `hpo search` for more trials"
+                f"{', or take --method single' if trials else ''}"
             )
         task, targets = study.study_spec.task, study.facts.targets["validation"]
         temperatures = tuple(fit_temperature(array, targets, task) for array in arrays)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hpo.errors import InputError, Problem
 from hpo.registry import Registry, did_you_mean
-from hpo.spec import Named, StudySpec
+from hpo.spec import Named, StudySpec, text_for
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +36,8 @@ InputShape = tuple[int, ...]
 """(channels, height, width) of images, (features,) of a table."""
 _LARGE = 50_000_000
 """Parameters; fewer are made for a check."""
+_TYPES: dict[object, type] = {kind: kind for kind in (bool, int, float)} | {"bool": bool, "int": int, "float": float}
+"""What a setting is annotated with, and takes."""
 _POSITIONAL = 2
 """`input_shape` and `outputs` come first, whatever a user calls them."""
 
@@ -63,6 +65,7 @@ def unknown_settings(model: Named, searched: Iterable[str] = ()) -> Iterable[Pro
     except (TypeError, ValueError):
         yield Problem(("model", "name"), f"'{model.name}' is not a function (input_shape, outputs, **settings)")
         return
+    yield from _texts(spec, arguments[_POSITIONAL:])
     if any(argument.kind is argument.VAR_KEYWORD for argument in arguments):
         return
     known = [argument.name for argument in arguments[_POSITIONAL:]]
@@ -70,6 +73,23 @@ def unknown_settings(model: Named, searched: Iterable[str] = ()) -> Iterable[Pro
         if setting not in known:
             message = f"model '{model.name}' has no such setting.{did_you_mean(setting, known)}"
             yield Problem(("model", setting), message)
+
+
+def _texts(spec: StudySpec, arguments: Iterable[inspect.Parameter]) -> Iterable[Problem]:
+    """Texts where the model takes a switch or a number, by what its function says; Python takes 'no' for true."""
+    for argument in arguments:
+        wanted = _TYPES.get(argument.annotation)
+        if argument.annotation is argument.empty and type(argument.default) in (bool, int, float):
+            wanted = type(argument.default)
+        if wanted is None:
+            continue
+        searched = spec.parameters.get(f"model.{argument.name}")
+        places = {
+            ("model", argument.name): (spec.model.settings.get(argument.name),),
+            ("parameters", f"model.{argument.name}"): () if searched is None else searched.values or (),
+        }
+        for key, values in places.items():
+            yield from (Problem(key, text_for(value, wanted)) for value in values if isinstance(value, str))
 
 
 def build(model: Named, input_shape: InputShape, outputs: int, task: str = "classification") -> "Standardized":

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.budget import Left
-from hpo.report.tables import config_text, duration
+from hpo.report.tables import at_epoch, config_text, duration
 from hpo.study import Study
 from hpo.trial import Metrics, State, TrialRecord
 
@@ -69,7 +69,7 @@ class Progress:
         epoch, value = self._paused[number] = self._epochs.pop(number)
         if not self._console.is_terminal:
             metric = self._study.spec.objective.metric
-            line = f"trial {number} paused at epoch {epoch}: {metric} {value:.4f}; {self._summary()}"
+            line = f"trial {number} paused at epoch {epoch}: {metric} {at_epoch(value, epoch)}; {self._summary()}"
             self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def trial_resumed(self, number: int) -> None:
@@ -103,7 +103,7 @@ class Progress:
 
     def _line(self, trial: TrialRecord) -> str:
         metric = self._study.spec.objective.metric
-        value = "no value" if trial.value is None else f"{metric} {trial.value:.4f}"
+        value = "no value" if trial.value is None else f"{metric} {at_epoch(trial.value, trial.best_epoch)}"
         line = f"trial {trial.number} {trial.state.value} at epoch {trial.epoch}: {value}"
         if trial.state is State.FAILED and trial.cause:
             line += f" ({trial.cause})"
@@ -120,7 +120,7 @@ class Progress:
             f" {counts[State.FAILED]} failed), {counts[State.RUNNING]} running{paused}{of_epochs}"
         )
         if self._best is not None and self._best.value is not None:
-            text += f", best {self._best.value:.4f} (trial {self._best.number})"
+            text += f", best {at_epoch(self._best.value, self._best.best_epoch, self._best.number)}"
         left = self._seconds_left()
         return text if left is None else f"{text}, about {duration(left)} left"
 

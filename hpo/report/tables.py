@@ -31,7 +31,7 @@ _COLOURS = {
 
 
 def trials_table(study: Study, trials: Sequence[TrialRecord], title: str) -> Table:
-    """One row a trial: state, epochs, the objectives at the best epoch, whether it keeps to the constraints, config."""
+    """One row a trial: state, epochs, the objectives and the epoch that they are of, constraints, config."""
     table = Table(title=title, title_justify="left")
     table.add_column("trial", justify="right")
     table.add_column("state")
@@ -39,11 +39,13 @@ def trials_table(study: Study, trials: Sequence[TrialRecord], title: str) -> Tab
     metrics = [objective.metric for objective in study.spec.objectives]
     for metric in metrics:
         table.add_column(metric, justify="right")
+    table.add_column("of epoch", justify="right")
     if study.spec.constraints:
         table.add_column(", ".join(map(str, study.spec.constraints)))
     table.add_column("config", overflow="fold")
     for trial in trials:
         values = [f"{trial.values[metric]:.4f}" if trial.values else "-" for metric in metrics]
+        values.append("-" if trial.best_epoch is None else str(trial.best_epoch))
         if study.spec.constraints:
             values.append("kept" if trial.feasible else "broken")
         state = f"[{_COLOURS[trial.state]}]{trial.state.value}[/]"
@@ -59,7 +61,7 @@ def studies_table(studies: Sequence[Study]) -> Table:
     for study in studies:
         counts = count_states(study.trials())
         best = study.best()
-        value = "-" if best is None or best.value is None else f"{best.value:.4f} (trial {best.number})"
+        value = "-" if best is None or best.value is None else at_epoch(best.value, best.best_epoch, best.number)
         row = (str(counts[state]) for state in (State.COMPLETE, State.PRUNED, State.FAILED))
         table.add_row(study.name, *row, f"{study.goal} {study.spec.objective.metric}", value)
     return table
@@ -132,6 +134,11 @@ def costs_table(costs: Mapping[str, Cost]) -> Table:
     for name, cost in costs.items():
         table.add_row(name, f"{cost.parameters:,}", *(f"{value:.2f}" for value in cost.milliseconds.values()))
     return table
+
+
+def at_epoch(value: float, epoch: int | None, trial: int | None = None) -> str:
+    """A value with the epoch that it is of, and the number of its trial where that is not said beside it."""
+    return f"{value:.4f} ({'' if trial is None else f'trial {trial}, '}epoch {epoch})"
 
 
 def config_text(config: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ stays at the bottom of the house.
 
 from hpo.spec.parameter import Parameter
 from hpo.spec.reading import Space, dump, load, load_search, load_stored, parse_override
+from hpo.spec.rules import text_for
 from hpo.spec.section import (
     Budget,
     Constraint,
@@ -41,4 +42,5 @@ __all__ = [
     "load_stored",
     "parse_override",
     "seconds",
+    "text_for",
 ]

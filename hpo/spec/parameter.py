@@ -54,8 +54,10 @@ class Parameter(Section):
             raise ValueError(f"give either 'values' or a range, not 'values' with {', '.join(sorted(extra))}")
         if not values:
             raise ValueError("'values' is empty: give at least one value")
-        if len({(type(value), value) for value in values}) < len(values):
-            raise ValueError(f"'values' has a value twice: {list(values)}")
+        for place, value in enumerate(values):
+            if value in values[:place]:
+                first = values[values.index(value)]
+                raise ValueError(_twice(first, value))
 
     def _check_range(self) -> None:
         if self.min is None or self.max is None:
@@ -121,3 +123,12 @@ class Parameter(Section):
             return [float(self.min), float(self.min + self.step), float(self.max)]
         inside = self.min + (self.max - self.min) * (math.sqrt(2) - 1)  # not a whole number, unless min is max
         return [float(self.min), float(inside), float(self.max)]
+
+
+def _twice(first: Any, again: Any) -> str:
+    """Why two values of a list cannot both be tried: they are equal, and so one config to every record."""
+    shown = [str(value).lower() if isinstance(value, bool) else repr(value) for value in (first, again)]
+    if shown[0] == shown[1]:
+        return f"'values' has {shown[0]} twice"
+    pair = " and ".join(shown)
+    return f"'values' has {pair}, which are equal, so that the second would never be tried; leave one out"

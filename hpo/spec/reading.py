@@ -3,9 +3,10 @@
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
+import numpy as np
 import pydantic
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
@@ -163,6 +164,8 @@ def parse_override(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise SpecError([f"--set {text}: write it as dotted.name=value, for example --set training.epochs=5"])
+    if value.strip().startswith("+") and name.strip().startswith("budget."):
+        raise SpecError([f"--set {text}: a limit that is set is one in all, without a +; --trials +20 is 20 more"])
     try:
         return name.strip(), _plain(YAML(typ="rt").load(value))
     except (YAMLError, ValueError) as error:
@@ -173,7 +176,10 @@ def _read(space: Space) -> tuple[dict[str, Any], Source]:
     if isinstance(space, SearchSpec):
         return space.model_dump(exclude_unset=True), Source("spec", {})
     if isinstance(space, Mapping):
-        return _plain(space), Source("spec", {})
+        try:
+            return _plain(space), Source("spec", {})
+        except _Unreadable as error:
+            raise SpecError([f"spec: {'.'.join(error.path)}: {error}"]) from None
     path = Path(space)
     try:
         text = path.read_text(encoding="utf-8")
@@ -221,7 +227,7 @@ class _Unreadable(ValueError):
 
 
 def _plain(node: Any, path: tuple[str, ...] = ()) -> Any:
-    """The YAML library's own containers and numbers as Python's; refuses tags."""
+    """The YAML library's own containers and numbers, numpy's, and paths, as Python's; refuses tags."""
     if isinstance(node, TaggedScalar) or (getattr(node, "tag", None) and getattr(node.tag, "value", None)):
         raise _Unreadable(path, f"YAML tags are not allowed, got {node.tag.value}")
     if isinstance(node, Mapping):
@@ -233,10 +239,19 @@ def _plain(node: Any, path: tuple[str, ...] = ()) -> Any:
             return kind(node)
     if node is None:
         return None
+    if isinstance(node, np.generic | np.ndarray):
+        return _plain(node.tolist(), path)
+    if isinstance(node, PurePath):
+        return str(node)
     raise _Unreadable(path, f"only numbers, texts, lists and mappings are allowed, got {node!r}")
 
 
 def _override(document: dict[str, Any], name: str, value: Any) -> Iterable[Problem]:
+    try:
+        value = _plain(value)
+    except _Unreadable as error:
+        yield Problem((name, *error.path), str(error))
+        return
     section, _, key = name.partition(".")
     if not key:
         document[section] = value

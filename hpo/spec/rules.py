@@ -101,12 +101,22 @@ def _setting_problems(spec: StudySpec, name: str, parameter: Parameter) -> Itera
 def _value_problems(spec: StudySpec, name: str, parameter: Parameter) -> Iterable[Problem]:
     for value in parameter.probes():
         try:
-            spec.apply({name: value})
+            taken = spec.apply({name: value}).setting(name)
         except pydantic.ValidationError as error:
             message = in_our_words(error.errors()[0]).message
             hint = " Write `type: int`." if "integer" in message and parameter.values is None else ""
             yield Problem(("parameters", name), f"{message}{hint}")
             return
+        if isinstance(value, str) and not isinstance(taken, str):
+            yield Problem(("parameters", name), text_for(value, type(taken)))
+            return
+
+
+def text_for(value: str, wanted: type) -> str:
+    """What is wrong with a text where a setting takes a switch or a number."""
+    if wanted is bool:
+        return f"takes true or false, got the text {value!r}: to YAML 1.2, yes, no, on and off are texts"
+    return f"takes a number, got the text {value!r}; write it without quotes"
 
 
 def _condition_problems(spec: SearchSpec, name: str, parameter: Parameter) -> Iterable[Problem]:

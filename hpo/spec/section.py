@@ -169,6 +169,11 @@ class Budget(Section):
         """Where nothing limits the search, 32 trials do."""
         if not isinstance(value, dict):
             return value
+        for key, limit in value.items():
+            if isinstance(limit, str) and limit.strip().startswith("+"):
+                raise ValueError(
+                    f"{key} is of the whole study here, got {limit!r}; --{key.replace('_', '-')} takes a +"
+                )
         return value if any(value.get(key) is not None for key in cls.model_fields) else {**value, "trials": _TRIALS}
 
     @property

@@ -86,7 +86,7 @@ def test_what_was_evicted_is_said_so(study: Study) -> None:
 def test_fewer_than_two_trials_are_refused(study: Study) -> None:
     for number in range(1, 4):
         shutil.rmtree(study.artifacts.folder / f"{number:05d}")
-    with pytest.raises(StudyError, match="has 1 trials with stored predictions; an ensemble needs two. Skipped: trial"):
+    with pytest.raises(StudyError, match="has 1 trial with stored predictions; an ensemble needs two. Skipped: trial"):
         Pool.load(study, 50)
 
 

@@ -32,7 +32,7 @@ def test_plain_lines_where_the_output_is_no_terminal(study: Study) -> None:
     number = run_one(study, console)
     (line,) = text(console).splitlines()
     assert line.startswith(
-        f"trial {number} pruned at epoch 1: accuracy 0.2500;"
+        f"trial {number} pruned at epoch 1: accuracy 0.2500 (epoch 1);"
         " 1/4 ended (0 complete, 1 pruned, 0 failed), 0 running, best"
     )
     assert line.endswith("left")
@@ -63,6 +63,30 @@ def test_durations_read_well(seconds: float, expected: str) -> None:
     assert duration(seconds) == expected
 
 
+def test_a_value_is_told_with_its_epoch(study: Study) -> None:
+    console = Console(file=io.StringIO(), width=300)
+    with Progress(study, Left(epochs=50), time_limit=None, console=console) as progress:
+        trial = study.ask()
+        progress.trial_started(trial)
+        for epoch, value in ((1, 0.9938), (2, 0.3403)):
+            study.report(trial.number, epoch, {"accuracy": value})
+            progress.trial_reported(trial.number, epoch, {"accuracy": value})
+        progress.trial_paused(trial.number)
+        progress.trial_ended(study.end(trial.number, Outcome(State.PRUNED)))
+    paused, pruned = text(console).splitlines()
+    assert paused.startswith(f"trial {trial.number} paused at epoch 2: accuracy 0.3403 (epoch 2); ")
+    assert pruned.startswith(f"trial {trial.number} pruned at epoch 2: accuracy 0.9938 (epoch 1); ")
+    best = study.best()
+    assert best is not None and best.value is not None
+    told = f"{best.value:.4f} (trial {best.number}, epoch {best.best_epoch})"
+    assert f"best {told}" in pruned
+    console.print(trials_table(study, [study.trial(trial.number)], ""), studies_table([study]))
+    shown = text(console)
+    assert "of epoch" in shown and told in shown
+    row = next(line for line in shown.splitlines() if "0.9938" in line and "│" in line)
+    assert [cell.strip() for cell in row.split("│")][3:6] == ["2", "0.9938", "1"]
+
+
 def test_a_paused_trial_is_a_line_and_frees_its_slot(study: Study) -> None:
     console = Console(file=io.StringIO(), width=200)
     with Progress(study, Left(epochs=50), time_limit=None, console=console) as progress:
@@ -73,5 +97,5 @@ def test_a_paused_trial_is_a_line_and_frees_its_slot(study: Study) -> None:
         progress.trial_resumed(trial.number)
         progress.trial_reported(trial.number, 2, {"accuracy": 0.5})
     (line,) = text(console).splitlines()
-    assert line.startswith(f"trial {trial.number} paused at epoch 1: accuracy 0.2500; 0 ended")
+    assert line.startswith(f"trial {trial.number} paused at epoch 1: accuracy 0.2500 (epoch 1); 0 ended")
     assert "0 running, 1 paused, 1/50 epochs" in line
