@@ -36,8 +36,6 @@ InputShape = tuple[int, ...]
 """(channels, height, width) of images, (features,) of a table."""
 _LARGE = 50_000_000
 """Parameters; fewer are made for a check."""
-_TYPES: dict[object, type] = {kind: kind for kind in (bool, int, float)} | {"bool": bool, "int": int, "float": float}
-"""What a setting is annotated with, and takes."""
 _POSITIONAL = 2
 """`input_shape` and `outputs` come first, whatever a user calls them."""
 
@@ -48,6 +46,7 @@ def check(spec: StudySpec) -> Iterable[Problem]:
     for problem in unknown_settings(spec.model, searched - spec.model.settings.keys() - {"name"}):
         fixed = problem.key[-1] == "name" or problem.key[-1] in spec.model.settings
         yield problem if fixed else Problem(("parameters", ".".join(problem.key)), problem.message)
+    yield from _texts(spec)
 
 
 def unknown_settings(model: Named, searched: Iterable[str] = ()) -> Iterable[Problem]:
@@ -65,7 +64,6 @@ def unknown_settings(model: Named, searched: Iterable[str] = ()) -> Iterable[Pro
     except (TypeError, ValueError):
         yield Problem(("model", "name"), f"'{model.name}' is not a function (input_shape, outputs, **settings)")
         return
-    yield from _texts(spec, arguments[_POSITIONAL:])
     if any(argument.kind is argument.VAR_KEYWORD for argument in arguments):
         return
     known = [argument.name for argument in arguments[_POSITIONAL:]]
@@ -75,12 +73,15 @@ def unknown_settings(model: Named, searched: Iterable[str] = ()) -> Iterable[Pro
             yield Problem(("model", setting), message)
 
 
-def _texts(spec: StudySpec, arguments: Iterable[inspect.Parameter]) -> Iterable[Problem]:
+def _texts(spec: StudySpec) -> Iterable[Problem]:
     """Texts where the model takes a switch or a number, by what its function says; Python takes 'no' for true."""
+    try:
+        arguments = list(inspect.signature(MODELS.load(spec.model.name)).parameters.values())[_POSITIONAL:]
+    except (InputError, TypeError, ValueError):
+        return
     for argument in arguments:
-        wanted = _TYPES.get(argument.annotation)
-        if argument.annotation is argument.empty and type(argument.default) in (bool, int, float):
-            wanted = type(argument.default)
+        said = type(argument.default) if argument.annotation is argument.empty else argument.annotation
+        wanted = next((kind for kind in (bool, int, float) if said is kind or said == kind.__name__), None)
         if wanted is None:
             continue
         searched = spec.parameters.get(f"model.{argument.name}")

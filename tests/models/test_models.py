@@ -130,3 +130,27 @@ def test_moments_are_those_of_the_pixels(seed: int, channels: int) -> None:
 def test_a_constant_channel_is_left_alone() -> None:
     _, std = moments(np.full((2, 3, 3, 1), 7, np.uint8))
     assert std == [1.0]
+
+
+def switched(input_shape: tuple[int, ...], outputs: int, *, bias: bool = True, width=8, kind: str = "a") -> Any:  # type: ignore[no-untyped-def]
+    """A model with a switch, a number and a text."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model": {"bias": "no"}},
+            "takes true or false, got the text 'no': to YAML 1.2, yes, no, on and off are texts",
+        ),
+        ({"parameters": {"model.bias": {"values": ["yes", False]}}}, "takes true or false, got the text 'yes'"),
+        ({"parameters": {"model.width": {"values": ["8", 16]}}}, "takes a number, got the text '8'"),
+        ({"parameters": {"model.kind": {"values": ["yes", "no"]}}, "model": {"bias": False, "width": 4}}, None),
+    ],
+)
+def test_a_text_for_a_switch_or_a_number_is_told(changes: dict[str, Any], message: str | None) -> None:
+    model = {"name": "tests.models.test_models:switched", **changes.get("model", {})}
+    given = {"study": "s", "data": "digits", "model": model, "parameters": changes.get("parameters", {})}
+    problems = [problem.message for problem in models.check(spec.load(given))]
+    assert len(problems) == (message is not None)
+    assert all(message in problem for problem in problems if message is not None)
