@@ -273,3 +273,18 @@ def test_target_probabilities_are_learned(document: dict[str, Any]) -> None:
     (*_, last) = train({}, replace(made, dataset=dataset))
     predictions = last.snapshot().predictions["validation"]
     assert last.metrics["accuracy"] > 0.8 and 0.5 < np.median(predictions.max(axis=1)) < 0.9
+
+
+@pytest.mark.parametrize("augment", [[], ["mixup"]])
+def test_what_happened_within_a_minute_is_learned(augment: list[str], document: dict[str, Any]) -> None:
+    stamps = 1.7e9 + np.random.default_rng(0).uniform(0, 40, (300, 1))  # one number of float32
+    labels = (stamps[:, 0] > 1.7e9 + 20).astype(int)
+    path = Path(document["data"]["path"]).with_name("stamps.npz")
+    np.savez(path, x_train=stamps[:200], y_train=labels[:200], x_test=stamps[200:], y_test=labels[200:])
+    document["data"] |= {"path": str(path), "augment": augment}
+    document["training"]["epochs"] = 20
+    made = reports(document)
+    assert made[-1].metrics["accuracy"] > 0.9
+    weights = made[-1].snapshot().weights
+    assert {weights[name].dtype for name in ("standardize.mean", "standardize.std")} == {np.dtype(np.float64)}
+    assert (other(made[-1], "test").argmax(axis=1) == labels[200:]).mean() > 0.9
