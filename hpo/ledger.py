@@ -17,7 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study._frozen import FrozenStudy
 from optuna.study._study_direction import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -47,7 +47,7 @@ class Journal(JournalFileBackend):
     """
 
     def __init__(self, path: str) -> None:
-        super().__init__(path)
+        super().__init__(path, JournalFileOpenLock(path))  # the default is a symbolic link, which exFAT has not
         self._depth = 0
         self._held: list[str] = []
         self._first = -1

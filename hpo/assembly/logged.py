@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hpo.assembly.request import Request
 from hpo.ensemble.model import LOADER_MODULE
 from hpo.results import EnsembleResult
+from hpo.tracking.problems import one_line, reason
 from hpo.tracking.registry import register
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def open_ahead(storage: Path) -> None:
     """
 
     def work() -> None:
-        with suppress(Exception):
+        with suppress(Exception), one_line():
             from hpo.tracking import ensembles, store  # noqa: F401
 
             store.connect(storage)
@@ -35,13 +36,14 @@ def logged(result: EnsembleResult, storage: Path, request: Request) -> EnsembleR
     try:
         from hpo.tracking.ensembles import log_ensemble
 
-        result = replace(result, run_id=log_ensemble(result.study, storage, _record(result)))
-        if request.register is not None and result.run_id is not None:
-            register(storage, result.run_id, request.register, request.alias)
-            result = replace(result, registered=f"models:/{request.register}@{request.alias}")
+        with one_line():
+            result = replace(result, run_id=log_ensemble(result.study, storage, _record(result)))
+            if request.register is not None and result.run_id is not None:
+                register(storage, result.run_id, request.register, request.alias)
+                result = replace(result, registered=f"models:/{request.register}@{request.alias}")
     except Exception as error:  # the ensemble is on disk, whatever MLflow's client or its transport raises
         what = f"ensemble '{result.name}'" if result.run_id is None else f"the name '{request.register}' for it"
-        problem = f"MLflow lacks {what}; the ensemble is in '{result.folder}': {error}"
+        problem = f"MLflow lacks {what}; the ensemble is in '{result.folder}': {reason(error)}"
         return replace(result, tracking_problem=problem)
     return result
 

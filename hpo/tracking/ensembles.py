@@ -6,15 +6,18 @@ of the user's own are imported from where they are installed.
 
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
 import numpy as np
-from mlflow.models import ModelSignature
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Param
+from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
 from hpo.datasets.dataset import Inputs
@@ -31,6 +34,7 @@ from hpo.tracking.store import (
 
 _URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _LONGEST_KEY = 250
+_MODEL = "model"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,24 +70,50 @@ def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
     """
     client, experiment_id = connect(storage)
     parent = study_run(client, experiment_id, study)
-    with tracking_to(tracking_uri(storage)):
-        tags = {**study_tags(study, "ensemble"), "mlflow.parentRunId": parent, "method": record.method}
-        tags |= _member_runs(client, experiment_id, study, record)
-        run = client.create_run(experiment_id, tags=tags, run_name=record.name)
-        with mlflow.start_run(run_id=run.info.run_id, nested=True):
-            mlflow.log_params({_weight_key(member["name"]): member["weight"] for member in record.members})
-            mlflow.log_metrics(dict(record.metrics))
-            if record.report is not None:
-                mlflow.log_artifacts(str(record.report.parent), "report")
-            mlflow.pyfunc.log_model(
-                name="model",
-                loader_module=record.loader,
-                data_path=str(record.folder),
-                signature=_signature(record),
-                input_example=record.example,
-                pip_requirements=requirements(),
-            )
-        return str(run.info.run_id)
+    tags = {**study_tags(study, "ensemble"), "mlflow.parentRunId": parent, "method": record.method}
+    tags |= _member_runs(client, experiment_id, study, record)
+    run = client.create_run(experiment_id, tags=tags, run_name=record.name).info.run_id
+    try:
+        now = time.time_ns() // 1_000_000
+        params = [Param(_weight_key(member["name"]), str(member["weight"])) for member in record.members]
+        client.log_batch(run, [Metric(name, value, now, 0) for name, value in record.metrics.items()], params)
+        if record.report is not None:
+            client.log_artifacts(run, str(record.report.parent), "report")
+        with tracking_to(tracking_uri(storage)):
+            _log_model(client, experiment_id, run, record)
+    except BaseException:
+        client.set_terminated(run, "FAILED")
+        raise
+    client.set_terminated(run)
+    return str(run)
+
+
+def _log_model(client: mlflow.MlflowClient, experiment_id: str, run: str, record: EnsembleRecord) -> None:
+    """Puts the model under its run.
+
+    `mlflow.pyfunc.log_model` would put it where the user's script stands: into the experiment that this has set, and
+    under the run that it has open.
+    """
+    logged = client.create_logged_model(experiment_id, name=_MODEL, source_run_id=run)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / _MODEL
+        mlflow.pyfunc.save_model(
+            path=str(path),
+            mlflow_model=Model(
+                artifact_path=logged.artifact_location,
+                model_uuid=logged.model_id,
+                run_id=run,
+                model_id=logged.model_id,
+            ),
+            loader_module=record.loader,
+            data_path=str(record.folder),
+            signature=_signature(record),
+            input_example=record.example,
+            pip_requirements=requirements(),
+        )
+        client.log_outputs(run, [LoggedModelOutput(logged.model_id, step=0)])
+        client.log_model_artifacts(logged.model_id, str(path))
+    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from hpo import schedulers
 from hpo.study import Study
+from hpo.tracking.keys import keys
 from hpo.tracking.news import News, milliseconds
 from hpo.tracking.store import TRIAL_TAG, connect, study_run, study_tags, trial_runs
 from hpo.trial import LIVE, State, TrialRecord
@@ -63,9 +64,11 @@ class Runs:
         run = self._ids[news.number]
         entities: list[Metric | Param | RunTag] = []
         if news.started is not None:
-            entities += [Param(name, str(value)) for name, value in news.started.config.items()]
+            key = keys(news.started.config)
+            entities += [Param(key[name], str(value)) for name, value in news.started.config.items()]
         for epoch, (metrics, moment) in news.reports.items():
-            entities += [Metric(name, value, milliseconds(moment.at), epoch) for name, value in metrics.items()]
+            key = keys(metrics)
+            entities += [Metric(key[name], value, milliseconds(moment.at), epoch) for name, value in metrics.items()]
         if news.ended is not None:
             entities += self._outcome(news.ended)
         for first in range(0, len(entities), _LARGEST_BATCH):
@@ -103,7 +106,8 @@ class Runs:
         if trial.value is not None and trial.best_epoch is not None:
             tags["best_epoch"] = str(trial.best_epoch)
             at = milliseconds(trial.reported[trial.best_epoch].at)
-            metrics = [Metric(f"best_{trial.metric}", trial.value, at, trial.best_epoch)]
+            (key,) = keys([f"best_{trial.metric}"]).values()
+            metrics = [Metric(key, trial.value, at, trial.best_epoch)]
         return [*metrics, *(RunTag(name, value) for name, value in tags.items())]
 
 

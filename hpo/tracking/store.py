@@ -1,19 +1,29 @@
 """Where the runs go, and how they are found again."""
 
 import contextlib
+import errno
 import os
+import shlex
+import sqlite3
 import uuid
 from pathlib import Path
+from urllib.parse import quote
 
+import sqlalchemy
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 
+from hpo.errors import StudyError
+from hpo.record import locked
 from hpo.study import Study
+from hpo.tracking.problems import Unusable
 
 EXPERIMENT = "hpo"
 """The MLflow experiment of all studies, unless MLFLOW_EXPERIMENT_NAME names another; a study is a run in it."""
 
+_LOCKED_SECONDS = 5.0
+"""How long another process may lock a SQLite file before that is an error."""
 _PAGE = 1000
 """Runs that are asked for at once."""
 STUDY_TAG, STUDY_ID_TAG, KIND_TAG, TRIAL_TAG = "hpo.study", "hpo.study_id", "hpo.kind", "hpo.trial"
@@ -21,44 +31,129 @@ STUDY_TAG, STUDY_ID_TAG, KIND_TAG, TRIAL_TAG = "hpo.study", "hpo.study_id", "hpo
 
 def tracking_uri(storage: Path) -> str:
     """`MLFLOW_TRACKING_URI`, or else a SQLite file in the storage folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(storage.resolve() / "mlflow.db")
+
+
+def _sqlite_uri(file: Path) -> str:
+    """The URI of a SQLite file, quoted where it must be.
+
+    MLflow makes the folder of a URI before it is unquoted. So slashes are quoted too: that folder is then the current
+    one.
+    """
+    path = str(file)
+    return f"sqlite:///{path if not set('%?#') & set(path) else quote(path, safe='')}"
 
 
 def connect(storage: Path) -> tuple[MlflowClient, str]:
-    """A client, and the id of the experiment, made where it does not exist."""
+    """A client, and the id of the experiment, made where it does not exist.
+
+    Raises:
+        Unusable: the store cannot be used before somebody mends it.
+        mlflow.exceptions.MlflowException: MLflow could not be reached or refused.
+        OSError: the same.
+    """
     uri = tracking_uri(storage)
-    _make_whole(uri)
+    file = _file(uri)
+    if file is not None:
+        _make_whole(file)
+        _check(file)
     client = MlflowClient(tracking_uri=uri)
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
     experiment = client.get_experiment_by_name(name)
-    if experiment is not None:
-        return client, str(experiment.experiment_id)
-    local = uri.startswith("sqlite:")
-    try:
+    if experiment is None:
         # a server chooses the place of its artifacts itself
-        location = (storage.resolve() / "mlflow-artifacts").as_uri() if local else None
-        return client, str(client.create_experiment(name, artifact_location=location))
-    except MlflowException:  # another process was faster
-        experiment = client.get_experiment_by_name(name)
-        if experiment is None:
-            raise
-        return client, str(experiment.experiment_id)
+        location = (storage.resolve() / "mlflow-artifacts").as_uri() if uri.startswith("sqlite:") else None
+        try:
+            return client, str(client.create_experiment(name, artifact_location=location))
+        except MlflowException:  # another process was faster
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
+                raise
+    _check_active(experiment, uri)
+    return client, str(experiment.experiment_id)
 
 
-def _make_whole(uri: str) -> None:
+def _check_active(experiment: Experiment, uri: str) -> None:
+    if experiment.lifecycle_stage != "active":
+        raise Unusable(
+            f"its experiment '{experiment.name}' was deleted; `mlflow experiments restore --experiment-id"
+            f" {experiment.experiment_id}` with MLFLOW_TRACKING_URI={shlex.quote(uri)} brings it back, or"
+            " MLFLOW_EXPERIMENT_NAME names another"
+        )
+
+
+def _file(uri: str) -> Path | None:
+    """The file of a SQLite URI; None of any other, and of one with options."""
+    if not uri.startswith("sqlite:"):
+        return None
+    try:
+        parsed = sqlalchemy.make_url(uri)
+    except sqlalchemy.exc.ArgumentError as error:
+        raise Unusable(f"MLFLOW_TRACKING_URI is no URI of a database: {error}") from None
+    if parsed.query or not parsed.database or parsed.database == ":memory:":
+        return None
+    return Path(parsed.database)
+
+
+def _check(file: Path) -> None:
+    """Looks at a SQLite file as MLflow will use it, which tries for minutes what can never be.
+
+    Raises:
+        Unusable: it is no database, or cannot be written.
+        sqlite3.OperationalError: another process has locked it.
+    """
+    way = "move it away, or name another store in MLFLOW_TRACKING_URI"
+    if file.is_dir():
+        raise Unusable(f"'{file}' is a folder, and MLflow's database would be there; {way}")
+    for place, access in ((file, os.R_OK | os.W_OK), (file.parent, os.W_OK | os.X_OK)):
+        if not os.access(place, access):
+            raise Unusable(
+                f"'{place}' cannot be written by this user, and MLflow's database is there; change its"
+                " permissions, or name another store in MLFLOW_TRACKING_URI"
+            )
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{quote(str(file))}?mode=ro", _LOCKED_SECONDS, uri=True)
+        ) as database:
+            database.execute("PRAGMA schema_version")
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise Unusable(f"'{file}' cannot be read as MLflow's database: {error}; {way}") from None
+
+
+def _make_whole(file: Path) -> None:
     """Makes a SQLite file that is not there, with MLflow's tables, or none: half of them could never be used."""
-    place = uri.removeprefix("sqlite:///")
-    file = Path(place)
-    if place == uri or not file.is_absolute() or file.exists():
+    if not file.is_absolute() or file.exists():
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
-        MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
-        with contextlib.suppress(FileExistsError):  # another process was faster
-            os.link(draft, file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft.touch()
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise Unusable(
+            f"MLflow's database '{file}' cannot be made: {error.strerror}; name another store in MLFLOW_TRACKING_URI"
+        ) from None
+    try:
+        MlflowClient(tracking_uri=_sqlite_uri(draft)).search_experiments(max_results=1)
+        _publish(draft, file)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _publish(draft: Path, file: Path) -> None:
+    """Gives a file its name, unless another process was faster."""
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        lock = file.with_name(f".{file.name}.lock")
+        with locked(lock, lambda *_: StudyError(f"another process makes '{file}'")):
+            if not file.exists():
+                draft.rename(file)
 
 
 def study_run(client: MlflowClient, experiment_id: str, study: Study) -> str:

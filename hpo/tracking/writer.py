@@ -9,12 +9,14 @@ import queue
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from hpo.study import Study
 from hpo.tracking.news import News
+from hpo.tracking.problems import Unusable, one_line, reason
 from hpo.trial import Metrics, TrialRecord
 
 if TYPE_CHECKING:
@@ -38,10 +40,11 @@ class Tracker:
     Args:
         study: what it has already is told first, as far as MLflow does not know it.
         storage: the folder of all studies.
+        say: is told once, in a line, when MLflow takes nothing.
     """
 
-    def __init__(self, study: Study, storage: Path) -> None:
-        self._study, self._storage = study, storage
+    def __init__(self, study: Study, storage: Path, say: Callable[[str], None] = lambda line: None) -> None:
+        self._study, self._storage, self._say = study, storage, say
         self._before = study.trials()
         self._news: queue.SimpleQueue[News | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
@@ -52,6 +55,7 @@ class Tracker:
         self._given_up: set[int] = set()
         self._problem: Exception | None = None
         self._lost = 0
+        self._over = False
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -66,11 +70,11 @@ class Tracker:
     @property
     def problem(self) -> str | None:
         """One sentence, or None where MLflow has everything."""
-        if not self._lost:
+        if not self._lost or self._problem is None:
             return None
         return (
-            f"MLflow lacks {self._lost} records of this search: {self._problem}; the study has them, and the same"
-            " command tells MLflow"
+            f"MLflow lacks {self._lost} records of this search: {reason(self._problem)}; the study has them, and the"
+            " same command tells MLflow"
         )
 
     def trial_started(self, trial: TrialRecord) -> None:
@@ -95,22 +99,32 @@ class Tracker:
     # ---- the thread ----------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        open_, failed = True, 0
-        while open_:
-            patience = min(_PAUSE_SECONDS * 2**failed, _LONGEST_SECONDS) if failed else None
-            open_ = self._gather(patience)
+        with one_line():
+            try:
+                self._follow()
+            except Unusable as error:
+                self._problem = error
+                self._say(f"MLflow is left out of this search: {error}")
+                while not self._over:
+                    self._gather(None)
+            self._lost += sum(news.records for news in self._behind.values())
+            if not self._closed():
+                self._lost = max(1, self._lost)  # the run of the search itself
+
+    def _follow(self) -> None:
+        """Tells MLflow what happens until the search is over, and then what it would not take before."""
+        failed = 0
+        while not self._over:
+            self._gather(min(_PAUSE_SECONDS * 2**failed, _LONGEST_SECONDS) if failed else None)
             failed = 0 if self._told() else failed + 1
         for attempt in range(1, _TRIES):
             if not failed and not self._behind:
                 break
             time.sleep(_PAUSE_SECONDS * attempt)
             failed = not self._told()
-        self._lost += sum(news.records for news in self._behind.values())
-        if not self._closed():
-            self._lost = max(1, self._lost)  # the run of the search itself
 
-    def _gather(self, patience: float | None) -> bool:
-        """Waits for what happens next and for what follows at once, or just for so many seconds; may more come?"""
+    def _gather(self, patience: float | None) -> None:
+        """Waits for what happens next and for what follows at once, or just for so many seconds."""
         until = math.inf if patience is None else time.monotonic() + patience
         while (left := until - time.monotonic()) > 0:
             try:
@@ -118,11 +132,11 @@ class Tracker:
             except queue.Empty:
                 break
             if news is None:
-                return False
+                self._over = True
+                return
             self._hear(news)
             if patience is None:
                 until = min(until, time.monotonic() + _GATHER_SECONDS)
-        return True
 
     def _hear(self, news: News) -> None:
         """Something that MLflow is to be told, after what it is to be told already."""
@@ -141,10 +155,18 @@ class Tracker:
                 behind, self._behind = self._behind, self._runs.unknown(self._before)
                 for news in behind.values():
                     self._hear(news)
+        except Unusable:
+            raise
         except Exception as error:  # MLflow's clients raise whatever their transport raises
-            self._problem = error
+            self._missed(error)
             return False
         return self._tell_trials(self._runs)
+
+    def _missed(self, error: Exception) -> None:
+        """MLflow takes nothing now."""
+        if self._problem is None:
+            self._say(f"MLflow cannot be told: {reason(error)}; the search goes on, and tells it later.")
+        self._problem = error
 
     def _closed(self) -> bool:
         try:
@@ -167,7 +189,7 @@ class Tracker:
             try:
                 runs.write(news)
             except Exception as error:
-                self._problem = error
+                self._missed(error)
                 del self._behind[number]
                 self._failures[number] += bool(taken)
                 if self._failures[number] >= _TRIES:

@@ -21,7 +21,7 @@ from hpo.errors import InputError
 from hpo.study import Study
 from hpo.tracking.ensembles import EnsembleRecord, log_ensemble, requirements
 from hpo.tracking.registry import check_name, register
-from hpo.tracking.store import tracking_uri
+from hpo.tracking.store import connect, tracking_uri
 from tests.ensemble.folders import inputs, write_ensemble
 from tests.servers import wait_for
 
@@ -91,6 +91,32 @@ def test_a_run_has_weights_and_the_report(study: Study, tmp_path: Path) -> None:
     client = MlflowClient(tracking_uri=tracking_uri(study.folder.parent))
     assert client.get_run(run_id).data.params == {"weight.trial-0": "0.75", "weight.soup-of-trials-1-2": "0.25"}
     assert [file.path for file in client.list_artifacts(run_id, "report")] == ["report/index.html"]
+
+
+def test_the_script_of_the_user_has_an_experiment_and_a_run_of_its_own(study: Study, tmp_path: Path) -> None:
+    """`mlflow.set_experiment` in the same script is no business of an ensemble's run, nor the other way round."""
+    uri = tracking_uri(study.folder.parent)
+    connect(study.folder.parent)
+    mlflow.set_tracking_uri(uri)
+    try:
+        mine = mlflow.set_experiment("mine").experiment_id
+        with mlflow.start_run() as open_run:
+            run_id = log(study, write_ensemble(tmp_path / "made"), inputs("images", 1))
+            active = mlflow.active_run()
+            assert active is not None and active.info.run_id == open_run.info.run_id
+        theirs, logged = mlflow.get_run(open_run.info.run_id), mlflow.get_run(run_id)
+        assert theirs.outputs is not None and not theirs.outputs.model_outputs
+        assert logged.info.status == "FINISHED" and logged.info.experiment_id != mine
+        assert logged.outputs is not None
+        (model,) = logged.outputs.model_outputs
+        assert mlflow.get_logged_model(model.model_id).experiment_id == logged.info.experiment_id
+        assert mlflow.pyfunc.load_model(f"runs:/{run_id}/model").predict(inputs("images", 2)).shape == (2, 3)
+        with mlflow.start_run() as later:
+            assert later.info.experiment_id == mine
+    finally:
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+        mlflow.tracking.fluent._active_experiment_id = None
+        os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
 
 
 def test_versions_are_registered_and_the_alias_moves(study: Study, tmp_path: Path) -> None:

@@ -1,20 +1,26 @@
+import errno
+import os
+import sqlite3
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from hpo import spec
 from hpo.study import Study
 from hpo.tracking.news import News
+from hpo.tracking.problems import Unusable
 from hpo.tracking.runs import Runs
 from hpo.tracking.store import connect, tracking_uri
 from hpo.tracking.writer import Tracker
 from hpo.trial import Failure, Outcome, State
-from tests.conftest import facts
+from tests.conftest import PATIENCE, facts
 
 
 @pytest.fixture
@@ -22,12 +28,15 @@ def fresh(document: dict[str, Any], tmp_path: Path) -> Study:
     return Study.create(tmp_path / "studies", spec.load(document), facts())
 
 
-def run_trial(study: Study, tracker: Tracker, values: list[float], outcome: Outcome) -> None:
+def run_trial(
+    study: Study, tracker: Tracker, values: list[float], outcome: Outcome, others: Mapping[str, float] | None = None
+) -> None:
     trial = study.ask()
     tracker.trial_started(trial)
     for epoch, value in enumerate(values, start=1):
-        study.report(trial.number, epoch, {"accuracy": value, "nll": 1 - value})
-        tracker.trial_reported(trial.number, epoch, {"accuracy": value, "nll": 1 - value})
+        metrics = {"accuracy": value, "nll": 1 - value, **(others or {})}
+        study.report(trial.number, epoch, metrics)
+        tracker.trial_reported(trial.number, epoch, metrics)
     tracker.trial_ended(study.end(trial.number, outcome))
 
 
@@ -185,6 +194,143 @@ def test_a_broken_store_is_told_at_the_end_and_stops_nothing(
         run_trial(fresh, tracker, [0.2], Outcome(State.PRUNED))
     assert tracker.problem is not None and tracker.problem.startswith("MLflow lacks 3 records of this search: ")
     assert fresh.trial(0).state is State.PRUNED
+
+
+def test_names_that_mlflow_refuses_cost_no_metric(fresh: Study, tmp_path: Path) -> None:
+    with Tracker(fresh, tmp_path / "studies") as tracker:
+        run_trial(fresh, tracker, [0.2], Outcome(State.PRUNED), {"hit@10": 0.5, "f1(macro)": 0.25})
+    assert tracker.problem is None
+    _, found = runs(tmp_path / "studies")
+    assert found["trial-0"].data.metrics == {
+        "accuracy": 0.2,
+        "best_accuracy": 0.2,
+        "nll": 0.8,
+        "hit_10": 0.5,
+        "f1_macro_": 0.25,
+    }
+
+
+@pytest.mark.parametrize("folder", ["my%20project", "a?b#c", "plain"])
+def test_a_storage_is_a_path_and_no_uri(folder: str, document: dict[str, Any], tmp_path: Path) -> None:
+    storage = tmp_path / folder / "studies"
+    study = Study.create(storage, spec.load(document), facts())
+    with Tracker(study, storage) as tracker:
+        run_trial(study, tracker, [], Outcome(State.FAILED, "Traceback", Failure.ERROR))
+    assert tracker.problem is None
+    client, found = runs(storage)
+    assert [file.path for file in client.list_artifacts(found["squares"].info.run_id)] == ["spec.yaml"]
+    assert sorted(path.name for path in storage.iterdir()) == ["mlflow-artifacts", "mlflow.db", "squares"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([folder, "squares.npz"])
+
+
+def no_database(storage: Path) -> str:
+    (storage / "mlflow.db").write_text("this is no database")
+    return f"'{storage}/mlflow.db' cannot be read as MLflow's database: file is not a database; move it away"
+
+
+def a_folder(storage: Path) -> str:
+    (storage / "mlflow.db").mkdir()
+    return f"'{storage}/mlflow.db' is a folder, and MLflow's database would be there; move it away"
+
+
+def deleted(storage: Path) -> str:
+    client, experiment = connect(storage)
+    client.delete_experiment(experiment)
+    return f"its experiment 'hpo' was deleted; `mlflow experiments restore --experiment-id {experiment}` with MLFLOW_"
+
+
+@pytest.mark.parametrize("spoil", [no_database, a_folder, deleted])
+def test_what_no_other_try_mends_is_told_at_once_and_once(
+    spoil: Callable[[Path], str], fresh: Study, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    storage, said = tmp_path / "studies", list[str]()
+    reason = spoil(storage)
+    capfd.readouterr()
+    started = time.monotonic()
+    with Tracker(fresh, storage, said.append) as tracker:
+        run_trial(fresh, tracker, [0.2], Outcome(State.PRUNED))
+        while not said:
+            time.sleep(0.01)
+        run_trial(fresh, tracker, [0.3], Outcome(State.PRUNED))
+    assert time.monotonic() - started < PATIENCE / 4
+    assert len(said) == 1 and said[0].startswith(f"MLflow is left out of this search: {reason}")
+    assert tracker.problem is not None and tracker.problem.startswith(
+        f"MLflow lacks 6 records of this search: {reason}"
+    )
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_database_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(tmp_path)
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: access(path, mode) and not (mode & os.W_OK))
+    with pytest.raises(Unusable, match=f"'{tmp_path}/mlflow.db' cannot be written by this user"):
+        connect(tmp_path)
+
+
+def test_a_locked_database_is_one_line_and_told_later(
+    fresh: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hpo.tracking.writer._PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("hpo.tracking.store._LOCKED_SECONDS", 0.05)
+    storage, said = tmp_path / "studies", list[str]()
+    connect(storage)
+    capfd.readouterr()
+    other = sqlite3.connect(storage / "mlflow.db")
+    other.execute("BEGIN EXCLUSIVE")
+    with Tracker(fresh, storage, said.append) as tracker:
+        run_trial(fresh, tracker, [0.2], Outcome(State.PRUNED))
+        while not said:
+            time.sleep(0.01)
+        other.rollback()
+        other.close()
+    assert tracker.problem is None
+    assert said == ["MLflow cannot be told: database is locked; the search goes on, and tells it later."]
+    assert sorted(runs(storage)[1]) == ["squares", "trial-0"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_full_disk_is_one_line(
+    fresh: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """SQLite itself says so where no page may be added."""
+    monkeypatch.setattr("hpo.tracking.writer._PAUSE_SECONDS", 0.01)
+    storage, said = tmp_path / "studies", list[str]()
+    connect(storage)
+    capfd.readouterr()
+
+    def full(connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA max_page_count = 1")
+
+    sqlalchemy.event.listen(sqlalchemy.engine.Engine, "connect", full)
+    try:
+        with Tracker(fresh, storage, said.append) as tracker:
+            for _ in range(3):
+                run_trial(fresh, tracker, [0.2], Outcome(State.FAILED, "no" * 3000))
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.engine.Engine, "connect", full)
+    assert said == ["MLflow cannot be told: database or disk is full; the search goes on, and tells it later."]
+    assert tracker.problem is not None and "database or disk is full; the study has them" in tracker.problem
+    assert capfd.readouterr() == ("", "")
+
+
+def test_neither_hard_nor_symbolic_links_are_needed(
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on exFAT and some network mounts."""
+
+    def none(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    monkeypatch.setattr(os, "symlink", none)
+    storage = tmp_path / "studies"
+    study = Study.create(storage, spec.load(document), facts())
+    with study.searching(), Tracker(study, storage) as tracker:
+        run_trial(study, tracker, [0.2], Outcome(State.PRUNED))
+    assert tracker.problem is None
+    assert sorted(runs(storage)[1]) == ["squares", "trial-0"]
+    assert Study.open(storage, "squares").trial(0).value == 0.2
 
 
 def test_the_users_tracking_uri_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
