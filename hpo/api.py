@@ -19,6 +19,7 @@ from hpo.errors import HpoError, InputError, StudyError
 from hpo.results import EnsembleResult, Predictions, SearchResult, SimulationResult
 from hpo.spec import SearchSpec, Space, StudySpec
 from hpo.study import Study
+from hpo.terminal import saying
 from hpo.trial import Observer
 
 if TYPE_CHECKING:
@@ -157,11 +158,11 @@ def _with_ensemble(result: SearchResult, request: searching.Request, told: Conso
     """The result, and an ensemble of its best trials, if there can be one."""
     from hpo import assembly
 
-    say = partial(told.print, style="dim", highlight=False, markup=False)
+    say = saying(told, "dim")
     try:
         built = assembly.build(result.study, assembly.Request(), request.storage, request.data_dir, say)
     except (HpoError, OSError) as error:  # what was searched is none the worse
-        told.print(f"There is no ensemble: {error}", highlight=False, markup=False)
+        saying(told)(f"There is no ensemble: {error}")
         return result
     return replace(result, ensemble=built)
 
@@ -489,7 +490,7 @@ def build_ensemble(
         alias=alias,
     )
     opened = open_study(study, storage, trust=trust)
-    say = partial(told.print, style="dim", highlight=False, markup=False)
+    say = saying(told, "dim")
     return assembly.build(opened, request, Path(storage), Path(data_dir), say)
 
 

@@ -1,10 +1,13 @@
 """The commands: parse, call, print. Nothing heavy is imported before a command needs it."""
 
 import contextlib
+import errno
 import functools
+import io
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -104,20 +107,68 @@ _space = click.option("--space", required=True, metavar="FILE", help="The YAML f
 
 def main() -> None:
     """Runs the command line; errors of the user's input are one message and exit code 2, never a traceback."""
+    _open_standard_streams()
     try:
         commands(prog_name="hpo", standalone_mode=False)
+        code = 0
     except click.exceptions.Exit as exit_:
-        sys.exit(exit_.exit_code)
+        code = exit_.exit_code
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        code = _refused(error)
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
     except HpoError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
+        code = _failed(error, error.exit_code)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        code = _failed(error, 1)
+    _end_stdout()
+    sys.exit(code)
+
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+"""Errors of a disk, whose message and file say everything."""
+
+
+def _open_standard_streams() -> None:
+    """Opens those that the process was started without: its first file would take their place, and be printed into."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def _refused(error: click.ClickException) -> int:
+    from hpo.terminal import plain
+
+    shown = io.StringIO()
+    error.show(shown)
+    with contextlib.suppress(OSError):
+        click.echo(plain(shown.getvalue()), nl=False, err=True)
+    return error.exit_code
+
+
+def _failed(error: Exception, code: int) -> int:
+    from hpo.terminal import Unread, plain
+
+    with contextlib.suppress(OSError):
+        if not isinstance(error, Unread):
+            click.echo(plain(f"Error: {error}"), err=True)
+    return code
+
+
+def _end_stdout() -> None:
+    """Drops what stdout does not take, or the interpreter would print a traceback of it at its end."""
+    if sys.__stdout__ is None or sys.__stdout__.closed:
+        return
+    try:
+        sys.__stdout__.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.__stdout__.fileno())
+        os.close(nowhere)
 
 
 @click.group(
@@ -145,7 +196,9 @@ def _quiet_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with contextlib.redirect_stdout(sys.stderr):
+        from hpo.terminal import Unfailing
+
+        with contextlib.redirect_stdout(Unfailing(sys.stderr)):
             return command(*args, **kwargs)
 
     return run
@@ -257,11 +310,10 @@ def search(
     The same command goes on where an earlier one of the same study stopped, however that ended. Ctrl-C stops cleanly
     and keeps what is done; a second Ctrl-C stops at once.
     """
-    from rich.console import Console
-
     from hpo import api
+    from hpo.terminal import progress_console
 
-    console = Console(stderr=True)
+    console = progress_console()
     result = api.search(
         space,
         study=study,
@@ -287,11 +339,10 @@ def resume(study: str | None, storage: str, output: str, trust: bool, **options:
     Trials that have ended are not trained again, those that ran go on from their last stored state, and the same
     configs are proposed as if nothing had happened. The search is the one that the study was started with.
     """
-    from rich.console import Console
-
     from hpo import api
+    from hpo.terminal import progress_console
 
-    console = Console(stderr=True)
+    console = progress_console()
     result = api.resume(study, storage=storage, console=console, trust=trust, **_parsed(**options))
     _say_search(result, storage, output, console)
 
@@ -329,10 +380,11 @@ def _parsed(
 def _say_search(result: "SearchResult", storage: str, output: str, console: "Console") -> None:
     """What a search found, and what comes next; exit code 130 where it was interrupted."""
     from hpo.report.tables import trials_table
+    from hpo.terminal import warn
 
     name = result.study.name
     if result.tracking_problem:
-        console.print(f"[yellow]Warning:[/] {result.tracking_problem}")
+        warn(console, "Warning", result.tracking_problem)
     if result.ensemble is not None:
         _warn_of(result.ensemble, console)
     if output == "json":
@@ -441,6 +493,7 @@ def plan(
 
     from hpo import api
     from hpo.forecast import worker_counts
+    from hpo.terminal import text
 
     for remark in api.remarks(space, _overrides(sets)):
         _note(remark)
@@ -454,7 +507,7 @@ def plan(
     if output == "json":
         _say_json(found.to_json())
         return
-    table = Table(title=found.study, title_justify="left")
+    table = Table(title=text(found.study), title_justify="left")
     for name in ("workers", "hours", "trials", "complete", "epochs", "busy", "speed-up"):
         table.add_column(name, justify="right")
     for row in found.forecasts:
@@ -531,11 +584,10 @@ def ensemble(
 
     Members and weights are chosen on validation rows. The test rows are scored once, beside the best single trial.
     """
-    from rich.console import Console
-
     from hpo import api
+    from hpo.terminal import progress_console
 
-    console = Console(stderr=True)
+    console = progress_console()
     result = api.build_ensemble(
         study,
         top=top,
@@ -567,10 +619,12 @@ def ensemble(
 
 
 def _warn_of(result: "EnsembleResult", console: "Console") -> None:
+    from hpo.terminal import warn
+
     for line in result.skipped:
-        console.print(f"[yellow]Skipped:[/] {line}", highlight=False)
+        warn(console, "Skipped", line)
     if result.tracking_problem:
-        console.print(f"[yellow]Warning:[/] {result.tracking_problem}", highlight=False)
+        warn(console, "Warning", result.tracking_problem)
 
 
 def _say_ensemble(result: "EnsembleResult", storage: str) -> None:
@@ -624,7 +678,11 @@ def _say_ensemble(result: "EnsembleResult", storage: str) -> None:
     help="An image or a folder of images; .npy or .npz (x_test, else x); for a table also .csv with a header.",
 )
 @click.option(
-    "--output", default="preds.csv", show_default=True, metavar="FILE", help="CSV: input, prediction, probabilities."
+    "--output",
+    default="preds.csv",
+    show_default=True,
+    metavar="FILE",
+    help="CSV: input, prediction, probabilities; - is stdout.",
 )
 @_storage
 @_trust
@@ -633,14 +691,20 @@ def predict(name: str, input_: str, output: str, storage: str, trust: bool) -> N
     """Writes an ensemble's predictions, batch by batch: memory stays flat however large the input is."""
     from hpo import api
     from hpo.results import write_csv
+    from hpo.terminal import Answer, progress_console
 
-    if Path(output).is_dir() or not Path(output).absolute().parent.is_dir():
+    answer = Answer() if output == "-" else None
+    if answer is None and (Path(output).is_dir() or not Path(output).absolute().parent.is_dir()):
         raise InputError(f"--output {output}: is a folder, or its folder does not exist; name a file")
     notes: list[str] = []
-    rows = write_csv(output, api.predict_batches(name, input_, storage=storage, trust=trust, tell=notes.append))
+    rows = write_csv(answer or output, api.predict_batches(name, input_, storage=storage, trust=trust, tell=notes.append))
     for note in notes:
         _note(note)
-    _say(f"{rows} predictions in {output}")
+    if answer is None:
+        _say(f"{rows} predictions in {output}")
+    else:
+        answer.flush()
+        progress_console().print(f"{rows} predictions")
 
 
 @commands.command(short_help="Write an ensemble as ONNX.")
@@ -776,15 +840,16 @@ def ui(storage: str, host: str, port: int) -> None:
     if uri.startswith(("http:", "https:")):
         click.echo(f"MLflow runs already, at {uri}")
         return
-    database = Path(storage).resolve() / "mlflow.db"
-    if not uri and not database.exists():
+    if not uri and not (Path(storage) / "mlflow.db").exists():
         raise InputError(
             f"there is nothing to show in '{storage}' yet. Run `hpo search` first, or name the folder with --storage"
         )
+    from hpo.tracking.store import tracking_uri
+
     click.echo(f"MLflow at http://{host}:{port} (Ctrl-C ends it)")
     arguments = [
         "--backend-store-uri",
-        uri or f"sqlite:///{database}",
+        tracking_uri(Path(storage)),
         "--host",
         host,
         "--port",
@@ -858,7 +923,7 @@ def _milliseconds(text: str | None) -> float | None:
 
 
 def _where(storage: str) -> str:
-    return "" if storage == "studies" else f" --storage {storage}"
+    return "" if storage == "studies" else f" --storage {shlex.quote(storage)}"
 
 
 def _trusting(study: "Study", *sections: str) -> str:
@@ -868,16 +933,22 @@ def _trusting(study: "Study", *sections: str) -> str:
 
 def _say(what: Any) -> None:
     """Prints to the real stdout, in plain text where it is not a terminal."""
-    from rich.console import Console
+    from hpo.terminal import Answer
 
-    console = Console(file=sys.__stdout__, width=None if sys.__stdout__ and sys.__stdout__.isatty() else 120)
-    console.print(what, highlight=False, soft_wrap=isinstance(what, str), markup=not isinstance(what, str))
+    Answer().print(what)
 
 
 def _note(line: str) -> None:
     """What was left out or changed, on stderr."""
-    click.echo(f"Note: {line}", err=True)
+    from hpo.terminal import plain
+
+    with contextlib.suppress(OSError):
+        click.echo(plain(f"Note: {line}"), err=True)
 
 
 def _say_json(document: Any) -> None:
-    print(json.dumps(document, indent=2), file=sys.__stdout__)
+    from hpo.terminal import Answer
+
+    answer = Answer()
+    answer.write(f"{json.dumps(document, indent=2)}\n")
+    answer.flush()

@@ -1,11 +1,12 @@
 """What the public functions return."""
 
 import csv
+import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from hpo.ensemble.cost import Cost
     from hpo.ensemble.diversity import Diversity
     from hpo.ensemble.selection import Gain
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What begins a formula in a spreadsheet, or is left out before one."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,15 +178,23 @@ class Predictions:
         write_csv(path, [self])
 
 
-def write_csv(path: str | Path, batches: Iterable[Predictions]) -> int:
+class Writable(Protocol):
+    """Takes text."""
+
+    def write(self, content: str, /) -> int:
+        """Writes all of it."""
+
+
+def write_csv(path: str | Path | Writable, batches: Iterable[Predictions]) -> int:
     """Writes predictions as they come, one row an input; the file appears whole or not at all.
 
     Columns are `input`, and then of classes `prediction` and the probability of each (`p_<class>`); of labels
     `prediction`, those with a probability of one half or more with ";" between them, and the probability of each; of
-    regression each target, and where there is an interval `<target>_low` and `<target>_high`.
+    regression each target, and where there is an interval `<target>_low` and `<target>_high`. A name that a spreadsheet
+    would run as a formula has a `'` before it.
 
     Args:
-        path: of the file; something like a pipe is written to as it is.
+        path: of the file; something like a pipe is written to as it is, and so is a stream.
         batches: of one ensemble, at least one.
 
     Returns:
@@ -190,13 +203,15 @@ def write_csv(path: str | Path, batches: Iterable[Predictions]) -> int:
     Raises:
         InputError: the file cannot be written.
     """
+    if not isinstance(path, str | Path):
+        return _write_rows(path, batches)
     try:
         whole = Path(path).resolve()
         if whole.exists() and not whole.is_file():
-            return _write_rows(whole, batches)
+            return _write_file(whole, batches)
         draft = whole.with_name(f".{whole.name}.{uuid.uuid4().hex}")
         try:
-            rows = _write_rows(draft, batches)
+            rows = _write_file(draft, batches)
             draft.replace(whole)
         finally:
             draft.unlink(missing_ok=True)
@@ -205,31 +220,41 @@ def write_csv(path: str | Path, batches: Iterable[Predictions]) -> int:
     return rows
 
 
-def _write_rows(path: Path, batches: Iterable[Predictions]) -> int:
+def _write_file(path: Path, batches: Iterable[Predictions]) -> int:
+    with path.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file:  # bytes of a name, no text
+        return _write_rows(file, batches)
+
+
+def _write_rows(file: Writable, batches: Iterable[Predictions]) -> int:
     rows = 0
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        for number, batch in enumerate(batches):
-            if number == 0:
-                writer.writerow(["input", *_columns(batch)])
-            for name, values in zip(batch.inputs, batch.values, strict=True):
-                writer.writerow([name, *_cells(batch, values)])
-            rows += len(batch.inputs)
+    writer = csv.writer(file)
+    for number, batch in enumerate(batches):
+        outputs = [_unrunnable(name) for name in batch.outputs]
+        if number == 0:
+            writer.writerow(["input", *_columns(batch, outputs)])
+        for name, values in zip(batch.inputs, batch.values, strict=True):
+            writer.writerow([_unrunnable(name), *_cells(batch, outputs, values)])
+        rows += len(batch.inputs)
     return rows
 
 
-def _columns(batch: Predictions) -> list[str]:
+def _unrunnable(name: str) -> str:
+    """A name in a cell that no spreadsheet takes for a formula; one that is a number stays."""
+    return f"'{name}" if name.startswith(_FORMULA) and not _NUMBER.fullmatch(name) else name
+
+
+def _columns(batch: Predictions, outputs: Sequence[str]) -> list[str]:
     if batch.task != "regression":
         return ["prediction", *(f"p_{name}" for name in batch.outputs)]
-    ends = [f"{name}_{end}" for name in batch.outputs for end in ("low", "high")]
-    return [*batch.outputs, *(ends if batch.half_widths else ())]
+    ends = [f"{name}_{end}" for name in outputs for end in ("low", "high")]
+    return [*outputs, *(ends if batch.half_widths else ())]
 
 
-def _cells(batch: Predictions, values: NDArray[np.float32]) -> list[str]:
+def _cells(batch: Predictions, outputs: Sequence[str], values: NDArray[np.float32]) -> list[str]:
     numbers = [f"{value:.9g}" for value in values]
     if batch.task == "classification":
-        return [batch.outputs[int(values.argmax())], *numbers]
+        return [outputs[int(values.argmax())], *numbers]
     if batch.task == "multilabel":
-        return [";".join(name for name, value in zip(batch.outputs, values, strict=True) if value >= 0.5), *numbers]
+        return [";".join(name for name, value in zip(outputs, values, strict=True) if value >= 0.5), *numbers]
     pairs = zip(values.astype(float), batch.half_widths, strict=False)  # without an interval there are none
     return [*numbers, *(f"{end:.9g}" for value, width in pairs for end in (value - width, value + width))]

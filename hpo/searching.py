@@ -7,7 +7,7 @@ the data are read, and MLflow is reached while the first trials train.
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +30,7 @@ from hpo.results import SearchResult
 from hpo.space import never_active, possible_configs
 from hpo.spec import Budget, Resources, SearchSpec, Space, StudySpec
 from hpo.study import Study, differences
+from hpo.terminal import Say, saying
 from hpo.tracking.writer import Tracker
 
 if TYPE_CHECKING:
@@ -92,9 +93,11 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
         console: where progress goes.
     """
     started = time.monotonic()
-    say = partial(console.print, highlight=False, markup=False)
+    say = saying(console)
     overrides = in_all(space, overrides, request.storage, request.database)
     written = specs.load(space, overrides)  # what is wrong at first sight is told before anything is started
+
+    Study.check_writable(request.storage, written.study)
 
     from hpo.engine.cluster import starting, trial_resources
 
@@ -112,7 +115,7 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
         spent = _already_spent(spec, request, dataset)
         if spent is not None:
             say(f"Study '{spec.study}' {_why_over(spent, spec.budget)}.")
-            with Tracker(spent, request.storage) as tracker:  # if the search before was killed at its end
+            with Tracker(spent, request.storage, say) as tracker:  # if the search before was killed at its end
                 pass
             return SearchResult(spent, time.monotonic() - started, interrupted=False, tracking_problem=tracker.problem)
         say(f"Study '{spec.study}': starting Ray ...", style="dim")
@@ -140,7 +143,7 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
         study.use(samplers.build(spec, len(study.trials()), rewards(study)))
         limit = spec.budget.time_limit
         disk = None if request.max_disk is None else DiskBudget(study, request.max_disk)
-        tracker = held.enter_context(Tracker(study, request.storage))  # MLflow is told the last while Ray stops
+        tracker = held.enter_context(Tracker(study, request.storage, say))  # MLflow is told the last while Ray stops
         with Progress(study, left, limit, console) as progress:
             interrupted = engine.run(
                 study,
@@ -197,10 +200,8 @@ def join(space: Space, overrides: Mapping[str, Any], request: Request, console: 
     if invitation is None:
         raise StudyError(f"study '{spec.study}' is held by {who}, which is no search that can be joined; wait")
     with joining.node(invitation, request.concurrency) as node:
-        console.print(
-            f"Study '{spec.study}': this machine works for the search of {who}, until that is over; Ctrl-C leaves.",
-            highlight=False,
-            markup=False,
+        saying(console)(
+            f"Study '{spec.study}': this machine works for the search of {who}, until that is over; Ctrl-C leaves."
         )
         while study.searcher == searcher:
             if (problem := node.problem) is not None and study.searcher == searcher:
@@ -280,7 +281,7 @@ class _Share:
     trials: int | None
 
 
-def _share(spec: StudySpec, request: Request, dataset: Dataset, say: Callable[..., None]) -> _Share:
+def _share(spec: StudySpec, request: Request, dataset: Dataset, say: Say) -> _Share:
     if request.concurrency != "auto":
         return _Share(spec.resources, request.concurrency)
     from hpo.engine.occupancy import fitting

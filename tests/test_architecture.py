@@ -25,7 +25,7 @@ FLOORS = (
     {"fitness"},
     {"tasks"},
     {"spec"},
-    {"files", "numbers", "registry"},
+    {"files", "numbers", "registry", "terminal"},
     {"errors"},
 )
 HEAVY = {"torch", "ray", "matplotlib", "mlflow", "optuna", "sklearn", "torchvision", "pandas", "rich", "pydantic"}

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from rich.table import Column, Table
 from rich.text import Text
 
+from hpo.terminal import plain
+
 PAGE = "report.html"
 DPI = 150
 _CSS_DPI = 96
@@ -88,7 +90,7 @@ def write_report(folder: Path, title: str, tables: Sequence[Table], figures: Map
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts = [_HEAD.format(title=html.escape(title), style=_STYLE), *map(_table, tables)]
+    parts = [_HEAD.format(title=html.escape(plain(title)), style=_STYLE), *map(_table, tables)]
     for name, figure in figures.items():
         picture = _png(figure)
         (folder / f"{name}.png").write_bytes(picture)
@@ -106,7 +108,7 @@ def _png(figure: Figure) -> bytes:
 
 def _figure(name: str, figure: Figure, picture: bytes) -> str:
     heading = html.escape(name.replace("_", " ").capitalize())
-    alternative = html.escape(str(figure.get_label()))
+    alternative = html.escape(plain(figure.get_label()))
     width, height = (round(inches * _CSS_DPI) for inches in figure.get_size_inches())
     data = base64.b64encode(picture).decode("ascii")
     image = f'<img alt="{alternative}" width="{width}" height="{height}" src="data:image/png;base64,{data}">'
@@ -131,5 +133,4 @@ def _row(tag: str, columns: Iterable[Column], cells: Iterable[object]) -> str:
 
 def _text(cell: object) -> str:
     """What a terminal would show, without its colours, as HTML."""
-    plain = cell.plain if isinstance(cell, Text) else Text.from_markup(str(cell)).plain
-    return html.escape(plain)
+    return html.escape(cell.plain if isinstance(cell, Text) else plain(cell))

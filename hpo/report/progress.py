@@ -8,11 +8,11 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from hpo.budget import Left
 from hpo.report.tables import at_epoch, config_text, duration
 from hpo.study import Study
+from hpo.terminal import saying, text
 from hpo.trial import Metrics, State, TrialRecord
 
 _RECENT = 5
@@ -30,6 +30,7 @@ class Progress:
 
     def __init__(self, study: Study, left: Left, time_limit: float | None, console: Console) -> None:
         self._study, self._left, self._time_limit, self._console = study, left, time_limit, console
+        self._say = saying(console)
         self._started = time.monotonic()
         self._counts = dict.fromkeys(State, 0)
         self._epochs: dict[int, tuple[int, float]] = {}
@@ -70,7 +71,7 @@ class Progress:
         if not self._console.is_terminal:
             metric = self._study.spec.objective.metric
             line = f"trial {number} paused at epoch {epoch}: {metric} {at_epoch(value, epoch)}; {self._summary()}"
-            self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+            self._say(line)
 
     def trial_resumed(self, number: int) -> None:
         """Counts it as running again."""
@@ -90,7 +91,7 @@ class Progress:
         if self._console.is_terminal:
             self._recent = [*self._recent, line][-_RECENT:]
         else:
-            self._console.print(f"{line}; {self._summary()}", highlight=False, soft_wrap=True, markup=False)
+            self._say(f"{line}; {self._summary()}")
 
     def _better(self, trial: TrialRecord) -> TrialRecord | None:
         """The incumbent, now that a trial has ended; once a trial is complete, only another one can take its place."""
@@ -149,14 +150,14 @@ class Progress:
         metric = self._study.spec.objective.metric
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
-            Text(self._study.name, style="bold"),
+            text(self._study.name, "bold"),
             ProgressBar(total=1.0, completed=self._share(), width=40),
-            self._summary(),
+            text(self._summary()),
         )
         running = Table.grid(padding=(0, 2))
         for number, (epoch, value) in sorted(self._epochs.items()):
             reported = f"{metric} {value:.4f}" if epoch else "starting"
-            running.add_row(f"  trial {number}", f"epoch {epoch}/{self._study.spec.training.epochs}", reported)
-        lines = [Text(f"  {line}", style="dim") for line in self._recent]
-        best = Text("" if self._best is None else f"  best config: {config_text(self._best.config)}", style="green")
+            running.add_row(f"  trial {number}", f"epoch {epoch}/{self._study.spec.training.epochs}", text(reported))
+        lines = [text(f"  {line}", "dim") for line in self._recent]
+        best = text("" if self._best is None else f"  best config: {config_text(self._best.config)}", "green")
         return Group(bar, best, running, *lines)

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from rich.table import Table
 
 from hpo.study import Study
+from hpo.terminal import text
 from hpo.trial import State, TrialRecord, count_states
 
 
@@ -32,24 +33,24 @@ _COLOURS = {
 
 def trials_table(study: Study, trials: Sequence[TrialRecord], title: str) -> Table:
     """One row a trial: state, epochs, the objectives and the epoch that they are of, constraints, config."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=text(title), title_justify="left")
     table.add_column("trial", justify="right")
     table.add_column("state")
     table.add_column("epochs", justify="right")
     metrics = [objective.metric for objective in study.spec.objectives]
     for metric in metrics:
-        table.add_column(metric, justify="right")
+        table.add_column(text(metric), justify="right")
     table.add_column("of epoch", justify="right")
     if study.spec.constraints:
-        table.add_column(", ".join(map(str, study.spec.constraints)))
+        table.add_column(text(", ".join(map(str, study.spec.constraints))))
     table.add_column("config", overflow="fold")
     for trial in trials:
         values = [f"{trial.values[metric]:.4f}" if trial.values else "-" for metric in metrics]
         values.append("-" if trial.best_epoch is None else str(trial.best_epoch))
         if study.spec.constraints:
             values.append("kept" if trial.feasible else "broken")
-        state = f"[{_COLOURS[trial.state]}]{trial.state.value}[/]"
-        table.add_row(str(trial.number), state, str(trial.epoch), *values, config_text(trial.config))
+        state = text(trial.state.value, _COLOURS[trial.state])
+        table.add_row(str(trial.number), state, str(trial.epoch), *values, text(config_text(trial.config)))
     return table
 
 
@@ -63,17 +64,17 @@ def studies_table(studies: Sequence[Study]) -> Table:
         best = study.best()
         value = "-" if best is None or best.value is None else at_epoch(best.value, best.best_epoch, best.number)
         row = (str(counts[state]) for state in (State.COMPLETE, State.PRUNED, State.FAILED))
-        table.add_row(study.name, *row, f"{study.goal} {study.spec.objective.metric}", value)
+        table.add_row(text(study.name), *row, text(f"{study.goal} {study.spec.objective.metric}"), value)
     return table
 
 
 def reproduction_table(reports: Mapping[int, Mapping[str, tuple[float, float]]], title: str) -> Table:
     """One row an epoch; a metric then, and now where that is another value."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=text(title), title_justify="left")
     table.add_column("epoch", justify="right")
     metrics = list(dict.fromkeys(name for pairs in reports.values() for name in pairs))
     for metric in metrics:
-        table.add_column(metric, justify="right")
+        table.add_column(text(metric), justify="right")
     for epoch, pairs in reports.items():
         row = [f"{then:.5g}" if then == now else f"{then:.5g} -> {now:.5g}" for then, now in pairs.values()]
         table.add_row(str(epoch), *row)
@@ -82,13 +83,13 @@ def reproduction_table(reports: Mapping[int, Mapping[str, tuple[float, float]]],
 
 def scores_table(rows: Mapping[str, Mapping[str, float]], title: str) -> Table:
     """One row a model, one column a metric."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=text(title), title_justify="left")
     table.add_column("")
     metrics = list(dict.fromkeys(metric for scores in rows.values() for metric in scores))
     for metric in metrics:
-        table.add_column(metric, justify="right")
+        table.add_column(text(metric), justify="right")
     for name, scores in rows.items():
-        table.add_row(name, *(f"{scores[metric]:.4f}" if metric in scores else "-" for metric in metrics))
+        table.add_row(text(name), *(f"{scores[metric]:.4f}" if metric in scores else "-" for metric in metrics))
     return table
 
 
@@ -99,7 +100,7 @@ def members_table(members: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("weight", justify="right")
     table.add_column("config", overflow="fold")
     for member in members:
-        table.add_row(str(member["name"]), f"{member['weight']:.3f}", config_text(member["config"]))
+        table.add_row(text(member["name"]), f"{member['weight']:.3f}", text(config_text(member["config"])))
     return table
 
 
@@ -107,10 +108,10 @@ def compared_table(costs: Mapping[str, float], chosen: str, score: str) -> Table
     """One row a method, the best first: its cross-validated score on validation rows, and which was chosen."""
     table = Table(title="Methods, cross-validated on validation rows", title_justify="left")
     table.add_column("method")
-    table.add_column(score, justify="right")
+    table.add_column(text(score), justify="right")
     table.add_column("")
     for name, value in sorted(costs.items(), key=lambda item: item[1]):
-        table.add_row(name, f"{value:.4f}", "chosen" if name == chosen else "")
+        table.add_row(text(name), f"{value:.4f}", "chosen" if name == chosen else "")
     return table
 
 
@@ -118,7 +119,7 @@ def diversity_table(means: Mapping[str, float]) -> Table:
     """How differently the members err, each measure as the mean over all pairs of members."""
     table = Table(title="Diversity of the members, mean over pairs", title_justify="left")
     for name in means:
-        table.add_column(name.replace("_", " "), justify="right")
+        table.add_column(text(name.replace("_", " ")), justify="right")
     table.add_row(*(f"{value:.3f}" for value in means.values()))
     return table
 
@@ -132,7 +133,7 @@ def costs_table(costs: Mapping[str, Cost]) -> Table:
     for count in rows:
         table.add_column(f"ms for {count}", justify="right")
     for name, cost in costs.items():
-        table.add_row(name, f"{cost.parameters:,}", *(f"{value:.2f}" for value in cost.milliseconds.values()))
+        table.add_row(text(name), f"{cost.parameters:,}", *(f"{value:.2f}" for value in cost.milliseconds.values()))
     return table
 
 

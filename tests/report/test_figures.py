@@ -234,7 +234,7 @@ def test_a_page_needs_nothing_but_itself(tmp_path: Path) -> None:
     tags = [tag for tag, _ in page.found]
     assert path.parent == folder and "script" not in tags and "link" not in tags and "b" not in tags
     assert "http:" not in source and "https:" not in source and not re.search(r"url\(|@import", source)
-    for shown in ("a <b> & c", "Test <rows>", "<script>x</script>", "b & c", "0.2500", READING["weights"]):
+    for shown in ("a <b> & c", "Test <rows>", "<script>x</script>", "[bold]b[/bold] & c", "0.2500", READING["weights"]):
         assert shown in page.text
     pictures = [attributes for tag, attributes in page.found if tag == "img"]
     for name, picture in zip(drawn, pictures, strict=True):
