@@ -35,7 +35,7 @@ def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Sa
         request: what is wanted.
         storage: the folder of all studies.
         data_dir: where downloaded data sets are; read where members are trained, or predict the test rows.
-        say: is told of members that are trained or predict the test rows, a line each.
+        say: is told of members that are trained or predict the test rows, and of what takes long, a line each.
 
     Raises:
         InputError: the study is nothing for what is asked, or its model is of the user's own and is not trusted.
@@ -51,13 +51,13 @@ def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Sa
         pool = _fast_enough(pool, request.max_latency)
     finished = partial(_finished, pool=pool, storage=storage, data_dir=data_dir, say=say)
     if not request.needs_data and student_name is None:
-        return finished(name, _chosen(pool, request), request=request)
+        return finished(name, _chosen(pool, request, say), request=request)
 
     from hpo.assembly import trained  # only who trains waits for Ray to be imported
 
     trainer = trained.trainer(study, data_dir, say)
     student = None if request.distill is None else trained.read_student(trainer, request.distill)
-    draft = trained.draft(trainer, request, pool) if request.needs_data else _chosen(pool, request)
+    draft = trained.draft(trainer, request, pool) if request.needs_data else _chosen(pool, request, say)
     result = finished(name, draft, request=request)
     if student is None or student_name is None:
         return result
@@ -65,7 +65,7 @@ def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Sa
     return replace(result, student=finished(student_name, taught, request=replace(request, register=None)))
 
 
-def _chosen(pool: Pool, request: Request) -> Draft:
+def _chosen(pool: Pool, request: Request, say: Say) -> Draft:
     """The ensemble of stored trials: nothing is trained, and no test row is read."""
     top = request.top
     if request.max_latency is not None:
@@ -78,6 +78,7 @@ def _chosen(pool: Pool, request: Request) -> Draft:
         task=pool.task,
         best=pool.best,
         select=request.select,
+        say=say,
     )
     return from_pool(pool, choice)
 

@@ -14,7 +14,7 @@ Between methods the plainest is chosen that is within one standard error of the 
 a stack may look best by chance, and the plain mean is seldom far behind.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -28,7 +28,7 @@ from hpo.ensemble.folds import fold_numbers
 from hpo.ensemble.greedy import bagged_greedy, greedy
 from hpo.ensemble.members import SELECTIONS, best_members
 from hpo.ensemble.score import SCORES, Predictions, Targets, costs, hits
-from hpo.ensemble.stacking import stacking, stacking_boosting, stacking_ridge
+from hpo.ensemble.stacking import STACKS, operations, stacking, stacking_boosting, stacking_ridge
 from hpo.ensemble.voting import hard_voting, median, soft_voting
 from hpo.ensemble.weighted import weighted_voting
 from hpo.errors import InputError
@@ -66,6 +66,10 @@ _FEWEST = 10
 """Validation rows that a choice needs."""
 _MANY = 3000
 """From so many rows on, three folds tell as much as five."""
+_WORTH = 3e12
+"""Operations that `auto` spends on one method at most, one to two minutes: it gains less than other trials would."""
+_LONG = 3e11
+"""Operations from which on a comparison says how far it is, ten seconds."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,7 @@ def choose(
     best: int = 0,
     select: str = "score",
     level: float = 0.9,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Choice:
     """Fits one method, or with `auto` the one whose cross-validated score is best, if that is better than one trial.
 
@@ -163,6 +168,7 @@ def choose(
         best: the place of the best single trial.
         select: by what the members are chosen of methods that do not choose theirs: `score`, `gain` or `diversity`.
         level: of the intervals, for regression.
+        say: is told what `auto` leaves out because it would take too long, and how far a long comparison is.
 
     Raises:
         InputError: there is no such method or selection, or too few rows.
@@ -175,35 +181,29 @@ def choose(
             " raise data.validation"
         )
     with threadpool_limits(1, user_api="blas"):  # many small products: a second thread makes them several times slower
-        return _choice(method, predictions, targets, top, task, best, select, level)
+        trials = _CrossValidation(predictions, targets, top, task, best, select, say)
+        return _choice(method, trials, level)
 
 
-def _choice(
-    method: str,
-    predictions: Predictions,
-    targets: Targets,
-    top: int,
-    task: str,
-    best: int,
-    select: str,
-    level: float,
-) -> Choice:
-    trials = _CrossValidation(predictions, targets, top, task, best, select)
+def _choice(method: str, trials: "_CrossValidation", level: float) -> Choice:
+    left_out = ""
     if method == "auto":
-        trials.run(candidates(task), nested=True)
+        names, left_out = trials.worth(candidates(trials.task))
+        trials.run(names, nested=True)
         gain, name = trials.gain_of_choice(), trials.favourite()
         chosen = name if gain.certain and trials.costs[name] < trials.costs[SINGLE] else SINGLE
     else:
         trials.run([method] if method != SINGLE else [], nested=False)
         gain, chosen = trials.gain_of(method), method
+    note = _note(method, chosen, gain)
     return Choice(
         chosen,
         trials.fitted(chosen),
         trials.costs,
         trials.last_calibration(chosen),
         gain,
-        _interval(predictions[best] if chosen == SINGLE else trials.held_out[chosen], targets, task, level),
-        _note(method, chosen, gain),
+        trials.interval(chosen, level),
+        f"{note}; {left_out}" if left_out else note,
     )
 
 
@@ -222,16 +222,45 @@ class _CrossValidation:
     out i and j predicts i for the choice made without j, and j for the choice made without i.
     """
 
-    def __init__(self, predictions: Predictions, targets: Targets, top: int, task: str, best: int, select: str) -> None:
+    def __init__(
+        self,
+        predictions: Predictions,
+        targets: Targets,
+        top: int,
+        task: str,
+        best: int,
+        select: str,
+        say: Callable[[str], None],
+    ) -> None:
         self._predictions, self._targets, self._top = predictions, targets, top
-        self._task, self._best, self._select = task, best, select
-        self._folds = _fold_count(targets)
+        self._task, self._best, self._select, self._say = task, best, select, say
+        self._folds = _fold_count(len(targets))
+        count, rows, outputs = predictions.shape
+        self._sizes = min(top, count), rows, outputs, task
         self._numbers = fold_numbers(targets, self._folds)
         self._inner: dict[str, list[Predictions]] = {}
         self.held_out: dict[str, Predictions] = {SINGLE: self._single_anew()}
         self.costs: dict[str, float] = {}
         self.calibrations: dict[str, Calibration] = {}
         self.names: list[str] = []
+
+    @property
+    def task(self) -> str:
+        """What is predicted."""
+        return self._task
+
+    def worth(self, names: Sequence[str]) -> tuple[list[str], str]:
+        """Those of the methods whose comparison is worth its time, and what is to be said of the others."""
+        too_long = [name for name in names if comparison_operations(name, *self._sizes) > _WORTH]
+        if not too_long:
+            return list(names), ""
+        members, rows, outputs, _ = self._sizes
+        said = (
+            f"auto left out {', '.join(too_long)}, which would take minutes to compare with {outputs:,} outputs of"
+            f" {members} members and {rows:,} rows; --method takes one all the same"
+        )
+        self._say(said)
+        return [name for name in names if name not in too_long], said
 
     def _single_anew(self) -> Predictions:
         """Each fold as the candidate predicts it that is best on the other folds.
@@ -251,11 +280,16 @@ class _CrossValidation:
         for name in self.names:
             self.held_out[name] = np.empty_like(self._predictions[0])
             self._inner[name] = [np.empty_like(self._predictions[0]) for _ in range(self._folds if nested else 0)]
-        for fold in range(self._folds):
-            self._predict({fold: self.held_out})
-        for first, second in combinations(range(self._folds), 2) if nested else ():
-            without = [{name: self._inner[name][fold] for name in self.names} for fold in (first, second)]
-            self._predict({first: without[1], second: without[0]})
+        pairs = list(combinations(range(self._folds), 2)) if nested else []
+        long = sum(comparison_operations(name, *self._sizes, nested) for name in self.names) > _LONG
+        told = self._say if long else lambda line: None
+        for place, left_out in enumerate([*((fold,) for fold in range(self._folds)), *pairs], start=1):
+            told(f"{', '.join(self.names)}: fit {place} of {self._folds + len(pairs)}")
+            if len(left_out) == 1:
+                self._predict({left_out[0]: self.held_out})
+            else:
+                without = [{name: self._inner[name][fold] for name in self.names} for fold in left_out]
+                self._predict({left_out[0]: without[1], left_out[1]: without[0]})
         for name in [*self.names, SINGLE]:
             self.calibrations[name] = calibration(self.held_out[name], self._targets, self._task)
             after = temper(self.held_out[name], self.calibrations[name].temperature, self._task)
@@ -282,6 +316,11 @@ class _CrossValidation:
         combiner = fit(name, self._predictions, self._targets, self._top, self._task, self._select)
         temperature = self.calibrations[name].temperature
         return combiner if temperature == 1.0 else Calibrated(combiner, temperature, self._task)
+
+    def interval(self, name: str, level: float) -> Interval | None:
+        """Of a method for regression, from rows that it was not fitted to."""
+        held_out = self._predictions[self._best] if name == SINGLE else self.held_out[name]
+        return _interval(held_out, self._targets, self._task, level)
 
     def gain_of(self, name: str) -> Gain:
         """What one method gains over the single trial, both cross-validated and calibrated."""
@@ -369,8 +408,20 @@ def _combined(combiner: Combiner, predictions: Predictions, rows: NDArray[np.int
     return combiner.combine(predictions[np.asarray(combiner.members)[:, None], rows])
 
 
-def _fold_count(targets: Targets) -> int:
-    return 5 if len(targets) < _MANY else 3
+def comparison_operations(
+    name: str, members: int, rows: int, outputs: int, task: str = "classification", nested: bool = True
+) -> float:
+    """About how many operations it takes to cross-validate a method; one that does not stack takes next to none."""
+    if name not in STACKS:
+        return 0.0
+    folds = _fold_count(rows)
+    fitted = [rows * (folds - 1) // folds] * folds + [rows]
+    fitted += [rows * (folds - 2) // folds] * (folds * (folds - 1) // 2) if nested else []
+    return sum(operations(name, members, each, outputs, task) for each in fitted)
+
+
+def _fold_count(rows: int) -> int:
+    return 5 if rows < _MANY else 3
 
 
 def _interval(held_out: Predictions, targets: Targets, task: str, level: float) -> Interval | None:

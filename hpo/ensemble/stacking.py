@@ -25,6 +25,8 @@ _STRENGTHS = (0.01, 0.1, 1.0)
 """Inverse regularization of the logistic regression."""
 _RIDGES = tuple(10.0**power for power in range(-1, 5))
 """Regularization of the ridge regression, of targets with a standard deviation of one."""
+_STEPS = 30
+"""Of a logistic regression at most."""
 _FOLDS = 3
 _ROWS = 3000
 """With so many rows at most a strength or a number of trees is chosen."""
@@ -90,6 +92,32 @@ def fit_stack(
     return _of_members(fit(predictions, targets, task), tuple(range(len(predictions))))
 
 
+def operations(method: str, members: int, rows: int, outputs: int, task: str = "classification") -> float:
+    """About how many floating-point operations it takes to fit a meta-model, 3e10 of which take a second on one core.
+
+    It is reckoned from sizes alone, so that it is the same on every machine; with 3 to 5 members, 1,000 to 8,000 rows
+    and 100 to 1,000 outputs it was right within a factor of two.
+
+    Args:
+        method: a key of STACKS.
+        members: how many are joined.
+        rows: that it is fitted to.
+        outputs: classes, labels or targets.
+        task: what is predicted.
+    """
+    inputs = members * outputs
+    strengths = [min(rows, _ROWS)] * (_FOLDS if rows <= _ROWS else 1)
+    if method == "stacking_boosting":
+        grown = sum(min(each, _TREE_ROWS) for each in [*strengths, rows])
+        return 60.0 * _TREES * _DEPTH * float(np.sqrt(inputs)) * grown * outputs
+    if method == "stacking_ridge" or task == "regression":
+        candidates = len(_RIDGES) + 1
+        return 4.0 * rows * inputs**2 + 10.0 * inputs**3 + 2.0 * candidates * rows * inputs * outputs
+    fits = [each for each in strengths for _ in _STRENGTHS] + [rows]
+    steps = 0.6 * _STEPS  # most end sooner
+    return sum(inputs**2 * (each + inputs) + steps * 4.0 * (each + inputs) * inputs * outputs for each in fits)
+
+
 def _of_best(fit: Fit, predictions: Predictions, targets: Targets, top: int, task: str) -> Combiner:
     members = best_members(predictions, targets, top, task)
     return _of_members(fit(predictions[list(members)], targets, task), members)
@@ -140,7 +168,7 @@ def _changes(
         return (loss + penalty) / rows, gradient.ravel().astype(np.float64) / rows
 
     first = np.zeros(shape) if start is None else np.linalg.solve(back, start)
-    found = minimize(cost, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 30, "ftol": 1e-5})
+    found = minimize(cost, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": _STEPS, "ftol": 1e-5})
     return np.asarray(back @ found.x.reshape(shape), np.float32)
 
 

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,7 +8,17 @@ from hypothesis import strategies as st
 from hpo.ensemble.folds import fold_numbers, folds_of
 from hpo.ensemble.members import SELECTIONS
 from hpo.ensemble.score import Predictions, Targets, costs
-from hpo.ensemble.selection import METHODS, SINGLE, Gain, Method, candidates, choose, plainest
+from hpo.ensemble.selection import (
+    _WORTH,
+    METHODS,
+    SINGLE,
+    Gain,
+    Method,
+    candidates,
+    choose,
+    comparison_operations,
+    plainest,
+)
 from hpo.errors import InputError
 from tests.conftest import CLASSES, probabilities
 from tests.ensemble.pools import TASKS, pool
@@ -148,3 +160,36 @@ def test_folds_are_alike_in_size_and_spread_every_class(labels: list[int], folds
         assert own.max() - own.min() <= 1
     splits = folds_of(np.array(labels), folds)
     assert sorted(np.concatenate([held_out for _, held_out in splits])) == list(range(len(labels)))
+
+
+def test_auto_leaves_out_what_takes_longer_than_it_is_worth() -> None:
+    generator = np.random.default_rng(0)
+    targets = generator.integers(0, 1000, 800)
+    predictions = generator.random((3, 800, 1000), np.float32)
+    predictions[:, np.arange(800), targets] += 500
+    predictions /= predictions.sum(axis=2, keepdims=True)
+    said: list[str] = []
+    started = time.process_time()
+    choice = choose("auto", predictions, targets, 5, say=said.append)
+    assert time.process_time() - started < 60
+    names = "stacking, stacking_boosting, stacking_ridge"
+    assert set(choice.costs) == {"single", *candidates("classification")} - set(names.split(", "))
+    (line,) = said
+    assert all(name in line for name in names.split(", ")) and "1,000 outputs of 3 members and 800 rows" in line
+    assert choice.note.endswith(f"; {line}")
+
+
+@pytest.mark.parametrize(("members", "rows", "classes"), [(5, 10_000, 10), (5, 10_000, 200), (5, 2_000, 100)])
+def test_ordinary_sizes_keep_all_methods(members: int, rows: int, classes: int) -> None:
+    for name in candidates("classification"):
+        assert comparison_operations(name, members, rows, classes) < _WORTH
+
+
+def test_long_comparisons_say_how_far_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictions, targets = equals(0, 60)
+    said: list[str] = []
+    choose("stacking", predictions, targets, 5, say=said.append)
+    assert said == []
+    monkeypatch.setattr("hpo.ensemble.selection._LONG", 0.0)
+    choose("stacking", predictions, targets, 5, say=said.append)
+    assert said == [f"stacking: fit {place} of 5" for place in range(1, 6)]
