@@ -12,6 +12,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import time
 import uuid
@@ -187,6 +188,26 @@ class Study:
         studies = {path.parent for file in ("journal.log", FILE) for path in storage.glob(f"*/{file}")}
         named = [folder for folder in studies if not folder.name.startswith(".")]
         return [folder.name for folder in sorted(named, key=lambda folder: (_touched(folder), folder))]
+
+    @staticmethod
+    def check_writable(storage: Path, name: str) -> None:
+        """Looks whether a study, or a new one of this name, can be written.
+
+        Raises:
+            StudyError: the file system is read-only, or this user may not write there.
+        """
+        folder = storage / name
+        if folder.is_dir():
+            places = [folder, *(file for file in (folder / "journal.log", folder / _LOCK) if file.exists())]
+        else:
+            places = [next(place for place in (storage, *storage.absolute().parents) if place.exists())]
+        for place in places:
+            if not os.access(place, os.W_OK):
+                raise StudyError(
+                    f"study '{name}': '{place}' cannot be written (a read-only file system, or the permissions of"
+                    " another user), so it can only be read here: `hpo trials` and `hpo best`; copy the storage, or"
+                    " name another with --storage"
+                )
 
     def _begin(self, storage: optuna.storages.BaseStorage, earlier: "Study | None" = None) -> None:
         with quiet():
@@ -569,6 +590,7 @@ class Study:
         Raises:
             StudyError: another process is searching it.
         """
+        self.check_writable(self.folder.parent, self.folder.name)
         with ExitStack() as stack:
             stack.enter_context(hold(self.folder / _LOCK, self.name, told))
             if self.places.database is not None:

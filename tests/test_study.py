@@ -14,7 +14,7 @@ from hpo.errors import StudyError
 from hpo.spec import Budget
 from hpo.study import Study, differences
 from hpo.trial import Outcome, State
-from tests.conftest import facts, finish
+from tests.conftest import Run, facts, finish
 
 
 def test_a_study_is_read_back_from_disk(study: Study, tmp_path: Path) -> None:
@@ -178,3 +178,36 @@ def test_differences_leave_out_budget_and_resources(document: dict[str, Any]) ->
     changed = differences(before, spec.load(document))
     assert changed["optimizer.lr"] == (before.optimizer.lr, 0.02)
     assert changed["parameters.model.width.min"][1] is None
+
+
+@pytest.mark.parametrize("what", [".", "journal.log", "search.lock"])
+def test_a_study_that_cannot_be_written_can_be_read(
+    what: str, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hpo: Run, space: Path
+) -> None:
+    """As on a read-only mount, which `os.access` knows even for root."""
+    place, access = study.folder / what, os.access
+    (study.folder / "search.lock").touch()
+    sentence = f"Error: study 'squares': '{place.relative_to(tmp_path)}' cannot be written (a read-only file system"
+    monkeypatch.setattr(os, "access", lambda path, mode: access(path, mode) and Path(path).absolute() != place)
+    for command in (["search", "--space", str(space)], ["resume"], ["gc"]):
+        code, out, err = hpo(*command)
+        assert (code, out) == (2, "") and err.startswith(sentence), err
+    for command in (["trials"], ["best"], ["studies"], ["gc", "--dry-run"]):
+        assert hpo(*command)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mlflow.db", "'mlflow.db' is a name of MLflow's own files in the storage folder; choose another"),
+        ("MLflow-artifacts", "'MLflow-artifacts' is a name of MLflow's own files"),
+        ("mlflow.db-wal", "is a name of MLflow's own files"),
+        ("end.", "must not end in '.', which some file systems leave out, got 'end.'"),
+        (".", "must be letters, digits, '.', '_' and '-', beginning with a letter or digit, got '.'"),
+        ("a/b", "must be letters, digits, '.', '_' and '-', beginning with a letter or digit, got 'a/b'"),
+    ],
+)
+def test_a_study_has_a_folder_of_its_own(name: str, message: str, hpo: Run, space: Path, tmp_path: Path) -> None:
+    code, out, err = hpo("search", "--space", str(space), "--study", name)
+    assert (code, out) == (2, "") and message in err and "Traceback" not in err
+    assert not (tmp_path / "studies").exists()

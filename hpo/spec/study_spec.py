@@ -1,5 +1,6 @@
 """A whole search."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -34,6 +35,8 @@ _METRICS = {"multilabel": "macro_f1", "regression": "rmse"}
 
 StudyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 
+_MLFLOWS = re.compile(r"mlflow\.db(-journal|-wal|-shm)?|mlflow-artifacts|mlartifacts|mlruns", re.IGNORECASE)
+
 
 class SearchSpec(Section):
     """What a search is, whatever its trials are: parameters, objective, sampler, scheduler and budget.
@@ -67,6 +70,16 @@ class SearchSpec(Section):
         known = isinstance(sampler, dict) and sampler.get("name") == DEFAULT_SAMPLER
         scheduler = _named(value.get("scheduler"), DEFAULT_SCHEDULER if known else "asha")
         return {**value, "sampler": sampler, "scheduler": scheduler}
+
+    @field_validator("study")
+    @classmethod
+    def _folder_of_its_own(cls, value: str) -> str:
+        """A study is a folder beside MLflow's files; some file systems ignore case, and dots at the end of a name."""
+        if value.endswith("."):
+            raise ValueError(f"must not end in '.', which some file systems leave out, got '{value}'")
+        if _MLFLOWS.fullmatch(value):
+            raise ValueError(f"'{value}' is a name of MLflow's own files in the storage folder; choose another")
+        return value
 
     @field_validator("constraints", mode="before")
     @classmethod
