@@ -697,7 +697,9 @@ def predict(name: str, input_: str, output: str, storage: str, trust: bool) -> N
     if answer is None and (Path(output).is_dir() or not Path(output).absolute().parent.is_dir()):
         raise InputError(f"--output {output}: is a folder, or its folder does not exist; name a file")
     notes: list[str] = []
-    rows = write_csv(answer or output, api.predict_batches(name, input_, storage=storage, trust=trust, tell=notes.append))
+    rows = write_csv(
+        answer or output, api.predict_batches(name, input_, storage=storage, trust=trust, tell=notes.append)
+    )
     for note in notes:
         _note(note)
     if answer is None:
