@@ -1,6 +1,7 @@
 """What can go wrong, as one tree.
 
 HpoError                 exit code 1: the work itself failed
+├── ObjectiveError       an objective cannot be loaded, or yields what is no report
 └── InputError           exit code 2: something that the user wrote, named or pointed at
     ├── SpecError        the YAML, or a --set; carries every problem at once
     ├── DataError        a data set or an input file
@@ -16,6 +17,10 @@ class HpoError(Exception):
     """The work itself failed; the message says what and where."""
 
     exit_code = 1
+
+
+class ObjectiveError(HpoError):
+    """An objective cannot be loaded by a worker, or yields what is no report; its trial fails, the search goes on."""
 
 
 class InputError(HpoError):

@@ -19,6 +19,7 @@ from hpo.study import Study
 from hpo.training import Context, Objective, Report
 from hpo.training.objective import Snapshot
 from hpo.training.precision import choose_device
+from hpo.training.reports import reports_of
 from hpo.trial import TrialRecord
 
 _TIMED = ("train_seconds", "epoch_seconds", "latency_ms", THREADS)
@@ -100,7 +101,7 @@ def reproduce(study: Study, number: int, data_dir: Path, objective: Objective) -
     context = Context(spec, study.dataset(data_dir), spec.trial_seed(number))
     own = max(1, int(spec.resources.cpu))
     with _threads(own):
-        reports, snapshot = _trained_again(trial, objective(trial.config, context), stored, own)
+        reports, snapshot = _trained_again(trial, reports_of(objective, trial.config, context), stored, own)
     then = environment.read(study.folder)
     device = choose_device(spec.training.device).type
     return Reproduction(

@@ -101,8 +101,14 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
 
     from hpo.engine.cluster import starting, trial_resources
 
+    if request.objective is not None:
+        from hpo.engine.pickling import Sent
+
+        Sent(request.objective)  # what cannot be sent is told before anything is made
     with ExitStack() as held, starting(request.address, _modules(written, request)) as wait:
-        spec = specs.load(space, overrides, CHECKS, partial(last_problems, data_dir=request.data_dir, download=True))
+        own = request.objective is not None
+        last = partial(last_problems, data_dir=request.data_dir, download=True, own_objective=own)
+        spec = specs.load(space, overrides, CHECKS, last)
         for remark in remarks(spec):
             say(f"Note: {remark}")
         dataset = datasets.load(spec.data, request.data_dir, spec.seed)
@@ -389,10 +395,12 @@ def data_notes(spec: StudySpec, data_dir: Path) -> Sequence[str]:
     return () if spec.data.name in datasets.DOWNLOADED else datasets.load(spec.data, data_dir, spec.seed).notes
 
 
-def last_problems(spec: StudySpec, data_dir: Path, download: bool) -> Iterable[Problem]:
+def last_problems(spec: StudySpec, data_dir: Path, download: bool, own_objective: bool = False) -> Iterable[Problem]:
     """What shows only when the sampler proposes and the model meets the data, where they may be fetched for that."""
+    from hpo.training import rehearsal
+
     yield from samplers.try_proposal(spec)
     if download or spec.data.name not in datasets.DOWNLOADED:
         dataset = datasets.load(spec.data, data_dir, spec.seed)
         yield from datasets.check_fit(spec, dataset)
-        yield from models.try_build(spec, dataset.input_shape, len(dataset.outputs))
+        yield from rehearsal.problems(spec, dataset, trained=not own_objective)

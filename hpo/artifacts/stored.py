@@ -145,11 +145,7 @@ class Artifacts:
         Raises:
             OSError: the place cannot be written.
         """
-        import torch
-
-        content = io.BytesIO()
-        torch.save(dict(state), content)
-        self.trial(number).write(_STATE, content.getbuffer())
+        self.trial(number).write(_STATE, packed(state))
 
     def load_state(self, number: int) -> dict[str, Any] | None:
         """What `save_state` has stored, on the CPU; None where nothing is.
@@ -157,14 +153,10 @@ class Artifacts:
         Raises:
             OSError, RuntimeError, pickle.UnpicklingError: it is corrupt, or holds anything else.
         """
-        import torch
-
         try:
-            content = self.trial(number).read(_STATE)
+            return unpacked(self.trial(number).read(_STATE))
         except FileNotFoundError:
             return None
-        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        return state
 
     def state_epoch(self, number: int) -> int | None:
         """The epoch of a trial's own state; None where none is stored that can be read."""
@@ -223,6 +215,27 @@ class Artifacts:
         """What makes it whole goes first."""
         trial.remove(f"{_folder(epoch)}/{_WEIGHTS}")
         (trial / _folder(epoch)).clear()
+
+
+def packed(state: Mapping[str, Any]) -> memoryview:
+    """A state as the content of a file: tensors, numbers and text, nested."""
+    import torch
+
+    content = io.BytesIO()
+    torch.save(dict(state), content)
+    return content.getbuffer()
+
+
+def unpacked(content: bytes | memoryview) -> dict[str, Any]:
+    """The state of a file, on the CPU.
+
+    Raises:
+        RuntimeError, pickle.UnpicklingError: the content is corrupt, or holds anything else.
+    """
+    import torch
+
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return state
 
 
 def whole_epoch(files: Iterable[str]) -> int | None:

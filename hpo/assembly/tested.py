@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hpo import models
@@ -12,6 +11,8 @@ from hpo.assembly.draft import Say
 from hpo.datasets import Dataset
 from hpo.ensemble.model import Part
 from hpo.errors import DataError, HpoError, StudyError
+from hpo.models import placement
+from hpo.models.weights import set_weights
 from hpo.study import Study
 from hpo.tasks.kinds import kind
 
@@ -53,8 +54,8 @@ def _predicted(study: Study, part: Part, dataset: Dataset) -> NDArray[np.float32
     task, device = study.study_spec.task, choose_device("auto")
     try:
         network = models.build(part.model, dataset.input_shape, len(dataset.outputs), task)
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in part.stored.weights().items()})
-        predictor = Predictor(models.place(network, device), kind(task), device, None)
+        set_weights(network, part.stored.weights())
+        predictor = Predictor(placement.place(network, device), kind(task), device, None)
         return predictor(dataset.test).float().cpu().numpy()
     except HpoError:
         raise

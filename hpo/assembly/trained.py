@@ -14,7 +14,9 @@ from hpo.engine.members import Trained
 from hpo.ensemble.model import Ensemble, Part
 from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import Predictions
-from hpo.ensemble.soup import Weights, greedy_soup, kin
+from hpo.ensemble.soup import greedy_soup, kin
+from hpo.models import placement
+from hpo.models.weights import Weights, set_weights
 from hpo.report.tables import duration
 from hpo.retraining import Student, Trainer, bagging, boosting, deep, distill, out_of_fold, read_student
 from hpo.retraining.retrained import FOLDER, Retrained, calibrated_member, join, uniform
@@ -107,10 +109,10 @@ def _soup(trainer: Trainer, pool: Pool) -> Retrained:
     ingredients: list[Weights] = [stored.weights() for stored in checkpoints if stored is not None]
     network = models.build(spec.apply(trials[0].config).model, dataset.input_shape, len(dataset.outputs), spec.task)
     device = torch.device("cpu")
-    predictor = Predictor(models.place(network, device), kind(spec.task), device, None)
+    predictor = Predictor(placement.place(network, device), kind(spec.task), device, None)
 
     def predict(weights: Weights) -> Predictions:
-        network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
+        set_weights(network, weights)
         return np.asarray(predictor(dataset.validation).numpy(), np.float32)
 
     soup = greedy_soup(ingredients, predict, dataset.validation.targets, spec.task)

@@ -5,6 +5,7 @@ from hpo.fitness import Fitness, measure
 from hpo.spec import StudySpec
 from hpo.training import Report
 from hpo.training.objective import Snapshot
+from hpo.training.reports import taken
 
 
 class Best:
@@ -31,7 +32,7 @@ class Best:
         worth = measure(self._spec, report.metrics)
         if worth.finite and (self.worth is None or worth < self.worth):
             self.worth, self.report = worth, report
-            self._snapshot = report.snapshot()
+            self._snapshot = taken(report)
 
     def store(self, others: bool = False) -> None:
         """Writes what is not yet written, while the objective is open; with `others`, all that it can predict."""

@@ -28,11 +28,13 @@ from hpo.artifacts import Artifacts, Split, Stored
 from hpo.datasets import Dataset, Examples
 from hpo.engine.best import Best
 from hpo.engine.cluster import cluster, trial_resources
+from hpo.engine.pickling import Sent
 from hpo.engine.workplace import Workplace
 from hpo.errors import StudyError
 from hpo.record import locked
 from hpo.spec import Config, Resources, StudySpec
 from hpo.training import Context, Objective
+from hpo.training.reports import reports_of
 
 _DONE = "done.json"
 _DEPENDS = {"task", "data", "model", "training", "optimizer", "objective", "constraints"}
@@ -164,7 +166,7 @@ def _train_all(
 ) -> Iterator[Trained]:
     """The jobs as they end."""
     each = trial_resources(resources)
-    shared = _Shared(objective, spec, artifacts, Workplace.here(each))
+    shared = _Shared(Sent(objective), spec, artifacts, Workplace.here(each))
     put = ray.put(shared), ray.put(dataset)
     task = ray.remote(_train).options(num_cpus=each["cpu"], num_gpus=each["gpu"], max_retries=0)
     running = {task.remote(job, prints[job.number], *put): job for job in jobs}
@@ -207,14 +209,14 @@ def _train(job: Job, fingerprint: str, shared: _Shared, dataset: Dataset) -> dic
 def _best_epoch(job: Job, shared: _Shared, dataset: Dataset) -> tuple[int, dict[str, float]] | None:
     """Trains a job and stores its best epoch; that epoch and its metrics."""
     best = Best(shared.spec, shared.artifacts, job.number)
-    for report in shared.objective(job.config, Context(shared.spec, job.view(dataset), job.seed)):
+    for report in reports_of(shared.objective, job.config, Context(shared.spec, job.view(dataset), job.seed)):
         best.see(report)
         if job.last_epoch is not None and report.epoch >= job.last_epoch:
             break
     if best.report is None:
         return None
     best.store(others=True)
-    return best.report.epoch, {name: float(value) for name, value in best.report.metrics.items()}
+    return best.report.epoch, dict(best.report.metrics)
 
 
 def _found(job: Job, fingerprint: str, artifacts: Artifacts, dataset: Dataset) -> Trained | None:

@@ -21,12 +21,14 @@ import torch
 
 from hpo.datasets import Dataset, Examples
 from hpo.engine.cluster import trial_resources
+from hpo.engine.pickling import Sent
 from hpo.engine.workplace import Workplace
 from hpo.errors import HpoError, ResourceError
 from hpo.space import Space
 from hpo.spec import Config, Parameter, Resources, StudySpec
 from hpo.training import Context, Objective
 from hpo.training.precision import choose_device, prediction_batch
+from hpo.training.reports import reports_of
 
 _FILLED = 0.9
 """Of the memory that there is; the rest is for what a few steps do not show, such as fragments."""
@@ -119,7 +121,7 @@ def fitting(spec: StudySpec, dataset: Dataset, objective: Objective, resources: 
     """
     each = trial_resources(resources)
     shared = _Shared(
-        objective=objective,
+        objective=Sent(objective),
         spec=spec,
         workplace=Workplace.here(each),
         data=(_bytes(dataset.train), _bytes(dataset.validation)),
@@ -336,7 +338,7 @@ class _Probe:
 
 def _train_a_little(objective: Objective, config: Config, context: Context) -> None:
     """Two short epochs; the state of the first is in memory while the second trains, as where a worker writes it."""
-    reports = objective(config, context)
+    reports = reports_of(objective, config, context)
     written = io.BytesIO()
     for report in islice(reports, 1):
         snapshot = report.snapshot()

@@ -19,6 +19,7 @@ from hpo.datasets import Dataset
 from hpo.engine import machines
 from hpo.engine.cluster import cluster, environment, trial_resources
 from hpo.engine.hooks import RecordingScheduler, StudySearcher
+from hpo.engine.pickling import Sent
 from hpo.engine.recorder import SPENT_TIME, Live, Recorder, is_full
 from hpo.engine.worker import Shared, Worker
 from hpo.engine.workplace import Workplace
@@ -82,7 +83,7 @@ def run(
         scheduler = RecordingScheduler(recorder, there.left_lately, lambda: cpus if there.own else 0.0)
         scheduler.heed_states(study.artifacts.state_epoch)
         shared = Shared(
-            objective=objective,
+            objective=Sent(objective),
             spec=study.study_spec,
             dataset=dataset,
             artifacts=study.artifacts,

@@ -200,7 +200,7 @@ class _Simulation:
         config = trial.config["config"]
         try:
             returned: Any = self._curve(dict(config), epoch)
-        except Exception:  # what a user's curve raises is a failed trial, as what a model raises is
+        except (Exception, SystemExit):  # what a user's curve raises is a failed trial, as what a model raises is
             seconds, result = 0.0, {DONE: True, ERROR: traceback.format_exc()}
         else:
             metrics, seconds = self._checked(returned)

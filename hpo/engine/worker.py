@@ -20,12 +20,13 @@ from hpo.engine.threads import Threads
 from hpo.engine.watchdog import OutOfTime, until, watched
 from hpo.engine.words import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS, THREADS
 from hpo.engine.workplace import Workplace
-from hpo.errors import HpoError
+from hpo.errors import HpoError, ObjectiveError
 from hpo.fitness import Fitness
 from hpo.schedulers import RESOURCE
 from hpo.spec import StudySpec
 from hpo.training import Context, Objective, Report
 from hpo.training.objective import TrainingState
+from hpo.training.reports import reports_of
 
 _CHECKPOINT_SECONDS = 60.0
 """A trial that trains on for so long is stored meanwhile, for when its machine is lost."""
@@ -111,7 +112,7 @@ class Worker(tune.Trainable):
             self._leave()
             return {DONE: True, LATE: True}
         except Exception as error:  # whatever a user's model raises must not cost the warm worker
-            told = traceback.format_exc()
+            told = str(error) if isinstance(error, ObjectiveError) else traceback.format_exc()
             self._leave()  # what it had reached stays
             self._best = self._known(None)
             return {DONE: True, ERROR: told, MEMORY: _lacks_memory(error)}
@@ -177,7 +178,8 @@ class Worker(tune.Trainable):
         self._epoch = self._resumes_at
         state = None if saved is None else saved["state"]
         seed = shared.spec.trial_seed(self._number)
-        reports = self._generator = shared.objective(self._config, Context(shared.spec, shared.dataset, seed, state))
+        context = Context(shared.spec, shared.dataset, seed, state)
+        reports = self._generator = reports_of(shared.objective, self._config, context)
         if self._resumes_at and state is None:  # the objective keeps no state: the same epochs are trained again
             return self._again(reports)
         return reports

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Self
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load
+from safetensors.numpy import load
 
 from hpo import models, registry
 from hpo.artifacts import Stored
@@ -29,6 +30,8 @@ from hpo.ensemble.score import Predictions
 from hpo.errors import DataError, HpoError, InputError
 from hpo.facts import DataFacts
 from hpo.files import read_regular
+from hpo.models import placement
+from hpo.models.weights import set_weights
 from hpo.spec import Config, Named, StudySpec
 from hpo.tasks.kinds import floats, kind
 
@@ -223,10 +226,10 @@ class Ensemble:
                 raise ValueError(f"{member.name}: {'.'.join(problem.key)}: {problem.message}")
             network = models.build(member.model, self.input_shape, len(self.outputs), self.task)
         try:
-            network.load_state_dict(load(read_regular(folder / member.file)))
-        except (OSError, RuntimeError, SafetensorError) as error:
+            set_weights(network, load(read_regular(folder / member.file)))
+        except (OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
             raise DataError(f"{member.name}: its checkpoint does not fit its model: {error}") from error
-        return models.place(network.eval(), self.device)
+        return placement.place(network.eval(), self.device)
 
 
 class Served:

@@ -56,8 +56,8 @@ def export_onnx(folder: str | Path, target: str | Path, member: int | None = Non
 
     Raises:
         DataError: the folder holds no ensemble.
-        InputError: `hpo[onnx]` is not installed, there is no such member, the combiner cannot be exported, or the
-            target cannot be written.
+        InputError: `hpo[onnx]` is not installed, there is no such member, the combiner cannot be exported, a network
+            draws random numbers when it predicts, or the target cannot be written.
         HpoError: PyTorch cannot export a network, or the exported file predicts something else.
     """
     target = Path(target)
@@ -66,6 +66,7 @@ def export_onnx(folder: str | Path, target: str | Path, member: int | None = Non
     ensemble = Ensemble(folder, torch.device("cpu"), trust=trust)
     if member is not None:
         ensemble = ensemble.single(member)
+    _check_draws(ensemble)
     program = _program(ensemble)
     draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
@@ -101,6 +102,29 @@ class Exportable(nn.Module):
             for network, temperature in zip(self.networks, self._temperatures, strict=True)
         ]
         return self._combine(torch.stack(members))
+
+
+def _check_draws(ensemble: Ensemble) -> None:
+    """Refuses a network that predicts otherwise each time, as one whose dropout is left on."""
+    inputs = _random_inputs(ensemble, 64)
+    for member, network in zip(ensemble.members, ensemble.networks, strict=True):
+        once, again = (_outputs(network, inputs) for _ in range(2))
+        if torch.allclose(once, again, rtol=_TOLERANCE, atol=_TOLERANCE * float(once.abs().max()), equal_nan=True):
+            continue
+        on = [name.removeprefix("network.") for name, module in network.named_modules() if module.training]
+        where = f"'{on[0]}' stays in training mode" if on else "as dropout does that is left on"
+        raise InputError(
+            f"{member.name} (model '{member.model.name}') cannot be exported to ONNX: it predicts the same rows"
+            f" otherwise each time, since it draws random numbers in eval mode too ({where}); use nn.Dropout, or"
+            " functional.dropout(..., training=self.training)"
+        )
+
+
+@torch.no_grad()
+def _outputs(network: nn.Module, inputs: Inputs) -> Tensor:
+    values = torch.from_numpy(inputs).float()
+    outputs: Tensor = network(values.permute(0, 3, 1, 2) if values.ndim == 4 else values)
+    return outputs
 
 
 def _program(ensemble: Ensemble) -> torch.onnx.ONNXProgram:

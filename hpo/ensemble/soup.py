@@ -9,15 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hpo.ensemble.score import Predictions, Targets, costs
 from hpo.errors import InputError
+from hpo.models.weights import Weights
 from hpo.study import Study
 from hpo.trial import TrialRecord
-
-Weights = Mapping[str, NDArray[np.generic]]
-"""Name -> array, as a checkpoint has them."""
 
 
 @dataclass(frozen=True, eq=False)

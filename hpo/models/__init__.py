@@ -3,10 +3,9 @@
 A model is a function `(input_shape, outputs, *, settings...) -> nn.Module`: `input_shape` is (channels, height, width)
 of images or (features,) of a table, the module maps standardized floats `(n, *input_shape)` to `(n, outputs)`. Its
 keyword arguments are the settings that the `model` section may hold and that parameters may vary; it raises ValueError
-where a value breaks a rule.
+where a value breaks a rule. `hpo.training.rehearsal` tries it before a search.
 """
 
-import contextlib
 import inspect
 import sys
 from collections.abc import Iterable
@@ -18,9 +17,6 @@ from hpo.registry import Registry, did_you_mean
 from hpo.spec import Named, StudySpec, text_for
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
     from hpo.models.standardize import Standardized
 
 MODELS = Registry(
@@ -34,14 +30,12 @@ MODELS = Registry(
 
 InputShape = tuple[int, ...]
 """(channels, height, width) of images, (features,) of a table."""
-_LARGE = 50_000_000
-"""Parameters; fewer are made for a check."""
 _POSITIONAL = 2
 """`input_shape` and `outputs` come first, whatever a user calls them."""
 
 
 def check(spec: StudySpec) -> Iterable[Problem]:
-    """Problems with the model's name and the names of its settings; values are tried by `try_build`."""
+    """Problems with the model's name and the names of its settings; values are tried by a rehearsal."""
     searched = {name.removeprefix("model.") for name in spec.parameters if name.startswith("model.")}
     for problem in unknown_settings(spec.model, searched - spec.model.settings.keys() - {"name"}):
         fixed = problem.key[-1] == "name" or problem.key[-1] in spec.model.settings
@@ -110,13 +104,17 @@ def build(model: Named, input_shape: InputShape, outputs: int, task: str = "clas
     import torch
     from torch.nn.parameter import is_lazy
 
-    from hpo.models.standardize import Rescale, Standardize, Standardized
+    from hpo.models.standardize import Standardized
 
     network = MODELS.load(model.name)(input_shape, outputs, **model.settings)
     if any(is_lazy(parameter) for parameter in network.parameters()):
         network.eval()(torch.zeros(2, *input_shape))  # lazy layers take their shape from the first images
         network.train()
-    return Standardized(Standardize(input_shape), network, Rescale(outputs) if task == "regression" else None)
+    types = {parameter.dtype for parameter in network.parameters()}
+    if types and torch.float32 not in types:
+        raise ValueError("its parameters must be float32; precision is `training.precision`")
+    rescaled, foreign = task == "regression", model.name not in MODELS.names
+    return Standardized(input_shape, network, outputs, rescaled=rescaled, foreign=foreign)
 
 
 def source(name: str) -> Path | None:
@@ -130,57 +128,3 @@ def source(name: str) -> Path | None:
     file = Path(top.__file__)
     path = file.parent if file.name == "__init__.py" else file
     return None if "site-packages" in path.parts else path
-
-
-def place(module: "nn.Module", device: "torch.device") -> "nn.Module":
-    """Moves a model to a device, in place, with the memory layout in which convolutions are fast."""
-    import torch
-
-    return module.to(device).to(memory_format=torch.channels_last)
-
-
-def try_build(spec: StudySpec, input_shape: InputShape, outputs: int) -> Iterable[Problem]:
-    """Builds the model at each extreme of its parameters and lets it see two examples; yields what it refuses."""
-    yield from _refusals(spec, ("model",), input_shape, outputs)
-    for name, parameter in spec.parameters.items():
-        if name.startswith("model."):
-            for value in parameter.probes():
-                refusals = list(_refusals(spec.apply({name: value}), ("parameters", name), input_shape, outputs))
-                yield from refusals
-                if refusals:
-                    break
-
-
-def _refusals(spec: StudySpec, key: tuple[str, ...], input_shape: InputShape, outputs: int) -> Iterable[Problem]:
-    import torch
-
-    name = spec.model.name
-    try:
-        result = _forward(spec.model, input_shape, outputs)
-    except Exception as error:  # a user's model may raise anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        yield Problem(key, f"model '{name}' refuses {spec.model.settings}: {reason:.300}")
-        return
-    if not isinstance(result, torch.Tensor):
-        yield Problem(
-            key, f"model '{name}' must give a tensor (n, {outputs}) for n images, got {type(result).__name__}"
-        )
-    elif tuple(result.shape) != (2, outputs):
-        shape = tuple(result.shape)
-        yield Problem(key, f"model '{name}' must give (n, {outputs}) for n images, got {shape} for 2")
-
-
-def _forward(model: Named, input_shape: InputShape, outputs: int) -> object:
-    """What a model gives for two examples; a large one is made without memory for its weights, if it can be."""
-    import torch
-
-    with torch.random.fork_rng(), torch.no_grad():
-        with contextlib.suppress(Exception), torch.device("meta"):  # some models look at values while they are built
-            module = build(model, input_shape, outputs).eval()
-            if sum(parameter.numel() for parameter in module.parameters()) > _LARGE:
-                return module(torch.zeros(2, *input_shape))
-        module = build(model, input_shape, outputs).eval()
-        types = {parameter.dtype for parameter in module.parameters()}
-        if types and torch.float32 not in types:
-            raise ValueError("its parameters must be float32; precision is `training.precision`")
-        return module(torch.zeros(2, *input_shape))  # on "meta", a first pass costs seconds of imports

@@ -75,19 +75,67 @@ class Rescale(nn.Module):
         return outputs * self.std + self.mean
 
 
-class Standardized(nn.Module):
-    """A network behind its standardization, and for regression before the targets' scale."""
+class OutputError(ValueError):
+    """A network gives something else than one row of outputs for each row of inputs."""
 
-    def __init__(self, standardize: Standardize, network: nn.Module, rescale: Rescale | None = None) -> None:
+
+class Standardized(nn.Module):
+    """A network behind its standardization, and for regression before the targets' scale.
+
+    The network may lose a dimension of size one, as by `squeeze()`; `hpo.models.place` finds out what else it wants.
+
+    Args:
+        input_shape: (channels, height, width) or (features,).
+        network: maps standardized inputs `(n, *input_shape)` to `(n, outputs)`.
+        outputs: how many numbers a row of the output has.
+        rescaled: whether the outputs are in the units of regression targets.
+        foreign: whether the network is a user's own, of which nothing is known.
+    """
+
+    def __init__(
+        self, input_shape: tuple[int, ...], network: nn.Module, outputs: int, *, rescaled: bool, foreign: bool
+    ) -> None:
         super().__init__()
-        self.standardize = standardize
+        self.standardize = Standardize(input_shape)
         self.network = network
-        self.rescale = rescale
+        self.rescale = Rescale(outputs) if rescaled else None
+        self.input_shape, self.outputs, self.foreign = input_shape, outputs, foreign
+        self.contiguous = False
+        """Whether images come to the network in the order of their dimensions, as `view` needs them."""
+        self.twice = False
+        """Whether a single row is predicted as two equal ones, of which one is taken."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The outputs `(n, outputs)` for images in 0..255 or rows of a table."""
-        outputs: Tensor = self.network(self.standardize(inputs))
+        """The outputs `(n, outputs)` for images in 0..255 or rows of a table.
+
+        Raises:
+            OutputError: the network gives something else.
+        """
+        rows = self.standardize(inputs)
+        if self.contiguous:
+            rows = in_order(rows)
+        count = rows.shape[0]  # not `len`, which would fix the number of rows of an exported model
+        twice = self.twice and not self.training and count == 1
+        outputs = self._outputs(self.network(torch.cat([rows, rows]) if twice else rows), 2 if twice else count)
+        outputs = outputs[:1] if twice else outputs
         return outputs if self.rescale is None else self.rescale(outputs)
+
+    def _outputs(self, given: object, rows: int) -> Tensor:
+        """What the network gave for so many rows, as `(rows, outputs)`."""
+        wanted = f"(n, {self.outputs}) for n {'images' if len(self.input_shape) == 3 else 'rows'}"
+        if not isinstance(given, Tensor):
+            raise OutputError(f"must give a tensor {wanted}, got {type(given).__name__}")
+        squeezed = given.ndim < 2 and (rows == 1 or self.outputs == 1)
+        if squeezed and given.numel() == rows * self.outputs:
+            return given.reshape(rows, self.outputs)
+        if given.shape != (rows, self.outputs):
+            raise OutputError(f"must give {wanted}, got {tuple(given.shape)} for {rows}")
+        return given
+
+
+def in_order(values: Tensor) -> Tensor:
+    """The values in the order of their dimensions; of one channel too, whose strides would pass for either order."""
+    return values.flatten().view(values.shape)
 
 
 def moments(values: NDArray[np.generic]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

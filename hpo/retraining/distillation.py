@@ -5,7 +5,7 @@ objective that takes target probabilities can train it. A temperature above 1 so
 these rows and is too sure of them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,11 @@ from hpo import spec as specs
 from hpo.engine.members import Job
 from hpo.ensemble.calibration import temper
 from hpo.ensemble.score import Predictions, Targets
-from hpo.errors import InputError, Problem, SpecError
+from hpo.errors import InputError, SpecError
 from hpo.retraining.retrained import Retrained, join, survivors, uniform
 from hpo.retraining.trainer import Trainer
 from hpo.spec import Config, StudySpec
+from hpo.training import rehearsal
 
 METHOD = "distillation"
 
@@ -115,8 +116,7 @@ def read_student(trainer: Trainer, wanted: str) -> Student:
         config = {name: value for name, value in config.items() if not name.startswith("model.")}
         overrides["model"] = document["model"]
     own = document.get("config", {})
-    facts = study.facts
-    build = partial(_buildable, input_shape=facts.input_shape, outputs=len(facts.outputs))
+    build = partial(rehearsal.problems, dataset=trainer.dataset)
     try:
         made = specs.load(spec.apply(config), {**overrides, **own}, (tasks.check, models.check), build)
     except SpecError as error:  # a line names `--set` or the spec as the place
@@ -152,7 +152,3 @@ def _read(path: str) -> Mapping[str, Any]:
 def _settable(name: object) -> bool:
     section, _, setting = name.partition(".") if isinstance(name, str) else ("", "", "")
     return setting in _AUGMENTATION if section == "data" else section in _SECTIONS and setting.isidentifier()
-
-
-def _buildable(spec: StudySpec, input_shape: models.InputShape, outputs: int) -> Iterable[Problem]:
-    return models.try_build(spec, input_shape, outputs)

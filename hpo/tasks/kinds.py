@@ -42,7 +42,7 @@ def floats(inputs: Tensor) -> Tensor:
     return inputs if inputs.is_floating_point() else inputs.float()
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: what a network keeps of a pass, it may train with
 def predict(
     model: nn.Module,
     inputs: Tensor,

@@ -66,12 +66,6 @@ def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(state["device_random"].cpu(), device)
 
 
-def synchronize(device: torch.device) -> None:
-    """Waits until the device has done what it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
     """While it lasts, torch computes the same bits again on the same machine, or says which operation cannot."""

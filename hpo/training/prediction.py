@@ -1,19 +1,15 @@
 """What a model predicts: of examples, and of rows that are on the device already."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hpo.datasets import Examples
+from hpo.models.weights import Weights, weights_of, with_weights
 from hpo.tasks.kinds import Kind, predict
 from hpo.training.batches import as_seen, in_memory
-from hpo.training.precision import prediction_batch, synchronize
-
-Weights = Mapping[str, NDArray[np.generic]]
+from hpo.training.precision import prediction_batch
 
 
 class Predictor:
@@ -31,7 +27,7 @@ class Predictor:
 
     def __call__(self, examples: Examples, weights: Weights | None = None) -> Tensor:
         """`(n, outputs)` on the device, with the model's own weights or with other ones."""
-        with nullcontext() if weights is None else _loaded(self.model, weights):
+        with nullcontext() if weights is None else with_weights(self.model, weights):
             return self.rows(as_seen(in_memory(examples.inputs)))
 
     def rows(self, inputs: Tensor) -> Tensor:
@@ -42,19 +38,4 @@ class Predictor:
 
     def weights(self) -> Weights:
         """A copy of the model's weights in the host's memory, which stays as it is while training goes on."""
-        copies = {
-            name: tensor.detach().to("cpu", copy=True, non_blocking=True, memory_format=torch.contiguous_format)
-            for name, tensor in self.model.state_dict().items()
-        }
-        synchronize(self._device)  # once for all of them
-        return {name: tensor.numpy() for name, tensor in copies.items()}
-
-
-@contextmanager
-def _loaded(model: nn.Module, weights: Weights) -> Iterator[None]:
-    own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
-    try:
-        yield
-    finally:
-        model.load_state_dict(own)
+        return weights_of(self.model)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from hpo import models
 from hpo.artifacts import Split
 from hpo.datasets import Dataset, Examples
+from hpo.models import placement
 from hpo.models.standardize import moments
 from hpo.spec import Config
 from hpo.tasks import GOALS
@@ -53,7 +54,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     model.standardize.fit(*_moments(dataset), wide=dataset.train.inputs.dtype == np.float64)
     if model.rescale is not None:
         model.rescale.fit(*moments(dataset.train.targets))
-    models.place(model, device)
+    placement.place(model, device)
 
     batches = Batches(dataset, spec.data, training.batch_size, device, model.standardize.mean, context.seed)
     scale = None if model.rescale is None else model.rescale.std

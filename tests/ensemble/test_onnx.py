@@ -124,6 +124,45 @@ def branching(input_shape: tuple[int, ...], outputs: int) -> nn.Module:
     return Branch(input_shape[0], outputs)
 
 
+class Dropped(nn.Module):
+    """Its dropout is on whatever the mode."""
+
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(features, outputs)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return nn.functional.dropout(self.layer(rows), 0.5)
+
+
+class AlwaysOn(nn.Dropout):
+    """Takes no part in changes of the mode, as of Monte Carlo dropout."""
+
+    def train(self, mode: bool = True) -> "AlwaysOn":
+        self.training = True
+        return self
+
+
+def dropped(input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return Dropped(input_shape[0], outputs)
+
+
+def always_on(input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(input_shape[0], outputs), AlwaysOn(0.5))
+
+
+@pytest.mark.parametrize(
+    ("model", "cause"),
+    [("dropped", "as dropout does that is left on"), ("always_on", "'1' stays in training mode")],
+)
+def test_dropout_that_is_left_on_is_named_as_the_cause(tmp_path: Path, model: str, cause: str) -> None:
+    folder = write_ensemble(tmp_path / "made", kind="table", model=f"{__name__}:{model}")
+    with pytest.raises(InputError, match="cannot be exported to ONNX: it predicts the same rows otherwise") as caught:
+        export_onnx(folder, tmp_path / "made.onnx")
+    assert f":{model}') cannot be" in str(caught.value) and f"({cause}); use nn.Dropout" in str(caught.value)
+    assert not list(tmp_path.glob("*.onnx*"))
+
+
 def test_a_network_that_cannot_be_exported_is_named(tmp_path: Path) -> None:
     name = f"{__name__}:branching"
     folder = write_ensemble(tmp_path / "made", kind="table", model=name)

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo.ensemble.score import Predictions, costs
-from hpo.ensemble.soup import Weights, greedy_soup, kin, mean_weights
+from hpo.ensemble.soup import greedy_soup, kin, mean_weights
 from hpo.errors import InputError
+from hpo.models.weights import Weights
 from hpo.study import Study
 
 ROWS = np.random.default_rng(0).normal(size=(60, 4))

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo import models, spec
+from hpo import models
 from hpo.models.standardize import moments
 from hpo.spec import Named
 
@@ -58,65 +58,6 @@ def test_a_resnet_has_the_depth_that_it_says() -> None:
 def test_impossible_settings_are_refused(name: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         models.build(Named(name=name, **settings), (1, 8, 8), 3)
-
-
-def test_extremes_of_parameters_are_tried_before_a_search(document: dict[str, Any]) -> None:
-    document["model"] = {"name": "resnet", "depth": 8}
-    document["parameters"] = {"model.depth": {"values": [8, 14, 15]}, "model.width": {"min": 4, "max": 8}}
-    problems = list(models.try_build(spec.load(document), (1, 8, 8), 3))
-    assert [problem.key for problem in problems] == [("parameters", "model.depth"), ("parameters", "model.width")]
-    assert "got 15" in problems[0].message
-
-
-def test_a_model_with_the_wrong_output_is_refused(
-    document: dict[str, Any], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "wrong_net.py").write_text(
-        "from torch import nn\n\n\ndef net(input_shape, outputs, *, width=3):\n"
-        "    return nn.Sequential(nn.Flatten(), nn.LazyLinear(width))\n"
-    )
-    document["model"], document["parameters"] = {"name": "wrong_net:net", "width": 7}, {}
-    read = spec.load(document)
-    assert list(models.check(read)) == []
-    (problem,) = models.try_build(read, (1, 8, 8), 3)
-    assert "must give (n, 3) for n images, got (2, 7)" in problem.message
-
-
-ODD_MODELS = """
-import torch
-from torch import nn
-
-def looks(input_shape, outputs, *, width=3):
-    [x.item() for x in torch.linspace(0, 0.1, width)]
-    return nn.Sequential(nn.Flatten(), nn.LazyLinear(outputs))
-
-class Pair(nn.Module):
-    def forward(self, images):
-        return images, images
-
-def pair(input_shape, outputs):
-    return Pair()
-
-def half(input_shape, outputs):
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, outputs)).bfloat16()
-"""
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [("looks", None), ("pair", "must give a tensor (n, 3) for n images, got tuple"), ("half", "float32")],
-)
-def test_odd_models_are_taken_or_refused_with_a_reason(
-    document: dict[str, Any], tmp_path: Any, name: str, message: str | None
-) -> None:
-    (tmp_path / "odd_models.py").write_text(ODD_MODELS)
-    document["model"], document["parameters"] = {"name": f"odd_models:{name}"}, {}
-    problems = list(models.try_build(spec.load(document), (1, 8, 8), 3))
-    if message is None:
-        assert problems == []
-        assert models.build(Named(name=f"odd_models:{name}"), (1, 8, 8), 3)(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
-    else:
-        assert message in problems[0].message
 
 
 @given(st.integers(0, 100), st.integers(1, 3))

@@ -13,7 +13,7 @@ from torch import nn
 import hpo
 from hpo import models
 from hpo.models.resnet import resnet
-from hpo.models.standardize import Standardize, Standardized
+from hpo.models.standardize import Standardized
 from hpo.trial import State
 
 _SHAPE, _CLASSES, _BATCH = (3, 32, 32), 10, 500
@@ -39,7 +39,7 @@ def of_script(told: Mapping[str, Any], data: Path) -> Found:
         raise RuntimeError(f"{told['errors']} trials of the script failed")
     network = resnet(_SHAPE, _CLASSES, depth=8, width=told["width"])
     network.load_state_dict(torch.load(told["checkpoint"], map_location="cpu", weights_only=True)["model"])
-    model = Standardized(Standardize(_SHAPE), network)
+    model = Standardized(_SHAPE, network, _CLASSES, rescaled=False, foreign=False)
     model.standardize.fit(255 * np.array(MEAN), 255 * np.array(STD))
     return Found(told["trials"], told["epochs"], told["validation"], accuracy(model, data))
 

@@ -1,0 +1,74 @@
+"""What is sent to workers as it is: a user's objective, pickled by Ray."""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from ray import cloudpickle
+from ray.util import inspect_serializability
+
+from hpo.errors import InputError, ObjectiveError
+from hpo.spec import Config
+from hpo.training import Context, Objective, Report
+
+
+class Sent:
+    """An objective on its way to workers: each loads it when its first trial begins.
+
+    Loaded by Ray itself, a module that cannot be imported there would only end the worker.
+
+    Args:
+        objective: may be anybody's.
+
+    Raises:
+        InputError: it cannot be pickled; the message names the part that cannot.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self._name = getattr(objective, "__qualname__", type(objective).__qualname__)
+        self._objective: Objective | None = None
+        try:
+            self._content = cloudpickle.dumps(objective)
+        except Exception as error:  # what a part's own methods raise
+            raise InputError(
+                f"the objective '{self._name}' cannot be sent to workers: {_culprit(objective)} cannot be pickled"
+                f" ({_reason(error):.200}); make that inside the objective when it is called, or name it by a path or"
+                " a setting"
+            ) from error
+
+    def __call__(self, config: Config, context: Context) -> Iterator[Report]:
+        """As the objective.
+
+        Raises:
+            ObjectiveError: it cannot be loaded here.
+        """
+        if self._objective is None:
+            self._objective = self._loaded()
+        return self._objective(config, context)
+
+    def _loaded(self) -> Objective:
+        try:
+            objective: Objective = cloudpickle.loads(self._content)
+            return objective
+        except (Exception, SystemExit) as error:  # its module is imported
+            raise ObjectiveError(
+                f"the objective '{self._name}' cannot be loaded in a worker, which imports its modules anew, without"
+                f" the arguments of your command: {type(error).__name__}: {_reason(error):.300}"
+            ) from error
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join((str(error) or type(error).__name__).split())
+
+
+def _culprit(objective: Any) -> str:
+    """The variables or attributes of an objective that cannot be pickled, for a message; itself where Ray finds none.
+
+    Ray looks deeper, into what these hold; nobody knows that by name.
+    """
+    try:
+        _, failures = inspect_serializability(objective, print_file=io.StringIO())
+    except Exception:  # it looks at every attribute of anything
+        return "it"
+    names = sorted({str(failure.path[0]) for failure in failures if failure.path and failure.path[0] is not None})
+    return ", ".join(f"'{name}'" for name in names[:3]) or "it"

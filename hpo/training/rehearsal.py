@@ -1,0 +1,152 @@
+"""A trial in small, before a search: whatever would fail in every trial is told by `hpo validate`.
+
+It is the training itself, over a few rows, and what the engine does with its reports: the snapshot and the state are
+stored and read again, in memory. So a model that passes here passes there.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pickle import UnpicklingError
+
+import numpy as np
+import torch
+from safetensors.numpy import save
+
+from hpo import models
+from hpo.artifacts.stored import packed, unpacked
+from hpo.datasets import Dataset, Examples
+from hpo.errors import Problem
+from hpo.models.standardize import OutputError, Standardized
+from hpo.spec import StudySpec
+from hpo.training.objective import Context
+from hpo.training.supervised import train
+
+_LARGE = 50_000_000
+"""Parameters; a larger model is only built, and passed through without memory for its weights, if it can be."""
+_TRIED = ("model.", "training.batch_size", "training.precision", "optimizer.name")
+"""Parameters on whose values it depends whether a step can be made."""
+
+
+def problems(spec: StudySpec, dataset: Dataset, trained: bool = True) -> Iterable[Problem]:
+    """What a model refuses with its settings as they are fixed, and at each extreme of its parameters.
+
+    Args:
+        spec: of the search.
+        dataset: on which it is tried, on a CPU.
+        trained: whether the built-in loop trains it; else it is only built, and predicts two rows.
+    """
+    few, own = _few(dataset), spec.model.name not in models.MODELS.names
+    yield from _refusals(spec, ("model",), few, trained, resumed=own)
+    done = [_rehearsed(spec)]
+    for name, parameter in spec.parameters.items():
+        for value in parameter.probes() if name.startswith(_TRIED) else ():
+            tried = spec.apply({name: value})
+            if _rehearsed(tried) in done:
+                continue
+            done.append(_rehearsed(tried))
+            if refusals := list(_refusals(tried, ("parameters", name), few, trained)):
+                yield from refusals
+                break
+
+
+class _Refusal(Exception):
+    """What is said of a model instead of a traceback."""
+
+
+def _refusals(
+    spec: StudySpec, key: tuple[str, ...], few: Dataset, trained: bool, resumed: bool = False
+) -> Iterable[Problem]:
+    try:
+        with torch.random.fork_rng([]):
+            if not trained or _is_large(spec, few):
+                with _told(spec, "refuses"):
+                    _predict(spec, few)
+            else:
+                _rehearse(_rehearsed(spec), few, resumed)
+    except _Refusal as refusal:
+        yield Problem(key, f"model '{spec.model.name}' {refusal}")
+
+
+@contextmanager
+def _told(spec: StudySpec, what: str) -> Iterator[None]:
+    """Whatever a user's model raises, as a sentence."""
+    try:
+        yield
+    except OutputError as error:
+        raise _Refusal(str(error)) from error
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, UnpicklingError):
+            reason = "`get_extra_state` may give tensors, numbers, texts, and lists and dicts of these"
+        alone = " (training.batch_size is 1: a step sees a single row)" if spec.training.batch_size == 1 else ""
+        raise _Refusal(f"{what} {spec.model.settings}: {reason:.300}{alone}") from error
+
+
+def _rehearse(spec: StudySpec, few: Dataset, resumed: bool) -> None:
+    """A trial's first epoch and what it leaves; with `resumed` also the next one, from there."""
+    context = Context(spec, few, spec.trial_seed(0))
+    with _told(spec, "refuses"):
+        reports = train({}, context)
+        report = next(reports)
+    if not resumed:
+        return
+    with _told(spec, "leaves what cannot be stored, with"):
+        snapshot = report.snapshot()
+        save(dict(snapshot.weights))
+        assert report.state is not None, "the built-in training has one"
+        stored = packed(report.state())
+    with _told(spec, "cannot go on from what it has stored, with"):
+        snapshot.all_predictions()
+        next(train({}, dataclasses.replace(context, resume=unpacked(stored))))
+
+
+def _rehearsed(spec: StudySpec) -> StudySpec:
+    """The spec of two epochs of two rows here, in the precision in which a trial would be trained."""
+    training = spec.training
+    gpu = training.device != "cpu" and spec.resources.gpu != 0 and torch.cuda.is_available()
+    changed = {
+        "device": "cpu",
+        "epochs": 2,
+        "batch_size": min(training.batch_size, 2),
+        "compile": False,
+        "kernels": False,
+        "precision": "bfloat16" if training.precision == "auto" and gpu else training.precision,
+    }
+    return spec.model_copy(update={"training": training.model_copy(update=changed)})
+
+
+def _few(dataset: Dataset) -> Dataset:
+    """Two rows to train on, three to validate, one to test; the latency of a trial is that of a single row anyway."""
+
+    def first(examples: Examples, count: int) -> Examples:
+        return examples.take(np.arange(min(count, len(examples))))
+
+    train, validation, test = first(dataset.train, 2), first(dataset.validation, 3), first(dataset.test, 1)
+    return dataclasses.replace(dataset, train=train, validation=validation, test=test, held_out=None)
+
+
+def _is_large(spec: StudySpec, few: Dataset) -> bool:
+    with suppress(Exception, SystemExit), torch.device("meta"):  # some models look at values while they are built
+        return sum(parameter.numel() for parameter in _built(spec, few).parameters()) > _LARGE
+    return False
+
+
+def _predict(spec: StudySpec, few: Dataset) -> None:
+    """Lets a model see two rows; a large one without memory for its weights, if that can be done."""
+    rows = torch.zeros(2, *few.input_shape)
+    with torch.no_grad():
+        if _is_large(spec, few):
+            try:
+                with torch.device("meta"):
+                    _built(spec, few)(rows.to("meta"))
+                return
+            except OutputError:
+                raise
+            except Exception:  # it looks at values
+                pass
+        _built(spec, few)(rows)  # on "meta", a first pass costs seconds of imports
+
+
+def _built(spec: StudySpec, few: Dataset) -> Standardized:
+    return models.build(spec.model, few.input_shape, len(few.outputs), spec.task).eval()
