@@ -6,11 +6,14 @@ an argument or HPO_TRUST, or by trusting a stored file that names it.
 
 import difflib
 import importlib
+import importlib.machinery
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TextIO
 
 from hpo.errors import InputError
 
@@ -110,17 +113,15 @@ class Registry:
         if name not in self._entries:
             hint = did_you_mean(name, self._entries)
             raise InputError(f"unknown {self.kind} '{name}'.{hint} Your own goes by 'module:attribute'.")
-        return self._import(self._entries[name])
+        module_name, _, attribute = self._entries[name].partition(":")
+        return getattr(importlib.import_module(module_name), attribute)
 
     def _import(self, path: str) -> Any:
         module_name, _, attribute = path.partition(":")
-        working_directory = str(Path.cwd())
-        if working_directory not in sys.path:  # a console script does not look where the user stands
-            sys.path.append(working_directory)
         try:
-            module = importlib.import_module(module_name)
-        except Exception as error:  # a user's module may raise anything while it is imported
-            raise InputError(f"{self.kind} '{path}': module '{module_name}' cannot be imported: {error}") from error
+            module = _module(module_name)
+        except InputError as error:
+            raise InputError(f"{self.kind} '{path}': {error}") from error.__cause__
         if not hasattr(module, attribute):
             hint = did_you_mean(attribute, [name for name in dir(module) if not name.startswith("_")])
             raise InputError(f"{self.kind} '{path}': module '{module_name}' has no '{attribute}'.{hint}")
@@ -129,3 +130,96 @@ class Registry:
 
 def _place(path: str) -> str:
     return f"'{_stored[path]}'" if path in _stored else "only a stored file"
+
+
+def _module(name: str) -> ModuleType:
+    """Imports a module of the user's, of the current folder or installed.
+
+    Raises:
+        InputError: it cannot be imported, or not by a worker, which is another process.
+    """
+    if name == "__main__":
+        raise InputError(
+            "'__main__' is another program in each worker; keep what you name in a file of its own, such as net.py,"
+            " and write 'net:...'"
+        )
+    folder = Path.cwd()
+    if str(folder) not in sys.path:  # a console script does not look where the user stands
+        sys.path.append(str(folder))
+    told = _Told(sys.stderr)
+    try:
+        with redirect_stdout(told), redirect_stderr(told):  # stdout is a command's own
+            module = importlib.import_module(name)
+    except SystemExit as error:
+        last = (told.withheld().strip().splitlines() or [""])[-1]
+        says = next((f" and says: {text:.200}" for text in (str(error.code or ""), last) if len(text) > 1), "")
+        raise InputError(
+            f"module '{name}' ends the program while it is imported (sys.exit, or a parser of arguments){says}; keep"
+            " that under `if __name__ == '__main__':`"
+        ) from error
+    except Exception as error:  # a user's module may raise anything while it is imported
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(_taken(name, folder) or f"module '{name}' cannot be imported: {reason:.300}") from error
+    finally:
+        told.tell()
+    if (problem := _taken(name, folder)) is not None:
+        raise InputError(problem)
+    return module
+
+
+def _taken(name: str, folder: Path) -> str | None:
+    """What is wrong where a file of the current folder has the name of a module that is elsewhere too.
+
+    Which of both is imported depends on how a process was started.
+    """
+    stem = folder.joinpath(*name.split("."))
+    own = next((file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.is_file()), None)
+    if own is None:
+        return None
+    top = name.partition(".")[0]
+    elsewhere = [entry for entry in sys.path if Path(entry or ".").resolve() != folder.resolve()]
+    found = importlib.machinery.PathFinder.find_spec(top, elsewhere)
+    origin = None if found is None else found.origin
+    if top in sys.stdlib_module_names or top in sys.builtin_module_names:
+        other = "Python's own"
+    elif origin is None or Path(origin).resolve() in {
+        (folder / f"{top}.py").resolve(),
+        (folder / top / "__init__.py").resolve(),
+    }:
+        return None
+    else:
+        other = str(origin)
+    shown = own.relative_to(folder)
+    return (
+        f"module '{name}' is {other} and also {shown} in the current folder, so that a worker may import another one"
+        f" than is meant; rename yours, for example to my_{shown.parts[0]}"
+    )
+
+
+class _Told:
+    """Stands for a stream while a module is imported: what it says is kept until it is clear that it goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._kept: list[str] | None = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Keeps the text; once `tell` was called it goes on to the stream, which a logger may still write to."""
+        if self._kept is None:
+            return self._stream.write(text)
+        self._kept.append(text)
+        return len(text)
+
+    def withheld(self) -> str:
+        """What was kept, which is not told any more."""
+        text, self._kept = "".join(self._kept or ()), []
+        return text
+
+    def tell(self) -> None:
+        """Writes what was kept, and from now on everything at once."""
+        kept, self._kept = self._kept, None
+        if kept:
+            self._stream.write("".join(kept))

@@ -12,6 +12,7 @@
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import time
@@ -514,7 +515,8 @@ class Study:
     def _tell_optuna(self, trial_id: int, epoch: int, metrics: Metrics) -> None:
         """A report, as its samplers read it."""
         storage = self.record._storage
-        storage.set_trial_intermediate_value(trial_id, epoch, float(metrics[self.spec.objective.metric]))
+        value = metrics.get(self.spec.objective.metric, math.nan)
+        storage.set_trial_intermediate_value(trial_id, epoch, float(value))
         for name, excess in fitness.excesses(self.spec, metrics).items():  # the last's; `end` writes the best's
             storage.set_trial_system_attr(trial_id, f"{_CONSTRAINT}:{name}", excess)
 

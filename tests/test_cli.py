@@ -147,6 +147,30 @@ def test_validate_says_what_is_searched(hpo: Run, space: Path) -> None:
     assert code == 0 and json.loads(out)["training"]["epochs"] == 7
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("print('hello')", None),
+        ("import argparse; argparse.ArgumentParser().parse_args()", "ends the program while it is imported"),
+        ("import sys; print('hello'); sys.exit(3)", "ends the program while it is imported"),
+        ("import no_such_module", "cannot be imported: No module named 'no_such_module'"),
+    ],
+)
+def test_what_a_model_does_while_it_is_imported_is_one_sentence(
+    hpo: Run, space: Path, tmp_path: Path, code: str, message: str | None
+) -> None:
+    name = f"imported_{abs(hash(code))}"
+    net = "def net(input_shape, outputs):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, outputs))\n"
+    (tmp_path / f"{name}.py").write_text(f"from torch import nn\n{code}\n{net}")
+    given = ("--set", f"model={{name: '{name}:net'}}", "--set", "parameters={}", "--format", "json")
+    exit_code, out, err = hpo("validate", "--space", str(space), *given)
+    if message is None:
+        assert (exit_code, json.loads(out)["model"]["name"], err) == (0, f"{name}:net", "hello\n")
+    else:
+        assert (exit_code, out, err.count("\n")) == (2, "", 1)
+        assert f"model '{name}:net': module '{name}' {message}" in err and "usage:" not in err
+
+
 def test_studies_trials_and_best_are_listed(hpo: Run, study: Study) -> None:
     assert "squares" in hpo("studies")[1]
     assert json.loads(hpo("studies", "--format", "json")[1]) == [

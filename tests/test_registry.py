@@ -1,4 +1,6 @@
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -6,7 +8,7 @@ from hpo import registry
 from hpo.errors import InputError
 from hpo.registry import Registry, did_you_mean, import_paths, note_stored, trust
 
-REGISTRY = Registry("gadget", {"path": "pathlib:Path", "missing": "pathlib:Paht"})
+REGISTRY = Registry("gadget", {"path": "pathlib:Path"})
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +65,98 @@ def test_import_paths_are_found_wherever_they_are_written() -> None:
 )
 def test_only_what_is_near_is_suggested(word: str, known: list[str], hint: str) -> None:
     assert did_you_mean(word, known) == hint
+
+
+PARSES = """
+from argparse import ArgumentParser
+parser = ArgumentParser("net")
+parser.add_argument("--data", required=True)
+options = parser.parse_args([])
+"""
+
+
+def load(path: str) -> Any:
+    """What the user names."""
+    trust([path])
+    return REGISTRY.load(path)
+
+
+def write(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import sys; sys.exit()", "; keep that under"),
+        ("import sys; sys.exit('no GPU')", "and says: no GPU; keep that under"),
+        (
+            PARSES,
+            "and says: net: error: the following arguments are required: --data; keep that under `if __name__",
+        ),
+        ("1 / 0", "cannot be imported: division by zero"),
+        ("raise ValueError('one\\ntwo')", "cannot be imported: one two"),
+    ],
+)
+def test_a_module_that_ends_the_program_is_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], code: str, message: str
+) -> None:
+    name = f"ending_{abs(hash(code))}"
+    write(tmp_path, f"{name}.py", code)
+    with pytest.raises(InputError) as caught:
+        load(f"{name}:x")
+    assert f"gadget '{name}:x': module '{name}' " in str(caught.value)
+    assert message in str(caught.value) and ("cannot be" in message) != ("ends the program" in str(caught.value))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_module_prints_goes_to_stderr_and_its_logger_goes_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = "import sys\nprint('hello')\nprint('there', file=sys.stderr)\nhere = sys.stderr\nx = 1\n"
+    write(tmp_path, "chatty.py", code)
+    assert load("chatty:x") == 1
+    load("chatty:here").write("later\n")
+    assert capfd.readouterr() == ("", "hello\nthere\nlater\n")
+
+
+def test_main_is_another_program_in_a_worker() -> None:
+    with pytest.raises(InputError, match=r"gadget '__main__:net': '__main__' is another program in each worker; keep"):
+        load("__main__:net")
+
+
+@pytest.mark.parametrize("name", ["test", "queue", "time", "pytest", "xml.dom"])
+def test_a_file_that_is_named_like_another_module_is_told(tmp_path: Path, name: str) -> None:
+    file = tmp_path.joinpath(*name.split(".")).with_suffix(".py")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("def net(): ...")
+    with pytest.raises(InputError) as caught:
+        load(f"{name}:net")
+    assert f"module '{name}' is " in str(caught.value) and "also" in str(caught.value)
+    assert f"{file.relative_to(tmp_path)} in the current folder" in str(caught.value)
+    assert "rename yours, for example to my_" in str(caught.value)
+
+
+def test_a_file_whose_name_is_taken_is_told_however_the_process_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script's folder comes first, a command's last: the same spec must mean the same in both, and in workers."""
+    write(tmp_path, "shlex.py", "def net(): ...")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "shlex", raising=False)
+    with pytest.raises(InputError, match="module 'shlex' is Python's own and also shlex.py in the current folder"):
+        load("shlex:net")
+
+
+def test_one_module_by_two_ways_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "twice").mkdir()
+    write(tmp_path, "twice/__init__.py", "x = 1")
+    write(tmp_path, "once.py", "x = 2")
+    monkeypatch.syspath_prepend(str(tmp_path / "link"))
+    assert (load("twice:x"), load("once:x")) == (1, 2)
+
+
+def test_a_folder_without_python_is_no_module(tmp_path: Path) -> None:
+    (tmp_path / "json").mkdir()
+    assert load("json:loads")("1") == 1

@@ -83,10 +83,18 @@ def load(settings: DataSettings, data_dir: Path, seed: int) -> Dataset:
     Raises:
         DataError: it cannot be read or downloaded, or its contents break a rule.
     """
+    function = DATASETS.load(settings.name)
     try:
-        source = DATASETS.load(settings.name)(settings, data_dir)
-    except TypeError as error:
-        raise DataError(f"data set '{settings.name}' is not a function (settings, data_dir): {error}") from error
+        source = function(settings, data_dir)
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
+        if settings.name in DATASETS.names:
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(
+            f"data set '{settings.name}', a function (settings, data_dir), failed with {reason:.300}"
+        ) from error
     if not isinstance(source, Source):
         raise DataError(f"data set '{settings.name}' must return a hpo.datasets.Source, got {type(source).__name__}")
     source.check()

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,6 +137,47 @@ def test_an_epoch_that_is_not_done_in_time_is_given_up(document: dict[str, Any])
 def test_a_search_that_only_fails_ends_early_with_the_commonest_cause(document: dict[str, Any]) -> None:
     with pytest.raises(HpoError, match="the last 3 trials failed .* 2 of them: KeyError: 'labels'; `hpo trials"):
         search(rules(document, max_failures=3), broken, trials=50, concurrency=1)
+
+
+def careless(config: Config, context: Context) -> Iterator[Any]:
+    """Every trial makes another mistake, up to the fifth, which makes none."""
+    match [context.spec.trial_seed(number) for number in range(5)].index(context.seed):
+        case 0:
+            yield Report(1, {"acuracy": 0.5}, snapshot)
+        case 1:
+            yield Report(1, {"accuracy": 0.5}, snapshot)
+            yield Report(2, {"accuracy": None}, snapshot)  # type: ignore[dict-item]
+        case 2:
+            return
+        case 3:
+            sys.exit("usage: train.py --lr LR")
+        case _:
+            value = torch.tensor(0.5, requires_grad=True)
+            yield from (Report(epoch, {"accuracy": value * epoch}, snapshot) for epoch in (1, 2, 3))  # type: ignore[dict-item]
+
+
+def test_what_is_no_report_fails_its_trial_and_the_study_can_be_gone_on_with(document: dict[str, Any]) -> None:
+    with pytest.raises(HpoError, match="the last 4 trials failed one after another, so the search has ended; 1 of"):
+        search(rules(document, max_failures=4), careless, trials=9, concurrency=1)
+    study = Study.open(Path("studies"), "squares")
+    dataset = datasets.load(study.study_spec.data, Path("data"), study.study_spec.seed)
+    with study.searching():
+        study.use(samplers.build(study.spec, 4))
+        engine.run(study, careless, resources=study.study_spec.resources, left=Left(1), dataset=dataset)
+    trials = study.trials()
+    assert [trial.state for trial in trials] == [State.FAILED] * 4 + [State.COMPLETE]
+    assert trials[4].value == 1.5 and trials[1].epoch == 1
+    for trial, cause in zip(
+        trials,
+        (
+            "the objective reported no 'accuracy' at epoch 1, which the study searches for",
+            "the objective reported None as 'accuracy' at epoch 2, which the study searches for",
+            "the objective ended without a report",
+            "the objective called sys.exit('usage: train.py --lr LR')",
+        ),
+        strict=False,
+    ):
+        assert (trial.cause or "").startswith(cause) and trial.failure == "error"
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo import models
+from hpo import models, spec
 from hpo.models.standardize import moments
 from hpo.spec import Named
 
