@@ -406,7 +406,12 @@ def all_studies(storage: str | Path = "studies") -> list[Study]:
 
 
 def collect(
-    study: str | None = None, *, keep: int = 50, dry_run: bool = False, storage: str | Path = "studies"
+    study: str | None = None,
+    *,
+    keep: int = 50,
+    dry_run: bool = False,
+    storage: str | Path = "studies",
+    artifacts: str | None = None,
 ) -> "Freed":
     """Removes what trials have stored and nobody will use: the artifacts of all but the best, and torn writes.
 
@@ -415,13 +420,15 @@ def collect(
         keep: so many of the best trials keep their artifacts.
         dry_run: only says what would be removed.
         storage: the folder of all studies.
+        artifacts: the place of its artifacts, where that is outside of its folder and does not say whose it is.
 
     Raises:
-        StudyError: there is no such study, or it is being searched.
+        StudyError: there is no such study, it is being searched, or its artifacts are in a place that is not known to
+            be its own.
     """
     from hpo import disk
 
-    return disk.collect(open_study(study, storage), keep, dry_run)
+    return disk.collect(open_study(study, storage), keep, dry_run, artifacts)
 
 
 def build_ensemble(

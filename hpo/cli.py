@@ -808,10 +808,15 @@ def best(study: str | None, storage: str, output: str) -> None:
     "--keep", type=_Whole(min=1), default=50, show_default=True, metavar="N", help="The best trials that stay."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option(
+    "--artifacts",
+    metavar="URI",
+    help="The place outside of the study's folder that the search was given, where it does not say whose it is.",
+)
 @_storage
 @_format
 @_quiet_stdout
-def gc(study: str | None, keep: int, dry_run: bool, storage: str, output: str) -> None:
+def gc(study: str | None, keep: int, dry_run: bool, artifacts: str | None, storage: str, output: str) -> None:
     """Removes the weights and predictions of all but the best trials of a study, and what interrupted writes left.
 
     The record of all trials stays, and so do ensembles: they have copies of their members.
@@ -820,7 +825,7 @@ def gc(study: str | None, keep: int, dry_run: bool, storage: str, output: str) -
 
     from hpo import api
 
-    freed = api.collect(study, keep=keep, dry_run=dry_run, storage=storage)
+    freed = api.collect(study, keep=keep, dry_run=dry_run, storage=storage, artifacts=artifacts)
     if output == "json":
         _say_json(asdict(freed))
     else:

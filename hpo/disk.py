@@ -1,7 +1,6 @@
 """How much of the disk a study takes: a budget that holds while it is searched, and a clearing up after."""
 
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ByteSize
 
-from hpo import fitness
+from hpo import files, fitness
 from hpo.artifacts import leftovers, whole_epoch
 from hpo.errors import InputError
 from hpo.fitness import Fitness
@@ -141,7 +140,7 @@ class DiskBudget:
         return without + [number for number in reversed(ranked) if number not in kept]
 
 
-def collect(study: Study, keep: int = POOL, dry_run: bool = True) -> Freed:
+def collect(study: Study, keep: int = POOL, dry_run: bool = True, artifacts: str | None = None) -> Freed:
     """Removes what nobody will use of a study that is not searched now.
 
     These are drafts, states of trials that have ended, epochs older than the best one, the artifacts of all trials but
@@ -152,25 +151,28 @@ def collect(study: Study, keep: int = POOL, dry_run: bool = True) -> Freed:
         study: whose folder is cleared up.
         keep: so many of the best trials keep their artifacts, and the incumbent.
         dry_run: only says what would be removed.
+        artifacts: the place of its artifacts, where that is outside of its folder and does not say whose it is.
 
     Raises:
         InputError: `keep` is below 0.
-        StudyError: the study is being searched.
+        StudyError: the study is being searched, or its artifacts are in a place that is not known to be its own.
         OSError: something cannot be removed.
     """
     if keep < 0:
         raise InputError(f"the number of trials to keep must be 0 or more, got {keep}")
     with nullcontext() if dry_run else study.held():
-        files = study.artifacts.files()
-        ended = {trial.number for trial in study.trials() if trial.state not in LIVE} & files.keys()
+        if not dry_run:
+            study.claim(artifacts)
+        stored = study.artifacts.files()
+        ended = {trial.number for trial in study.trials() if trial.state not in LIVE} & stored.keys()
         evicted = sorted(
-            number for number in ended - _kept(study, keep, ended) if whole_epoch(files[number]) is not None
+            number for number in ended - _kept(study, keep, ended) if whole_epoch(stored[number]) is not None
         )
-        unused = {number: leftovers(files[number]) for number in sorted(ended.difference(evicted))}
+        unused = {number: leftovers(stored[number]) for number in sorted(ended.difference(evicted))}
         half_made = list(_half_made(study))
         freed = Freed(
-            sum(sum(files[number].values()) for number in evicted)
-            + sum(files[number][name] for number, names in unused.items() for name in names)
+            sum(sum(stored[number].values()) for number in evicted)
+            + sum(stored[number][name] for number, names in unused.items() for name in names)
             + sum(_size(folder) for folder in half_made),
             tuple(evicted),
             tuple(f"{number:05d}/{name}" for number, names in unused.items() for name in names)
@@ -183,7 +185,7 @@ def collect(study: Study, keep: int = POOL, dry_run: bool = True) -> Freed:
                 for name in names:
                     study.artifacts.trial(number).remove(name)
             for folder in half_made:
-                shutil.rmtree(folder)
+                files.clear(folder.parent, folder.name)
     return freed
 
 
@@ -203,13 +205,14 @@ def _half_made(study: Study) -> Iterator[Path]:
     """Drafts of studies beside it, and of its ensembles, that nobody has touched for a day."""
     for folder in (study.folder.parent, study.folder / "ensembles"):
         for draft in sorted(folder.glob(".*")):
-            if re.fullmatch(r"\..+\.[0-9a-f]{32}", draft.name) and time.time() - _newest(draft) > _DAY:
+            named = re.fullmatch(r"\..+\.[0-9a-f]{32}", draft.name) and draft.is_dir() and not draft.is_symlink()
+            if named and time.time() - _newest(draft) > _DAY:
                 yield draft
 
 
 def _newest(folder: Path) -> float:
-    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())

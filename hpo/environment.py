@@ -9,9 +9,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hpo.files import read_regular
+
 FILE = "environment.json"
 _PACKAGES = ("hpo", "torch", "numpy", "ray", "optuna", "mlflow", "deap", "scikit-learn")
 _GIT_SECONDS = 5.0
+_MOST_BYTES = 2**20
 
 Environment = Mapping[str, Any]
 
@@ -31,8 +34,8 @@ def write(folder: Path) -> None:
 def read(folder: Path) -> Environment | None:
     """What a study's folder keeps; None where it keeps none."""
     try:
-        kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        kept = json.loads(read_regular(folder / FILE, _MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
         return None
     return kept if isinstance(kept, dict) else None
 

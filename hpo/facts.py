@@ -1,6 +1,7 @@
 """What a study keeps of its data."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from hpo.artifacts import Split
 from hpo.datasets.dataset import Encoding, Inputs, input_shape
+from hpo.files import open_regular
 
 FACTS = "data.npz"
 """Its file in the study's folder."""
@@ -45,7 +47,7 @@ class DataFacts:
         Raises:
             OSError, ValueError, KeyError, EOFError, BadZipFile: it is damaged, or of another version.
         """
-        with np.load(path, allow_pickle=False) as archive:
+        with os.fdopen(open_regular(path), "rb") as file, np.load(file, allow_pickle=False) as archive:
             targets: dict[Split, NDArray[Any]] = {
                 "validation": archive["validation_targets"],
                 "test": archive["test_targets"],

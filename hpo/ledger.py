@@ -23,6 +23,7 @@ from optuna.study._study_direction import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import StudyError
+from hpo.files import open_regular
 
 _CHECK, _CHECK_BYTES = re.compile(rb',"check":"([0-9a-f]{8})"}\n'), 21
 """The end of a line of a journal: the CRC-32 of the file up to here. Optuna passes over a key that it does not know."""
@@ -92,7 +93,7 @@ class Journal(JournalFileBackend):
     def _lines(self, first: int) -> Iterator[bytes]:
         """The whole lines of the file from a place on; what a writer has not finished, or a crash has torn, is none."""
         place = min(first, self._known)
-        with Path(self._file_path).open("rb") as file:
+        with os.fdopen(open_regular(self._file_path), "rb") as file:
             file.seek(self._log_number_offset[place])
             for line in file:
                 if not line.endswith(b"\n"):
@@ -151,7 +152,7 @@ def _append(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk is full.
     """
-    with path.open("ab", buffering=0) as file:
+    with os.fdopen(open_regular(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0) as file:
         whole, written = file.tell(), 0
         try:
             while written < len(content):

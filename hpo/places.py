@@ -7,9 +7,13 @@ from typing import Self
 
 from hpo.artifacts import Place, place
 from hpo.errors import StudyError
+from hpo.files import read_regular
 from hpo.record import Database
 
 FILE = "places.json"
+MARKER = ".study"
+"""The file in a place outside of the study's folder that says whose it is: the study's id."""
+_MOST_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,12 @@ class Places:
             StudyError: `places.json` is damaged, or the record is in another database.
         """
         file = folder / FILE
-        if not file.exists():
-            return cls()
         try:
-            known = json.loads(file.read_text(encoding="utf-8"))
+            known = json.loads(read_regular(file, _MOST_BYTES))
             artifacts, url = known["artifacts"], known["database"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StudyError(f"'{file}' is damaged, or of another version of hpo: {error}") from error
         return cls(
             None if artifacts is None else place(artifacts),
@@ -70,6 +74,38 @@ class Places:
             "database": None if self.database is None else self.database.url,
         }
         (folder / FILE).write_text(json.dumps(known, indent=1), encoding="utf-8")
+
+
+def claim(own: Place, study: str, id_: str, named: bool) -> None:
+    """Holds a place outside of a study's folder to be the study's own, before anything there is replaced or removed.
+
+    What `places.json` says may have been written by anyone who can write to the study's folder.
+
+    Args:
+        own: where the study's artifacts are.
+        study: its name.
+        id_: its id.
+        named: whether the user has named this place in this command; one that nobody owns yet is taken then.
+
+    Raises:
+        StudyError: it is another study's, or does not say whose it is and was not named.
+    """
+    try:
+        owner = own.read(MARKER).decode(errors="replace").strip()
+    except FileNotFoundError:
+        owner = ""
+    except OSError as error:
+        raise StudyError(f"'{own}', where study '{study}' keeps its artifacts, cannot be reached: {error}") from error
+    if owner == id_:
+        return
+    if owner or not named:
+        whose = "is another study's" if owner else "does not say that it is this study's"
+        way = "put back what that file said" if owner else "name the place once, with --artifacts, if it is"
+        raise StudyError(
+            f"'{FILE}' of study '{study}' says that its artifacts are in '{own}', which {whose} (by the file '{MARKER}'"
+            f" there), so nothing is written or removed there; {way}"
+        )
+    own.write(MARKER, f"{id_}\n".encode())
 
 
 def own_place(artifacts: str, study: str) -> Place:

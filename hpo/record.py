@@ -21,6 +21,7 @@ from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 
 from hpo.errors import HpoError, InputError, StudyError
+from hpo.files import open_regular, read_regular
 from hpo.ledger import Journal
 
 VARIABLE = "HPO_DATABASE"
@@ -54,7 +55,7 @@ def journal(folder: Path) -> JournalStorage:
 
 def mend(folder: Path) -> None:
     """Cuts off a last line that a crash left half-written: what is appended to it would be lost, and all after it."""
-    with (folder / "journal.log").open("rb+") as file:
+    with os.fdopen(open_regular(folder / "journal.log", os.O_RDWR), "rb+") as file:
         content = file.read()
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
@@ -72,7 +73,7 @@ def hold(file: Path, study: str, told: str = "") -> Iterator[None]:
         try:
             yield
         finally:
-            os.utime(file)
+            os.utime(file, follow_symlinks=False)
 
 
 @contextmanager
@@ -84,7 +85,7 @@ def locked(file: Path, busy: Callable[[str, str], StudyError], told: str = "") -
         busy: from the name of another process that holds it, and what that tells, to what is raised then.
         told: a line for the others, beside the name.
     """
-    with file.open("a+") as lock:
+    with os.fdopen(open_regular(file, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+", encoding="utf-8") as lock:
         for patience in (0.02, 0.08, 0.2, None):  # somebody may only be looking whether it is locked
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,9 +103,11 @@ def locked(file: Path, busy: Callable[[str, str], StudyError], told: str = "") -
 
 def holder(file: Path) -> tuple[str, str] | None:
     """The process that holds a file's lock, and what it tells the others; None where none does."""
-    if not file.exists():
+    try:
+        descriptor = open_regular(file)
+    except FileNotFoundError:
         return None
-    with file.open() as lock:
+    with os.fdopen(descriptor) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -113,7 +116,7 @@ def holder(file: Path) -> tuple[str, str] | None:
 
 
 def _holder(file: Path) -> tuple[str, str]:
-    name, told, *_ = [*file.read_text(encoding="utf-8").splitlines(), "", ""]
+    name, told, *_ = [*read_regular(file).decode(errors="replace").splitlines(), "", ""]
     return name, told
 
 

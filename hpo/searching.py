@@ -138,6 +138,7 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
             )
         share = _share(spec, request, dataset, say)
         study = _open_or_create(spec, request, dataset)
+        study.claim(request.artifacts)
         taken = sum(trial.taken_over for trial in study.trials())
         if taken and request.warm_start is not None:
             say(f"{taken} trials of study '{request.warm_start}' are taken over.", style="dim")

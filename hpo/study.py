@@ -36,8 +36,9 @@ from hpo.budget import Spent
 from hpo.datasets.dataset import Dataset
 from hpo.errors import StudyError
 from hpo.facts import FACTS, DataFacts
+from hpo.files import NotAFile, check_own
 from hpo.ledger import Ledger
-from hpo.places import FILE, Places
+from hpo.places import FILE, Places, claim, own_place
 from hpo.record import hold, holder, journal, mend, quiet
 from hpo.registry import did_you_mean
 from hpo.space import ConfigKey, Space, config_key, distribution, possible_configs
@@ -64,6 +65,8 @@ _CONSTRAINT = "constraints"
 """Under this system attribute, with a name, Optuna keeps a constraint: above 0 it is broken."""
 _REPORT = fitness.REPORT
 _LOCK = "search.lock"
+_OWN = ("spec.yaml", "journal.log", _LOCK, FILE, environment.FILE, FACTS, "artifacts", "ensembles", "retrained")
+"""What may be in a study's folder."""
 
 
 class OptunaStudy(optuna.Study):
@@ -162,7 +165,9 @@ class Study:
                 raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        return cls.open(storage, spec.study, database)
+        study = cls.open(storage, spec.study, database)
+        study.claim(artifacts)
+        return study
 
     @classmethod
     def open(cls, storage: Path, name: str, database: str | None = None) -> Self:
@@ -181,6 +186,13 @@ class Study:
             hint = did_you_mean(name, names) if names else " There are no studies yet: run `hpo search` first."
             raise StudyError(f"no study '{name}' in '{storage}'.{hint}")
         folder = storage / name
+        try:
+            check_own(folder, _OWN)
+        except NotAFile as error:
+            raise StudyError(
+                f"study '{name}': {error}, and what a study owns is never reached through a link; put what it points to"
+                " in its place (artifacts may be elsewhere by --artifacts)"
+            ) from None
         return cls(folder, specs.load_stored(folder / "spec.yaml"), places=Places.read(folder, database))
 
     @staticmethod
@@ -600,6 +612,19 @@ class Study:
             else:
                 mend(self.folder)
             yield
+
+    def claim(self, named: str | None = None) -> None:
+        """Holds the place of its artifacts to be its own, where that is outside of its folder.
+
+        Args:
+            named: the place that the user names in this command, as a path or a URI; it is taken if nobody owns it yet.
+
+        Raises:
+            StudyError: it is another study's, or does not say whose it is.
+        """
+        place = self.places.artifacts
+        if place is not None:
+            claim(place, self.name, self.id, named is not None and str(own_place(named, self.name)) == str(place))
 
     @property
     def searcher(self) -> tuple[str, str] | None:

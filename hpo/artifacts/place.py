@@ -4,9 +4,7 @@ A file appears in it whole or not at all, so the order in which files are writte
 """
 
 import contextlib
-import os
 import re
-import shutil
 import threading
 import uuid
 from abc import ABC, abstractmethod
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from hpo import files
 from hpo.errors import InputError, StudyError
 
 Content = bytes | memoryview
@@ -109,18 +108,26 @@ def _without_credentials(uri: str) -> str:
 
 @dataclass(frozen=True)
 class Folder(Place):
-    """A folder that this machine sees. Sent to another process, it is absolute."""
+    """A folder that this machine sees, below which no link is followed. Sent to another process, it is absolute."""
 
-    folder: Path
+    base: Path
+    """As the user gave it; it may be reached through links."""
+    below: str = ""
+    """Where under it."""
 
     def __str__(self) -> str:
         return str(self.folder)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Folder, (self.folder.absolute(),)
+        return Folder, (self.base.absolute(), self.below)
 
     def __truediv__(self, name: str) -> "Folder":
-        return Folder(self.folder / name)
+        return Folder(self.base, f"{self.below}/{name}" if self.below else name)
+
+    @property
+    def folder(self) -> Path:
+        """The whole path."""
+        return self.base / self.below
 
     @property
     def path(self) -> Path:
@@ -128,38 +135,30 @@ class Folder(Place):
         return self.folder
 
     def files(self) -> dict[str, int]:
-        """All files here and below, name -> bytes."""
-        found = {}
-        for folder, _, names in os.walk(self.folder):
-            for name in names:
-                file = Path(folder, name)
-                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-                    found[file.relative_to(self.folder).as_posix()] = file.stat().st_size
-        return found
+        """All files here and below, name -> bytes; links are none."""
+        return files.sizes(self.base, self.below)
 
     def read(self, name: str) -> bytes:
         """A file."""
-        return (self.folder / name).read_bytes()
+        return files.read(self.base, self._named(name))
 
     def write(self, name: str, content: Content) -> None:
         """Writes a draft beside it and renames that."""
-        file = self.folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-        try:
-            draft.write_bytes(content)
-            draft.replace(file)
-        finally:
-            draft.unlink(missing_ok=True)
+        files.write(self.base, self._named(name), content)
 
     def remove(self, name: str) -> None:
         """Removes a file."""
-        (self.folder / name).unlink(missing_ok=True)
+        files.remove(self.base, self._named(name))
 
     def clear(self) -> None:
         """Removes the folder."""
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.folder)
+        if self.below:
+            files.clear(self.base, self.below)
+        else:
+            files.clear(self.base.parent, self.base.name)
+
+    def _named(self, name: str) -> str:
+        return f"{self.below}/{name}" if self.below else name
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from hpo import models
+from hpo import files, models
 from hpo.assembly import drawn, logged
 from hpo.assembly.draft import Draft, Say, from_pool, stored_part
 from hpo.assembly.folders import free_name
@@ -53,6 +53,7 @@ def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Sa
     if not request.needs_data and student_name is None:
         return finished(name, _chosen(pool, request, say), request=request)
 
+    study.claim()  # members are trained there in place of earlier ones
     from hpo.assembly import trained  # only who trains waits for Ray to be imported
 
     trainer = trained.trainer(study, data_dir, say)
@@ -136,7 +137,7 @@ def _measured(result: EnsembleResult, ensemble: model.Ensemble, limit: float | N
 
 
 def _write_result(folder: Path, result: EnsembleResult) -> None:
-    (folder / "result.json").write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
+    files.write(folder.parent, f"{folder.name}/result.json", json.dumps(result.to_json(), indent=1).encode())
 
 
 def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[str, Predictions]]:

@@ -31,6 +31,7 @@ from hpo.engine.cluster import cluster, trial_resources
 from hpo.engine.pickling import Sent
 from hpo.engine.workplace import Workplace
 from hpo.errors import StudyError
+from hpo.files import check_own
 from hpo.record import locked
 from hpo.spec import Config, Resources, StudySpec
 from hpo.training import Context, Objective
@@ -226,7 +227,7 @@ def _found(job: Job, fingerprint: str, artifacts: Artifacts, dataset: Dataset) -
         done = json.loads(artifacts.trial(job.number).read(_DONE))
         known = done["fingerprint"], done["epoch"]
         found = Trained(job, stored, done["metrics"], done["seconds"], found=True)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     if stored is None or known != (fingerprint, stored.epoch) or not _whole(stored, job.view(dataset)):
         return None
@@ -280,6 +281,7 @@ def _code(model: str) -> str | None:
 def _alone(folder: Path) -> Iterator[None]:
     """Holds a folder for one process; the lock goes with it, however it ends."""
     folder.mkdir(parents=True, exist_ok=True)
+    check_own(folder.parent, (folder.name,))
     busy = f"another process is training members into '{folder}'; wait until it has ended, or stop it"
     with locked(folder / ".lock", lambda holder, told: StudyError(busy)):
         yield

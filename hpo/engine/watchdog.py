@@ -1,6 +1,7 @@
 """The limits of a worker's time: a process that hangs ends itself, and an epoch ends when the search does."""
 
 import faulthandler
+import os
 import signal
 import sys
 import threading
@@ -11,6 +12,7 @@ from types import FrameType
 from typing import IO
 
 from hpo.artifacts import Folder, Place
+from hpo.files import open_regular
 
 TRACE = "hang.txt"
 """The file among a trial's artifacts that says where it stood."""
@@ -70,8 +72,7 @@ def _trace(place: Place) -> Iterator[IO[str]]:
     if not isinstance(place, Folder):
         yield sys.__stderr__ or sys.stderr
         return
-    place.folder.mkdir(parents=True, exist_ok=True)
-    path = place.folder / TRACE
-    with path.open("w", encoding="utf-8") as file:
+    place.write(TRACE, b"")
+    with os.fdopen(open_regular(place.folder / TRACE, os.O_WRONLY), "w", encoding="utf-8") as file:
         yield file
-    path.unlink()
+    place.remove(TRACE)

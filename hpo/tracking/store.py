@@ -15,6 +15,7 @@ from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import StudyError
+from hpo.files import read_regular
 from hpo.record import locked
 from hpo.study import Study
 from hpo.tracking.problems import Unusable
@@ -176,7 +177,7 @@ def study_run(client: MlflowClient, experiment_id: str, study: Study) -> str:
         "seed": str(spec.seed),
     }
     run = client.create_run(experiment_id, tags=tags, run_name=study.name)
-    client.log_artifact(run.info.run_id, str(study.folder / "spec.yaml"))
+    client.log_text(run.info.run_id, read_regular(study.folder / "spec.yaml").decode(), "spec.yaml")
     client.set_terminated(run.info.run_id)
     return str(run.info.run_id)
 
