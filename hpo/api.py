@@ -147,7 +147,7 @@ def search(
     told = console or Console(quiet=True)
     if join:
         limits = {"trials": trials, "epochs": epochs, "gpu_hours": gpu_hours, "time_limit": time_limit}
-        others = {"address": address, "artifacts": artifacts, "from": warm_start, "ensemble": ensemble or None}
+        others = {"artifacts": artifacts, "from": warm_start, "ensemble": ensemble or None}
         _check_none(**limits, max_disk=max_disk, **others)
         return searching.join(space, {**(overrides or {}), **given}, request, told)
     result = searching.search(space, {**(overrides or {}), **given}, request, told)
@@ -400,9 +400,22 @@ def open_study(name: str | None = None, storage: str | Path = "studies", *, trus
     return study
 
 
-def all_studies(storage: str | Path = "studies") -> list[Study]:
-    """Every study of the storage folder, the one touched last at the end."""
-    return [Study.open(Path(storage), name) for name in Study.names(Path(storage))]
+def all_studies(storage: str | Path = "studies") -> tuple[list[Study], dict[str, str]]:
+    """Every study of the storage folder that can be read, the one touched last at the end.
+
+    Returns:
+        The studies, and name -> the problem of each that cannot be read.
+    """
+    found: list[Study] = []
+    problems: dict[str, str] = {}
+    for name in Study.names(Path(storage)):
+        try:
+            study = Study.open(Path(storage), name)
+            study.trials()
+            found.append(study)
+        except HpoError as error:
+            problems[name] = str(error)
+    return found, problems
 
 
 def collect(

@@ -737,12 +737,15 @@ def studies(storage: str, output: str) -> None:
     from hpo.report.tables import studies_table
     from hpo.trial import count_states
 
-    found = api.all_studies(storage)
+    found, problems = api.all_studies(storage)
+    for problem in problems.values():
+        click.echo(f"Left out: {problem}", err=True)
     if output == "json":
         _say_json(
             [{"study": s.name, "trials": {k.value: v for k, v in count_states(s.trials()).items()}} for s in found]
+            + [{"study": name, "problem": problem} for name, problem in problems.items()]
         )
-    else:
+    elif found or not problems:
         _say(studies_table(found) if found else f"There are no studies in '{storage}'. Run `hpo search` first.")
 
 

@@ -1,7 +1,6 @@
 """What a study keeps of its data."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.arrays import open_arrays
 from hpo.artifacts import Split
 from hpo.datasets.dataset import Encoding, Inputs, input_shape
-from hpo.files import open_regular
 
 FACTS = "data.npz"
 """Its file in the study's folder."""
@@ -47,7 +46,7 @@ class DataFacts:
         Raises:
             OSError, ValueError, KeyError, EOFError, BadZipFile: it is damaged, or of another version.
         """
-        with os.fdopen(open_regular(path), "rb") as file, np.load(file, allow_pickle=False) as archive:
+        with open_arrays(path, follow=False) as file, np.load(file, allow_pickle=False) as archive:
             targets: dict[Split, NDArray[Any]] = {
                 "validation": archive["validation_targets"],
                 "test": archive["test_targets"],

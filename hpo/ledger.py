@@ -84,7 +84,7 @@ class Journal(JournalFileBackend):
         if not self._held or self._first < 0:
             for line in self._lines(place):
                 place += 1
-                yield json.loads(_parted(line)[0])
+                yield self._entry(line, place)
         if self._held:
             if self._first < 0:
                 self._first = place
@@ -109,13 +109,26 @@ class Journal(JournalFileBackend):
         """Compares a line at the end of what is known with its checksum."""
         body, check = _parted(line)
         if check is not None and check != zlib.crc32(body, self._checksum):
-            file, number = Path(self._file_path), self._known + 1
-            raise StudyError(
-                f"study '{file.parent.name}': line {number} of '{file}' is not as it was written: it, or a line before"
-                f" it, was changed, moved or removed. Put the file back as it was; or remove line {number} and all"
-                f" after it (sed -i '{number},$d' {quote(str(file))}): a search goes on from there, and trains the rest"
-                " again"
-            )
+            raise self._damaged(self._known + 1)
+
+    def _entry(self, line: bytes, number: int) -> dict[str, Any]:
+        """The entry in a line."""
+        try:
+            entry = json.loads(_parted(line)[0])
+        except (ValueError, RecursionError):  # no UTF-8, no JSON, or JSON that is nested without an end
+            raise self._damaged(number) from None
+        if not isinstance(entry, dict):
+            raise self._damaged(number)
+        return entry
+
+    def _damaged(self, number: int) -> StudyError:
+        file = Path(self._file_path)
+        return StudyError(
+            f"study '{file.parent.name}': line {number} of '{file}' is not as it was written: it, or a line before"
+            f" it, was changed, moved or removed. Put the file back as it was; or remove line {number} and all"
+            f" after it (sed -i '{number},$d' {quote(str(file))}): a search goes on from there, and trains the rest"
+            " again"
+        )
 
     def _enter(self, line: bytes) -> None:
         """A line at the end of what is known of the file."""

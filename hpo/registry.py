@@ -74,8 +74,7 @@ def trusted() -> frozenset[str]:
 
 def note_stored(paths: Iterable[str], file: Path) -> None:
     """Keeps where an import path was read, for the message that refuses it."""
-    for path in paths:
-        _stored.setdefault(path, str(file))
+    _stored.update(dict.fromkeys(paths, str(file)))
 
 
 class Registry:

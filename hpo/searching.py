@@ -142,7 +142,7 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
         taken = sum(trial.taken_over for trial in study.trials())
         if taken and request.warm_start is not None:
             say(f"{taken} trials of study '{request.warm_start}' are taken over.", style="dim")
-        invitation = joining.Invitation.here(trial_resources(share.resources), study.place)
+        invitation = joining.Invitation.here(trial_resources(share.resources), study.place, study.id)
         held.enter_context(study.searching(told=str(invitation)))
         left = study.spent().left(spec.budget)
         if left.nothing:  # another search ran them while this one was starting
@@ -185,7 +185,8 @@ def join(space: Space, overrides: Mapping[str, Any], request: Request, console: 
     Its driver decides and records everything; this machine is a node of its Ray.
 
     Raises:
-        InputError: this machine works for it already, and nothing says how many trials more.
+        InputError: this machine works for it already, and nothing says how many trials more; or the invitation to its
+            Ray is not proven to be the user's own.
         StudyError: nobody searches the study.
         ResourceError: its Ray cannot be joined from here.
     """
@@ -206,6 +207,7 @@ def join(space: Space, overrides: Mapping[str, Any], request: Request, console: 
     invitation = joining.Invitation.read(told)
     if invitation is None:
         raise StudyError(f"study '{spec.study}' is held by {who}, which is no search that can be joined; wait")
+    invitation.check(study.id, request.address)
     with joining.node(invitation, request.concurrency) as node:
         saying(console)(
             f"Study '{spec.study}': this machine works for the search of {who}, until that is over; Ctrl-C leaves."

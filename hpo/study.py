@@ -320,6 +320,11 @@ class Study:
         except KeyError:
             where = self.places.database.url if self.places.database else self.folder
             raise StudyError(f"'{where}' has no record of study '{self.name}'") from None
+        except (AssertionError, AttributeError, IndexError, TypeError, ValueError) as error:  # Optuna, of what it reads
+            raise StudyError(
+                f"study '{self.name}': its record in '{self.folder}' is damaged: {error or type(error).__name__}; put"
+                " it back from a copy, or run a new search"
+            ) from error
 
     def _open_storage(self, new: bool = False) -> optuna.storages.BaseStorage:
         if self._storage is not None:
@@ -645,7 +650,13 @@ class Study:
         """A trial as it stands; one that has not changed is the record that was made of it before."""
         read, record = self._read.get(trial.number, (None, None))
         if read is not trial or record is None:
-            record = self._of(trial)
+            try:
+                record = self._of(trial)
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+                raise StudyError(
+                    f"study '{self.name}': the record of trial {trial.number} is damaged: {error}; put it back from a"
+                    " copy, or run a new search"
+                ) from error
             self._read[trial.number] = (trial, record)
         return record
 

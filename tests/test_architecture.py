@@ -25,6 +25,7 @@ FLOORS = (
     {"fitness"},
     {"tasks"},
     {"spec"},
+    {"arrays"},
     {"files", "numbers", "registry", "terminal"},
     {"errors"},
 )

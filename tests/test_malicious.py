@@ -1,10 +1,13 @@
 """Inputs that are made to harm: refused with a message, nothing executed, nothing written outside."""
 
+import io
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,9 @@ import safetensors.numpy
 import torch
 
 from hpo import api, registry, spec
+from hpo.datasets.inputs import input_batches
+from hpo.datasets.npz import read_arrays
+from hpo.engine.watchdog import watched
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
 from hpo.errors import DataError, HpoError, SpecError, StudyError
@@ -194,3 +200,189 @@ def test_own_code_runs_where_it_was_named_or_is_trusted(tmp_path: Path, monkeypa
     script = "from hpo import registry; print(*sorted(registry.trusted()))"
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.stdout == "other:net own_net:net\n", done.stderr
+
+
+# ---- links that lead out of a study ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def treasure(tmp_path: Path) -> Path:
+    """A file of the user's own, outside of all studies."""
+    file = tmp_path / "home" / "notes.txt"
+    file.parent.mkdir()
+    file.write_text("dear\nto me, without an end")
+    return file
+
+
+@pytest.mark.parametrize(
+    "name", ["search.lock", "journal.log", "spec.yaml", "data.npz", "artifacts", "ensembles", "retrained"]
+)
+def test_a_link_in_a_study_leads_nowhere(name: str, study: Study, treasure: Path, hpo: Run) -> None:
+    old, target = study.folder / name, treasure
+    if not Path(name).suffix:
+        target = treasure.parent / name
+        (target / "00001" / "epoch-0003").mkdir(parents=True)
+        (target / "00001" / "epoch-0003" / "checkpoint.safetensors").write_bytes(b"dear")
+        (target / f".draft.{'0' * 32}").mkdir()
+        os.utime(target / f".draft.{'0' * 32}", (0, 0))
+    if old.exists() and old.is_dir():
+        old.rename(treasure.parent / "was")
+    elif old.exists():
+        if name in ("spec.yaml", "data.npz"):
+            treasure.write_bytes(old.read_bytes())
+        old.unlink()
+    old.symlink_to(target)
+    before = {path: path.read_bytes() for path in treasure.parent.rglob("*") if path.is_file()}
+    for command in (("gc", "--keep", "1"), ("resume",), ("ensemble",), ("trials",), ("best",)):
+        code, _, told = hpo(*command)
+        assert code == 2 and f"{name}' is a link to '{target}', and what a study owns is never reached through" in told
+        assert "Traceback" not in told
+    code, out, told = hpo("studies", "--format", "json")
+    assert code == 0 and json.loads(out)[0]["study"] == "squares" and "is a link to" in json.loads(out)[0]["problem"]
+    assert {path: path.read_bytes() for path in treasure.parent.rglob("*") if path.is_file()} == before
+    assert (target.parent / target.name).exists() and len(list(treasure.parent.rglob(".draft.*"))) == (
+        not Path(name).suffix
+    )
+
+
+def test_what_a_link_below_the_artifacts_points_to_stays(study: Study, treasure: Path) -> None:
+    outside = treasure.parent / "epoch-0003"
+    outside.mkdir()
+    (outside / "checkpoint.safetensors").write_bytes(b"dear")
+    trial = study.folder / "artifacts" / "00001"
+    shutil.rmtree(trial)
+    trial.symlink_to(treasure.parent)
+    for harm in (
+        lambda: study.artifacts.evict(1),
+        lambda: study.artifacts.trial(1).clear(),
+        lambda: study.artifacts.trial(1).write("notes.txt", b"gone"),
+        lambda: study.artifacts.trial(1).remove("notes.txt"),
+        lambda: study.artifacts.trial(1).read("notes.txt"),
+        lambda: study.artifacts.trial(0).read("../../../../home/notes.txt"),
+    ):
+        with pytest.raises(OSError, match="is reached through a link|symbolic link|leads out of its folder"):
+            harm()
+    assert treasure.read_text().startswith("dear") and (outside / "checkpoint.safetensors").exists()
+    (study.folder / "artifacts" / "00002" / "hang.txt").symlink_to(treasure)
+    with watched(60, study.artifacts.trial(2)):
+        pass
+    assert treasure.read_text().startswith("dear")
+
+
+def test_places_that_point_elsewhere_remove_nothing_there(
+    study: Study, document: dict[str, Any], hpo: Run, tmp_path: Path
+) -> None:
+    other = Study.create(
+        tmp_path / "studies", spec.load({**document, "study": "other"}), facts(), artifacts=str(tmp_path / "shared")
+    )
+    for skill in (1.0, 2.0):
+        finish(other, skill, epochs=3)
+    for number in (0, 1):
+        (tmp_path / "home" / "artifacts" / f"{number:05d}" / "epoch-0003").mkdir(parents=True)
+        (tmp_path / "home" / "artifacts" / f"{number:05d}" / "epoch-0003" / "checkpoint.safetensors").write_bytes(
+            b"dear"
+        )
+    for place, told in (
+        (tmp_path / "home", "does not say that it is"),
+        (tmp_path / "shared" / "other", "is another study's"),
+    ):
+        (study.folder / "places.json").write_text(json.dumps({"artifacts": str(place), "database": None}))
+        before = sorted(path for path in place.rglob("*"))
+        code, _, err = hpo("gc", "--keep", "1", "--study", "squares")
+        assert code == 2 and f"says that its artifacts are in '{place}', which {told}" in err
+        assert sorted(path for path in place.rglob("*")) == before
+    code, _, err = hpo("gc", "--keep", "1", "--study", "other")  # its own
+    assert code == 0 and len(other.artifacts.files()) == 1
+
+
+def test_a_pipe_or_a_device_is_no_file_of_a_study(study: Study, hpo: Run, tmp_path: Path) -> None:
+    for name in ("spec.yaml", "search.lock", "journal.log", "places.json", "environment.json"):
+        folder = tmp_path / "studies" / name.partition(".")[0]
+        shutil.copytree(study.folder, folder)
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+    code, out, _ = hpo("studies", "--format", "json")
+    listed = {entry["study"]: entry.get("problem") for entry in json.loads(out)}
+    assert code == 0 and listed.pop("squares") is None
+    assert all("is a pipe or a device" in str(problem) for problem in listed.values()) and len(listed) == 5
+
+
+# ---- documents that grow when they are read --------------------------------------------------------------------------
+
+LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{place}: &a{place} [{', '.join([f'*a{place - 1}'] * 9)}]\n" for place in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LAUGHS, "space.yaml:5: not YAML: has more than 20,000 values, aliases written out"),
+        ("a: &a [*a]\n", "space.yaml:1: not YAML: alias '\\*a' stands for something that it is a part of"),
+        ("a: " + "[" * 3000, "space.yaml:1: not YAML: is nested more than 40 deep"),
+        ("".join(" " * depth + "a:\n" for depth in range(60)), "space.yaml:41: not YAML: is nested more than 40"),
+        ("a: " + "x" * 2**20, "cannot be read: it has 1,048,579 bytes, and 1,048,576 are the most"),
+    ],
+)
+def test_yaml_that_grows_is_refused_before_it_does(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(text)
+    with pytest.raises(SpecError, match=message):
+        spec.load(file)
+
+
+def test_a_pipe_or_a_device_is_no_search_and_no_data(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(SpecError, match="is a pipe or a device"):
+            spec.load(path)
+        for reading in (lambda: read_arrays(path), lambda: next(input_batches(path, (3,)))):  # noqa: B023
+            with pytest.raises(DataError, match="is a pipe or a device"):
+                reading()
+    with pytest.raises(SpecError, match="is a pipe or a device"):
+        api.validate({"study": "x", "data": {"name": "npz", "path": str(tmp_path / "pipe")}, "model": "mlp"})
+
+
+def claiming(shape: tuple[int, ...]) -> bytes:
+    """An .npy file whose header says that it is of this shape, and that has nothing more."""
+    content = io.BytesIO()
+    np.lib.format.write_array_header_1_0(content, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return content.getvalue()
+
+
+def test_archives_and_headers_that_claim_too_much_are_refused_unread(study: Study, tmp_path: Path) -> None:
+    bomb = zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+    with bomb, bomb.open("x_train.npy", "w") as member:
+        member.write(claiming((300 * 2**20,)))
+        for _ in range(300):
+            member.write(bytes(2**20))
+    with pytest.raises(DataError, match="would unpack to 314,572,928, more than 100 times as much; save it without"):
+        read_arrays(tmp_path / "bomb.npz")
+    (tmp_path / "claim.npy").write_bytes(claiming((10**12,)))
+    with zipfile.ZipFile(tmp_path / "claim.npz", "w") as archive:
+        archive.writestr("x_train.npy", claiming((10**6, 10**6)))
+    for name in ("claim.npy", "claim.npz"):
+        with pytest.raises(DataError, match=r"claims an array of (1000000000000|1000000x1000000) uint8 and has"):
+            read_arrays(tmp_path / name)
+    part(study, 0, "validation.npy").write_bytes(claiming((10**12,)))
+    assert any("trial 0: its validation predictions cannot be read" in line for line in Pool.load(study, 50).skipped)
+    (study.folder / "data.npz").write_bytes((tmp_path / "claim.npz").read_bytes())
+    with pytest.raises(StudyError, match="data.npz is damaged"):
+        assert Study.open(tmp_path / "studies", "squares").facts
+
+
+@pytest.mark.parametrize(
+    "line", [b"{torn\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"[1]\n", b'{"op_code": 99}\n', b'{"op_code": 4}\n']
+)
+def test_one_damaged_journal_does_not_hide_the_other_studies(
+    line: bytes, study: Study, document: dict[str, Any], hpo: Run, tmp_path: Path
+) -> None:
+    Study.create(tmp_path / "studies", spec.load({**document, "study": "sound"}), facts())
+    lines = (study.folder / "journal.log").read_bytes().splitlines(keepends=True)
+    (study.folder / "journal.log").write_bytes(b"".join([*lines[:3], line, *lines[3:]]))
+    code, out, told = hpo("studies", "--format", "json")
+    problems = {entry["study"]: entry.get("problem") for entry in json.loads(out)}
+    assert code == 0 and problems["sound"] is None and "study 'squares'" in problems["squares"] and "Left out: " in told
+    for command in ("trials", "best", "resume", "gc"):
+        code, _, told = hpo(command, "--study", "squares")
+        assert code == 2 and "Traceback" not in told and "study 'squares'" in told

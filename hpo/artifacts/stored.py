@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from hpo.arrays import load_array
 from hpo.artifacts.place import Place, place
 
 Split = Literal["validation", "test", "held_out"]
@@ -55,9 +56,7 @@ class Stored:
         Raises:
             OSError, ValueError: the file is missing or corrupt.
         """
-        content = io.BytesIO(self.place.read(f"{split}.npy"))
-        array: NDArray[np.generic] = np.load(content, allow_pickle=False)
-        return array.astype(np.float32)
+        return load_array(self.place.read(f"{split}.npy")).astype(np.float32)
 
     def add(self, split: Split, predictions: NDArray[np.floating]) -> None:
         """Stores predictions `(rows, outputs)` that come later than the weights, in their own type.

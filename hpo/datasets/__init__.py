@@ -47,6 +47,8 @@ def check(spec: StudySpec) -> Iterable[Problem]:
             yield Problem(("data", "path"), f"is required for data set '{spec.data.name}'")
         elif not _exists(spec.data.path):
             yield Problem(("data", "path"), f"no such file or folder: {spec.data.path:.200}")
+        elif not Path(spec.data.path).is_file() and not Path(spec.data.path).is_dir():
+            yield Problem(("data", "path"), f"is a pipe or a device, and no file or folder: {spec.data.path:.200}")
 
 
 def check_fit(spec: StudySpec, dataset: Dataset) -> Iterable[Problem]:

@@ -55,6 +55,8 @@ def input_batches(source: str | Path | NDArray[Any], wanted: Wanted) -> Iterator
     path, table = Path(source).expanduser(), len(wanted.shape) == 1
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
+    if not path.is_file() and not path.is_dir():
+        raise DataError(f"{path}: is a pipe or a device; write it into a file")
     suffix = path.suffix.lower()
     if suffix == ".npy":
         yield from _of_array(_mapped(path), wanted, str(path))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.arrays import open_arrays
 from hpo.datasets.dataset import Encoding, Examples, Inputs, Source, Targets, task_of
 from hpo.datasets.precision import check_targets, table_type
 from hpo.errors import DataError
@@ -51,7 +52,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         DataError: the file cannot be read as either; nothing is ever unpickled.
     """
     try:
-        with path.open("rb") as file:
+        with open_arrays(path) as file:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return {"": loaded}

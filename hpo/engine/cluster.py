@@ -13,6 +13,7 @@ from pathlib import Path
 import ray
 import ray._private.node
 
+from hpo.engine.secret import keep_ray_token
 from hpo.errors import ResourceError
 from hpo.spec import Resources
 
@@ -126,6 +127,8 @@ def _start(address: str | None, modules: Sequence[Path]) -> bool:
     try:
         if address is not None:
             knock(address)
+        if not joins:
+            keep_ray_token()
         with nullcontext() if joins else _few_processes():
             ray.init(
                 address=address if joins else "local",

@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Self
 
@@ -20,7 +20,8 @@ import ray
 from hpo.artifacts import Folder, Place
 from hpo.engine.cluster import environment, knock
 from hpo.engine.machines import HELPER
-from hpo.errors import ResourceError
+from hpo.engine.secret import is_proof, proof, secret_file
+from hpo.errors import InputError, ResourceError
 
 _STOP_SECONDS = 20.0
 """In which a node says goodbye to its Ray."""
@@ -41,18 +42,26 @@ class Invitation:
     """Of each trial."""
     folder: str | None
     """Where trials store what they leave; None where that is no folder."""
+    study: str
+    """The id of the study."""
+    proof: str | None = None
+    """That the user wrote it, and not whoever can write to the study's folder; see `hpo.engine.secret`."""
 
     @classmethod
-    def here(cls, each: Mapping[str, float], place: Place) -> Self:
-        """To the Ray of this process.
+    def here(cls, each: Mapping[str, float], place: Place, study: str) -> Self:
+        """To the Ray of this process, proven by the user's secret.
 
         Args:
             each: what a trial gets.
             place: of the artifacts.
+            study: its id.
         """
         folder = str(place.folder.absolute()) if isinstance(place, Folder) else None
         address, mode = str(ray.get_runtime_context().gcs_address), os.environ.get(_MODE, "disabled")
-        return cls(address, mode, each["cpu"], each["gpu"], folder)
+        invitation = cls(address, mode, each["cpu"], each["gpu"], folder, study)
+        with contextlib.suppress(PermissionError):  # told to who joins; the search needs no secret
+            return replace(invitation, proof=proof(str(invitation), make=True))
+        return invitation
 
     @classmethod
     def read(cls, text: str) -> Self | None:
@@ -65,6 +74,33 @@ class Invitation:
     def __str__(self) -> str:
         """One line."""
         return json.dumps(asdict(self))
+
+    def check(self, study: str, address: str | None) -> None:
+        """Holds it to be the user's own: who follows it lets whoever wrote it run code here.
+
+        Args:
+            study: the id of the study that is joined.
+            address: of the Ray that the user names this time; it needs no proof.
+
+        Raises:
+            InputError: it is not proven, and the user has named no Ray or another one.
+        """
+        if address is not None:
+            if address != self.address:
+                raise InputError(
+                    f"--address {address}: that search's Ray is at {self.address}; name it so, or not at all"
+                )
+            return
+        try:
+            known = self.proof is not None and is_proof(str(replace(self, proof=None)), self.proof)
+        except OSError as error:
+            raise InputError(f"{error}; an invitation is proven by it") from None
+        if not known or self.study != study:
+            raise InputError(
+                f"the invitation to the Ray at {self.address} is not proven to be yours: '{secret_file()}' here is not"
+                " the one of the machine that searches, or somebody else wrote it. Copy that file from there, or say"
+                f" which Ray you mean: --address {self.address}"
+            )
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from hpo import models, tasks
@@ -21,6 +20,7 @@ from hpo.engine.members import Job
 from hpo.ensemble.calibration import temper
 from hpo.ensemble.score import Predictions, Targets
 from hpo.errors import InputError, SpecError
+from hpo.files import read_regular
 from hpo.retraining.retrained import Retrained, join, survivors, uniform
 from hpo.retraining.trainer import Trainer
 from hpo.spec import Config, StudySpec
@@ -126,7 +126,7 @@ def read_student(trainer: Trainer, wanted: str) -> Student:
 
 def _read(path: str) -> Mapping[str, Any]:
     try:
-        document: Any = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
+        document: Any = specs.parse_plain(read_regular(path, 2**20, follow=True).decode())
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"--distill must be a trial's number, or a YAML or JSON file with `config:` or `model:`, got '{path}':"

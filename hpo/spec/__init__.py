@@ -6,7 +6,7 @@ stays at the bottom of the house.
 """
 
 from hpo.spec.parameter import Parameter
-from hpo.spec.reading import Space, dump, load, load_search, load_stored, parse_override
+from hpo.spec.reading import Space, dump, load, load_search, load_stored, parse_override, parse_plain
 from hpo.spec.rules import text_for
 from hpo.spec.section import (
     Budget,
@@ -41,6 +41,7 @@ __all__ = [
     "load_search",
     "load_stored",
     "parse_override",
+    "parse_plain",
     "seconds",
     "text_for",
 ]

@@ -11,8 +11,16 @@ import pydantic
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    CollectionEndEvent,
+    CollectionStartEvent,
+    Event,
+    ScalarEvent,
+)
 
 from hpo.errors import Problem, SpecError
+from hpo.files import read_regular
 from hpo.registry import did_you_mean, import_paths, note_stored, trust
 from hpo.spec.parameter import Parameter
 from hpo.spec.rules import in_our_words, parameter_problems
@@ -22,6 +30,8 @@ Space = str | Path | Mapping[str, Any] | SearchSpec
 """A YAML file's path, a dict of the same shape, or a spec."""
 
 _Spec = TypeVar("_Spec", bound=SearchSpec)
+_MOST_BYTES, _MOST_VALUES, _DEEPEST = 2**20, 20_000, 40
+"""Of a YAML file: bytes, values (keys included), and levels. Beyond them it takes minutes, or is made to harm."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +177,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     if value.strip().startswith("+") and name.strip().startswith("budget."):
         raise SpecError([f"--set {text}: a limit that is set is one in all, without a +; --trials +20 is 20 more"])
     try:
-        return name.strip(), _plain(YAML(typ="rt").load(value))
+        return name.strip(), parse_plain(value)
     except (YAMLError, ValueError) as error:
         raise SpecError([f"--set {text}: the value is not YAML: {_first_line(error)}"]) from None
 
@@ -182,13 +192,13 @@ def _read(space: Space) -> tuple[dict[str, Any], Source]:
             raise SpecError([f"spec: {'.'.join(error.path)}: {error}"]) from None
     path = Path(space)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, _MOST_BYTES, follow=True).decode()
     except FileNotFoundError:
         raise SpecError([f"{path}: no such file; --space wants the path of a YAML file"]) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SpecError([f"{path}: cannot be read: {error}"]) from None
     try:
-        document = YAML(typ="rt").load(text)
+        document = _parsed(text)
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SpecError([f"{path}:{line}: not YAML: {_first_line(error.problem or error)}"]) from None
@@ -205,6 +215,51 @@ def _read(space: Space) -> tuple[dict[str, Any], Source]:
     except _Unreadable as error:
         line = next((lines[error.path[:end]] for end in range(len(error.path), 0, -1) if error.path[:end] in lines), 1)
         raise SpecError([f"{path}:{line}: {error}"]) from None
+
+
+def parse_plain(text: str) -> Any:
+    """A YAML document as Python's own mappings, lists, numbers and texts.
+
+    Raises:
+        YAMLError, ValueError: it is none, has tags, is nested too deeply, or its aliases make too much of it.
+    """
+    return _plain(_parsed(text))
+
+
+def _parsed(text: str) -> Any:
+    """A YAML document as ruamel's containers, which know their lines."""
+    _check_size(text)
+    return YAML(typ="rt").load(text)
+
+
+def _check_size(text: str) -> None:
+    """Counts what a document has when its aliases are written out, event by event: nothing is built yet."""
+    sizes: dict[str, int] = {}
+    open_: list[tuple[str | None, int]] = []
+    total = 0
+    for event in YAML(typ="rt").parse(io.StringIO(text)):
+        if isinstance(event, AliasEvent):
+            if event.anchor not in sizes:
+                raise _too_much(event, f"alias '*{event.anchor}' stands for something that it is a part of, or nothing")
+            total += sizes[event.anchor]
+        elif isinstance(event, ScalarEvent | CollectionStartEvent):
+            total += 1
+            if isinstance(event, CollectionStartEvent):
+                open_.append((event.anchor, total - 1))
+            elif event.anchor:
+                sizes[event.anchor] = 1
+        elif isinstance(event, CollectionEndEvent):
+            anchor, before = open_.pop()
+            if anchor:
+                sizes[anchor] = total - before
+        if len(open_) > _DEEPEST:
+            raise _too_much(event, f"is nested more than {_DEEPEST} deep")
+        if total > _MOST_VALUES:
+            raise _too_much(event, f"has more than {_MOST_VALUES:,} values, aliases written out")
+
+
+def _too_much(event: Event, message: str) -> MarkedYAMLError:
+    return MarkedYAMLError(problem=message, problem_mark=event.start_mark)
 
 
 def _collect_lines(node: Any, path: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> None:
@@ -230,6 +285,8 @@ def _plain(node: Any, path: tuple[str, ...] = ()) -> Any:
     """The YAML library's own containers and numbers, numpy's, and paths, as Python's; refuses tags."""
     if isinstance(node, TaggedScalar) or (getattr(node, "tag", None) and getattr(node.tag, "value", None)):
         raise _Unreadable(path, f"YAML tags are not allowed, got {node.tag.value}")
+    if len(path) > _DEEPEST:
+        raise _Unreadable(path, f"is nested more than {_DEEPEST} deep")
     if isinstance(node, Mapping):
         return {str(key): _plain(value, (*path, str(key))) for key, value in node.items()}
     if isinstance(node, list | tuple):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from socket import socket
 
@@ -13,6 +14,8 @@ import pytest
 from ray._private.utils import write_ray_address
 
 from hpo.engine.joining import Invitation, _address_forgotten
+from hpo.engine.secret import keep_ray_token, proof
+from hpo.errors import InputError
 from hpo.study import Study
 from hpo.trial import State
 from tests.conftest import PATIENCE, Run, without_ray
@@ -59,6 +62,62 @@ def wait_for(count: int, search: "subprocess.Popen[bytes]") -> None:
         time.sleep(0.2)
 
 
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the user's secret is."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path / "config"
+
+
+def proven(invitation: Invitation) -> Invitation:
+    """As a search of this user writes it."""
+    return replace(invitation, proof=proof(str(replace(invitation, proof=None)), make=True))
+
+
+def test_only_who_can_read_the_secret_can_invite(config: Path) -> None:
+    bare = Invitation("10.0.0.1:6379", "token", 0.5, 0.25, None, "a")
+    with pytest.raises(InputError, match="is not proven to be yours"):
+        bare.check("a", None)
+    mine = proven(bare)
+    secret = config / "hpo" / "secret"
+    assert secret.stat().st_mode & 0o777 == 0o600 and secret.parent.stat().st_mode & 0o777 == 0o700
+    mine.check("a", None)
+    assert Invitation.read(str(mine)) == mine == proven(bare)
+    changed = [replace(mine, address="6.6.6.6:1"), replace(mine, folder="/"), replace(mine, mode="disabled")]
+    for other in (*changed, replace(mine, proof="0" * 64), replace(mine, proof=None)):
+        with pytest.raises(InputError, match="is not proven to be yours"):
+            other.check("a", None)
+    with pytest.raises(InputError, match="is not proven to be yours"):
+        mine.check("b", None)  # of another study
+    secret.chmod(0o640)
+    with pytest.raises(InputError, match="can be read by others, or is another user's: chmod 600"):
+        mine.check("a", None)
+    secret.unlink()
+    with pytest.raises(
+        InputError, match="Copy that file from there, or say which Ray you mean: --address 10.0.0.1:6379"
+    ):
+        mine.check("a", None)
+    mine.check("a", "10.0.0.1:6379")  # the user has named it
+
+
+def test_rays_token_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    token = tmp_path / ".ray" / "auth_token"
+    keep_ray_token()
+    made = token.read_text()
+    assert len(made) >= 32 and token.stat().st_mode & 0o777 == 0o600
+    token.chmod(0o644)  # as Ray itself leaves it
+    keep_ray_token()
+    assert token.stat().st_mode & 0o777 == 0o600 and token.read_text() == made
+    token.unlink()
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    keep_ray_token()
+    assert not token.exists()
+
+
+@pytest.mark.usefixtures("config")
 def test_what_cannot_be_joined_says_so(space: Path, study: Study, hpo: Run) -> None:
     joining = ("search", "--space", str(space), "--join", "--concurrency", "1")
     code, _, err = hpo(*joining)
@@ -66,7 +125,16 @@ def test_what_cannot_be_joined_says_so(space: Path, study: Study, hpo: Run) -> N
     with study.held():  # as `hpo gc` does
         code, _, err = hpo(*joining)
     assert code == 2 and f"is held by process {os.getpid()} on " in err and "no search that can be joined; wait" in err
-    lost = Invitation(f"127.0.0.1:{free_port()}", "disabled", 1, 0, str(study.folder.absolute()))
+    lost = Invitation(f"127.0.0.1:{free_port()}", "disabled", 1, 0, str(study.folder.absolute()), study.id)
+    with study.held(str(lost)):  # anyone who can write to the study's folder could have written that
+        code, _, err = hpo(*joining)
+        assert code == 2 and f"the invitation to the Ray at {lost.address} is not proven to be yours" in err
+        assert f"or say which Ray you mean: --address {lost.address}" in err
+        code, _, err = hpo(*joining, "--address", "10.0.0.1:6379")
+        assert code == 2 and f"that search's Ray is at {lost.address}" in err
+        code, _, err = hpo(*joining, "--address", lost.address)
+        assert code == 2 and "cannot be reached from here" in err
+    lost = proven(lost)
     with study.held(str(lost)):
         code, _, err = hpo(*joining)
         assert code == 2 and f"its Ray at {lost.address} cannot be reached from here" in err
@@ -76,7 +144,7 @@ def test_what_cannot_be_joined_says_so(space: Path, study: Study, hpo: Run) -> N
         server.bind(("127.0.0.1", 0))
         server.listen()
         there = f"127.0.0.1:{server.getsockname()[1]}"
-        with study.held(str(Invitation(there, "disabled", 1, 0, "/no/such/folder"))):
+        with study.held(str(proven(Invitation(there, "disabled", 1, 0, "/no/such/folder", study.id)))):
             code, _, err = hpo(*joining)
     assert code == 2 and "this machine does not see '/no/such/folder', where the trials of that search" in err
     for option in (("--trials", "3"), ("--time-limit", "3s"), ("--from", "other"), ("--ensemble",)):
@@ -85,7 +153,7 @@ def test_what_cannot_be_joined_says_so(space: Path, study: Study, hpo: Run) -> N
 
 
 def test_an_invitation_is_one_line() -> None:
-    invitation = Invitation("10.0.0.1:6379", "token", 0.5, 0.25, None)
+    invitation = Invitation("10.0.0.1:6379", "token", 0.5, 0.25, None, "of the study")
     assert Invitation.read(str(invitation)) == invitation and "\n" not in str(invitation)
     assert Invitation.read("") is Invitation.read("{}") is Invitation.read("told") is None
 
