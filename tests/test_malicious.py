@@ -20,6 +20,7 @@ import torch
 from hpo import api, registry, spec
 from hpo.datasets.inputs import input_batches
 from hpo.datasets.npz import read_arrays
+from hpo.datasets.wanted import Wanted
 from hpo.engine.watchdog import watched
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
@@ -336,7 +337,7 @@ def test_a_pipe_or_a_device_is_no_search_and_no_data(tmp_path: Path) -> None:
     for path in (tmp_path / "pipe", Path("/dev/zero")):
         with pytest.raises(SpecError, match="is a pipe or a device"):
             spec.load(path)
-        for reading in (lambda: read_arrays(path), lambda: next(input_batches(path, (3,)))):  # noqa: B023
+        for reading in (lambda: read_arrays(path), lambda: next(input_batches(path, Wanted((3,))))):  # noqa: B023
             with pytest.raises(DataError, match="is a pipe or a device"):
                 reading()
     with pytest.raises(SpecError, match="is a pipe or a device"):
