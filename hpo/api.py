@@ -94,6 +94,7 @@ def search(
     warm_start: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     objective: "Objective | None" = None,
+    accept_code: bool = False,
     console: Console | None = None,
 ) -> SearchResult:
     """Searches: Ray Tune runs the trials, the study records them, MLflow is told.
@@ -123,12 +124,14 @@ def search(
             the space of this one. They cost no budget.
         overrides: dotted name -> value, as `--set` has it.
         objective: is trained instead of the built-in one, `hpo.training.train`.
+        accept_code: an objective or a model of your own that has changed since the study's trials is taken for the
+            same from now on.
         console: where progress goes; None is silent.
 
     Raises:
         SpecError: the spec has problems, all of them in one message.
         DataError: the data cannot be used.
-        StudyError: there is a study of this name with another spec, or another process is searching it.
+        StudyError: there is a study of this name with another spec or other code, or another process is searching it.
         ResourceError: no machine has what a trial asks for.
     """
     given = {**_budget(trials, epochs, gpu_hours, time_limit), **_given(study=study, seed=seed)}
@@ -143,6 +146,7 @@ def search(
         warm_start=warm_start,
         ensemble=ensemble,
         objective=objective,
+        accept_code=accept_code,
     )
     told = console or Console(quiet=True)
     if join:
@@ -204,7 +208,9 @@ def resume(
     storage: str | Path = "studies",
     database: str | None = None,
     data_dir: str | Path = "data",
+    data_path: str | Path | None = None,
     objective: "Objective | None" = None,
+    accept_code: bool = False,
     console: Console | None = None,
     trust: bool = False,
 ) -> SearchResult:
@@ -212,10 +218,13 @@ def resume(
 
     Args:
         study: its name; the one touched last where None.
+        data_path: where the file or folder of its data set is now; where it was last, if None.
         trust: code that the stored spec names (`module:function`) may be imported.
     """
+    opened = open_study(study, storage, trust=trust, data_path=data_path)
+    opened.check_data()
     return search(
-        open_study(study, storage, trust=trust).study_spec,
+        opened.study_spec,
         trials=trials,
         epochs=epochs,
         gpu_hours=gpu_hours,
@@ -229,6 +238,7 @@ def resume(
         database=database,
         data_dir=data_dir,
         objective=objective,
+        accept_code=accept_code,
         console=console,
     )
 
@@ -239,7 +249,9 @@ def reproduce(
     *,
     storage: str | Path = "studies",
     data_dir: str | Path = "data",
+    data_path: str | Path | None = None,
     objective: "Objective | None" = None,
+    accept_code: bool = False,
     trust: bool = False,
 ) -> "Reproduction":
     """Trains one trial again, from its study alone, and holds it against what it reported and left.
@@ -249,17 +261,20 @@ def reproduce(
         study: its name; the one touched last where None.
         storage: the folder of all studies.
         data_dir: the folder of downloaded data sets.
+        data_path: where the file or folder of its data set is now; where it was last, if None.
         objective: that it was trained by, if not the built-in one.
         trust: code that the stored spec names (`module:function`) may be imported.
+        accept_code: an objective or a model of your own that has changed since is taken for the same.
 
     Raises:
-        StudyError: there is no such study or trial, it has no report, or began with another's state.
+        StudyError: there is no such study or trial, it has no report, it began with another's state, or was trained by
+            other code.
         DataError: the data cannot be read.
     """
     from hpo import reproduction
-    from hpo.training import train
 
-    return reproduction.reproduce(open_study(study, storage, trust=trust), trial, Path(data_dir), objective or train)
+    opened = open_study(study, storage, trust=trust, data_path=data_path)
+    return reproduction.reproduce(opened, trial, Path(data_dir), objective, accept_code=accept_code)
 
 
 def simulate(
@@ -377,7 +392,13 @@ def plan(
     return forecast.Plan(spec.study, name, forecast.forecasts(spec, given, counts))
 
 
-def open_study(name: str | None = None, storage: str | Path = "studies", *, trust: bool = False) -> Study:
+def open_study(
+    name: str | None = None,
+    storage: str | Path = "studies",
+    *,
+    trust: bool = False,
+    data_path: str | Path | None = None,
+) -> Study:
     """A study of the storage folder; without a name the one that was touched last.
 
     Args:
@@ -385,6 +406,7 @@ def open_study(name: str | None = None, storage: str | Path = "studies", *, trus
         storage: the folder of all studies.
         trust: code that its stored spec names (`module:function`) may be imported by this process. Without it only
             what the process has been given by name elsewhere is; to read a study needs neither.
+        data_path: where the file or folder of its data set is now; where it was last, if None.
 
     Raises:
         StudyError: there is none.
@@ -394,7 +416,7 @@ def open_study(name: str | None = None, storage: str | Path = "studies", *, trus
         raise StudyError(
             f"there are no studies in '{storage}'. Run `hpo search` first, or name the folder with --storage"
         )
-    study = Study.open(Path(storage), name or names[-1])
+    study = Study.open(Path(storage), name or names[-1], data_path=data_path)
     if trust:
         registry.trust(study.spec.import_paths)
     return study
@@ -460,6 +482,9 @@ def build_ensemble(
     name: str | None = None,
     storage: str | Path = "studies",
     data_dir: str | Path = "data",
+    data_path: str | Path | None = None,
+    objective: "Objective | None" = None,
+    accept_code: bool = False,
     console: Console | None = None,
     trust: bool = False,
 ) -> EnsembleResult:
@@ -484,13 +509,17 @@ def build_ensemble(
         name: of the ensemble; `<study>-<number>` where None.
         storage: the folder of all studies.
         data_dir: the folder of downloaded data sets; read where members are trained or predict the test rows.
+        data_path: where the file or folder of the study's data set is now; where it was last, if None.
+        objective: that the study's trials were trained by, if not the built-in one; members are trained by it.
+        accept_code: an objective or a model of your own that has changed since is taken for the same, where members are
+            trained.
         console: where progress goes; None is silent.
         trust: code that the stored spec names (`module:function`) may be imported.
 
     Raises:
         InputError: a number is out of range, there is no such method, or the study is nothing for it.
         StudyError: there is no such study, or it has fewer than two usable trials (for `single` none), or the name of
-            the ensemble is taken.
+            the ensemble is taken, or members would be trained by other code than its trials.
         DataError: the data are needed, and cannot be read.
     """
     from hpo import assembly
@@ -508,8 +537,10 @@ def build_ensemble(
         name=name,
         register=register,
         alias=alias,
+        objective=objective,
+        accept_code=accept_code,
     )
-    opened = open_study(study, storage, trust=trust)
+    opened = open_study(study, storage, trust=trust, data_path=data_path)
     say = saying(told, "dim")
     return assembly.build(opened, request, Path(storage), Path(data_dir), say)
 

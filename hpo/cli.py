@@ -94,6 +94,16 @@ _trust = click.option(
     is_flag=True,
     help="Lets code of your own be imported that the stored files name (module:function), for this command.",
 )
+_data_path = click.option(
+    "--data-path",
+    metavar="PATH",
+    help="Where the file or folder of the study's data set is now; by default where it was last.",
+)
+_accept_code = click.option(
+    "--accept-code",
+    is_flag=True,
+    help="Takes an objective or a model of your own that has changed since the study's trials for the same.",
+)
 _set = click.option(
     "--set",
     "sets",
@@ -268,6 +278,7 @@ def _running(command: Callable[..., Any]) -> Callable[..., Any]:
             show_envvar=True,
             help="postgresql://USER@HOST/NAME has the record of trials, in place of the study's folder.",
         ),
+        _accept_code,
         _format,
     )
     for option in reversed(options):
@@ -331,9 +342,10 @@ def search(
 @commands.command(short_help="Go on with a search.")
 @_study
 @_running
+@_data_path
 @_trust
 @_quiet_stdout
-def resume(study: str | None, storage: str, output: str, trust: bool, **options: Any) -> None:
+def resume(study: str | None, storage: str, output: str, data_path: str | None, trust: bool, **options: Any) -> None:
     """Goes on with a search where it stopped, however that was: by Ctrl-C, a crash, or a budget that is raised now.
 
     Trials that have ended are not trained again, those that ran go on from their last stored state, and the same
@@ -343,7 +355,7 @@ def resume(study: str | None, storage: str, output: str, trust: bool, **options:
     from hpo.terminal import progress_console
 
     console = progress_console()
-    result = api.resume(study, storage=storage, console=console, trust=trust, **_parsed(**options))
+    result = api.resume(study, storage=storage, data_path=data_path, console=console, trust=trust, **_parsed(**options))
     _say_search(result, storage, output, console)
 
 
@@ -360,6 +372,7 @@ def _parsed(
     join: bool,
     ensemble: bool,
     database: str | None,
+    accept_code: bool,
 ) -> dict[str, Any]:
     """The options of `_running`, as `api.search` takes them."""
     return {
@@ -374,6 +387,7 @@ def _parsed(
         "join": join,
         "ensemble": ensemble,
         "database": database,
+        "accept_code": accept_code,
     }
 
 
@@ -415,10 +429,12 @@ def _say_search(result: "SearchResult", storage: str, output: str, console: "Con
 @_study
 @_storage
 @_data_dir
+@_data_path
+@_accept_code
 @_trust
 @_format
 @_quiet_stdout
-def reproduce(trial: int, study: str | None, storage: str, data_dir: str, trust: bool, output: str) -> None:
+def reproduce(trial: int, study: str | None, storage: str, output: str, **options: Any) -> None:
     """Trains TRIAL again, from its study alone, and compares: every metric of every epoch, weights and predictions.
 
     On a CPU the same bits are wanted. On a GPU metrics may differ by 2 %, unless training.deterministic is true. Where
@@ -427,7 +443,7 @@ def reproduce(trial: int, study: str | None, storage: str, data_dir: str, trust:
     from hpo import api
     from hpo.report.tables import reproduction_table
 
-    again = api.reproduce(trial, study, storage=storage, data_dir=data_dir, trust=trust)
+    again = api.reproduce(trial, study, storage=storage, **options)
     if output == "json":
         _say_json(again.to_json())
     else:
@@ -559,6 +575,8 @@ def plan(
 @click.option("--name", metavar="NAME", help="Of the ensemble; by default the study's and a number.")
 @_storage
 @_data_dir
+@_data_path
+@_accept_code
 @_trust
 @_format
 @_quiet_stdout
@@ -577,6 +595,8 @@ def ensemble(
     name: str | None,
     storage: str,
     data_dir: str,
+    data_path: str | None,
+    accept_code: bool,
     trust: bool,
     output: str,
 ) -> None:
@@ -603,6 +623,8 @@ def ensemble(
         name=name,
         storage=storage,
         data_dir=data_dir,
+        data_path=data_path,
+        accept_code=accept_code,
         console=console,
         trust=trust,
     )

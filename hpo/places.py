@@ -1,11 +1,17 @@
-"""Where the parts of a study are that are not in its folder: `places.json`, for the next command that opens it."""
+"""Where the parts of a study are that are not in its folder: `places.json`, for the next command that opens it.
 
+Paths are kept absolute and relative to the study's folder, so that a project which was renamed or copied has its own.
+"""
+
+import contextlib
 import json
-from dataclasses import dataclass
+import os
+import uuid
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from hpo.artifacts import Place, place
+from hpo.artifacts import Folder, Place, place
 from hpo.errors import StudyError
 from hpo.files import read_regular
 from hpo.record import Database
@@ -22,15 +28,18 @@ class Places:
 
     artifacts: Place | None = None
     database: Database | None = None
+    data: Path | None = field(default=None, compare=False)
+    """The file or folder of its data set, where that has one."""
 
     @classmethod
-    def chosen(cls, study: str, artifacts: str | None, database: str | None) -> Self:
+    def chosen(cls, study: str, artifacts: str | None, database: str | None, data: str | None = None) -> Self:
         """The places of a new study.
 
         Args:
             study: its name, which is added to the place of the artifacts, so that studies can share one.
             artifacts: a path or a URI.
             database: its URL.
+            data: the path of its data set.
 
         Raises:
             InputError: one of them is of no known form.
@@ -39,6 +48,7 @@ class Places:
         return cls(
             None if artifacts is None else _fresh(artifacts, study),
             None if database is None else Database.of(database),
+            None if data is None else Path(data),
         )
 
     @classmethod
@@ -55,7 +65,10 @@ class Places:
         file = folder / FILE
         try:
             known = json.loads(read_regular(file, _MOST_BYTES))
-            artifacts, url = known["artifacts"], known["database"]
+            artifacts, url, beside = known["artifacts"], known["database"], dict(known.get("beside", {}))
+            if artifacts is not None and "://" not in artifacts:
+                artifacts = str(_found(folder, artifacts, beside.get("artifacts")))
+            data = None if known.get("data") is None else _found(folder, known["data"], beside.get("data"))
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -63,17 +76,41 @@ class Places:
         return cls(
             None if artifacts is None else place(artifacts),
             None if url is None else Database.known(url, database),
+            data,
         )
 
     def write(self, folder: Path) -> None:
-        """Writes them down, without passwords, unless all is in the folder."""
-        if self == Places():
+        """Writes them down, without passwords, unless all is in the folder, or in one that has its place later."""
+        known = self._known(folder)
+        if not any(known.values()):
             return
-        known = {
+        draft = folder / f".{FILE}.{uuid.uuid4().hex}"
+        try:
+            draft.write_text(json.dumps(known, indent=1), encoding="utf-8")
+            draft.replace(folder / FILE)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _known(self, folder: Path) -> dict[str, Any]:
+        paths = {"artifacts": self.artifacts.folder if isinstance(self.artifacts, Folder) else None, "data": self.data}
+        return {
             "artifacts": None if self.artifacts is None else str(self.artifacts),
             "database": None if self.database is None else self.database.url,
+            "data": None if self.data is None else str(self.data),
+            "beside": {
+                name: os.path.relpath(path, folder.absolute()) for name, path in paths.items() if path is not None
+            },
         }
-        (folder / FILE).write_text(json.dumps(known, indent=1), encoding="utf-8")
+
+
+def _found(folder: Path, path: str, beside: str | None) -> Path:
+    """Where something is now: beside the study's folder as it was once, or else where it was then."""
+    if beside is not None:
+        with contextlib.suppress(OSError):
+            near = Path(os.path.normpath(folder.absolute() / beside))
+            if near.exists():
+                return near
+    return Path(path)
 
 
 def claim(own: Place, study: str, id_: str, named: bool) -> None:

@@ -12,11 +12,12 @@ import torch
 
 from hpo import environment
 from hpo.artifacts import Stored
+from hpo.code import TrainingCode
 from hpo.engine.threads import Threads
 from hpo.engine.words import THREADS
 from hpo.errors import StudyError
 from hpo.study import Study
-from hpo.training import Context, Objective, Report
+from hpo.training import Context, Objective, Report, train
 from hpo.training.objective import Snapshot
 from hpo.training.precision import choose_device
 from hpo.training.reports import reports_of
@@ -78,17 +79,21 @@ class Reproduction:
         }
 
 
-def reproduce(study: Study, number: int, data_dir: Path, objective: Objective) -> Reproduction:
+def reproduce(
+    study: Study, number: int, data_dir: Path, objective: Objective | None = None, *, accept_code: bool = False
+) -> Reproduction:
     """Trains a trial again, for as many epochs as it was trained.
 
     Args:
         study: that it is of; nothing is written there.
         number: of the trial.
         data_dir: the folder of downloaded data sets.
-        objective: that it was trained by.
+        objective: that it was trained by; the built-in one where None.
+        accept_code: changed code is taken for the same.
 
     Raises:
-        StudyError: there is no such trial, it has no report, or began with another's state; or the data have changed.
+        StudyError: there is no such trial, it has no report, or began with another's state; or the data or the code
+            have changed.
         DataError: the data cannot be read.
     """
     trial, spec = study.trial(number), study.study_spec
@@ -97,11 +102,13 @@ def reproduce(study: Study, number: int, data_dir: Path, objective: Objective) -
     if trial.inherited or trial.taken_over:
         whose = "another trial's state" if trial.inherited else "another study"
         raise StudyError(f"trial {number} of study '{study.name}' is from {whose}, which is not kept: reproduce that")
+    code = TrainingCode.of(objective, spec.model.name)
+    study.check_code(code, accept_code, f"hpo.reproduce({number}, '{study.name}', objective=...)")
     stored = study.artifacts.read(number)
     context = Context(spec, study.dataset(data_dir), spec.trial_seed(number))
     own = max(1, int(spec.resources.cpu))
     with _threads(own):
-        reports, snapshot = _trained_again(trial, reports_of(objective, trial.config, context), stored, own)
+        reports, snapshot = _trained_again(trial, reports_of(objective or train, trial.config, context), stored, own)
     then = environment.read(study.folder)
     device = choose_device(spec.training.device).type
     return Reproduction(

@@ -20,6 +20,7 @@ from rich.console import Console
 from hpo import datasets, models, samplers, schedulers, tasks
 from hpo import spec as specs
 from hpo.budget import Spent
+from hpo.code import TrainingCode
 from hpo.datasets import Dataset
 from hpo.disk import POOL, DiskBudget
 from hpo.errors import InputError, Problem, ResourceError, StudyError
@@ -45,6 +46,10 @@ CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.
 
 _COUNTED = {"budget.trials": int, "budget.epochs": int, "budget.gpu_hours": float}
 """The limits that count over all searches of a study, and their kind."""
+_UNKNOWN_CODE = (
+    "Study '{study}' is of release 0.1, which kept nothing of the code: whether this is the objective and the model of"
+    " its trials is not checked."
+)
 _ENSEMBLE_SECONDS, _NUMBER_SECONDS = 7.0, 2e-6
 """Of a time limit, for an ensemble: to import, report and log it, and for each number that its candidates predict."""
 _LOOK_SECONDS = 0.5
@@ -77,6 +82,8 @@ class Request:
     """Whether an ensemble is built afterwards, within the time limit."""
     objective: "Objective | None" = None
     """Is trained instead of the built-in one."""
+    accept_code: bool = False
+    """Whether an objective or a model that has changed since is taken for the same."""
 
     def __post_init__(self) -> None:
         if isinstance(self.concurrency, int) and self.concurrency < 1:
@@ -139,11 +146,15 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
         share = _share(spec, request, dataset, say)
         study = _open_or_create(spec, request, dataset)
         study.claim(request.artifacts)
+        if not study.code:
+            say(_UNKNOWN_CODE.format(study=spec.study))
         taken = sum(trial.taken_over for trial in study.trials())
         if taken and request.warm_start is not None:
             say(f"{taken} trials of study '{request.warm_start}' are taken over.", style="dim")
         invitation = joining.Invitation.here(trial_resources(share.resources), study.place, study.id)
         held.enter_context(study.searching(told=str(invitation)))
+        study.accept_code(_code(spec, request))
+        study.note_data(spec)
         left = study.spent().left(spec.budget)
         if left.nothing:  # another search ran them while this one was starting
             return SearchResult(study, time.monotonic() - started, interrupted=False)
@@ -325,9 +336,16 @@ def _open_or_create(spec: StudySpec, request: Request, dataset: Dataset) -> Stud
         fingerprint=dataset.fingerprint,
         encoding=dataset.encoding,
     )
-    name = request.warm_start
+    name, code = request.warm_start, _code(spec, request)
     earlier = None if name is None else _earlier(name, spec, facts, request.storage)
-    return Study.create(request.storage, spec, facts, earlier, artifacts=request.artifacts, database=request.database)
+    if earlier is not None:
+        earlier.check_code(code, request.accept_code, f"hpo.search(..., warm_start='{name}', objective=...)")
+    places = {"artifacts": request.artifacts, "database": request.database}
+    return Study.create(request.storage, spec, facts, earlier, code=code, **places)
+
+
+def _code(spec: StudySpec, request: Request) -> TrainingCode:
+    return TrainingCode.of(request.objective, spec.model.name)
 
 
 def _earlier(name: str, spec: StudySpec, facts: DataFacts, storage: Path) -> Study:
@@ -361,6 +379,7 @@ def _reopen(spec: StudySpec, request: Request, dataset: Dataset) -> Study:
             f"study '{spec.study}' has its record in its folder, not in a database; leave --database (HPO_DATABASE)"
             " out, or give the new search a name of its own with --study"
         )
+    study.check_code(_code(spec, request), request.accept_code, f"hpo.resume('{spec.study}', objective=...)")
     return study
 
 
@@ -370,6 +389,7 @@ def same_spec(study: Study, spec: SearchSpec, storage: Path) -> Study:
     Raises:
         StudyError: it was not; what differs is shown.
     """
+    _ = study.record  # its own file may have been changed, which is what is told then
     changed = differences(study.spec, spec)
     if changed:
         shown = (f"{name} was {_shown(old)}, is {_shown(new)}" for name, (old, new) in changed.items())

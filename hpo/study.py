@@ -3,7 +3,7 @@
 <storage>/<study>/
     spec.yaml              what is searched; never changes
     journal.log            Optuna's journal: every config, report and outcome, durable before it is acted on
-    places.json            where the record or the artifacts are, if not here
+    places.json            where the record, the artifacts and the data are, if not here
     environment.json       versions, commit and machine that it was begun with
     data.npz               targets of validation and test rows, names of outputs, one example
     artifacts/00012/epoch-0005/   what trial 12 left at its best epoch
@@ -18,8 +18,9 @@ import shutil
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import count
 from pathlib import Path
@@ -33,8 +34,9 @@ from hpo import datasets, environment, fitness, tasks
 from hpo import spec as specs
 from hpo.artifacts import Artifacts, Folder, Place
 from hpo.budget import Spent
+from hpo.code import TrainingCode, check
 from hpo.datasets.dataset import Dataset
-from hpo.errors import StudyError
+from hpo.errors import DataError, InputError, StudyError
 from hpo.facts import FACTS, DataFacts
 from hpo.files import NotAFile, check_own
 from hpo.ledger import Ledger
@@ -45,6 +47,8 @@ from hpo.space import ConfigKey, Space, config_key, distribution, possible_confi
 from hpo.spec import Config, SearchSpec, StudySpec
 from hpo.trial import LIVE, NEVER, Metrics, Moment, Outcome, State, TrialRecord
 
+SPEC = "spec.yaml"
+"""The file in a study's folder that says what is searched."""
 _TRAINED = {"task", "data", "model", "training", "optimizer"}
 """The sections of a spec that a trial's training depends on."""
 _TAKEN = "taken_over"
@@ -63,9 +67,11 @@ _GPU_SECONDS = "gpu_seconds"
 """The study's attribute with what its trials have used, where that is limited."""
 _CONSTRAINT = "constraints"
 """Under this system attribute, with a name, Optuna keeps a constraint: above 0 it is broken."""
+_SPEC, _CODE = "spec", "code"
+"""The study's attributes with what `spec.yaml` says, and with the code that it began with or has accepted since."""
 _REPORT = fitness.REPORT
 _LOCK = "search.lock"
-_OWN = ("spec.yaml", "journal.log", _LOCK, FILE, environment.FILE, FACTS, "artifacts", "ensembles", "retrained")
+_OWN = (SPEC, "journal.log", _LOCK, FILE, environment.FILE, FACTS, "artifacts", "ensembles", "retrained")
 """What may be in a study's folder."""
 
 
@@ -123,6 +129,7 @@ class Study:
         facts: DataFacts | None = None,
         earlier: "Study | None" = None,
         *,
+        code: TrainingCode | None = None,
         artifacts: str | None = None,
         database: str | None = None,
     ) -> Self:
@@ -133,6 +140,7 @@ class Study:
             spec: what is searched.
             facts: of its data; None for a simulated search, which has none.
             earlier: a study whose trials are taken over where their configs lie in the space of this one.
+            code: that trains its trials; None for a simulated search.
             artifacts: a path or URI, such as `s3://bucket/prefix`, under which its artifacts go; the folder where None.
             database: the URL of the PostgreSQL database that has its record; a journal in the folder where None.
 
@@ -150,14 +158,14 @@ class Study:
         except OSError as error:
             raise StudyError(f"storage '{storage}' cannot be written: {error}") from None
         try:
-            (draft / "spec.yaml").write_text(specs.dump(spec), encoding="utf-8")
+            (draft / SPEC).write_text(specs.dump(spec), encoding="utf-8")
             if facts is not None:
                 facts.write(draft / FACTS)
                 environment.write(draft)
-            where = Places.chosen(spec.study, artifacts, database)
+            where = Places.chosen(spec.study, artifacts, database, _data_path(spec))
             where.write(draft)
             made = cls(draft, spec, places=where)
-            made._begin(made._open_storage(new=True), earlier)
+            made._begin(made._open_storage(new=True), earlier, code)
             try:
                 _rename(draft, folder)
             except StudyError:
@@ -170,16 +178,18 @@ class Study:
         return study
 
     @classmethod
-    def open(cls, storage: Path, name: str, database: str | None = None) -> Self:
+    def open(cls, storage: Path, name: str, database: str | None = None, data_path: str | Path | None = None) -> Self:
         """Opens a study.
 
         Args:
             storage: the folder of all studies.
             name: of the study.
             database: the URL of its database again, where a password is needed and HPO_DATABASE has none.
+            data_path: where the file or folder of its data set is now; where it was last, if None.
 
         Raises:
-            StudyError: there is none of this name, or its record is in another database.
+            InputError: its data set has no path.
+            StudyError: there is none of this name, its folder has been renamed, or its record is in another database.
         """
         names = cls.names(storage)
         if name not in names:
@@ -193,7 +203,15 @@ class Study:
                 f"study '{name}': {error}, and what a study owns is never reached through a link; put what it points to"
                 " in its place (artifacts may be elsewhere by --artifacts)"
             ) from None
-        return cls(folder, specs.load_stored(folder / "spec.yaml"), places=Places.read(folder, database))
+        spec, places = specs.load_stored(folder / SPEC), Places.read(folder, database)
+        if spec.study != name:
+            raise StudyError(f"'{folder}' is study '{spec.study}'; name its folder so again: a study keeps its name")
+        if data_path is not None and _data_path(spec) is None:
+            raise InputError(f"--data-path {data_path}: the data set of study '{name}' has no path; leave it out")
+        where = data_path or places.data
+        if where is not None and isinstance(spec, StudySpec):
+            spec = spec.model_copy(update={"data": spec.data.model_copy(update={"path": str(Path(where).absolute())})})
+        return cls(folder, spec, places=places)
 
     @staticmethod
     def names(storage: Path) -> list[str]:
@@ -222,7 +240,12 @@ class Study:
                     " name another with --storage"
                 )
 
-    def _begin(self, storage: optuna.storages.BaseStorage, earlier: "Study | None" = None) -> None:
+    def _begin(
+        self,
+        storage: optuna.storages.BaseStorage,
+        earlier: "Study | None" = None,
+        code: TrainingCode | None = None,
+    ) -> None:
         with quiet():
             try:
                 record = optuna.create_study(
@@ -235,6 +258,10 @@ class Study:
                     " name of its own with --study"
                 ) from None
         record.set_user_attr("id", uuid.uuid4().hex)
+        if self._storage is None:
+            record.set_user_attr(_SPEC, self.spec.model_dump(mode="json", exclude_unset=True))
+        if code is not None:
+            record.set_user_attr(_CODE, [code.to_json()])
         if earlier is not None:
             order = count()
             record.add_trials([trial for old in earlier.trials() if (trial := self._taken_over(earlier, old, order))])
@@ -304,19 +331,45 @@ class Study:
             StudyError: they have changed since, or the study was simulated.
         """
         spec = self.study_spec
+        self.check_data()
         dataset = datasets.load(spec.data, data_dir, spec.seed)
         if dataset.fingerprint != self.facts.fingerprint:
             raise StudyError(
                 f"study '{self.name}' was started with other data: '{spec.data.path or spec.data.name}' has changed"
                 " since. Put the data back, or run a new search on them"
             )
+        self.note_data(spec)
         return dataset
+
+    def check_data(self) -> None:
+        """Looks whether the file or folder of the data set is where it was.
+
+        Raises:
+            DataError: it is not.
+        """
+        path = _data_path(self.spec)
+        if path is not None and not Path(path).exists():
+            raise DataError(
+                f"the data of study '{self.name}' are not at '{path}' any more; --data-path says where they are now"
+            )
+
+    def note_data(self, spec: StudySpec) -> None:
+        """Remembers where a spec has the data, which were found to be the study's."""
+        path = _data_path(spec)
+        if path is not None and Path(path) != self.places.data:
+            self.places = replace(self.places, data=Path(path))
+            with contextlib.suppress(OSError):  # one that can only be read is told again next time
+                self.places.write(self.folder)
 
     @cached_property
     def record(self) -> "OptunaStudy":
-        """The Optuna study; `use` gives it a sampler that proposes."""
+        """The Optuna study; `use` gives it a sampler that proposes.
+
+        Raises:
+            StudyError: there is none, it is damaged, or `spec.yaml` is not what the study was made with.
+        """
         try:
-            return OptunaStudy(study_name=self.name, storage=self._open_storage(), sampler=_NO_SAMPLER)
+            record = OptunaStudy(study_name=self.name, storage=self._open_storage(), sampler=_NO_SAMPLER)
         except KeyError:
             where = self.places.database.url if self.places.database else self.folder
             raise StudyError(f"'{where}' has no record of study '{self.name}'") from None
@@ -325,6 +378,49 @@ class Study:
                 f"study '{self.name}': its record in '{self.folder}' is damaged: {error or type(error).__name__}; put"
                 " it back from a copy, or run a new search"
             ) from error
+        if self._storage is None:
+            self._check_spec(record.user_attrs.get(_SPEC))
+        return record
+
+    def _check_spec(self, kept: Mapping[str, Any] | None) -> None:
+        """Compares the spec with what the record has of it; release 0.1 kept nothing there."""
+        if kept is None or self.spec.model_dump(mode="json", exclude_unset=True) == kept:
+            return
+        changed = differences(specs.load_stored(kept), self.spec, left=())
+        if changed:
+            shown = "; ".join(f"{name} was {old}, is {new}" for name, (old, new) in changed.items())
+            file = self.folder / SPEC
+            raise StudyError(
+                f"study '{self.name}': '{file}' was changed after the study was made: {shown}. Put that back: limits"
+                " such as --trials are given on the command line, and for anything else there is a new study (`hpo"
+                f" search --study NEW --from {self.name}`)"
+            )
+
+    # ---- the code that trains it ---------------------------------------------------------------------------------
+
+    @property
+    def code(self) -> tuple[TrainingCode, ...]:
+        """The code that trains its trials, as it began and as was accepted later; empty where nothing is known."""
+        return tuple(TrainingCode.from_json(kept) for kept in self.record.user_attrs.get(_CODE, ()))
+
+    def check_code(self, now: TrainingCode, accept: bool, call: str) -> None:
+        """Compares the code that is to train with the code that trained the study's trials.
+
+        Args:
+            now: what is to train.
+            accept: whether changed code is taken for the same, because the user says so.
+            call: of Python, by which the objective can be given.
+
+        Raises:
+            StudyError: it is other code; nothing is said where nothing is known of the study's.
+        """
+        check(f"study '{self.name}'", self.code, now, accept, call)
+
+    def accept_code(self, now: TrainingCode) -> None:
+        """Records code that was accepted, so that the next search need not ask."""
+        known = self.code
+        if known and all(one.changes(now) for one in known):
+            self.record.set_user_attr(_CODE, [one.to_json() for one in (*known, now)])
 
     def _open_storage(self, new: bool = False) -> optuna.storages.BaseStorage:
         if self._storage is not None:
@@ -691,6 +787,10 @@ class Study:
         )
 
 
+def _data_path(spec: SearchSpec) -> str | None:
+    return spec.data.path if isinstance(spec, StudySpec) else None
+
+
 def _written(metrics: Metrics, moment: Moment) -> str:
     """A report as the record has it."""
     return json.dumps({"metrics": dict(metrics), "moment": moment})
@@ -700,7 +800,10 @@ def _same_trial(spec: SearchSpec, config: Config, other: SearchSpec, its: Config
     """Whether two configs of two specs ask for the same training."""
     if not isinstance(spec, StudySpec) or not isinstance(other, StudySpec):
         return config == its and spec.training == other.training
-    asked = [applied.model_dump(include=_TRAINED) for applied in (spec.apply(config), other.apply(its))]
+    asked = [
+        applied.model_dump(include=_TRAINED, exclude={"data": {"path"}})
+        for applied in (spec.apply(config), other.apply(its))
+    ]
     return asked[0] == asked[1]
 
 
@@ -723,13 +826,16 @@ def _rename(draft: Path, folder: Path) -> None:
         raise StudyError(f"'{folder}' exists already: another process was faster, or it is no study") from None
 
 
-def differences(mine: SearchSpec, other: SearchSpec) -> dict[str, tuple[Any, Any]]:
+def differences(
+    mine: SearchSpec, other: SearchSpec, left: Collection[str] = ("budget", "resources", "failures")
+) -> dict[str, tuple[Any, Any]]:
     """Where two specs ask for different trials: dotted name -> what each has there, None where it has nothing.
 
-    Budgets and resources may differ.
+    The sections in `left` may differ, and so may the path of the data, which are known by their content.
     """
-    left = {"budget", "resources", "failures", "objective"}
-    ours, theirs = (_flat(spec.model_dump(exclude=left)) for spec in (mine, other))
+    ours, theirs = (_flat(spec.model_dump(exclude={"objective", *left})) for spec in (mine, other))
+    for flat in (ours, theirs):
+        flat.pop("data.path", None)
     for flat, spec in ((ours, mine), (theirs, other)):
         for place, objective in enumerate(spec.objectives):
             flat[f"objective.{place}"] = (objective.metric, tasks.goal_of(objective))  # the goal may be written or not

@@ -18,7 +18,7 @@ FLOORS = (
     {"engine"},
     {"training", "ensemble", "tracking", "report", "disk", "gpu"},
     {"study", "samplers"},
-    {"environment", "facts", "places", "space"},
+    {"code", "environment", "facts", "places", "space"},
     {"artifacts", "record"},
     {"ledger"},
     {"schedulers", "models", "datasets", "trial", "budget"},

@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 from socket import gethostname
 from typing import Any
@@ -211,3 +212,38 @@ def test_a_study_has_a_folder_of_its_own(name: str, message: str, hpo: Run, spac
     code, out, err = hpo("search", "--space", str(space), "--study", name)
     assert (code, out) == (2, "") and message in err and "Traceback" not in err
     assert not (tmp_path / "studies").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("epochs: 3", "epochs: 9", "training.epochs was 3, is 9"),
+        ("  lr: 0.01", "  lr: 0.02", "optimizer.lr was 0.01, is 0.02"),
+        ("trials: 4", "trials: 40", "budget.trials was 4, is 40"),
+        ("metric: accuracy", "metric: nll", "objective.0 was ('accuracy', 'maximize'), is ('nll', 'minimize')"),
+    ],
+)
+def test_a_spec_that_was_edited_by_hand_is_told(study: Study, hpo: Run, old: str, new: str, told: str) -> None:
+    file = study.folder / "spec.yaml"
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+    for command in ("trials", "resume", "ensemble", "best", "gc"):
+        code, out, err = hpo(command)
+        assert (code, out) == (2, "")
+        assert f"study 'squares': 'studies/squares/spec.yaml' was changed after the study was made: {told}. Put" in err
+    file.write_text(f"# of the squares\n{text}\n")  # which says the same
+    assert hpo("trials")[0] == 0
+
+
+def test_a_study_that_kept_no_spec_in_its_record_opens(study: Study, hpo: Run) -> None:
+    """As release 0.1 made them: neither checksums nor what belongs to the study."""
+    file = study.folder / "journal.log"
+    lines = [line for line in file.read_text().splitlines() if '"spec":' not in line]
+    file.write_text("".join(f"{re.sub(',.check.:.[0-9a-f]{8}.}$', '}', line)}\n" for line in lines))
+    (study.folder / "spec.yaml").write_text((study.folder / "spec.yaml").read_text().replace("trials: 4", "trials: 5"))
+    opened = Study.open(study.folder.parent, "squares")
+    assert [trial.to_json() for trial in opened.trials()] == [trial.to_json() for trial in study.trials()]
+    assert opened.code == () and opened.spec.budget.trials == 5
+    with opened.searching():
+        assert opened.ask().number == 5

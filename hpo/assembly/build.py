@@ -13,14 +13,16 @@ from hpo import files, models
 from hpo.assembly import drawn, logged
 from hpo.assembly.draft import Draft, Say, from_pool, stored_part
 from hpo.assembly.folders import free_name
+from hpo.assembly.misfits import misfits
 from hpo.assembly.request import Request
 from hpo.assembly.tested import predict_test_rows
+from hpo.code import TrainingCode
 from hpo.ensemble import model
 from hpo.ensemble.cost import cost, fits
 from hpo.ensemble.diversity import diversity
 from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import Predictions, Targets
-from hpo.ensemble.selection import SINGLE, choose
+from hpo.ensemble.selection import choose
 from hpo.errors import InputError, StudyError
 from hpo.results import EnsembleResult
 from hpo.study import Study
@@ -45,25 +47,52 @@ def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Sa
     name = free_name(study, request.name)
     student_name = None if request.distill is None else free_name(study, f"{name}-student")
     models.MODELS.load(study.study_spec.model.name)  # what is not trusted is refused before anything is done
+    _check_code(study, request)
     logged.open_ahead(storage)
-    pool = Pool.load(study, request.pool, least=1 if request.method == SINGLE else 2)
+    pool = Pool.load(study, request.pool, least=request.least)
     if request.max_latency is not None:
         pool = _fast_enough(pool, request.max_latency)
+    pool, draft = _fitting(pool, request, data_dir, say)
     finished = partial(_finished, pool=pool, storage=storage, data_dir=data_dir, say=say)
-    if not request.needs_data and student_name is None:
-        return finished(name, _chosen(pool, request, say), request=request)
+    if draft is not None and student_name is None:
+        return finished(name, draft, request=request)
 
     study.claim()  # members are trained there in place of earlier ones
     from hpo.assembly import trained  # only who trains waits for Ray to be imported
 
-    trainer = trained.trainer(study, data_dir, say)
+    trainer = trained.trainer(study, data_dir, say, request.objective)
     student = None if request.distill is None else trained.read_student(trainer, request.distill)
-    draft = trained.draft(trainer, request, pool) if request.needs_data else _chosen(pool, request, say)
-    result = finished(name, draft, request=request)
+    result = finished(name, draft or trained.draft(trainer, request, pool), request=request)
     if student is None or student_name is None:
         return result
     taught = trained.taught(trainer, student, model.Ensemble(result.folder))
     return replace(result, student=finished(student_name, taught, request=replace(request, register=None)))
+
+
+def _check_code(study: Study, request: Request) -> None:
+    """That members are trained by the code that the study's trials were trained by."""
+    if request.objective is not None and not request.trains and request.distill is None:
+        raise InputError(f"an objective trains members, and --method {request.method} trains none; leave it out")
+    if request.trains or request.distill is not None:
+        code = TrainingCode.of(request.objective, study.study_spec.model.name)
+        wish = f"method='{request.method}'" if request.distill is None else f"distill='{request.distill}'"
+        study.check_code(code, request.accept_code, f"hpo.build_ensemble('{study.name}', {wish}, objective=...)")
+
+
+def _fitting(pool: Pool, request: Request, data_dir: Path, say: Say) -> tuple[Pool, Draft | None]:
+    """The candidates without those whose weights are of no use, and what is chosen of them, if nothing is trained."""
+    while True:
+        draft, used = None, {pool.best}
+        if request.method == "soup":
+            used = set(range(len(pool.trials)))
+        elif not request.needs_data:
+            draft = _chosen(pool, request, say)
+            numbers = [trial.number for trial in pool.trials]
+            used |= {numbers.index(part.trial) for part in draft.parts if part.trial is not None}
+        problems = misfits(pool, used, data_dir)
+        if not problems:
+            return pool, draft
+        pool = pool.without(problems, request.least)
 
 
 def _chosen(pool: Pool, request: Request, say: Say) -> Draft:

@@ -1,12 +1,16 @@
 """What a user asks of `hpo ensemble`."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hpo.ensemble.members import SELECTIONS
 from hpo.ensemble.selection import CHOOSE_THEMSELVES, METHODS, SINGLE
 from hpo.errors import InputError
 from hpo.registry import did_you_mean
 from hpo.tracking.registry import DEFAULT_ALIAS, check_name
+
+if TYPE_CHECKING:
+    from hpo.training import Objective
 
 RETRAINING = ("bagging", "boosting", "deep")
 """Methods that train members anew."""
@@ -36,11 +40,20 @@ class Request:
     name: str | None = None
     register: str | None = None
     alias: str = DEFAULT_ALIAS
+    objective: "Objective | None" = None
+    """Trains the members; the built-in one where None."""
+    accept_code: bool = False
+    """Whether code that has changed since the study's trials is taken for the same."""
 
     @property
     def count(self) -> int:
         """How many members bagging, boosting and deep train."""
         return 8 if self.bags is None else self.bags
+
+    @property
+    def least(self) -> int:
+        """How many candidates there must be."""
+        return 1 if self.method == SINGLE else 2
 
     @property
     def needs_data(self) -> bool:

@@ -22,21 +22,21 @@ from hpo.retraining import Student, Trainer, bagging, boosting, deep, distill, o
 from hpo.retraining.retrained import FOLDER, Retrained, calibrated_member, join, uniform
 from hpo.study import Study
 from hpo.tasks.kinds import kind
-from hpo.training import Predictor
+from hpo.training import Objective, Predictor
 
 __all__ = ["draft", "from_retrained", "read_student", "taught", "trainer"]
 
 _SOUP = "soup"
 
 
-def trainer(study: Study, data_dir: Path, say: Say) -> Trainer:
+def trainer(study: Study, data_dir: Path, say: Say, objective: Objective | None = None) -> Trainer:
     """Who trains members of a study, and says of each how it ended.
 
     Raises:
         DataError: the data cannot be read.
         StudyError: they have changed since the study began.
     """
-    return Trainer.of(study, data_dir, _told(say))
+    return Trainer.of(study, data_dir, _told(say), objective)
 
 
 def draft(trainer: Trainer, request: Request, pool: Pool) -> Draft:

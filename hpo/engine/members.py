@@ -23,8 +23,8 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from hpo import models
 from hpo.artifacts import Artifacts, Split, Stored
+from hpo.code import TrainingCode
 from hpo.datasets import Dataset, Examples
 from hpo.engine.best import Best
 from hpo.engine.cluster import cluster, trial_resources
@@ -254,26 +254,14 @@ def _whole(stored: Stored, view: Dataset) -> bool:
 def _fingerprint(job: Job, objective: Objective, spec: StudySpec, dataset: Dataset) -> str:
     """A hash of everything that the trained member depends on."""
     applied = spec.apply(job.config)
-    asked = applied.model_dump_json(include=_DEPENDS)
-    name = f"{objective.__module__}:{getattr(objective, '__qualname__', type(objective).__qualname__)}"
-    known = [asked, name, job.seed, job.last_epoch, dataset.fingerprint, _code(applied.model.name)]
+    asked = applied.model_dump_json(include=_DEPENDS, exclude={"data": {"path"}})
+    code = TrainingCode.of(objective, applied.model.name).to_json()
+    known = [asked, code, job.seed, job.last_epoch, dataset.fingerprint]
     digest = hashlib.blake2b(json.dumps(known).encode(), digest_size=16)
     for array in (job.rows, job.weights, job.targets, job.held_out):
         digest.update(b"none" if array is None else repr((array.dtype.str, array.shape)).encode())
         if array is not None:
             digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def _code(model: str) -> str | None:
-    """A hash of the Python files of a user's own model; None for what is installed."""
-    source = models.source(model)
-    if source is None:
-        return None
-    digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
-        digest.update(hashlib.blake2b(str(file.relative_to(source)).encode()).digest())
-        digest.update(hashlib.blake2b(file.read_bytes()).digest())
     return digest.hexdigest()
 
 

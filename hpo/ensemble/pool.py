@@ -1,6 +1,6 @@
 """The pool: trials whose predictions are stored, as one array."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -55,14 +55,7 @@ class Pool:
                 trials.append(trial)
                 arrays.append(array)
         skipped += _without_value(study, ranked)
-        if len(trials) < least:
-            reasons = f" Skipped: {'; '.join(skipped)}." if skipped else ""
-            count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
-            raise StudyError(
-                f"study '{study.name}' has {count} with stored predictions;"
-                f" an ensemble needs {'two' if least > 1 else 'one'}.{reasons} Run `hpo search` for more trials"
-                f"{', or take --method single' if trials else ''}"
-            )
+        _check_enough(study, len(trials), least, skipped)
         task, targets = study.study_spec.task, study.facts.targets["validation"]
         temperatures = tuple(fit_temperature(array, targets, task) for array in arrays)
         calibrated = np.stack([temper(*pair, task) for pair in zip(arrays, temperatures, strict=True)])
@@ -82,6 +75,17 @@ class Pool:
             validation=self.validation[kept],
             temperatures=tuple(self.temperatures[place] for place in kept),
         )
+
+    def without(self, problems: Mapping[int, str], least: int = 2) -> "Pool":
+        """The others, where some candidates turned out to be none: place -> why, after the trial's number.
+
+        Raises:
+            StudyError: there are fewer than `least`.
+        """
+        others = [place for place in range(len(self.trials)) if place not in problems]
+        skipped = (*self.skipped, *(f"trial {self.trials[place].number}{why}" for place, why in problems.items()))
+        _check_enough(self.study, len(others), least, skipped)
+        return replace(self.only(others), skipped=skipped)
 
     @property
     def best(self) -> int:
@@ -105,6 +109,17 @@ class Pool:
                 raise StudyError(f"trial {self.trials[member].number}{array}")
             arrays.append(temper(array, self.temperatures[member], self.task))
         return np.stack(arrays)
+
+
+def _check_enough(study: Study, count: int, least: int, skipped: Sequence[str]) -> None:
+    if count < least:
+        reasons = f" Skipped: {'; '.join(skipped)}." if skipped else ""
+        trials = "1 trial" if count == 1 else f"{count} trials"
+        raise StudyError(
+            f"study '{study.name}' has {trials} with stored predictions;"
+            f" an ensemble needs {'two' if least > 1 else 'one'}.{reasons} Run `hpo search` for more trials"
+            f"{', or take --method single' if count else ''}"
+        )
 
 
 def stored_predictions(study: Study, trial: TrialRecord) -> NDArray[np.float32] | None:

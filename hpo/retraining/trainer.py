@@ -33,14 +33,16 @@ class Trainer:
     observer: Observer | None = None
 
     @classmethod
-    def of(cls, study: Study, data_dir: Path, observer: Observer | None = None) -> Self:
-        """A trainer of the built-in objective on the data that the study began with.
+    def of(
+        cls, study: Study, data_dir: Path, observer: Observer | None = None, objective: Objective | None = None
+    ) -> Self:
+        """A trainer of an objective, the built-in one where None, on the data that the study began with.
 
         Raises:
             DataError: the data cannot be read.
             StudyError: they have changed since, or the study was simulated.
         """
-        return cls(study, study.dataset(data_dir), observer=observer)
+        return cls(study, study.dataset(data_dir), objective or train, observer=observer)
 
     @property
     def rows(self) -> int:

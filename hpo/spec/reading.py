@@ -102,14 +102,15 @@ def load_search(
     return _load(_kind(document), space, overrides, checks, last_check)
 
 
-def load_stored(file: Path) -> SearchSpec:
-    """Reads the spec that a study has stored; the import paths in it are not trusted.
+def load_stored(stored: Path | Mapping[str, Any]) -> SearchSpec:
+    """Reads the spec that a study has stored, in a file or as a dict; the import paths in it are not trusted.
 
     Raises:
         SpecError: with every problem found, each with its place.
     """
-    document, source = _read(file)
-    note_stored(import_paths(document), file)
+    document, source = _read(stored)
+    if isinstance(stored, Path):
+        note_stored(import_paths(document), stored)
     return _validated(_kind(document), document, source)
 
 

@@ -17,7 +17,8 @@ from mlflow.exceptions import MlflowException
 from hpo.errors import StudyError
 from hpo.files import read_regular
 from hpo.record import locked
-from hpo.study import Study
+from hpo.study import SPEC, Study
+from hpo.tracking.moved import ARTIFACTS, follow_storage
 from hpo.tracking.problems import Unusable
 
 EXPERIMENT = "hpo"
@@ -58,12 +59,14 @@ def connect(storage: Path) -> tuple[MlflowClient, str]:
     if file is not None:
         _make_whole(file)
         _check(file)
+        if not os.environ.get("MLFLOW_TRACKING_URI"):
+            follow_storage(file)
     client = MlflowClient(tracking_uri=uri)
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         # a server chooses the place of its artifacts itself
-        location = (storage.resolve() / "mlflow-artifacts").as_uri() if uri.startswith("sqlite:") else None
+        location = (storage.resolve() / ARTIFACTS).as_uri() if uri.startswith("sqlite:") else None
         try:
             return client, str(client.create_experiment(name, artifact_location=location))
         except MlflowException:  # another process was faster
@@ -177,7 +180,7 @@ def study_run(client: MlflowClient, experiment_id: str, study: Study) -> str:
         "seed": str(spec.seed),
     }
     run = client.create_run(experiment_id, tags=tags, run_name=study.name)
-    client.log_text(run.info.run_id, read_regular(study.folder / "spec.yaml").decode(), "spec.yaml")
+    client.log_text(run.info.run_id, read_regular(study.folder / SPEC).decode(), SPEC)
     client.set_terminated(run.info.run_id)
     return str(run.info.run_id)
 

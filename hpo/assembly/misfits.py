@@ -1,0 +1,75 @@
+"""Trials whose stored weights are of no use to the model as it is now: they are left out by name."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hpo import models
+from hpo.code import TrainingCode
+from hpo.datasets import Dataset, Examples
+from hpo.ensemble.pool import Pool
+from hpo.errors import HpoError
+from hpo.study import Study
+from hpo.tasks.kinds import kind
+from hpo.training import Predictor
+from hpo.training.precision import choose_device
+from hpo.trial import TrialRecord
+
+_UNLIKE = 0.1
+"""So far, on average over rows, may predictions be from the stored ones, in units of a probability or of the targets'
+standard deviation; precision and device change less."""
+
+
+def misfits(pool: Pool, places: Iterable[int], data_dir: Path) -> dict[int, str]:
+    """Which candidates cannot be members, and why, as it goes on after the trial's number.
+
+    Weights must fit the model, and it must take an example. Where the study knows that its model's code has changed,
+    the validation rows are predicted again, and must come out as they are stored.
+
+    Args:
+        pool: of candidates.
+        places: of those that are to be used.
+        data_dir: the folder of downloaded data sets.
+
+    Raises:
+        InputError: the model cannot be imported, or the validation rows are needed and cannot be read.
+    """
+    study = pool.study
+    dataset = study.dataset(data_dir) if _changed(study) else None
+    told = ((place, _problem(study, pool.trials[place], dataset)) for place in sorted(places))
+    return {place: problem for place, problem in told if problem is not None}
+
+
+def _changed(study: Study) -> bool:
+    """Whether the model's code is known to be other than that of the study's trials."""
+    now = TrainingCode.of(None, study.study_spec.model.name).model
+    known = [code.model for code in study.code if code.model is not None]
+    return now is not None and any(code.changes(now) for code in known)
+
+
+def _problem(study: Study, trial: TrialRecord, dataset: Dataset | None) -> str | None:
+    spec, facts = study.study_spec, study.facts
+    task, device = kind(spec.task), choose_device("auto")
+    rows = Examples(facts.example, facts.targets["validation"][:1]) if dataset is None else dataset.validation
+    try:
+        stored = study.artifacts.read(trial.number)
+        if stored is None:
+            return " has no stored checkpoint"
+        weights = stored.weights()
+        network = models.build(spec.apply(trial.config).model, facts.input_shape, len(facts.outputs), spec.task)
+        network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
+        predicted = Predictor(models.place(network, device), task, device, None)(rows).float().cpu().numpy()
+        if dataset is None:
+            return None
+        apart = np.abs(predicted - stored.predictions("validation")).max(axis=1).mean()
+    except HpoError:
+        raise
+    except Exception as error:  # a user's model may raise anything
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return f": its weights cannot be used by the model as it is now: {reason:.200}"
+    scale = float(np.std(facts.targets["validation"])) if spec.task == "regression" else 1.0
+    if not apart <= _UNLIKE * scale:
+        return ": its weights predict something else by the model as it is now, whose code has changed since"
+    return None

@@ -1,0 +1,47 @@
+"""A storage folder that was renamed or copied: the MLflow store in it has its artifacts by absolute paths."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+ARTIFACTS = "mlflow-artifacts"
+"""The folder of artifacts, beside the store."""
+_COLUMNS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Where MLflow's store has paths of artifacts; its interface cannot change them."""
+
+
+def follow_storage(database: Path) -> None:
+    """Points the runs of a SQLite store to the artifacts that lie beside it, where that is not where they were made.
+
+    Nothing changes where the artifacts are still in the other place, and none are beside the store.
+
+    Raises:
+        sqlite3.Error: the store cannot be read or written.
+    """
+    here = database.with_name(ARTIFACTS)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        query = "SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location LIKE 'file://%/' || ?"
+        for (made,) in connection.execute(query, (ARTIFACTS,)).fetchall():
+            elsewhere = made != here.as_uri()
+            if elsewhere and (here.exists() or not Path(url2pathname(urlsplit(made).path)).exists()):
+                _replace(connection, made, here.as_uri())
+
+
+def _replace(connection: sqlite3.Connection, before: str, now: str) -> None:
+    """Replaces the beginning of all paths."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    for table, column in _COLUMNS:
+        if table in tables:
+            connection.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?)"
+                f" WHERE {column} = ? OR substr({column}, 1, ?) = ? || '/'",
+                (now, len(before) + 1, before, len(before) + 1, before),
+            )
