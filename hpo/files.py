@@ -37,7 +37,8 @@ def open_regular(path: str | Path, flags: int = os.O_RDONLY, *, follow: bool = F
         at: the descriptor of the folder that the path is relative to.
 
     Raises:
-        NotAFile: it is a link, a pipe, a device or a folder; nothing waits for a pipe's other end.
+        NotAFile: it is a link, a pipe, a device or a folder, or is to be written and has another name elsewhere;
+            nothing waits for a pipe's other end.
         OSError: it cannot be opened.
     """
     try:
@@ -47,10 +48,13 @@ def open_regular(path: str | Path, flags: int = os.O_RDONLY, *, follow: bool = F
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise NotAFile(path, "a link" if error.errno == errno.ELOOP else "a pipe or a device") from None
         raise
-    kind = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(kind):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
-        raise NotAFile(path, "a folder" if stat.S_ISDIR(kind) else "a pipe or a device")
+        raise NotAFile(path, "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device")
+    if found.st_nlink > 1 and flags & (os.O_WRONLY | os.O_RDWR):
+        os.close(descriptor)
+        raise NotAFile(path, "a hard link: the same file has another name elsewhere")
     return descriptor
 
 

@@ -706,13 +706,18 @@ class Study:
             StudyError: another process is searching it.
         """
         self.check_writable(self.folder.parent, self.folder.name)
-        with ExitStack() as stack:
-            stack.enter_context(hold(self.folder / _LOCK, self.name, told))
-            if self.places.database is not None:
-                stack.enter_context(self.places.database.hold(self.name))
-            else:
-                mend(self.folder)
-            yield
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(hold(self.folder / _LOCK, self.name, told))
+                if self.places.database is not None:
+                    stack.enter_context(self.places.database.hold(self.name))
+                else:
+                    mend(self.folder)
+                yield
+        except NotAFile as error:
+            raise StudyError(
+                f"study '{self.name}': {error}; what a study writes to is its own: put a copy in its place"
+            ) from None
 
     def claim(self, named: str | None = None) -> None:
         """Holds the place of its artifacts to be its own, where that is outside of its folder.

@@ -247,6 +247,18 @@ def test_a_link_in_a_study_leads_nowhere(name: str, study: Study, treasure: Path
     )
 
 
+@pytest.mark.parametrize("name", ["search.lock", "journal.log"])
+def test_a_hard_link_in_a_study_is_not_written_to(name: str, study: Study, treasure: Path, hpo: Run) -> None:
+    if name == "journal.log":
+        treasure.write_bytes((study.folder / name).read_bytes() + b"without an end")
+    before = treasure.read_bytes()
+    (study.folder / name).unlink(missing_ok=True)
+    os.link(treasure, study.folder / name)
+    code, _, told = hpo("gc", "--keep", "1")
+    assert code == 2 and f"{name}' is a hard link: the same file has another name elsewhere" in told
+    assert "Traceback" not in told and treasure.read_bytes() == before
+
+
 def test_what_a_link_below_the_artifacts_points_to_stays(study: Study, treasure: Path) -> None:
     outside = treasure.parent / "epoch-0003"
     outside.mkdir()
