@@ -43,7 +43,8 @@ def elsewhere(document: dict[str, Any], store: str, tmp_path: Path) -> Study:
 
 def test_artifacts_in_an_object_store_are_found_again(elsewhere: Study, store: str, tmp_path: Path) -> None:
     places = json.loads((elsewhere.folder / "places.json").read_text())
-    assert places == {"artifacts": f"s3://bucket/{tmp_path.name}/squares?{store}", "database": None}
+    assert (places["artifacts"], places["database"]) == (f"s3://bucket/{tmp_path.name}/squares?{store}", None)
+    assert places["beside"] == {"data": "../../squares.npz"}
     assert (elsewhere.folder / "journal.log").exists() and not (elsewhere.folder / "artifacts").exists()
     opened = Study.open(STUDIES, "squares")
     assert [trial.number for trial in Pool.load(opened, 50).trials] == [

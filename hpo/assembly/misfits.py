@@ -4,17 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from hpo import models
+from hpo.assembly.tested import predict_rows
 from hpo.code import TrainingCode
 from hpo.datasets import Dataset, Examples
 from hpo.ensemble.pool import Pool
 from hpo.errors import HpoError
 from hpo.study import Study
-from hpo.tasks.kinds import kind
-from hpo.training import Predictor
-from hpo.training.precision import choose_device
 from hpo.trial import TrialRecord
 
 _UNLIKE = 0.1
@@ -51,24 +47,21 @@ def _changed(study: Study) -> bool:
 
 def _problem(study: Study, trial: TrialRecord, dataset: Dataset | None) -> str | None:
     spec, facts = study.study_spec, study.facts
-    task, device = kind(spec.task), choose_device("auto")
     rows = Examples(facts.example, facts.targets["validation"][:1]) if dataset is None else dataset.validation
     try:
         stored = study.artifacts.read(trial.number)
         if stored is None:
             return " has no stored checkpoint"
-        weights = stored.weights()
-        network = models.build(spec.apply(trial.config).model, facts.input_shape, len(facts.outputs), spec.task)
-        network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
-        predicted = Predictor(models.place(network, device), task, device, None)(rows).float().cpu().numpy()
-        if dataset is None:
-            return None
-        apart = np.abs(predicted - stored.predictions("validation")).max(axis=1).mean()
+        predicted = predict_rows(study, spec.apply(trial.config).model, stored, rows)
+        known = stored.predictions("validation")[: len(predicted)]
     except HpoError:
         raise
     except Exception as error:  # a user's model may raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         return f": its weights cannot be used by the model as it is now: {reason:.200}"
+    if dataset is None:
+        return None
+    apart = np.abs(predicted - known).max(axis=1).mean()
     scale = float(np.std(facts.targets["validation"])) if spec.task == "regression" else 1.0
     if not apart <= _UNLIKE * scale:
         return ": its weights predict something else by the model as it is now, whose code has changed since"

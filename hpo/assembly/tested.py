@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo import models
+from hpo.artifacts import Stored
 from hpo.assembly.draft import Say
-from hpo.datasets import Dataset
+from hpo.datasets import Dataset, Examples
 from hpo.ensemble.model import Part
 from hpo.errors import DataError, HpoError, StudyError
 from hpo.models import placement
 from hpo.models.weights import set_weights
+from hpo.spec import Named
 from hpo.study import Study
 from hpo.tasks.kinds import kind
 
@@ -48,16 +50,21 @@ def predict_test_rows(study: Study, parts: Iterable[Part], data_dir: Path, say: 
 
 def _predicted(study: Study, part: Part, dataset: Dataset) -> NDArray[np.float32]:
     """`(rows, outputs)`, in float32, as the ensemble will predict."""
-    from hpo.training import Predictor
-    from hpo.training.precision import choose_device
-
-    task, device = study.study_spec.task, choose_device("auto")
     try:
-        network = models.build(part.model, dataset.input_shape, len(dataset.outputs), task)
-        set_weights(network, part.stored.weights())
-        predictor = Predictor(placement.place(network, device), kind(task), device, None)
-        return predictor(dataset.test).float().cpu().numpy()
+        return predict_rows(study, part.model, part.stored, dataset.test)
     except HpoError:
         raise
     except Exception as error:  # a user's model may raise anything
         raise DataError(f"{part.name}: its checkpoint in '{part.stored.place}' cannot be used: {error}") from error
+
+
+def predict_rows(study: Study, model: Named, stored: Stored, examples: Examples) -> NDArray[np.float32]:
+    """What stored weights predict of examples, `(rows, outputs)`, in float32; raises what a user's model raises."""
+    from hpo.training import Predictor
+    from hpo.training.precision import choose_device
+
+    task, facts, device = study.study_spec.task, study.facts, choose_device("auto")
+    network = models.build(model, facts.input_shape, len(facts.outputs), task)
+    set_weights(network, stored.weights())
+    predictor = Predictor(placement.place(network, device), kind(task), device, None)
+    return predictor(examples).float().cpu().numpy()
