@@ -5,15 +5,16 @@ import os
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import ray
 import ray._private.node
 
-from hpo.engine.secret import keep_ray_token
+from hpo.engine import startup
 from hpo.errors import ResourceError
 from hpo.spec import Resources
 
@@ -44,6 +45,9 @@ _IN_ORDER = ThreadPoolExecutor(1, "ray")
 _own = threading.Event()
 """Is set while a Ray runs that was started here."""
 _KNOCK_SECONDS = 10.0
+_STARTS = 3
+"""How often a Ray is begun here before it is given up; each has half a minute by Ray's own count."""
+_log = logging.getLogger(__name__)
 _UNUSED = ("start_monitor", "start_log_monitor", "start_api_server")
 """How Ray starts what its head has beside all that runs trials: what scales clusters, prints logs, and a dashboard."""
 
@@ -58,7 +62,7 @@ def cluster(address: str | None = None, modules: Sequence[Path] = ()) -> Iterato
         modules: files and folders of the user's own modules; the machines of a cluster that is joined get copies.
 
     Raises:
-        ResourceError: the cluster cannot be joined.
+        ResourceError: the cluster cannot be joined, or Ray cannot be started on this machine.
     """
     with starting(address, modules) as wait:
         wait()
@@ -74,16 +78,22 @@ def starting(address: str | None = None, modules: Sequence[Path] = ()) -> Iterat
     Args:
         address: as `cluster` has it.
         modules: as `cluster` has them.
+
+    Raises:
+        ResourceError: this machine lacks what Ray needs, or the address is not one of a machine of a cluster.
     """
-    address = joined(address)
+    named, address = _source(address), joined(address)
     if address is not None and address.startswith("ray://"):
         raise ResourceError(
-            f"--address {address}: a search cannot be steered through Ray's client; run the same command on a machine"
+            f"{named}: a search cannot be steered through Ray's client; run the same command on a machine"
             " of the cluster with `--address auto`, by ssh, `ray exec` or `ray job submit`"
         )
+    if not ray.is_initialized():
+        startup.check(own=address is None)
+    given_up = threading.Event()
     with environment(), environment(_AHEAD if (os.cpu_count() or 1) <= _FEW_CPUS else {}), ExitStack() as busy:
         busy.enter_context(_switching())
-        start = _IN_ORDER.submit(_start, address, modules)
+        start = _IN_ORDER.submit(_start, address, named, modules, given_up)
 
         def wait() -> None:
             start.result()
@@ -92,6 +102,7 @@ def starting(address: str | None = None, modules: Sequence[Path] = ()) -> Iterat
         try:
             yield wait
         finally:
+            given_up.set()
             stop = _IN_ORDER.submit(_stop, start)
             if start.done():
                 stop.result()
@@ -118,36 +129,76 @@ def started_here() -> bool:
     return _own.is_set()
 
 
-def _start(address: str | None, modules: Sequence[Path]) -> bool:
-    """Whether Ray was started or joined here; False where it was running in this process."""
+def _source(address: str | None) -> str:
+    """An address as the user has given it, for messages."""
+    return f"RAY_ADDRESS={joined(None)}" if address is None else f"--address {address}"
+
+
+def _start(address: str | None, named: str, modules: Sequence[Path], given_up: threading.Event) -> bool:
+    """Whether Ray was started or joined here; False where it was running in this process, or nobody waits for it."""
     if ray.is_initialized():
         return False
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the study keeps what Tune would complain of
-    joins = address is not None  # a cluster is joined only where that is said
+    if address is not None:  # a cluster is joined only where that is said
+        _join(address, named, modules)
+        return True
+    with startup.turn(given_up):
+        return _start_here(given_up)
+
+
+def _join(address: str, named: str, modules: Sequence[Path]) -> None:
     try:
-        if address is not None:
-            knock(address)
-        if not joins:
-            keep_ray_token()
-        with nullcontext() if joins else _few_processes():
-            ray.init(
-                address=address if joins else "local",
-                include_dashboard=None if joins else False,
-                runtime_env={"py_modules": [str(path) for path in modules]} if joins and modules else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-    except (OSError, RuntimeError, ValueError) as error:  # Ray raises all of these
-        if not joins:
-            raise
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+        knock(address)
+        ray.init(
+            address=address,
+            runtime_env={"py_modules": [str(path) for path in modules]} if modules else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Ray raises anything, a bare Exception too
+        out = "unset RAY_ADDRESS" if named.startswith("RAY_ADDRESS") else "leave --address out"
         raise ResourceError(
-            f"--address {address}: no Ray cluster can be joined there: {reason};"
-            " start one on this machine with `ray start`, or leave --address out"
+            f"{named}: no Ray cluster can be joined there: {_reason(error)};"
+            f" start one on this machine with `ray start`, or {out}"
         ) from error
-    if not joins:
-        _own.set()
-    return True
+
+
+def _start_here(given_up: threading.Event) -> bool:
+    """Starts a Ray of this machine, again where it was too slow; False where nobody waits for it any more."""
+    failed: Exception | None = None
+    for number in range(1, _STARTS + 1):
+        if given_up.is_set():
+            return False
+        if failed is not None:
+            _log.warning("Ray did not start: %s Start %d of %d ...", _reason(failed), number, _STARTS)
+        try:
+            with _few_processes():
+                ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            _own.set()
+            return True
+        except Exception as error:  # Ray raises anything, a bare Exception where it was too slow
+            _end_processes(error)
+            failed = error
+            if isinstance(error, OSError | ValueError):  # nothing that passes
+                break
+    assert failed is not None
+    raise ResourceError(
+        f"Ray cannot be started on this machine: {_reason(failed)} Try again when the machine has less to do; Ray's own"
+        " logs are in ray/session_latest/logs below the temporary folder"
+    ) from failed
+
+
+def _end_processes(error: BaseException) -> None:
+    """Ends what a start that failed has begun, which Ray itself leaves to the end of this process."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        node = frame.f_locals.get("self")
+        if isinstance(node, ray._private.node.Node):
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
+            return
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0]
 
 
 @contextmanager

@@ -54,29 +54,41 @@ def is_proof(text: str, said: str) -> bool:
 
 
 def keep_ray_token() -> None:
-    """Makes Ray's token where Ray would, for its owner alone; one that is there becomes so. Others may read Ray's."""
+    """Makes Ray's token where Ray would, for its owner alone; one that is there becomes so. Others may read Ray's.
+
+    Raises:
+        OSError: it cannot be made.
+    """
     if any(os.environ.get(name) for name in _TOKENS) or os.environ.get("RAY_AUTH_MODE", "token") != "token":
         return
-    with suppress(OSError, RuntimeError):  # Ray says it itself
-        file = Path.home() / ".ray" / "auth_token"
-        _make(file)
-        if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    file = Path.home() / ".ray" / "auth_token"
+    _make(file)
+    if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        with suppress(PermissionError):  # another user's, who has lent it
             file.chmod(0o600)
 
 
 def _make(file: Path) -> None:
-    """A file with a random key, unless it is there."""
+    """A file with a random key, unless it is there; it is there whole, and never over another process's."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if file.exists():
+        return
     draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    with suppress(FileExistsError):
-        if file.exists():
-            return
-        try:
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as made:
-                made.write(secrets.token_hex(_BYTES))
-            os.link(draft, file)  # whole, and never over another process's
-        finally:
-            draft.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as made:
+            made.write(secrets.token_hex(_BYTES))
+        _link(draft, file)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _link(draft: Path, file: Path) -> None:
+    try:
+        os.link(draft, file)
+    except FileExistsError:  # another process was faster
+        return
+    except OSError:  # no hard links there
+        draft.replace(file)
 
 
 def _check_private(file: Path) -> None:
