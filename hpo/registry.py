@@ -158,12 +158,28 @@ def _module(name: str) -> ModuleType:
         ) from error
     except Exception as error:  # a user's module may raise anything while it is imported
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(_taken(name, folder) or f"module '{name}' cannot be imported: {reason:.300}") from error
+        raise InputError(
+            _taken(name, folder) or f"module '{name}' cannot be imported: {reason:.300}{_hiding()}"
+        ) from error
     finally:
         told.tell()
     if (problem := _taken(name, folder)) is not None:
         raise InputError(problem)
     return module
+
+
+def _hiding() -> str:
+    """The end of an error message: which of the user's own files were imported in place of modules of that name."""
+    folders = {str(Path.cwd()), sys.path[0]}
+    others = [folder for folder in sys.path if folder and folder not in folders]
+    hiding = sorted(
+        f"'{file}'"
+        for name, module in list(sys.modules.items())
+        if (file := getattr(module, "__file__", None))
+        and str(Path(file).parent) in folders
+        and importlib.machinery.PathFinder.find_spec(name, others)
+    )
+    return f"; {', '.join(hiding)} is taken for another module of that name: rename it" if hiding else ""
 
 
 def _taken(name: str, folder: Path) -> str | None:

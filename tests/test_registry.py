@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ import pytest
 from hpo import registry
 from hpo.errors import InputError
 from hpo.registry import Registry, did_you_mean, import_paths, note_stored, trust
+from tests.conftest import PATIENCE
 
 REGISTRY = Registry("gadget", {"path": "pathlib:Path"})
 
@@ -160,3 +163,31 @@ def test_one_module_by_two_ways_is_one(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_folder_without_python_is_no_module(tmp_path: Path) -> None:
     (tmp_path / "json").mkdir()
     assert load("json:loads")("1") == 1
+
+
+def test_an_own_file_that_hides_pythons_module_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    trust(["mine:net"])
+    for name in ("sched", "mine"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("sched.py").write_text("VALUE = 1\n")
+    Path("mine.py").write_text("from sched import scheduler\n")
+    try:
+        with pytest.raises(InputError) as caught:
+            REGISTRY.load("mine:net")
+    finally:
+        sys.modules.pop("sched")
+    assert f"; '{tmp_path / 'sched.py'}' is taken for another module of that name: rename it" in str(caught.value)
+    Path("mine.py").write_text("import no_such_module\n")
+    with pytest.raises(InputError) as caught:
+        REGISTRY.load("mine:net")
+    assert "rename" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["random", "torch"])
+def test_files_named_like_modules_are_no_matter_to_the_command(name: str, space: Path) -> None:
+    Path(f"{name}.py").write_text("VALUE = 1\n")
+    command = [sys.executable, "-m", "hpo", "validate", "--space", str(space)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
+    assert ran.returncode == 0 and "is valid" in ran.stdout, ran.stderr
