@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpo.artifacts import Artifacts, Folder, Place, Split, leftovers, place, whole_epoch
+from hpo.artifacts import Artifacts, Folder, Place, Split, Unseen, leftovers, place, whole_epoch
 from hpo.errors import InputError, StudyError
 from hpo.study import Study
 from tests import servers
@@ -207,3 +207,35 @@ def test_a_state_that_was_cut_is_none(study: Study, share: float) -> None:
     whole = file.read_bytes()
     file.write_bytes(whole[: int(share * len(whole))])
     assert study.artifacts.state_epoch(0) is None
+
+
+def test_nothing_is_stored_where_the_folder_of_the_search_is_not_seen(tmp_path: Path) -> None:
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    first = Artifacts(shared).marked()
+    write(first, 1)
+    shared.rename(own)
+    for _ in ("without the folder", "with an empty one of the same name"):
+        with pytest.raises(Unseen, match=f"does not see '{shared}'"):
+            write(first, 2)
+        with pytest.raises(Unseen):
+            first.save_state(7, {"epoch": 2})
+        with pytest.raises(Unseen):
+            first.check()
+        assert not list(shared.glob("*"))
+        shared.mkdir(exist_ok=True)
+    shared.rmdir()
+    own.rename(shared)
+    write(first, 2)
+    assert epochs(first) == {"epoch-0002"} and first.files().keys() == {7}
+    second = pickle.loads(pickle.dumps(Artifacts(shared).marked()))  # another search of the same study
+    write(second, 3)
+    with pytest.raises(Unseen):
+        write(first, 4)
+
+
+def test_a_folder_that_cannot_be_marked_is_named() -> None:
+    with pytest.raises(
+        StudyError, match="'/proc/nothing', where trials store what they leave, cannot be written: No such"
+    ):
+        Artifacts(Path("/proc/nothing")).marked()
+    assert Artifacts("s3://bucket/x").marked().mark is None

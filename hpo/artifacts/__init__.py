@@ -6,6 +6,7 @@
         checkpoint.safetensors    weights alone, float32
 
     <place>/00012/state.pt        what a trial goes on from, until it has ended
+    <place>/.search               the mark of the last search, in a folder
     <place>/evicted/00012         says that the trial's files were removed for their bytes
 
 The place is a folder, or a prefix in an object store. Each file appears whole or not at all. An epoch is there when its
@@ -13,7 +14,8 @@ checkpoint is, which is written after the validation rows; test rows come later.
 Nothing here is unpickled: a state is read by torch's loader of weights alone.
 """
 
+from hpo.artifacts.mark import Mark, Unseen
 from hpo.artifacts.place import Folder, Place, place
 from hpo.artifacts.stored import Artifacts, Split, Stored, leftovers, whole_epoch
 
-__all__ = ["Artifacts", "Folder", "Place", "Split", "Stored", "leftovers", "place", "whole_epoch"]
+__all__ = ["Artifacts", "Folder", "Mark", "Place", "Split", "Stored", "Unseen", "leftovers", "place", "whole_epoch"]

@@ -12,7 +12,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from hpo.arrays import load_array
-from hpo.artifacts.place import Place, place
+from hpo.artifacts.mark import Mark
+from hpo.artifacts.place import Folder, Place, place
+from hpo.errors import StudyError
 
 Split = Literal["validation", "test", "held_out"]
 """Rows that a trial predicts; held out are training rows that a retrained member was not trained on."""
@@ -72,10 +74,36 @@ class Artifacts:
 
     Args:
         where: a folder, or the URI of an object store's prefix.
+        mark: of a search in that folder; a machine that does not see it writes nothing.
     """
 
-    def __init__(self, where: Place | Path | str) -> None:
+    def __init__(self, where: Place | Path | str, mark: Mark | None = None) -> None:
         self.place = where if isinstance(where, Place) else place(where)
+        self.mark = mark
+
+    def marked(self) -> "Artifacts":
+        """The same for a search on several machines; those in an object store need no mark.
+
+        Raises:
+            StudyError: the folder cannot be written.
+        """
+        if not isinstance(self.place, Folder):
+            return self
+        try:
+            return Artifacts(self.place, Mark.leave(self.place))
+        except OSError as error:
+            raise StudyError(
+                f"'{self.place}', where trials store what they leave, cannot be written: {error.strerror or error}"
+            ) from None
+
+    def check(self) -> None:
+        """Does nothing where this machine sees the place, or nobody has marked it.
+
+        Raises:
+            Unseen: it does not.
+        """
+        if self.mark is not None:
+            self.mark.check()
 
     @property
     def folder(self) -> Path:
@@ -110,8 +138,9 @@ class Artifacts:
             predictions: split -> predictions `(rows, outputs)`, in the type to store.
 
         Raises:
-            OSError: the place cannot be written.
+            OSError: the place cannot be written, or is not seen from this machine.
         """
+        self.check()
         trial = self.trial(number)
         before = _epochs(trial.files())
         if epoch in before:  # trained again, after its worker was lost
@@ -142,8 +171,9 @@ class Artifacts:
         """Stores what a trial needs to go on: tensors, numbers and text, nested.
 
         Raises:
-            OSError: the place cannot be written.
+            OSError: the place cannot be written, or is not seen from this machine.
         """
+        self.check()
         self.trial(number).write(_STATE, packed(state))
 
     def load_state(self, number: int) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ray import cloudpickle
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayTaskError
 
+from hpo.artifacts import Unseen
 from hpo.trial import Failure
 
 if TYPE_CHECKING:
@@ -27,6 +28,16 @@ def machine_left(trial: "Trial", lately: Callable[[], bool]) -> bool:
     if isinstance(error, ActorDiedError):
         return _NODE_DIED in error.error_msg or lately()
     return isinstance(error, ActorUnavailableError)
+
+
+def unseen(trial: "Trial") -> bool:
+    """Whether its machine does not see the folder of the artifacts.
+
+    Args:
+        trial: Ray has caught its error.
+    """
+    error = _error(trial)
+    return isinstance(error, RayTaskError) and isinstance(error.cause, Unseen)
 
 
 def death(trial: "Trial", hung: bool) -> tuple[Failure, str]:

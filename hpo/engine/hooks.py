@@ -9,7 +9,7 @@ from ray.tune.search import Searcher
 
 from hpo import samplers, schedulers
 from hpo.engine.controller import allow, settle
-from hpo.engine.deaths import death, machine_left
+from hpo.engine.deaths import death, machine_left, unseen
 from hpo.engine.past import Past, result_of
 from hpo.engine.recorder import Live, Recorder
 from hpo.engine.words import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS, THREADS
@@ -97,6 +97,7 @@ class RecordingScheduler(Live, TrialScheduler):
         recorder: of the study.
         left_lately: whether a machine has left, when a worker has died and nobody knows why.
         lends: the CPUs of a slot, where trials may have those of slots that stay empty; 0 where they may not.
+        doubt: is called when a machine does not see the artifacts; says why none can store anything, where none can.
     """
 
     def __init__(
@@ -104,9 +105,10 @@ class RecordingScheduler(Live, TrialScheduler):
         recorder: Recorder,
         left_lately: Callable[[], bool] = lambda: False,
         lends: Callable[[], float] = lambda: 0.0,
+        doubt: Callable[[], str | None] = lambda: None,
     ) -> None:
         super().__init__()
-        self._left_lately, self._lends = left_lately, lends
+        self._left_lately, self._lends, self._doubt = left_lately, lends, doubt
         study, spec = recorder.study, recorder.study.spec
         resume, explore = samplers.resumption(study.record), explorer(spec)
         self._inner = schedulers.build(spec, study.goal, resume, explore, recorder.left.by_trials, study.reference)
@@ -253,6 +255,10 @@ class RecordingScheduler(Live, TrialScheduler):
     def on_trial_error(self, tune_controller: "TuneController", trial: "Trial") -> None:
         """A trial whose machine was lost will begin again; of any other it keeps why the worker died."""
         number = int(trial.config["number"])
+        if unseen(trial):
+            self._recorder.gone = self._doubt()
+            self._recorder.set_aside(number)
+            return
         hung = self._recorder.hangs(number)
         if machine_left(trial, lambda: not hung and self._left_lately()):
             again = self._recorder.lose(number)

@@ -1,15 +1,16 @@
 """The machines of a cluster: how many trials they have room for now, and whether they see what they must."""
 
+import logging
 import math
 import time
-import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from hpo.artifacts import Mark
 from hpo.engine.cluster import fit, knock, started_here
 from hpo.errors import ResourceError
 
@@ -22,24 +23,58 @@ _GOODBYE_SECONDS, _LATELY_SECONDS, _KNOCK_SECONDS = 1.5, 15.0, 1.0
 answer may take."""
 _PATIENCE = 60.0
 """Seconds within which every machine must have answered."""
+_NODE_LABEL = "ray.io/node-id"
+"""By which Ray's label selectors know a machine."""
+_log = logging.getLogger(__name__)
 
 
 class Machines:
     """The cluster while a search runs; machines that join or leave are seen after seconds.
 
+    One that joins is asked whether it sees what it must; until it has answered it has no room. One that does not is
+    named once and barred: what a trial could take of it is reserved.
+
     Args:
         each: what one trial asks for, as `trial_resources` has it.
         most: trials at once, no more than so many beside those of helpers.
+        mark: in the folder that all must see; None where there is no such folder.
+
+    Raises:
+        ResourceError: a machine does not see it, has no hpo, or does not answer.
     """
 
-    def __init__(self, each: dict[str, float], most: int) -> None:
-        self._each, self._most = each, most
+    def __init__(self, each: dict[str, float], most: int, mark: Mark | None = None) -> None:
+        self._each, self._most, self._mark = each, most, mark
         self._looked = self._left = -math.inf
         self._gone: set[str] = set()
         """Those that did not answer, and that Ray may still believe to be there."""
         self._alive: frozenset[str] = frozenset()
+        self._addresses: dict[str, str] = {}
         self._slots = 1
+        self._here = ray.get_runtime_context().get_node_id()
+        self._seeing = {self._here} | check_shared(mark)
+        self._asked: dict[ray.ObjectRef[bool], tuple[str, float]] = {}
+        """Their answers to come -> who, and when it was asked."""
+        self._barred: dict[str, list[PlacementGroup]] = {}
         self._look()
+
+    def doubt(self) -> str | None:
+        """Asks all machines again, since one does not see the folder any more.
+
+        Returns:
+            Why no machine can store anything, where this one does not see it either.
+        """
+        if self._mark is not None and not self._mark.seen:
+            return f"'{self._mark.folder}', where trials store what they leave, is gone or is not what it was"
+        self._seeing, self._looked = {self._here}, -math.inf
+        return None
+
+    def close(self) -> None:
+        """Gives free what is reserved of barred machines."""
+        for groups in self._barred.values():
+            for group in groups:
+                remove_placement_group(group)
+        self._barred.clear()
 
     def slots(self) -> int:
         """How many trials it has room for now; never 0: where no machine is left, a trial waits for the next one."""
@@ -71,12 +106,53 @@ class Machines:
             self._gone |= {name for name, node in nodes.items() if not _answers(node)}
         alive = frozenset(nodes.keys() - self._gone)
         self._looked = time.monotonic()
-        if self._alive - alive:
+        if lost := self._alive - alive:
             self._left = self._looked
+            self._tell(lost)
         self._alive = alive
+        self._addresses |= {name: node["NodeManagerAddress"] for name, node in nodes.items()}
         room = {name: fit(self._each, nodes[name]["Resources"]) for name in alive}
-        helping = sum(room[name] for name in alive if HELPER in nodes[name]["Resources"])
+        self._ask({name: self._addresses[name] for name in alive if room[name]}, room)
+        room = {name: room[name] for name in alive & self._seeing}
+        helping = sum(room[name] for name in room if HELPER in nodes[name]["Resources"])
         self._slots = max(1, min(sum(room.values()) - helping, self._most) + helping)
+
+    def _tell(self, lost: frozenset[str]) -> None:
+        for name in lost & self._seeing:
+            _log.warning(
+                "machine %s has left, or the way to it is cut; its trials begin again elsewhere, from what they had"
+                " stored",
+                self._addresses[name],
+            )
+
+    def _ask(self, addresses: Mapping[str, str], room: Mapping[str, int]) -> None:
+        """Asks those of whom nothing is known, and hears those that have answered meanwhile."""
+        waiting = {name for name, _ in self._asked.values()}
+        for name in addresses.keys() - self._seeing - self._barred.keys() - waiting:
+            self._asked[_question(name, self._mark)] = name, self._looked
+        if not self._asked:
+            return
+        answered, _ = ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)
+        for answer, (name, asked) in list(self._asked.items()):
+            if answer not in answered and self._looked - asked < _PATIENCE:
+                continue
+            del self._asked[answer]
+            if name not in addresses:
+                continue
+            try:
+                _check_answer(answer, addresses[name], self._mark)
+            except ResourceError as error:
+                _log.warning("%s. It gets no trial until Ray is started there again.", error)
+                self._barred[name] = [_reserved(name, self._each) for _ in range(room[name])]
+            else:
+                self._seeing.add(name)
+
+
+def _reserved(name: str, each: Mapping[str, float]) -> PlacementGroup:
+    """What one trial could take of a machine, as soon as it is free."""
+    bundle = {kind: amount for kind, amount in (("CPU", each["cpu"]), ("GPU", each["gpu"])) if amount}
+    group: PlacementGroup = placement_group([bundle], bundle_label_selector=[{_NODE_LABEL: name}])
+    return group
 
 
 def _answers(node: Mapping[str, Any]) -> bool:
@@ -90,8 +166,11 @@ def _answers(node: Mapping[str, Any]) -> bool:
     return True
 
 
-def check_shared(folder: Path) -> None:
+def check_shared(mark: Mark | None) -> set[str]:
     """Checks that every machine on which trials may run sees a folder; on one machine there is nothing to check.
+
+    Returns:
+        The machines, by Ray's names.
 
     Raises:
         ResourceError: a machine does not see it, has no hpo, or does not answer.
@@ -102,37 +181,41 @@ def check_shared(folder: Path) -> None:
         if node["Alive"] and node["Resources"].get("CPU", 0) > 0
     }
     if len(machines) < 2:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    marker = folder / f".seen-{uuid.uuid4().hex}"
-    marker.touch()
-    try:
-        sees = ray.remote(num_cpus=0, max_retries=0)(_sees)
-        asked = {
-            sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(marker): address
-            for node, address in machines.items()
-        }
-        done, silent = ray.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE)
-        if silent:
-            raise ResourceError(f"machine {asked[silent[0]]} does not answer for {_PATIENCE:g} s; look at `ray status`")
-        for answer in done:
-            _check_answer(answer, asked[answer], folder)
-    finally:
-        marker.unlink()
+        return set(machines)
+    asked = {_question(name, mark): address for name, address in machines.items()}
+    ray.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE)
+    for answer, address in asked.items():
+        _check_answer(answer, address, mark)
+    return set(machines)
 
 
-def _check_answer(answer: "ray.ObjectRef[bool]", address: str, folder: Path) -> None:
+def _question(name: str, mark: Mark | None) -> "ray.ObjectRef[bool]":
+    """Whether a machine sees the mark, which also shows that it has hpo."""
+    task = ray.remote(num_cpus=0, max_retries=0)(_sees)
+    answer: ray.ObjectRef[bool] = task.options(
+        scheduling_strategy=NodeAffinitySchedulingStrategy(name, soft=False)
+    ).remote(mark)
+    return answer
+
+
+def _check_answer(answer: "ray.ObjectRef[bool]", address: str, mark: Mark | None) -> None:
     try:
-        seen = ray.get(answer)
+        seen = ray.get(answer, timeout=0)
+    except ray.exceptions.GetTimeoutError:
+        raise ResourceError(
+            f"machine {address} does not answer for {_PATIENCE:g} s; look at `ray status`, and whether '"
+            f"{mark.folder if mark else 'hpo'}' can be read there"
+        ) from None
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ResourceError(f"machine {address} cannot run hpo; install the same version there: {reason}") from error
     if not seen:
+        assert mark is not None
         raise ResourceError(
-            f"machine {address} does not see '{folder}', where trials store what they leave;"
+            f"machine {address} does not see '{mark.folder}', where trials store what they leave;"
             " use a folder that all machines share (--storage), or --artifacts URI"
         )
 
 
-def _sees(marker: Path) -> bool:
-    return marker.exists()
+def _sees(mark: Mark | None) -> bool:
+    return mark is None or mark.seen

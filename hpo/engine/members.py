@@ -11,6 +11,7 @@ member by member.
 import dataclasses
 import hashlib
 import json
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,14 +24,16 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from hpo.artifacts import Artifacts, Split, Stored
+from hpo.artifacts import Artifacts, Split, Stored, Unseen
 from hpo.code import TrainingCode
 from hpo.datasets import Dataset, Examples
 from hpo.engine.best import Best
 from hpo.engine.cluster import cluster, trial_resources
+from hpo.engine.lifeline import lifeline
+from hpo.engine.machines import Machines
 from hpo.engine.pickling import Sent
 from hpo.engine.workplace import Workplace
-from hpo.errors import StudyError
+from hpo.errors import HpoError, StudyError
 from hpo.files import check_own
 from hpo.record import locked
 from hpo.spec import Config, Resources, StudySpec
@@ -38,6 +41,8 @@ from hpo.training import Context, Objective
 from hpo.training.reports import reports_of
 
 _DONE = "done.json"
+_LOOK_SECONDS = 2.0
+"""Between two looks at the machines while nothing ends."""
 _DEPENDS = {"task", "data", "model", "training", "optimizer", "objective", "constraints"}
 """The sections of a spec that a member's training, or the choice of its best epoch, depends on."""
 
@@ -132,7 +137,8 @@ def train_members(
 
     Raises:
         InputError: a model of the user's own cannot be imported.
-        ResourceError: no node of the cluster has what one job asks for.
+        ResourceError: no node of the cluster has what one job asks for, or one does not see the artifacts.
+        HpoError: the folder of the artifacts is gone.
         StudyError: another process trains members into the same folder.
     """
     ended: dict[int, Trained] = {}
@@ -150,7 +156,7 @@ def train_members(
                 end(found)
         missing = [job for job in jobs if job.number not in ended]
         if missing:
-            with cluster():
+            with cluster(), lifeline():
                 for trained in _train_all(missing, objective, spec, dataset, artifacts, resources, prints):
                     end(trained)
     return [ended[job.number] for job in jobs]
@@ -165,24 +171,41 @@ def _train_all(
     resources: Resources,
     prints: Mapping[int, str],
 ) -> Iterator[Trained]:
-    """The jobs as they end."""
+    """The jobs as they end; one on a machine that does not see the artifacts is trained on another."""
     each = trial_resources(resources)
+    artifacts = artifacts.marked()
+    there = Machines(each, sys.maxsize, artifacts.mark)
     shared = _Shared(Sent(objective), spec, artifacts, Workplace.here(each))
     put = ray.put(shared), ray.put(dataset)
     task = ray.remote(_train).options(num_cpus=each["cpu"], num_gpus=each["gpu"], max_retries=0)
     running = {task.remote(job, prints[job.number], *put): job for job in jobs}
     try:
         while running:
-            (ref, *_), _ = ray.wait(list(running))
-            yield _outcome(running.pop(ref), ref, artifacts)
+            done, _ = ray.wait(list(running), timeout=_LOOK_SECONDS)
+            there.slots()  # machines that have joined are asked
+            for ref in done:
+                job = running.pop(ref)
+                trained = _outcome(job, ref, artifacts)
+                if trained is not None:
+                    yield trained
+                elif (gone := there.doubt()) is not None:
+                    raise HpoError(f"{gone}; put it back, and the same command goes on")
+                else:
+                    running[task.remote(job, prints[job.number], *put)] = job
     finally:
         for ref in running:
             ray.cancel(ref, force=True)
+        there.close()
 
 
-def _outcome(job: Job, ref: Any, artifacts: Artifacts) -> Trained:
+def _outcome(job: Job, ref: Any, artifacts: Artifacts) -> Trained | None:
+    """How a job has ended; None where its machine does not see the artifacts."""
     try:
         done = ray.get(ref)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, Unseen):
+            return None
+        return Trained(job, reason=f"its worker has failed: {error.cause}")
     except ray.exceptions.RayError as error:  # what an objective raises comes as a reason
         return Trained(job, reason=f"its worker process died: {type(error).__name__}")
     if "reason" in done:
@@ -194,9 +217,12 @@ def _train(job: Job, fingerprint: str, shared: _Shared, dataset: Dataset) -> dic
     """The worker's side: trains one job, and returns what `done.json` holds, or the reason why there is none."""
     started = time.monotonic()
     shared.workplace.enter()
+    shared.artifacts.check()
     try:
         shared.artifacts.trial(job.number).clear()
         best = _best_epoch(job, shared, dataset)
+    except Unseen:
+        raise
     except Exception:  # whatever a user's model raises is a result
         return {"reason": traceback.format_exc(), "seconds": time.monotonic() - started}
     if best is None:

@@ -13,12 +13,12 @@ from types import FrameType
 from ray import tune
 from ray.tune.stopper import Stopper
 
-from hpo.artifacts import Folder
 from hpo.budget import Left
 from hpo.datasets import Dataset
 from hpo.engine import machines
 from hpo.engine.cluster import cluster, environment, trial_resources
 from hpo.engine.hooks import RecordingScheduler, StudySearcher
+from hpo.engine.lifeline import lifeline
 from hpo.engine.pickling import Sent
 from hpo.engine.recorder import SPENT_TIME, Live, Recorder, is_full
 from hpo.engine.worker import Shared, Worker
@@ -36,6 +36,10 @@ _SECONDS = ("train_seconds", "epoch_seconds")
 _NO_ROOM = (
     "a disk is full, so the search has ended: {reason}; what is done is kept: make room, with `hpo gc` if you like,"
     " then `hpo resume --study {study}` goes on"
+)
+_GONE = (
+    "the search has ended: {reason}; what the study's record has is kept: put the folder back, then"
+    " `hpo resume --study {study}` goes on"
 )
 
 
@@ -73,20 +77,19 @@ def run(
         ResourceError: no node of the cluster has what one trial asks for, or one does not see the artifacts' folder.
         HpoError: Ray Tune failed, a sampler or scheduler raised, or too many trials have failed.
     """
-    with cluster(), tempfile.TemporaryDirectory(prefix="hpo-") as scratch, _interruptions() as interrupted:
+    with cluster(), lifeline(), tempfile.TemporaryDirectory(prefix="hpo-") as scratch, _interruptions() as interrupted:
         each = trial_resources(resources)
-        if isinstance(study.place, Folder):
-            machines.check_shared(study.place.folder.absolute())
-        there = machines.Machines(each, concurrency or sys.maxsize)
+        artifacts = study.artifacts.marked()
+        there = machines.Machines(each, concurrency or sys.maxsize, artifacts.mark)
         recorder = Recorder(study, observers, there.slots, left, failures, each["gpu"])
         cpus = lendable(study.spec, each)
-        scheduler = RecordingScheduler(recorder, there.left_lately, lambda: cpus if there.own else 0.0)
+        scheduler = RecordingScheduler(recorder, there.left_lately, lambda: cpus if there.own else 0.0, there.doubt)
         scheduler.heed_states(study.artifacts.state_epoch)
         shared = Shared(
             objective=Sent(objective),
             spec=study.study_spec,
             dataset=dataset,
-            artifacts=study.artifacts,
+            artifacts=artifacts,
             timeout=recorder.rules.trial_timeout,
             deadline=None if deadline is None else time.time() + deadline - time.monotonic(),
             workplace=Workplace.here(each),
@@ -121,8 +124,11 @@ def run(
             raise HpoError(f"the search ended early, what is done is kept: {type(error).__name__}: {reason}") from error
         finally:
             recorder.close(stop.reason)
+            there.close()
         if recorder.full is not None:
             raise HpoError(_NO_ROOM.format(reason=recorder.full, study=study.name))
+        if recorder.gone is not None:
+            raise HpoError(_GONE.format(reason=recorder.gone, study=study.name))
         if recorder.failing is not None and not interrupted.is_set():
             raise HpoError(recorder.failing)
     return interrupted.is_set()

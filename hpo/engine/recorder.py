@@ -85,6 +85,8 @@ class Recorder(Live):
         """When a trial began or reported last, on the clock of `time.monotonic`."""
         self.full: str | None = None
         """Why nothing can be stored any more: a disk is full, which is no trial's fault."""
+        self.gone: str | None = None
+        """Why no machine can store anything any more: the folder of the artifacts is not there."""
         self.until: Callable[[], str | None] | None = None
         """Says why the search is to end, when it is; None where the engine itself cuts trials off."""
         self.over: Callable[[], bool] = lambda: False
@@ -189,7 +191,7 @@ class Recorder(Live):
     @property
     def hopeless(self) -> bool:
         """Whether the search is to end at once, and to leave what runs to the next one."""
-        return self.failing is not None or self.full is not None
+        return self.failing is not None or self.full is not None or self.gone is not None
 
     @property
     def only_past(self) -> bool:
@@ -308,11 +310,11 @@ class Recorder(Live):
         if self._losses[number] > _LOSSES:
             self.decide(number, Outcome(State.FAILED, _MACHINES_LOST, Failure.MACHINE))
             return False
-        self._set_aside(number)
+        self.set_aside(number)
         return True
 
-    def _set_aside(self, number: int) -> None:
-        """Its slot is free until it begins again."""
+    def set_aside(self, number: int) -> None:
+        """Frees a trial's slot until it begins again, through no fault of its own."""
         self._rest(number)
         self._lost.add(number)
         self._recorded[number] = self.study.trial(number).epoch
@@ -339,7 +341,7 @@ class Recorder(Live):
         """
         if is_full(reason):
             self.full = next(line for line in reason.splitlines() if is_full(line)).strip()
-            self._set_aside(number)
+            self.set_aside(number)
             return True
         retries = self.study.trial(number).retries
         again = failure is Failure.MEMORY and number not in self._alone
@@ -350,7 +352,7 @@ class Recorder(Live):
             self._alone.add(number)
         self._not_before[number] = time.monotonic() + self.patience * 2 ** min(retries, _DOUBLINGS)
         self.study.retry(number)
-        self._set_aside(number)
+        self.set_aside(number)
         return True
 
     def hangs(self, number: int) -> bool:

@@ -13,7 +13,7 @@ from ray import tune
 from ray.air.constants import TRAINING_ITERATION
 from ray.train._internal.session import _TrainingResult
 
-from hpo.artifacts import Artifacts
+from hpo.artifacts import Artifacts, Unseen
 from hpo.datasets import Dataset
 from hpo.engine.best import Best
 from hpo.engine.threads import Threads
@@ -90,7 +90,12 @@ class Worker(tune.Trainable):
         self._threads.allow(threads)
 
     def step(self) -> dict[str, Any]:
-        """Trains to the next report."""
+        """Trains to the next report.
+
+        Raises:
+            Unseen: what the trial leaves would be lost on this machine; the driver lets it begin again on another.
+        """
+        self._shared.artifacts.check()
         with watched(self._shared.timeout, self._shared.artifacts.trial(self._number)):
             return self._step()
 
@@ -111,6 +116,8 @@ class Worker(tune.Trainable):
         except OutOfTime:
             self._leave()
             return {DONE: True, LATE: True}
+        except Unseen:
+            raise
         except Exception as error:  # whatever a user's model raises must not cost the warm worker
             told = str(error) if isinstance(error, ObjectiveError) else traceback.format_exc()
             self._leave()  # what it had reached stays

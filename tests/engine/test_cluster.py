@@ -1,23 +1,28 @@
 """Searches on Ray clusters of several machines, here several nodes on this one."""
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ruamel.yaml import YAML
 
+from hpo.artifacts import Folder, Mark
 from hpo.engine.cluster import _UNUSED, _few_processes, cluster, starting
 from hpo.engine.machines import _check_answer, check_shared
 from hpo.errors import ResourceError
 from tests.conftest import PATIENCE, without_ray
 from tests.engine.cluster_search import TRIALS
+from tests.servers import free_port
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "scripts" / "cluster"
@@ -79,8 +84,8 @@ def test_a_killed_node_loses_no_trial_and_one_that_joins_gets_work(tmp_path: Pat
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_one_machine_sees_all_of_its_folders(tmp_path: Path) -> None:
-    check_shared(tmp_path / "studies")
-    assert not (tmp_path / "studies").exists()
+    (machine,) = check_shared(Mark(Folder(tmp_path / "studies"), "never left"))
+    assert machine and not (tmp_path / "studies").exists()
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -88,7 +93,7 @@ def test_a_machine_that_does_not_see_the_folder_is_named(tmp_path: Path) -> None
     import ray
 
     with pytest.raises(ResourceError, match=r"machine 10\.0\.0\.2 does not see '.*', where trials store"):
-        _check_answer(ray.put(False), "10.0.0.2", tmp_path)
+        _check_answer(ray.put(False), "10.0.0.2", Mark(Folder(tmp_path), ""))
 
 
 def test_a_search_is_not_steered_through_rays_client() -> None:
@@ -105,8 +110,51 @@ def test_a_cluster_that_is_not_there_is_told_at_once(monkeypatch: pytest.MonkeyP
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"127.0.0.1:{port}"
-    with pytest.raises(ResourceError, match=f"--address {address}: no Ray cluster can be joined"), cluster(address):
+    with (
+        pytest.raises(ResourceError, match=f"--address {address}: no Ray cluster can.*leave --address"),
+        cluster(address),
+    ):
         pass
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ResourceError, match=f"RAY_ADDRESS={address}: no Ray cluster can.*unset RAY_ADDRESS"), cluster():
+        pass
+
+
+def documented(page: str, word: str) -> str:
+    """The commands of the indented block that has a word."""
+    blocks = [block for block in page.split("\n\n") if block.startswith("    ") and word in block]
+    assert len(blocks) == 1
+    return dedent(blocks[0])
+
+
+def end_all(folder: str) -> None:
+    """Ends the processes whose Ray has its sessions below a folder."""
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if folder.encode() in (place / "cmdline").read_bytes():
+                os.kill(int(place.name), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_the_documented_commands_make_a_cluster(space: Path, tmp_path: Path) -> None:
+    port, token = str(free_port()), tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("0" * 64)  # as an earlier search on this machine alone has left it
+    search = f"{sys.executable} -m hpo search --address auto --space {space} --trials 2"
+    commands = documented((ROOT / "docs" / "cluster.md").read_text(), "ray start --head")
+    commands = (
+        commands.replace("HEAD", "127.0.0.1").replace("6379", port).replace("hpo search --address auto ...", search)
+    )
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        own = {"HOME": str(tmp_path), "RAY_TMPDIR": folder, "PATH": path, "PYTHONPATH": str(ROOT)}
+        try:
+            with Path("log").open("w") as log:
+                command = ["bash", "-euc", commands]
+                subprocess.run(command, check=True, stdout=log, stderr=log, timeout=PATIENCE, env=without_ray() | own)
+        finally:
+            end_all(folder)
+    assert "2/2 ended (2 complete" in Path("log").read_text()
 
 
 def load(name: str) -> list[Any]:
@@ -118,7 +166,7 @@ def test_the_launcher_accepts_its_files(name: str) -> None:
     (config,) = load(name)
     config = prepare_config(config)
     validate_config(config)
-    assert all(folder in ("~/hpo", "/home/ray/hpo") for folder in config["file_mounts"])
+    assert all(folder in ("~/hpo", "/home/ray/hpo", "~/.ray/auth_token") for folder in config["file_mounts"])
     assert config["max_workers"] >= 2 and "--head" in config["head_start_ray_commands"][-1]
 
 

@@ -1,5 +1,6 @@
 """What becomes of trials that fail, by kind, with real Ray."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -213,3 +214,31 @@ def test_a_full_disk_ends_the_search_and_fails_no_trial(document: dict[str, Any]
         study.use(samplers.build(wanted, done))
         engine.run(study, large, resources=wanted.resources, left=Left(1), dataset=dataset, concurrency=1)
     assert len([trial for trial in study.trials() if trial.state is State.COMPLETE]) == done + 1
+
+
+def removing(config: Config, context: Context) -> Iterator[Report]:
+    """Takes the folder of the artifacts away, once."""
+    yield Report(1, {"accuracy": 0.5}, snapshot)
+    with contextlib.suppress(FileExistsError):
+        Path("taken").mkdir()
+        Path("studies/squares/artifacts").rename("taken/artifacts")
+    yield Report(2, {"accuracy": 0.6}, snapshot)
+    yield Report(3, {"accuracy": 0.7}, snapshot)
+
+
+def test_a_folder_that_goes_away_ends_the_search_and_loses_nothing(document: dict[str, Any]) -> None:
+    with pytest.raises(
+        HpoError, match=r"studies/squares/artifacts', where trials store what they leave, is gone .*resume"
+    ):
+        search(rules(document), removing, trials=3, concurrency=1)
+    study = Study.open(Path("studies"), "squares")
+    assert {trial.state for trial in study.trials()} == {State.RUNNING}
+    assert not Path("studies/squares/artifacts").exists()
+    Path("taken/artifacts").rename("studies/squares/artifacts")
+    wanted = study.study_spec
+    dataset = datasets.load(wanted.data, Path("data"), wanted.seed)
+    with study.searching():
+        study.use(samplers.build(wanted, 0))
+        engine.run(study, removing, resources=wanted.resources, left=Left(3), dataset=dataset, concurrency=1)
+    assert [trial.state for trial in study.trials()] == [State.COMPLETE] * 3
+    assert all(study.artifacts.read(trial.number) is not None for trial in study.trials())

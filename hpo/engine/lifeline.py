@@ -1,0 +1,86 @@
+"""The way from a search to its Ray: where that is cut, Ray ends this process after a minute, with words of its own."""
+
+import contextlib
+import errno
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from hpo.engine.cluster import knock, started_here
+
+_LOOK_SECONDS, _KNOCK_SECONDS = 1.0, 5.0
+"""Between two looks, and how long an answer may take."""
+_PATIENCE = 45.0
+"""Seconds without an answer of the head after which the search ends; Ray itself ends it after 60."""
+_AWAY = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
+_REFUSALS = 2
+"""Of the node of this machine, one after another, after which it has ended."""
+_LOST = "Error: {what}, so this command has ended. What is done is kept: {way}\n"
+_CURSOR = "\x1b[?25h"
+"""Shows a terminal's cursor again, which the display of progress has hidden."""
+
+
+@contextmanager
+def lifeline() -> Iterator[None]:
+    """Ends this process with a sentence and exit code 1 when its Ray is lost: its threads hang in Ray's own code then.
+
+    Nothing else is to be done: a study's record, and what members leave, are whole at any moment.
+    """
+    over = threading.Event()
+    watch = threading.Thread(target=_watch, args=(over,), name="lifeline", daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _watch(over: threading.Event) -> None:
+    head, node = str(ray.get_runtime_context().gcs_address), _node_here()
+    heard, refused = time.monotonic(), 0
+    while not over.wait(_LOOK_SECONDS):
+        if _knocked(head) is None:
+            heard = time.monotonic()
+        elif time.monotonic() - heard >= _PATIENCE:
+            _end(f"the head of the Ray cluster, {head},", f"has not answered for {_PATIENCE:g} s", over)
+        refused = refused + 1 if node is not None and _knocked(node) == errno.ECONNREFUSED else 0
+        if refused >= _REFUSALS:
+            _end("the Ray of this machine, which does so where it is cut off from its head,", "has ended", over)
+
+
+def _end(who: str, what: str, over: threading.Event) -> None:
+    """Says what has happened and how to go on, and ends the process."""
+    if over.is_set():
+        return
+    way = "start the cluster again, or leave --address (RAY_ADDRESS) out, and the same command goes on"
+    if started_here():
+        who, way = "the Ray that it had started on this machine", "run it again, and it goes on"
+    told = sys.__stderr__
+    if told is not None:
+        with contextlib.suppress(OSError):
+            told.write((_CURSOR + "\n" if told.isatty() else "") + _LOST.format(what=f"{who} {what}", way=way))
+            told.flush()
+    os._exit(1)
+
+
+def _node_here() -> str | None:
+    """The address of the node of this machine."""
+    here = ray.get_runtime_context().get_node_id()
+    found = (node for node in ray.nodes() if node["NodeID"] == here)
+    return next((f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}" for node in found), None)
+
+
+def _knocked(address: str) -> int | None:
+    """The error of one who is not there, or is not reached; None where somebody is, or this process cannot ask."""
+    try:
+        knock(address, _KNOCK_SECONDS)
+    except TimeoutError:
+        return errno.ETIMEDOUT
+    except OSError as error:
+        return error.errno if error.errno in _AWAY else None
+    return None

@@ -1,0 +1,57 @@
+"""A command whose Ray is lost."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpo.engine.lifeline import _knocked
+from tests.conftest import PATIENCE, without_ray
+from tests.servers import free_port
+
+COMMAND = """
+import os, signal, sys, time
+from pathlib import Path
+import ray
+from hpo.engine import lifeline
+from hpo.engine.cluster import cluster
+
+lifeline._PATIENCE = 3.0
+with cluster(), lifeline.lifeline():
+    ended = [
+        int(place.name) for place in Path("/proc").glob("[0-9]*")
+        if (place / "stat").read_text().rpartition(")")[2].split()[1] == str(os.getpid())
+        and sys.argv[1] in (place / "cmdline").read_text()
+    ]
+    for process in ended:
+        os.kill(process, signal.SIGKILL)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("process", "what"),
+    [
+        ("raylet/raylet", "has ended"),
+        pytest.param("gcs/gcs_server", "has not answered for 3 s", marks=pytest.mark.slow),
+    ],
+)
+def test_a_lost_ray_is_one_sentence(process: str, what: str) -> None:
+    command = [sys.executable, "-c", COMMAND, process]
+    environment = without_ray() | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
+    who = "the Ray that it had started on this machine"
+    way = "What is done is kept: run it again, and it goes on"
+    assert (ran.returncode, ran.stderr) == (1, f"Error: {who} {what}, so this command has ended. {way}\n")
+
+
+def test_only_who_is_away_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        there = f"127.0.0.1:{server.getsockname()[1]}"
+        assert _knocked(there) is None
+        monkeypatch.setattr(socket, "create_connection", lambda *_, **__: open("/no/such/file"))  # noqa: PTH123, SIM115
+        assert _knocked(there) is None  # an error of this process, such as too many open files
+    monkeypatch.undo()
+    assert _knocked(f"127.0.0.1:{free_port()}") is not None
