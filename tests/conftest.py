@@ -50,10 +50,11 @@ def without_ray() -> dict[str, str]:
 
 @pytest.fixture
 def rounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The fault suite: what it searches, and how it checks processes and MLflow."""
+    """The fault suite: what it searches, and how it checks processes and MLflow. Its other modules stand beside it."""
     monkeypatch.syspath_prepend(str(FAULTS))
     yield import_module("rounds")
-    sys.modules.pop("rounds", None)
+    for name in ("rounds", "together", "hosts", "outages"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,13 @@
 """Commands that are killed while they work; `scripts/faults --rounds 100` kills searches for longer."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -50,3 +53,40 @@ def test_killed_bagging_goes_on_bag_by_bag(rounds: ModuleType) -> None:
     again = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
     assert len(json.loads(again.stdout)["members"]) == BAGS
     assert len(done()) == BAGS and before.items() <= done().items()  # no bag was trained twice
+
+
+@pytest.mark.slow
+def test_searches_that_begin_together_are_all_whole(rounds: ModuleType, tmp_path: Path) -> None:
+    told = import_module("together").run(tmp_path, searches=3, trials=2)
+    assert len(told["seconds"]) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "code", "sentences"),
+    [
+        ("cut-30s", 0, []),
+        ("cut", 0, [r"machine 10\.\S+ has left, or the way to it is cut; its trials begin again elsewhere, from what"]),
+        ("cut-search-30s", 1, [r"Error: the Ray of this machine, .* has ended, .* and the same command goes on"]),
+        ("cut-search", 1, [r"Error: the Ray of this machine, .* has ended, .* and the same command goes on"]),
+        (
+            "head",
+            1,
+            [r"Error: the head of the Ray cluster, 10\.\S+, has not answered for 45 s, .* same command goes"],
+        ),
+        ("blind", 0, [r"machine 10\.\S+ does not see '/.*/artifacts', where trials store what they leave"]),
+    ],
+)
+def test_an_outage_of_a_cluster_is_one_sentence_and_loses_nothing(
+    rounds: ModuleType, name: str, code: int, sentences: list[str]
+) -> None:
+    outages = import_module("outages")
+    with tempfile.TemporaryDirectory(prefix="o-", dir="/tmp") as folder:  # Ray's sockets need a short path
+        try:
+            told = outages.run(name, Path(folder), trials=16)
+        except outages.Unable as error:
+            pytest.skip(f"no network namespaces here: {error}")
+    assert told["code"] == code and told["again"] in (None, 0)
+    assert len(told["seen"]) == len(sentences), told["seen"]
+    for line, sentence in zip(told["seen"], sentences, strict=True):
+        assert re.match(sentence, line)
