@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import optuna
 from optuna.exceptions import StorageInternalError
@@ -24,12 +24,17 @@ from hpo.errors import HpoError, InputError, StudyError
 from hpo.files import open_regular, read_regular
 from hpo.ledger import Journal
 
+if TYPE_CHECKING:
+    import sqlalchemy
+
 VARIABLE = "HPO_DATABASE"
 """The environment variable with the URL of a database, for its password."""
 _FORM = "postgresql://USER@HOST:PORT/NAME"
 _SECRETS = ("password", "sslpassword")
 _ON = " on "
 """Between a process and its machine."""
+_PATIENCE_SECONDS, _AGAIN_SECONDS = 60.0, 0.5
+"""A server that was there is waited for: a restart takes seconds."""
 _MAKING_TABLES = 7_236_001
 """The advisory lock of who makes Optuna's tables; two at once would be in each other's way."""
 
@@ -73,7 +78,8 @@ def hold(file: Path, study: str, told: str = "") -> Iterator[None]:
         try:
             yield
         finally:
-            os.utime(file, follow_symlinks=False)
+            with contextlib.suppress(FileNotFoundError):  # its folder was renamed meanwhile
+                os.utime(file, follow_symlinks=False)
 
 
 @contextmanager
@@ -212,22 +218,28 @@ class Database:
             return DatabaseStorage(backend)
 
     @contextmanager
-    def hold(self, study: str) -> Iterator[None]:
+    def hold(self, study: str) -> Iterator["sqlalchemy.Connection"]:
         """Holds a study for one process of all machines, by an advisory lock of a connection; it goes with that.
+
+        What is written by this connection is written by who holds the study: where it was lost, it is made anew only if
+        nobody else has the lock by then.
 
         Raises:
             StudyError: another process holds it, or the database cannot be reached.
         """
-        from sqlalchemy import text
-
         key = int.from_bytes(blake2b(f"hpo search {study}".encode(), digest_size=8).digest(), "big", signed=True)
-        with self._connected() as connection:
-            with self._telling():
-                free = connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": key})
-                holder = "" if free else connection.scalar(text(_HOLDER), {"key": key})
+
+        def lock(connection: Any, record: object) -> None:
+            with connection.cursor() as cursor:
+                free = cursor.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone()[0]
+                holder = None if free else cursor.execute(_HOLDER, (key,)).fetchone()
+            connection.commit()
             if not free:
-                raise _busy(study, holder or "")
-            yield
+                raise _busy(study, holder[0] if holder else "")
+
+        with self._connected(lock) as connection:
+            _be_patient(connection.engine)
+            yield connection
 
     @contextmanager
     def _alone_making(self) -> Iterator[None]:
@@ -238,15 +250,21 @@ class Database:
             yield
 
     @contextmanager
-    def _connected(self) -> Iterator[Any]:
-        """One connection of its own, which names its process to the others."""
+    def _connected(self, begin: Callable[[Any, object], None] | None = None) -> Iterator["sqlalchemy.Connection"]:
+        """One connection of its own, which names its process to the others.
+
+        Args:
+            begin: is called with the driver's connection, once it is there, and with each that takes its place.
+        """
         import sqlalchemy
         from sqlalchemy.pool import NullPool
 
         with self._telling():
             options = self._options(application_name=_me()[:63])
             options.pop("pool_pre_ping")
-            engine = sqlalchemy.create_engine(self._url(), poolclass=NullPool, isolation_level="AUTOCOMMIT", **options)
+            engine = sqlalchemy.create_engine(self._url(), poolclass=NullPool, **options)
+            if begin is not None:
+                sqlalchemy.event.listen(engine, "connect", begin)
             connection = engine.connect()
         try:
             yield connection
@@ -284,7 +302,7 @@ class Database:
 
 _HOLDER = """
 SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
-WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32) | objid::bigint = :key
+WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32) | objid::bigint = %s
 """
 
 
@@ -301,12 +319,39 @@ class _Backend(RDBStorage):
 
 
 class DatabaseStorage(_CachedStorage):
-    """Optuna's cached storage, several of whose writes can be one transaction."""
+    """Optuna's cached storage, several of whose writes can be one transaction.
+
+    A server that restarts, or that has no connection left, is waited for; a transaction that it has cut is an error.
+    """
 
     def __init__(self, backend: RDBStorage) -> None:
         super().__init__(backend)
         self._joined = threading.local()
+        self._writer: sqlalchemy.Connection | None = None
+        self._writing = threading.RLock()
+        _be_patient(backend.engine)
         weakref.finalize(self, backend.engine.dispose)
+
+    @contextmanager
+    def through(self, connection: "sqlalchemy.Connection") -> Iterator[None]:
+        """What is written together is written by this connection, that of `Database.hold`."""
+        self._writer = connection
+        try:
+            yield
+        finally:
+            self._writer = None
+
+    @contextmanager
+    def _begun(self) -> Iterator["sqlalchemy.Connection"]:
+        """A connection with a transaction."""
+        if self._writer is None:
+            with self._backend.engine.begin() as connection:
+                yield connection
+            return
+        with self._writing:
+            _wake(self._writer)
+            with self._writer.begin():
+                yield self._writer
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -323,7 +368,7 @@ class DatabaseStorage(_CachedStorage):
             return
         registry = self._backend.scoped_session.registry
         try:
-            with self._backend.engine.begin() as connection:
+            with self._begun() as connection:
                 registry.set(Session(connection, join_transaction_mode="rollback_only"))
                 self._joined.now = True
                 try:
@@ -333,6 +378,39 @@ class DatabaseStorage(_CachedStorage):
                     registry.clear()
         except (SQLAlchemyError, StorageInternalError) as error:
             raise HpoError(f"the study's database cannot be written: {_reason(error)}") from None
+
+
+def _be_patient(engine: "sqlalchemy.Engine") -> None:
+    """Lets an engine that has been connected wait for its server where that is gone, and say so where it stays so."""
+    from sqlalchemy import event
+
+    def connect(dialect: Any, record: object, arguments: Any, options: Any) -> Any:
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return dialect.connect(*arguments, **options)
+            except dialect.loaded_dbapi.OperationalError as error:
+                if time.monotonic() > until:
+                    raise HpoError(f"the study's database was lost: {_reason(error)}") from None
+                time.sleep(_AGAIN_SECONDS)
+
+    def tell(context: Any) -> None:
+        interrupted = not isinstance(context.original_exception, Exception)  # Ctrl-C cuts a connection too
+        if context.is_disconnect and not context.is_pre_ping and not interrupted:
+            raise HpoError(f"the study's database was lost: {_reason(context.original_exception)}")
+
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "handle_error", tell)
+
+
+def _wake(connection: "sqlalchemy.Connection") -> None:
+    """Makes a connection anew that was lost while nothing was written."""
+    with contextlib.suppress(HpoError):
+        connection.exec_driver_sql("SELECT 1")
+    connection.rollback()
+    if connection.invalidated:
+        connection.exec_driver_sql("SELECT 1")
+        connection.rollback()
 
 
 def _reason(error: BaseException) -> str:

@@ -41,7 +41,7 @@ from hpo.facts import FACTS, DataFacts
 from hpo.files import NotAFile, check_own
 from hpo.ledger import Ledger
 from hpo.places import FILE, Places, claim, own_place
-from hpo.record import hold, holder, journal, mend, quiet
+from hpo.record import DatabaseStorage, hold, holder, journal, mend, quiet
 from hpo.registry import did_you_mean
 from hpo.space import ConfigKey, Space, config_key, distribution, possible_configs
 from hpo.spec import Config, SearchSpec, StudySpec
@@ -102,7 +102,7 @@ class Study:
         self.goal = tasks.goal(spec)
         self._goals = [tasks.goal_of(objective) for objective in spec.objectives]
         self.places = places or Places()
-        self.place: Place = self.places.artifacts or Folder(folder)
+        self.place: Place = self.places.artifacts or Folder(folder, made=False)
         """Where the artifacts of trials are, and of the members that ensembles have trained."""
         self.artifacts = Artifacts(self.place / "artifacts")
         self._space = Space.of(spec)
@@ -428,6 +428,11 @@ class Study:
         return self.places.database.storage(new) if self.places.database else journal(self.folder)
 
     @property
+    def is_there(self) -> bool:
+        """Whether its folder is where it was, and was not renamed or removed; one in memory always is."""
+        return self._storage is not None or (self.folder / "spec.yaml").exists()
+
+    @property
     def exhausted(self) -> bool:
         """Whether nothing more is to be proposed: the sampler has nothing, or no config is left."""
         return self.record.exhausted or self.used_up is not None
@@ -635,7 +640,8 @@ class Study:
 
     def pause(self, number: int) -> None:
         """Records that a running trial waits."""
-        self.record._storage.set_trial_user_attr(self._running[number], _PAUSED, True)
+        with self._together():
+            self.record._storage.set_trial_user_attr(self._running[number], _PAUSED, True)
 
     def resume(self, number: int) -> None:
         """Records that a paused trial goes on."""
@@ -645,12 +651,14 @@ class Study:
 
     def note_gpu_seconds(self, seconds: float) -> None:
         """Records how long its trials have held GPUs, in all searches."""
-        self.record.set_user_attr(_GPU_SECONDS, seconds)
+        with self._together():
+            self.record.set_user_attr(_GPU_SECONDS, seconds)
 
     def retry(self, number: int) -> int:
         """Records that a running trial begins again after it had failed; returns how often it has by now."""
         again = self.trial(number).retries + 1
-        self.record._storage.set_trial_user_attr(self._running[number], _RETRIES, again)
+        with self._together():
+            self.record._storage.set_trial_user_attr(self._running[number], _RETRIES, again)
         return again
 
     def end(self, number: int, outcome: Outcome) -> TrialRecord:
@@ -710,7 +718,9 @@ class Study:
             with ExitStack() as stack:
                 stack.enter_context(hold(self.folder / _LOCK, self.name, told))
                 if self.places.database is not None:
-                    stack.enter_context(self.places.database.hold(self.name))
+                    connection = stack.enter_context(self.places.database.hold(self.name))
+                    if isinstance(storage := self.record._storage, DatabaseStorage):
+                        stack.enter_context(storage.through(connection))
                 else:
                     mend(self.folder)
                 yield

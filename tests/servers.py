@@ -25,33 +25,67 @@ USER, PASSWORD = "searcher", "s3cret/{word}"
 QUOTED = "s3cret%2F%7Bword%7D"
 
 
-@contextmanager
-def postgres() -> Iterator[str]:
-    """A database cluster of its own, which wants a password: yields its URL. Skips where there is no PostgreSQL."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'hpo[postgres]'")
-    folder = Path(tempfile.mkdtemp(prefix="hpo-postgres-"))
-    started = None
-    try:
+class PostgresServer:
+    """A database cluster of its own in a folder, which wants a password; what it has been told survives a stop.
+
+    Args:
+        folder: an empty one.
+        settings: of the server, such as `max_connections=10`.
+    """
+
+    def __init__(self, folder: Path, *settings: str) -> None:
+        self._folder, self._port = folder, free_port()
+        self._settings = ["fsync=off", *settings]
+        self._whose: dict[str, Any] = {"cwd": folder}
+        self._server: subprocess.Popen[bytes] | None = None
+        self.url = f"postgresql://{USER}:{QUOTED}@127.0.0.1:{self._port}/postgres"
         secret = folder / "password"
         secret.write_text(PASSWORD)
-        whose: dict[str, Any] = {"cwd": folder}
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             owner = _unprivileged()
             for path in (folder, secret):
                 shutil.chown(path, owner)
-            whose |= {"user": owner, "group": pwd.getpwnam(owner).pw_gid, "extra_groups": []}
-        _initdb(folder, secret, whose)
-        port = free_port()
-        with (folder / "log").open("wb") as log:
-            command = [_program("postgres"), "-D", str(folder / "data"), "-k", str(folder), "-h", "127.0.0.1"]
-            started = subprocess.Popen([*command, "-p", str(port), "-c", "fsync=off"], stdout=log, stderr=log, **whose)
-        _wait(started, port, folder / "log")
-        yield f"postgresql://{USER}:{QUOTED}@127.0.0.1:{port}/postgres"
+            self._whose |= {"user": owner, "group": pwd.getpwnam(owner).pw_gid, "extra_groups": []}
+        _initdb(folder, secret, self._whose)
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        log = self._folder / "log"
+        command = [_program("postgres"), "-D", str(self._folder / "data"), "-k", str(self._folder), "-h", "127.0.0.1"]
+        command += ["-p", str(self._port), *(part for setting in self._settings for part in ("-c", setting))]
+        with log.open("wb") as output:
+            self._server = subprocess.Popen(command, stdout=output, stderr=output, **self._whose)
+        _wait(self._server, self._port, log)
+
+    def stop(self) -> None:
+        """Cuts off who is connected."""
+        if self._server is not None:
+            self._server.send_signal(signal.SIGINT)
+            self._server.wait()
+            self._server = None
+
+
+@contextmanager
+def postgres_server(*settings: str) -> Iterator[PostgresServer]:
+    """One that runs. Skips where there is no PostgreSQL."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'hpo[postgres]'")
+    folder = Path(tempfile.mkdtemp(prefix="hpo-postgres-"))
+    try:
+        server = PostgresServer(folder, *settings)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
     finally:
-        if started is not None:
-            started.send_signal(signal.SIGINT)  # does not wait for who is still connected
-            started.wait()
         shutil.rmtree(folder)
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server that runs."""
+    with postgres_server() as server:
+        yield server.url
 
 
 class MlflowServer:

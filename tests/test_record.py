@@ -234,7 +234,7 @@ def test_a_database_that_is_lost_meanwhile_is_one_sentence(stored: Study, url: s
     assert isinstance(storage, DatabaseStorage)
     name = url.rpartition("/")[2]
     trial = stored.record.ask()
-    with pytest.raises(HpoError, match="the study's database cannot be written: "), storage.together():
+    with pytest.raises(HpoError, match="the study's database was lost: "), storage.together():
         trial.set_user_attr("a", 1)
         with psycopg.connect(url) as other:
             other.execute(
