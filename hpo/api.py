@@ -95,6 +95,7 @@ def search(
     overrides: Mapping[str, Any] | None = None,
     objective: "Objective | None" = None,
     accept_code: bool = False,
+    grace_period: float | None = None,
     console: Console | None = None,
 ) -> SearchResult:
     """Searches: Ray Tune runs the trials, the study records them, MLflow is told.
@@ -126,6 +127,8 @@ def search(
         objective: is trained instead of the built-in one, `hpo.training.train`.
         accept_code: an objective or a model of your own that has changed since the study's trials is taken for the
             same from now on.
+        grace_period: seconds that running trials have to end their epoch and store their state, once a signal (Ctrl-C,
+            SIGTERM, SIGHUP) has come; 30 where None. A second signal ends the search at once.
         console: where progress goes; None is silent.
 
     Raises:
@@ -133,6 +136,8 @@ def search(
         DataError: the data cannot be used.
         StudyError: there is a study of this name with another spec or other code, or another process is searching it.
         ResourceError: no machine has what a trial asks for.
+        TrialsError: the search has ended and no trial has a value: all have failed or diverged. The study is kept, and
+            named with the commonest cause. A search that a signal has interrupted does not raise it.
     """
     given = {**_budget(trials, epochs, gpu_hours, time_limit), **_given(study=study, seed=seed)}
     request = searching.Request(
@@ -147,14 +152,17 @@ def search(
         ensemble=ensemble,
         objective=objective,
         accept_code=accept_code,
+        grace_period=grace_period,
     )
     told = console or Console(quiet=True)
     if join:
         limits = {"trials": trials, "epochs": epochs, "gpu_hours": gpu_hours, "time_limit": time_limit}
         others = {"artifacts": artifacts, "from": warm_start, "ensemble": ensemble or None}
         _check_none(**limits, max_disk=max_disk, **others)
-        return searching.join(space, {**(overrides or {}), **given}, request, told)
-    result = searching.search(space, {**(overrides or {}), **given}, request, told)
+        result = searching.join(space, {**(overrides or {}), **given}, request, told)
+    else:
+        result = searching.search(space, {**(overrides or {}), **given}, request, told)
+    searching.check_found(result, request.storage)
     return _with_ensemble(result, request, told) if ensemble and not result.interrupted else result
 
 
@@ -211,6 +219,7 @@ def resume(
     data_path: str | Path | None = None,
     objective: "Objective | None" = None,
     accept_code: bool = False,
+    grace_period: float | None = None,
     console: Console | None = None,
     trust: bool = False,
 ) -> SearchResult:
@@ -239,6 +248,7 @@ def resume(
         data_dir=data_dir,
         objective=objective,
         accept_code=accept_code,
+        grace_period=grace_period,
         console=console,
     )
 

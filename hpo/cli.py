@@ -17,6 +17,7 @@ import click
 
 from hpo import __version__
 from hpo.errors import HpoError, InputError
+from hpo.signals import exit_code, raising
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -181,7 +182,17 @@ def _end_stdout() -> None:
         os.close(nowhere)
 
 
+class _Commands(click.Group):
+    """The group of all commands: SIGTERM and SIGHUP end each of them as Ctrl-C does."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Runs the command."""
+        with raising():
+            return super().invoke(context)
+
+
 @click.group(
+    cls=_Commands,
     epilog=_EXAMPLES,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -279,6 +290,13 @@ def _running(command: Callable[..., Any]) -> Callable[..., Any]:
             help="postgresql://USER@HOST/NAME has the record of trials, in place of the study's folder.",
         ),
         _accept_code,
+        click.option(
+            "--grace-period",
+            metavar="TIME",
+            default="30s",
+            show_default=True,
+            help="What running trials have to end their epoch and store their state, after Ctrl-C, SIGTERM or SIGHUP.",
+        ),
         _format,
     )
     for option in reversed(options):
@@ -318,8 +336,8 @@ def search(
 ) -> None:
     """Runs a search: proposes configs, trains them, stops the poor ones early, records everything.
 
-    The same command goes on where an earlier one of the same study stopped, however that ended. Ctrl-C stops cleanly
-    and keeps what is done; a second Ctrl-C stops at once.
+    The same command goes on where an earlier one of the same study stopped, however that ended. Ctrl-C, SIGTERM and
+    SIGHUP stop cleanly and keep what is done; a second one stops at once.
     """
     from hpo import api
     from hpo.terminal import progress_console
@@ -373,13 +391,14 @@ def _parsed(
     ensemble: bool,
     database: str | None,
     accept_code: bool,
+    grace_period: str,
 ) -> dict[str, Any]:
     """The options of `_running`, as `api.search` takes them."""
     return {
         "trials": trials,
         "epochs": epochs,
         "gpu_hours": gpu_hours,
-        "time_limit": _seconds(time_limit),
+        "time_limit": None if time_limit is None else _seconds(time_limit, "--time-limit"),
         "concurrency": _concurrency(concurrency),
         "data_dir": data_dir,
         "max_disk": _bytes(max_disk, "--max-disk"),
@@ -388,11 +407,12 @@ def _parsed(
         "ensemble": ensemble,
         "database": database,
         "accept_code": accept_code,
+        "grace_period": _seconds(grace_period, "--grace-period"),
     }
 
 
 def _say_search(result: "SearchResult", storage: str, output: str, console: "Console") -> None:
-    """What a search found, and what comes next; exit code 130 where it was interrupted."""
+    """What a search found, and what comes next; exit code 130, 143 or 129 where a signal has ended it."""
     from hpo.report.tables import trials_table
     from hpo.terminal import warn
 
@@ -418,10 +438,8 @@ def _say_search(result: "SearchResult", storage: str, output: str, console: "Con
             )
         else:
             _say_ensemble(result.ensemble, storage)
-    if result.interrupted:
-        sys.exit(130)
-    if result.best is None:
-        raise HpoError(f"no trial of study '{name}' has a value; `hpo trials --study {name}` says why")
+    if result.interrupted is not None:
+        sys.exit(exit_code(result.interrupted))
 
 
 @commands.command(short_help="Train one trial again and compare.")
@@ -909,15 +927,13 @@ def _overrides(sets: tuple[str, ...]) -> dict[str, Any]:
     return dict(parse_override(text) for text in sets)
 
 
-def _seconds(text: str | None) -> float | None:
+def _seconds(text: str, option: str) -> float:
     from hpo.spec import seconds
 
-    if text is None:
-        return None
     try:
         return seconds(text)
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--time-limit") from None
+        raise click.BadParameter(str(error), param_hint=option) from None
 
 
 def _concurrency(text: str | None) -> int | Literal["auto"] | None:

@@ -2,6 +2,7 @@
 
 HpoError                 exit code 1: the work itself failed
 ├── ObjectiveError       an objective cannot be loaded, or yields what is no report
+├── TrialsError          a search has ended and no trial has a value
 └── InputError           exit code 2: something that the user wrote, named or pointed at
     ├── SpecError        the YAML, or a --set; carries every problem at once
     ├── DataError        a data set or an input file
@@ -21,6 +22,10 @@ class HpoError(Exception):
 
 class ObjectiveError(HpoError):
     """An objective cannot be loaded by a worker, or yields what is no report; its trial fails, the search goes on."""
+
+
+class TrialsError(HpoError):
+    """A search has ended, and none of its trials has a value; the study is kept, and the message names it."""
 
 
 class InputError(HpoError):

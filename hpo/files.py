@@ -105,16 +105,14 @@ def read(base: Path, name: str) -> bytes:
         return read_regular(own, at=at)
 
 
-def write(base: Path, name: str, content: bytes | memoryview, new: bool = True) -> None:
-    """Writes a file or replaces it: a draft beside it is renamed. Folders are made, the base only where it may be new.
+def write(base: Path, name: str, content: bytes | memoryview) -> None:
+    """Writes a file or replaces it: a draft beside it is renamed. Folders are made.
 
     Raises:
         OSError: it cannot be written, or its folder is reached through a link.
     """
     folder, own = _split(name)
     draft = f".{own}.{uuid.uuid4().hex}"
-    if new:
-        base.mkdir(parents=True, exist_ok=True)
     with _opened(base, folder, make=True) as at:
         try:
             with os.fdopen(open_regular(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, at=at), "wb") as file:
@@ -173,6 +171,8 @@ def _split(name: str) -> tuple[str, str]:
 @contextmanager
 def _opened(base: Path, name: str, make: bool = False) -> Iterator[int]:
     """The descriptor of a folder below another."""
+    if make:
+        base.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(base, _FOLDER)
     try:
         for part in PurePosixPath(name).parts:

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from signal import Signals
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -32,7 +33,8 @@ class SearchResult:
 
     study: Study
     seconds: float
-    interrupted: bool
+    interrupted: Signals | None = None
+    """The signal that has ended it early, such as `signal.SIGINT` for Ctrl-C; None where none has."""
     tracking_problem: str | None = None
     ensemble: "EnsembleResult | None" = None
 

@@ -7,6 +7,7 @@ the data are read, and MLflow is reached while the first trials train.
 import math
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from hpo.budget import Spent
 from hpo.code import TrainingCode
 from hpo.datasets import Dataset
 from hpo.disk import POOL, DiskBudget
-from hpo.errors import InputError, Problem, ResourceError, StudyError
+from hpo.errors import InputError, Problem, ResourceError, StudyError, TrialsError
 from hpo.facts import DataFacts
 from hpo.places import own_place
 from hpo.record import of_this_machine
@@ -33,6 +34,7 @@ from hpo.spec import Budget, Resources, SearchSpec, Space, StudySpec
 from hpo.study import Study, differences
 from hpo.terminal import Say, saying
 from hpo.tracking.writer import Tracker
+from hpo.trial import LIVE
 
 if TYPE_CHECKING:
     from hpo.ensemble.contribution import Contributions, Source
@@ -40,7 +42,32 @@ if TYPE_CHECKING:
 
 SEARCH_CHECKS = (tasks.check_goal, samplers.check, schedulers.check)
 """What can be known of a search whatever its trials are."""
-CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.check)
+
+
+def check_resources(spec: StudySpec) -> Iterable[Problem]:
+    """Resources that a trial would hold, and others lack, without using them."""
+    cpu, gpu = spec.resources.cpu, spec.resources.gpu
+    if cpu > 1 and not float(cpu).is_integer():
+        yield Problem(
+            ("resources", "cpu"),
+            f"must be a whole number, or a fraction below 1, got {cpu:g}: a trial has a thread for each whole CPU and"
+            f" would hold the rest unused; write {math.floor(cpu)} or {math.ceil(cpu)}",
+        )
+    if gpu != "auto" and gpu > 0 and spec.training.device == "cpu":
+        yield Problem(
+            ("resources", "gpu"),
+            f"must be 0 where training.device is cpu, got {gpu:g}: a trial would hold a GPU unused; write 0, or"
+            " leave one of the two out",
+        )
+    elif gpu != "auto" and gpu > 1:
+        yield Problem(
+            ("resources", "gpu"),
+            f"must be at most 1, got {gpu:g}: a trial trains on one GPU and would hold the others unused; write 1, or a"
+            " fraction such as 0.5 where several trials are to share one",
+        )
+
+
+CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.check, check_resources)
 """Everything that can be known of a spec before its data are read."""
 
 
@@ -84,10 +111,14 @@ class Request:
     """Is trained instead of the built-in one."""
     accept_code: bool = False
     """Whether an objective or a model that has changed since is taken for the same."""
+    grace_period: float | None = None
+    """Seconds that trials have to store their state once a signal has come; None is the engine's."""
 
     def __post_init__(self) -> None:
         if isinstance(self.concurrency, int) and self.concurrency < 1:
             raise InputError(f"--concurrency must be at least 1, got {self.concurrency}")
+        if self.grace_period is not None and not 0 <= self.grace_period < math.inf:
+            raise InputError(f"--grace-period must be 0 s or more, got {self.grace_period}")
 
 
 def search(space: Space, overrides: Mapping[str, Any], request: Request, console: Console) -> SearchResult:
@@ -130,7 +161,7 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
             say(f"Study '{spec.study}' {_why_over(spent, spec.budget)}.")
             with Tracker(spent, request.storage, say) as tracker:  # if the search before was killed at its end
                 pass
-            return SearchResult(spent, time.monotonic() - started, interrupted=False, tracking_problem=tracker.problem)
+            return SearchResult(spent, time.monotonic() - started, tracking_problem=tracker.problem)
         say(f"Study '{spec.study}': starting Ray ...", style="dim")
 
         from hpo.engine import joining
@@ -157,7 +188,7 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
         study.note_data(spec)
         left = study.spent().left(spec.budget)
         if left.nothing:  # another search ran them while this one was starting
-            return SearchResult(study, time.monotonic() - started, interrupted=False)
+            return SearchResult(study, time.monotonic() - started)
         study.use(samplers.build(spec, len(study.trials()), rewards(study)))
         limit = spec.budget.time_limit
         disk = None if request.max_disk is None else DiskBudget(study, request.max_disk)
@@ -173,6 +204,8 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
                 concurrency=share.trials,
                 until=(lambda: None) if disk is None else (lambda: disk.problem),
                 failures=spec.failures,
+                say=say,
+                grace_period=engine.GRACE_PERIOD if request.grace_period is None else request.grace_period,
                 observers=(tracker, progress) if disk is None else (tracker, disk, progress),
             )
         if disk is not None and disk.problem:
@@ -180,6 +213,27 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
         elif study.used_up is not None and not interrupted:
             say(f"Study '{spec.study}' {_why_over(study, spec.budget)}.")
     return SearchResult(study, time.monotonic() - started, interrupted, tracker.problem)
+
+
+def check_found(result: SearchResult, storage: Path) -> None:
+    """Checks that a search which nothing has interrupted has found something.
+
+    Raises:
+        TrialsError: no trial has a value; the commonest cause is told.
+    """
+    if result.interrupted is not None or result.best is not None:
+        return
+    study, where = result.study, "" if storage == Path("studies") else f" --storage {storage}"
+    trials = study.trials()
+    causes = Counter(trial.cause or "no reason was given" for trial in trials if trial.state not in LIVE)
+    told = "none has reported before the search ended"
+    if causes:
+        (cause, often), *_ = causes.most_common()
+        told = f"{causes.total()} of {len(trials)} have failed or diverged, {often} of them: {cause}"
+    raise TrialsError(
+        f"no trial of study '{study.name}' has a value: {told}; the study is kept: `hpo trials --study"
+        f" {study.name}{where}` shows all, and with a larger budget `hpo resume --study {study.name}{where}` goes on"
+    )
 
 
 def _held_back(limit: float, dataset: Dataset, ensemble: bool) -> float:
@@ -227,7 +281,7 @@ def join(space: Space, overrides: Mapping[str, Any], request: Request, console: 
             if (problem := node.problem) is not None and study.searcher == searcher:
                 raise ResourceError(f"this machine could not stay in the Ray of {who}: {problem}")
             time.sleep(_LOOK_SECONDS)
-    return SearchResult(Study.open(request.storage, spec.study, request.database), time.monotonic() - started, False)
+    return SearchResult(Study.open(request.storage, spec.study, request.database), time.monotonic() - started)
 
 
 def in_all(space: Space, overrides: Mapping[str, Any], storage: Path, database: str | None) -> dict[str, Any]:

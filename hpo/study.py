@@ -102,7 +102,7 @@ class Study:
         self.goal = tasks.goal(spec)
         self._goals = [tasks.goal_of(objective) for objective in spec.objectives]
         self.places = places or Places()
-        self.place: Place = self.places.artifacts or Folder(folder, made=False)
+        self.place: Place = self.places.artifacts or Folder(folder)
         """Where the artifacts of trials are, and of the members that ensembles have trained."""
         self.artifacts = Artifacts(self.place / "artifacts")
         self._space = Space.of(spec)

@@ -26,7 +26,7 @@ FLOORS = (
     {"tasks"},
     {"spec"},
     {"arrays"},
-    {"files", "numbers", "registry", "terminal"},
+    {"files", "numbers", "registry", "signals", "terminal"},
     {"errors"},
 )
 HEAVY = {"torch", "ray", "matplotlib", "mlflow", "optuna", "sklearn", "torchvision", "pandas", "rich", "pydantic"}

@@ -67,7 +67,7 @@ def _seconds(command: list[str]) -> float:
         (["--set", "data.path=labels.npz"], "test: labels out of range: must be 0 to 2, got 5"),
         (["--set", "model.width=0"], "layers and width must be at least 1"),
         (["--set", "parameters.model.width={min: 8, max: 9}"], "refuses {'layers': 1, 'width': 8.0}"),
-        (["--set", "resources.gpu=3"], "resources.gpu: a trial asks for 3"),
+        (["--set", "resources.gpu=3"], "resources.gpu: must be at most 1, got 3"),
         (["--set", "epochs"], "write it as dotted.name=value"),
         (["--time-limit", "soon"], "must be a duration such as 90s"),
         (["--trials", "0"], "0 is not in the range x>=1"),

@@ -1,11 +1,18 @@
+"""What a search checks beside its spec's own rules, and what it says of what it found."""
+
 from pathlib import Path
+from signal import SIGINT
 from typing import Any
 
 import pytest
 
-from hpo import searching
-from hpo.errors import InputError
+from hpo import api, searching, spec
+from hpo.errors import HpoError, InputError, SpecError, TrialsError
+from hpo.results import SearchResult
+from hpo.searching import check_found
 from hpo.study import Study
+from hpo.trial import Outcome, State
+from tests.conftest import facts
 
 
 def more(study: Study, **limits: Any) -> dict[str, Any]:
@@ -29,3 +36,98 @@ def test_of_a_new_study_it_is_all(document: dict[str, Any], tmp_path: Path) -> N
 def test_other_texts_are_refused(study: Study, text: str) -> None:
     with pytest.raises(InputError, match=r"budget.trials must be a number, or a text such as '\+20' for so many more"):
         more(study, trials=text)
+
+
+@pytest.mark.parametrize(
+    ("resources", "training", "told"),
+    [
+        (
+            {"gpu": 2},
+            {},
+            "resources.gpu: must be at most 1, got 2: a trial trains on one GPU and would hold the others",
+        ),
+        ({"gpu": 1.5}, {}, "resources.gpu: must be at most 1, got 1.5"),
+        ({"gpu": 1}, {"device": "cpu"}, "resources.gpu: must be 0 where training.device is cpu, got 1"),
+        ({"cpu": 1.5}, {}, "resources.cpu: must be a whole number, or a fraction below 1, got 1.5: .*; write 1 or 2"),
+    ],
+)
+def test_resources_that_would_lie_idle_are_refused(
+    document: dict[str, Any], resources: dict[str, float], training: dict[str, str], told: str
+) -> None:
+    document["resources"] = resources
+    document["training"] |= training
+    with pytest.raises(SpecError, match=told):
+        api.validate(document)
+
+
+@pytest.mark.parametrize("resources", [{"gpu": "auto"}, {"gpu": 0}, {"gpu": 0.5}, {"gpu": 1, "cpu": 4}, {"cpu": 0.25}])
+def test_resources_that_are_used_are_not(document: dict[str, Any], resources: dict[str, Any]) -> None:
+    assert api.validate({**document, "resources": resources}).resources.cpu == resources.get("cpu", 1)
+
+
+def test_a_study_that_asked_for_two_gpus_can_still_be_read(document: dict[str, Any]) -> None:
+    Study.create(Path("studies"), spec.load({**document, "resources": {"gpu": 2}}), facts())
+    assert api.open_study().study_spec.resources.gpu == 2
+    with pytest.raises(SpecError, match="resources.gpu: must be at most 1"):
+        api.resume()
+
+
+def test_what_trains_on_the_cpu_holds_no_gpu(document: dict[str, Any]) -> None:
+    document["training"]["device"] = "cpu"
+    assert spec.load(document).resources.gpu == 0
+    assert spec.load({**document, "resources": {"cpu": 2}}).resources.gpu == 0
+    assert spec.load({**document, "resources": {"gpu": 1}}).resources.gpu == 1
+
+
+def failed(document: dict[str, Any], *causes: str) -> Study:
+    study = Study.create(Path("studies"), spec.load(document), facts())
+    for cause in causes:
+        study.end(study.ask().number, Outcome(State.FAILED, f"Traceback\n{cause}"))
+    return study
+
+
+def test_a_search_that_found_nothing_raises_with_the_commonest_cause(document: dict[str, Any]) -> None:
+    study = failed(document, "ValueError: rare", "RuntimeError: often", "RuntimeError: often")
+    study.ask()
+    with pytest.raises(TrialsError) as raised:
+        check_found(SearchResult(study, 1.0), Path("studies"))
+    assert str(raised.value) == (
+        "no trial of study 'squares' has a value: 3 of 4 have failed or diverged, 2 of them: RuntimeError: often; the"
+        " study is kept: `hpo trials --study squares` shows all, and with a larger budget `hpo resume --study squares`"
+        " goes on"
+    )
+    assert isinstance(raised.value, HpoError) and raised.value.exit_code == 1
+    with pytest.raises(TrialsError, match="`hpo trials --study squares --storage elsewhere`"):
+        check_found(SearchResult(study, 1.0), Path("elsewhere"))
+    check_found(SearchResult(study, 1.0, SIGINT), Path("studies"))
+
+
+def test_a_search_that_had_no_time_to_find_anything_says_so(document: dict[str, Any]) -> None:
+    study = failed(document)
+    study.ask()
+    with pytest.raises(TrialsError, match="has a value: none has reported before the search ended; the study is kept"):
+        check_found(SearchResult(study, 1.0), Path("studies"))
+
+
+def test_a_search_that_found_something_does_not_raise(study: Study) -> None:
+    check_found(SearchResult(study, 1.0), Path("studies"))
+
+
+def hopeless(config: Any, context: Any) -> Any:
+    """Every trial fails."""
+    raise RuntimeError("no driver")
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_python_and_the_command_say_the_same_of_a_study_whose_trials_all_fail(
+    document: dict[str, Any], hpo: Any, space: Path
+) -> None:
+    with pytest.raises(
+        TrialsError, match="4 of 4 have failed or diverged, 4 of them: RuntimeError: no driver;"
+    ) as raised:
+        api.search(document, objective=hopeless)
+    with pytest.raises(TrialsError) as again:  # nothing is left to run, and that is no success either
+        api.resume(objective=hopeless)
+    assert str(again.value) == str(raised.value)
+    code, _, err = hpo("search", "--space", str(space))
+    assert code == 1 and err.splitlines()[-1] == f"Error: {raised.value}"

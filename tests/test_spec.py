@@ -70,7 +70,7 @@ def test_all_problems_come_at_once_each_with_its_line(tmp_path: Path) -> None:
         ("sampler: tpe", "scheduler: {name: asha, grace: 20}", "grace must be 1 to training.epochs (9), got 20"),
         ("sampler: tpe", "objective: {metric: acuracy}", "unknown metric 'acuracy'. Did you mean 'accuracy'?"),
         ("sampler: tpe", "objective: {metric: nll, goal: maximize}", "it must be minimize, got maximize"),
-        ("sampler: tpe", "resources: {gpu: some}", "must be 'auto', 0, a fraction"),
+        ("sampler: tpe", "resources: {gpu: some}", "must be 'auto', 0, 1, or a fraction"),
         ("sampler: tpe", "budget: {time_limit: soon}", "must be a duration such as 90s"),
         ("study: demo", "study: ../demo", "must be letters, digits"),
         ("name: mlp", "name: mpl", "unknown model 'mpl'. Did you mean 'mlp'?"),

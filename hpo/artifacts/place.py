@@ -114,17 +114,15 @@ class Folder(Place):
     """As the user gave it; it may be reached through links."""
     below: str = ""
     """Where under it."""
-    made: bool = True
-    """Whether the base is made where it is missing; a study's is missing only where somebody has renamed it."""
 
     def __str__(self) -> str:
         return str(self.folder)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Folder, (self.base.absolute(), self.below, self.made)
+        return Folder, (self.base.absolute(), self.below)
 
     def __truediv__(self, name: str) -> "Folder":
-        return Folder(self.base, f"{self.below}/{name}" if self.below else name, self.made)
+        return Folder(self.base, f"{self.below}/{name}" if self.below else name)
 
     @property
     def folder(self) -> Path:
@@ -146,7 +144,7 @@ class Folder(Place):
 
     def write(self, name: str, content: Content) -> None:
         """Writes a draft beside it and renames that."""
-        files.write(self.base, self._named(name), content, new=self.made)
+        files.write(self.base, self._named(name), content)
 
     def remove(self, name: str) -> None:
         """Removes a file."""

@@ -16,12 +16,13 @@ import ray._private.node
 
 from hpo.engine import startup
 from hpo.errors import ResourceError
+from hpo.signals import deaf_children
 from hpo.spec import Resources
 
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files a trial: MLflow has it all
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial's last word has no metrics
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # `_interruptions` does it
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # `hpo.signals` does it
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the study is the record, not Ray's
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the study keeps a failed trial's traceback
@@ -29,6 +30,7 @@ _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the user's relative paths hold
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # SIGTERM is ours (`hpo.signals`), and no stack of C++ the user's
     "PL_DISABLE_FORK": "1",  # as Tune has it for its actors, for objectives that use Lightning
     "MALLOC_MMAP_THRESHOLD_": str(2**25),  # a worker keeps the memory of a step for the next one: on Linux, asking for
     "MALLOC_TRIM_THRESHOLD_": str(2**30),  # it anew took 7 % of a small network's training
@@ -172,7 +174,7 @@ def _start_here(given_up: threading.Event) -> bool:
         if failed is not None:
             _log.warning("Ray did not start: %s Start %d of %d ...", _reason(failed), number, _STARTS)
         try:
-            with _few_processes():
+            with deaf_children(), _few_processes():
                 ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
             _own.set()
             return True

@@ -24,6 +24,12 @@ def settle(tune_controller: "TuneController") -> None:
         controller._class_cache = _Actors()
 
 
+def hurry(tune_controller: "TuneController", seconds: float) -> None:
+    """Lets workers have so many seconds to store what is left of their trials, since the search is to end soon."""
+    wrapper: Any = tune_controller
+    wrapper._tune_controller._actor_force_cleanup_timeout = max(1.0, min(_LEAVE_SECONDS, seconds))
+
+
 def allow(tune_controller: "TuneController", trial: "Trial", threads: int) -> None:
     """Tells the worker of a trial how many threads it may use, before it is told to train its next epoch."""
     wrapper: Any = tune_controller

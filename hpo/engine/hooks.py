@@ -8,7 +8,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from hpo import samplers, schedulers
-from hpo.engine.controller import allow, settle
+from hpo.engine.controller import allow, hurry, settle
 from hpo.engine.deaths import death, machine_left, unseen
 from hpo.engine.past import Past, result_of
 from hpo.engine.recorder import Live, Recorder
@@ -48,6 +48,8 @@ class StudySearcher(Live, Searcher):
         """The next trial's number and config as a dict, None while no slot is free for it, FINISHED after the last."""
         if self._recorder.over():  # Ray would ask again and again where no trial is there, and do nothing else
             return Searcher.FINISHED
+        if self._recorder.leaving():
+            return None
         if self._recorder.only_past:
             self._scheduler.stir()
         trial = self._scheduler.born()
@@ -114,6 +116,7 @@ class RecordingScheduler(Live, TrialScheduler):
         self._inner = schedulers.build(spec, study.goal, resume, explore, recorder.left.by_trials, study.reference)
         self._recorder = recorder
         recorder.pausing = isinstance(self._inner, Pausing)
+        self._controller: TuneController | None = None
         self._born: list[TrialRecord] = []
         self.past = Past(study, self._inner)
         """The trials that an earlier search has left."""
@@ -186,6 +189,7 @@ class RecordingScheduler(Live, TrialScheduler):
     def on_trial_add(self, tune_controller: "TuneController", trial: "Trial") -> None:
         """Passed on, but for a trial that has begun again."""
         settle(tune_controller)
+        self._controller = tune_controller
         trial.max_failures = _NEVER_BY_RAY
         self._called.append(trial)
         if self._known(trial) is trial:
@@ -196,9 +200,11 @@ class RecordingScheduler(Live, TrialScheduler):
         number, metrics = int(trial.config["number"]), _metrics(result)
         lent = self._recorder.take_back(number)
         if self._recorder.repeats(number, int(result[RESOURCE])):
-            return TrialScheduler.CONTINUE
+            return TrialScheduler.PAUSE if self._recorder.leaving() else TrialScheduler.CONTINUE
         self._recorder.report(number, int(result[RESOURCE]), metrics)
         decision = self._decide(tune_controller, trial, result, metrics)
+        if decision == TrialScheduler.CONTINUE and self._recorder.leaving():
+            return TrialScheduler.PAUSE  # for Ray alone: its state is stored, and in the study it runs
         if decision == TrialScheduler.CONTINUE:
             self._recorder.go_on(number)
             self._lend(tune_controller, trial, number, lent)
@@ -255,6 +261,9 @@ class RecordingScheduler(Live, TrialScheduler):
     def on_trial_error(self, tune_controller: "TuneController", trial: "Trial") -> None:
         """A trial whose machine was lost will begin again; of any other it keeps why the worker died."""
         number = int(trial.config["number"])
+        if self._recorder.leaving():  # the signal may have come to the worker too
+            self._recorder.set_aside(number)
+            return
         if unseen(trial):
             self._recorder.gone = self._doubt()
             self._recorder.set_aside(number)
@@ -273,6 +282,8 @@ class RecordingScheduler(Live, TrialScheduler):
 
     def choose_trial_to_run(self, tune_controller: "TuneController") -> "Trial | None":
         """The wrapped scheduler's choice, where there is room; paused trials that nobody will choose any more end."""
+        if self._recorder.leaving():
+            return None
         if not self._recorder.has_room:
             return self._youngest()
         self._tell()
@@ -287,6 +298,16 @@ class RecordingScheduler(Live, TrialScheduler):
             self._recorder.resume(int(trial.config["number"]))
             self._called.append(trial)
         return trial
+
+    def trains(self, seconds: float) -> bool:
+        """Whether a trial trains or is being stored, for which there are so many seconds.
+
+        One that waits for a worker has nothing to store.
+        """
+        if self._controller is None:
+            return False
+        hurry(self._controller, seconds)
+        return any(trial.status == "RUNNING" for trial in self._controller.get_live_trials())
 
     def stir(self) -> None:
         """Goes on with trials of an earlier search, or ends them: Ray, which knows none, waits for the next one."""

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ from hpo.engine.cluster import environment, knock
 from hpo.engine.machines import HELPER
 from hpo.engine.secret import is_proof, proof, secret_file
 from hpo.errors import InputError, ResourceError
+from hpo.signals import raising
 
 _STOP_SECONDS = 20.0
 """In which a node says goodbye to its Ray."""
@@ -134,7 +134,7 @@ def node(invitation: Invitation, trials: int | None) -> Iterator["Node"]:
         with environment(), environment({_MODE: invitation.mode}):
             started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told, start_new_session=True)
         try:
-            with _leaving():
+            with raising(signal.SIGINT):
                 yield Node(started, told)
         finally:
             started.terminate()
@@ -158,20 +158,6 @@ def _address_forgotten() -> Iterator[None]:
             note.unlink(missing_ok=True)
         else:
             note.write_text(before)
-
-
-@contextmanager
-def _leaving() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise KeyboardInterrupt, also where a shell has had the former ignored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)

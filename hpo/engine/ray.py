@@ -1,14 +1,11 @@
 """Ray Tune runs the trials of a study."""
 
 import math
-import signal
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Sequence
+from signal import Signals
 
 from ray import tune
 from ray.tune.stopper import Stopper
@@ -24,11 +21,14 @@ from hpo.engine.recorder import SPENT_TIME, Live, Recorder, is_full
 from hpo.engine.worker import Shared, Worker
 from hpo.engine.workplace import Workplace
 from hpo.errors import HpoError
+from hpo.signals import Interruption, interruptions
 from hpo.spec import Failures, Resources, SearchSpec
 from hpo.study import Study
 from hpo.training import Objective
 from hpo.trial import Observer
 
+GRACE_PERIOD = 30.0
+"""Seconds that trials have to store their state once a signal has come, where nothing else is said."""
 _GRACE_SECONDS = 10.0
 """After the deadline, for a worker to give its epoch up."""
 _SECONDS = ("train_seconds", "epoch_seconds")
@@ -55,7 +55,9 @@ def run(
     until: Callable[[], str | None] = lambda: None,
     observers: Sequence[Observer] = (),
     failures: Failures | None = None,
-) -> bool:
+    grace_period: float = GRACE_PERIOD,
+    say: Callable[[str], object] = lambda line: None,
+) -> Signals | None:
     """Runs trials of a study until its budget is spent, or time is up.
 
     Args:
@@ -69,15 +71,17 @@ def run(
         until: says why the search is to end, when it is.
         observers: are told what has been recorded.
         failures: what is done about trials that fail; what the study's spec says where None.
+        grace_period: seconds that running trials have, once a signal has come, to end their epoch and be stored.
+        say: is told that a signal has come.
 
     Returns:
-        Whether the search was interrupted (Ctrl-C).
+        The signal that has ended it (Ctrl-C, SIGTERM, SIGHUP); None where none has.
 
     Raises:
         ResourceError: no node of the cluster has what one trial asks for, or one does not see the artifacts' folder.
         HpoError: Ray Tune failed, a sampler or scheduler raised, or too many trials have failed.
     """
-    with cluster(), lifeline(), tempfile.TemporaryDirectory(prefix="hpo-") as scratch, _interruptions() as interrupted:
+    with cluster(), lifeline(), tempfile.TemporaryDirectory(prefix="hpo-") as scratch, interruptions() as interruption:
         each = trial_resources(resources)
         artifacts = study.artifacts.marked()
         there = machines.Machines(each, concurrency or sys.maxsize, artifacts.mark)
@@ -94,8 +98,9 @@ def run(
             deadline=None if deadline is None else time.time() + deadline - time.monotonic(),
             workplace=Workplace.here(each),
         )
-        stop = _Stop(deadline, interrupted, recorder, until)
+        stop = _Stop(deadline, interruption, grace_period, recorder, scheduler.trains, until, say)
         recorder.until, recorder.over = stop.limit, stop.stop_all
+        recorder.leaving = lambda: interruption.signal is not None
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(Worker, shared=shared), each),
             tune_config=tune.TuneConfig(
@@ -118,10 +123,7 @@ def run(
             with environment({"TUNE_MAX_PENDING_TRIALS_PG": str(sys.maxsize)}):  # the recorder knows how many start
                 tuner.fit()
         except Exception as error:  # Tune, or a user's sampler or scheduler in it, may raise anything
-            reason = (str(error) or type(error).__name__).strip().splitlines()[-1]
-            if is_full(reason):
-                raise HpoError(_NO_ROOM.format(reason=reason, study=study.name)) from error
-            raise HpoError(f"the search ended early, what is done is kept: {type(error).__name__}: {reason}") from error
+            raise _ended_early(error, recorder) from error
         finally:
             recorder.close(stop.reason)
             there.close()
@@ -129,9 +131,21 @@ def run(
             raise HpoError(_NO_ROOM.format(reason=recorder.full, study=study.name))
         if recorder.gone is not None:
             raise HpoError(_GONE.format(reason=recorder.gone, study=study.name))
-        if recorder.failing is not None and not interrupted.is_set():
+        if recorder.failing is not None and interruption.signal is None:
             raise HpoError(recorder.failing)
-    return interrupted.is_set()
+    return interruption.signal
+
+
+def _ended_early(error: Exception, recorder: Recorder) -> HpoError:
+    """What has ended a search that was not to end, as a sentence that says how to go on."""
+    study, reason = recorder.study, (str(error) or type(error).__name__).strip().splitlines()[-1]
+    if recorder.misses_folder():
+        return HpoError(_GONE.format(reason=recorder.gone, study=study.name))
+    if is_full(reason):
+        return HpoError(_NO_ROOM.format(reason=reason, study=study.name))
+    if isinstance(error, HpoError):
+        return HpoError(f"{reason}; what is done is kept: `hpo resume --study {study.name}` goes on")
+    return HpoError(f"the search ended early, what is done is kept: {type(error).__name__}: {reason}")
 
 
 def lendable(spec: SearchSpec, each: dict[str, float]) -> float:
@@ -149,24 +163,28 @@ def lendable(spec: SearchSpec, each: dict[str, float]) -> float:
 
 
 class _Stop(Live, Stopper):
-    """Stops the search at its deadline, when its epochs are spent, for another reason, or on Ctrl-C."""
+    """Stops the search at its deadline, when its epochs are spent, for another reason, or on a signal."""
 
     def __init__(
         self,
         deadline: float | None,
-        interrupted: threading.Event,
+        interruption: Interruption,
+        grace_period: float,
         recorder: Recorder,
+        trains: Callable[[float], bool],
         until: Callable[[], str | None],
+        say: Callable[[str], object],
     ) -> None:
         self._deadline = math.inf if deadline is None else deadline
-        self._interrupted = interrupted
-        self._recorder = recorder
+        self._interruption, self._grace_period = interruption, grace_period
+        self._recorder, self._trains = recorder, trains
         self._until = until
+        self._say: Callable[[str], object] | None = say
 
     @property
     def reason(self) -> str | None:
         """Which limit of the budget was met; None where none was, or something else has ended the search."""
-        if self._at_once:
+        if self._recorder.leaving() or self._recorder.hopeless:
             return None
         return self._recorder.spent or self.limit()
 
@@ -174,42 +192,33 @@ class _Stop(Live, Stopper):
         """Which limit of this search is met: trials that run end their epoch."""
         return SPENT_TIME if self._recorder.late or time.monotonic() >= self._deadline else self._until()
 
-    @property
-    def _at_once(self) -> bool:
-        """Whether all that runs is left to the next search."""
-        return self._interrupted.is_set() or self._recorder.hopeless
-
     def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
         """Single trials are the scheduler's business."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether the search is over: at once where all is left to the next one, else when no trial runs."""
-        if self._at_once:
+        """Whether the search is over: at once where it is hopeless, else when no trial runs.
+
+        After a signal, trials have a while to store their state; the next search goes on with them.
+        """
+        if self._recorder.hopeless or self._recorder.misses_folder():
             return True
+        if self._recorder.leaving():
+            self._tell()
+            left = self._grace_period - self._interruption.seconds
+            return left <= 0 or not self._trains(left)
         if time.monotonic() >= self._deadline + _GRACE_SECONDS:  # a worker is somewhere where it hears nothing
             return True
         return self.reason is not None and not self._recorder.busy
 
-
-@contextmanager
-def _interruptions() -> Iterator[threading.Event]:
-    """The first Ctrl-C sets the event and the search stops cleanly; the second raises KeyboardInterrupt."""
-    interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        interrupted.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def _tell(self) -> None:
+        """Says once why trials end."""
+        say, self._say = self._say, None
+        if say is not None and self._interruption.signal is not None:
+            say(
+                f"{self._interruption.signal.name}: the search ends when its running trials have stored their state, in"
+                f" {self._grace_period:g} s at most; a second signal ends it at once."
+            )
 
 
 def _trial_name(trial: "tune.experiment.Trial") -> str:

@@ -20,6 +20,7 @@ SPENT_GPU = "stopped by the budget of GPU hours"
 _PATIENCE_SECONDS, _DOUBLINGS = 1.0, 6
 _LOSSES = 3
 """How many machines one trial may lose: perhaps it takes more memory than they have."""
+_RENAMED = "the folder of study '{study}' is no longer at '{folder}': it was renamed or removed"
 _MACHINES_LOST = f"its machine was lost {_LOSSES + 1} times: perhaps by this trial, which takes too much memory"
 
 
@@ -86,11 +87,13 @@ class Recorder(Live):
         self.full: str | None = None
         """Why nothing can be stored any more: a disk is full, which is no trial's fault."""
         self.gone: str | None = None
-        """Why no machine can store anything any more: the folder of the artifacts is not there."""
+        """Why no machine can store anything any more: the study's folder, or that of the artifacts, is not there."""
         self.until: Callable[[], str | None] | None = None
         """Says why the search is to end, when it is; None where the engine itself cuts trials off."""
         self.over: Callable[[], bool] = lambda: False
         """Says whether it has ended."""
+        self.leaving: Callable[[], bool] = lambda: False
+        """Says whether a signal has come: trials end their epoch and store their state, for the next search."""
         self.pausing = False
         """Whether a scheduler of ours pauses trials, so that any paused one can be called back."""
         self._started = 0
@@ -134,7 +137,7 @@ class Recorder(Live):
     @property
     def has_room(self) -> bool:
         """Whether another trial may run now."""
-        if len(self._running) + self._lent.total() >= self._slots() or self.hopeless:
+        if len(self._running) + self._lent.total() >= self._slots() or self.hopeless or self.leaving():
             return False
         if self._alone & (self._running | (self._lost - self._paused)) and self._running:
             return False
@@ -343,6 +346,9 @@ class Recorder(Live):
             self.full = next(line for line in reason.splitlines() if is_full(line)).strip()
             self.set_aside(number)
             return True
+        if self.misses_folder():
+            self.set_aside(number)
+            return True
         retries = self.study.trial(number).retries
         again = failure is Failure.MEMORY and number not in self._alone
         if not again and retries >= self.rules.max_retries:
@@ -354,6 +360,12 @@ class Recorder(Live):
         self.study.retry(number)
         self.set_aside(number)
         return True
+
+    def misses_folder(self) -> bool:
+        """Whether the study's folder is no longer where it was; it is looked for now."""
+        if self.gone is None and not self.study.is_there:
+            self.gone = _RENAMED.format(study=self.study.name, folder=self.study.folder)
+        return self.gone is not None
 
     def hangs(self, number: int) -> bool:
         """Whether nothing was heard of a trial for as long as it may be silent."""
@@ -427,7 +439,7 @@ class Recorder(Live):
         Those that have not reported yet stay as they are, for the next search to go on with. So do all without a
         reason: then this one was interrupted.
         """
-        if self._gpu is not None:
+        if self._gpu is not None and self.gone is None:
             self._gpu.note()
         if reason is None:
             return

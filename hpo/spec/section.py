@@ -202,7 +202,7 @@ class Resources(Section):
         try:
             return handler(value)
         except pydantic.ValidationError:
-            raise ValueError("must be 'auto', 0, a fraction of one GPU such as 0.5, or a number of GPUs") from None
+            raise ValueError("must be 'auto', 0, 1, or a fraction of one GPU such as 0.5") from None
 
 
 def seconds(text: str) -> float:

@@ -22,10 +22,12 @@ from hpo.spec import Config
 from hpo.study import Study
 from hpo.training import Context, Report
 from hpo.training.objective import Snapshot
-from hpo.trial import Failure, State
+from hpo.trial import Failure, Metrics, State
 from tests.engine.test_ray import Witness, search, snapshot
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+STUDIES = Path("studies")
 
 
 def fails_twice(config: Config, context: Context) -> Iterator[Report]:
@@ -197,6 +199,39 @@ def large(config: Config, context: Context) -> Iterator[Report]:
     weights = {"w": np.zeros(75_000, np.float32)}
     for epoch in (1, 2, 3):
         yield Report(epoch, {"accuracy": 0.5 + 0.1 * epoch}, lambda: Snapshot(weights, snapshot().predictions))
+
+
+class Mover(Witness):
+    """Renames the study's folder after a number of reports."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self._after = after
+
+    def trial_reported(self, number: int, epoch: int, metrics: Metrics) -> None:
+        self._after -= 1
+        if self._after == 0:
+            (STUDIES / "squares").rename(STUDIES / "moved")
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])  # in the middle of a trial, and when it is to be stored
+def test_a_study_whose_folder_is_renamed_ends_in_a_sentence_and_goes_on(document: dict[str, Any], after: int) -> None:
+    told = (
+        "the search has ended: the folder of study 'squares' is no longer at 'studies/squares': it was renamed or"
+        " removed; .* put the folder back, then `hpo resume --study squares` goes on"
+    )
+    with pytest.raises(HpoError, match=told):
+        search(rules(document), large, trials=9, concurrency=1, observers=[Mover(after)])
+    assert not (STUDIES / "squares").exists()  # no worker has made it anew
+    (STUDIES / "moved").rename(STUDIES / "squares")
+    study = Study.open(STUDIES, "squares")
+    assert not [trial for trial in study.trials() if trial.state is State.FAILED]
+    wanted = study.study_spec
+    dataset = datasets.load(wanted.data, Path("data"), wanted.seed)
+    with study.searching():
+        study.use(samplers.build(wanted, len(study.trials())))
+        engine.run(study, large, resources=wanted.resources, left=Left(2), dataset=dataset, concurrency=1)
+    assert [trial.state for trial in study.trials()] == [State.COMPLETE] * 2
 
 
 def test_a_full_disk_ends_the_search_and_fails_no_trial(document: dict[str, Any], small_disk: Path) -> None:
