@@ -596,10 +596,7 @@ class Study:
             if _INHERITED in frozen.user_attrs:
                 self.ask()
         trials = [self.trial(number) for number in self._running]
-        for child in trials:
-            if child.inherited and not self.artifacts.has_state(child.number):  # it died before the state was lent
-                self._lend(child)
-        return trials
+        return [self._lend(trial) if trial.inherited and not trial.reports else trial for trial in trials]
 
     def bear(self, config: Mapping[str, Any], parent: int, epoch: int, replaces: int) -> TrialRecord:
         """A new trial with a given config that begins where another one's stored state stands.
@@ -615,13 +612,23 @@ class Study:
             attributes = {"lineage": lineage, _INHERITED: epoch, _REPLACES: replaces}
             self.record.enqueue_trial(dict(config), user_attrs=attributes)
             child = self.ask()
-        self._lend(child)
-        return child
+        return self._lend(child)
 
-    def _lend(self, child: TrialRecord) -> None:
-        """Gives a child the state of its parent."""
+    def _lend(self, child: TrialRecord) -> TrialRecord:
+        """Gives a child the state of its parent, unless it has one: the child, which inherits what that state has seen.
+
+        A parent that trains meanwhile may have stored a later one than it had when it was chosen.
+        """
         assert child.lineage is not None
-        self.artifacts.lend_state(child.lineage["parents"][0], child.number)
+        parent = child.lineage["parents"][0]
+        if not self.artifacts.has_state(child.number):  # an earlier search may have died before or after
+            self.artifacts.lend_state(parent, child.number)
+        stands = self.artifacts.state_epoch(child.number, of=parent)
+        if stands is None or stands == child.inherited:
+            return child
+        with self._together():
+            self.record._storage.set_trial_user_attr(self._running[child.number], _INHERITED, stands)
+        return self.trial(child.number)
 
     def report(self, number: int, epoch: int, metrics: Metrics) -> None:
         """Records one report of a running trial."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -247,3 +248,18 @@ def test_a_study_that_kept_no_spec_in_its_record_opens(study: Study, hpo: Run) -
     assert opened.code == () and opened.spec.budget.trials == 5
     with opened.searching():
         assert opened.ask().number == 5
+
+
+def test_a_child_inherits_what_the_state_that_it_was_lent_has_seen(study: Study) -> None:
+    """Its parent trained on after it was chosen, and has stored a later state since."""
+    study.artifacts.save_state(0, {"number": 0, "epoch": 2, "state": {"w": torch.zeros(1)}})
+    with study.searching():
+        child = study.bear(study.trial(0).config, parent=0, epoch=1, replaces=1)
+        assert child.inherited == 2 and study.trial(child.number).inherited == 2
+        same = study.bear(study.trial(0).config, parent=0, epoch=2, replaces=1)
+        assert same.inherited == 2
+    study.artifacts.drop_state(child.number)  # as if the search had died before the state was lent
+    study.artifacts.save_state(0, {"number": 0, "epoch": 1, "state": {"w": torch.zeros(1)}})
+    again = Study.open(study.folder.parent, "squares")
+    with again.searching():
+        assert {trial.number: trial.inherited for trial in again.unfinished()} == {child.number: 1, same.number: 2}

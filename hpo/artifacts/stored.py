@@ -187,13 +187,20 @@ class Artifacts:
         except FileNotFoundError:
             return None
 
-    def state_epoch(self, number: int) -> int | None:
-        """The epoch of a trial's own state; None where none is stored that can be read."""
+    def state_epoch(self, number: int, of: int | None = None) -> int | None:
+        """The epoch of a trial's state; None where none is stored that can be read.
+
+        Args:
+            number: of the trial.
+            of: the trial that has stored it, where it was lent; itself where None.
+        """
         try:
             state = self.load_state(number)
         except Exception:  # whatever torch raises of a damaged one
             return None
-        return int(state["epoch"]) if state is not None and state.get("number") == number else None
+        return (
+            int(state["epoch"]) if state is not None and state.get("number") == (number if of is None else of) else None
+        )
 
     def lend_state(self, number: int, child: int) -> None:
         """Gives a new trial a copy of a paused trial's state, where that has one."""
