@@ -62,7 +62,9 @@ def long_space(document: dict[str, Any]) -> str:
     return "long.yaml"
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow)]
+)
 def test_a_search_ends_in_order_and_goes_on(long_space: str, sent: signal.Signals, code: int) -> None:
     search = ("search", "--space", long_space, "--concurrency", "1")
     with command(*search) as started:
@@ -90,6 +92,7 @@ def test_a_search_ends_in_order_and_goes_on(long_space: str, sent: signal.Signal
     assert again.began != trial.began or again.epoch >= trial.epoch + 5
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_it_at_once(long_space: str, document: dict[str, Any], tmp_path: Path) -> None:
     """The trial hangs in an epoch, so that the first signal alone would wait."""
     (tmp_path / "hanging.py").write_text(
@@ -117,6 +120,7 @@ def test_a_second_signal_ends_it_at_once(long_space: str, document: dict[str, An
     assert trial.state is State.RUNNING and trial.epoch == 1
 
 
+@pytest.mark.slow
 def test_what_takes_longer_than_the_grace_period_is_cut(long_space: str, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(
         "import time\nimport hpo\nfrom hpo.training import Report\n"
