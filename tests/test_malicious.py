@@ -17,7 +17,7 @@ import pytest
 import safetensors.numpy
 import torch
 
-from hpo import api, registry, spec
+from hpo import api, registry, samplers, spec
 from hpo.datasets.inputs import input_batches
 from hpo.datasets.npz import read_arrays
 from hpo.datasets.wanted import Wanted
@@ -26,6 +26,7 @@ from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
 from hpo.errors import DataError, HpoError, SpecError, StudyError
 from hpo.study import Study
+from hpo.trial import Outcome, State
 from tests.conftest import Run, facts, finish
 from tests.ensemble.folders import inputs, write_ensemble
 
@@ -204,6 +205,22 @@ def test_own_code_runs_where_it_was_named_or_is_trusted(tmp_path: Path, monkeypa
     assert done.stdout == "other:net own_net:net\n", done.stderr
 
 
+@pytest.mark.parametrize("setting", [{}, {"use_separable_cma": True}, {"with_margin": True}])
+def test_the_state_of_a_sampler_is_no_pickle(
+    setting: dict[str, bool], document: dict[str, Any], tmp_path: Path
+) -> None:
+    whole = spec.load({**document, "sampler": {"name": "cmaes", **setting}})
+    made = Study.create(tmp_path / "studies", whole, facts())
+    finish(made, 1.0, epochs=3)
+    begun, bomb = made.ask().number, pickle.dumps(Bomb()).hex()
+    for prefix in ("cma", "sepcma", "cmawm"):  # a state is written in a trial that runs, and read of one that has ended
+        made.record._storage.set_trial_system_attr(made._running[begun], f"{prefix}:optimizer:0", bomb)
+    made.report(begun, 1, {"accuracy": 0.5, "nll": 0.5})
+    made.end(begun, Outcome(State.COMPLETE))
+    made.use(samplers.build(whole, started=2))
+    assert made.ask().config.keys() == whole.parameters.keys()
+
+
 # ---- links that lead out of a study ----------------------------------------------------------------------------------
 
 
@@ -307,6 +324,23 @@ def test_places_that_point_elsewhere_remove_nothing_there(
         assert sorted(path for path in place.rglob("*")) == before
     code, _, err = hpo("gc", "--keep", "1", "--study", "other")  # its own
     assert code == 0 and len(other.artifacts.files()) == 1
+
+
+@pytest.mark.parametrize("form", ["local://{}/x:/y", "{}/x://y"])
+def test_a_folder_that_looks_like_an_object_store_leads_nowhere(
+    form: str, study: Study, treasure: Path, hpo: Run, tmp_path: Path
+) -> None:
+    own = study.folder / "x:" / "y"
+    own.mkdir(parents=True)
+    (own / ".study").write_text(study.id)
+    (study.folder / "artifacts").rename(own / "artifacts")
+    shutil.rmtree(own / "artifacts" / "00003")
+    (own / "artifacts" / "00003").symlink_to(treasure.parent)
+    artifacts = form.format(study.folder.absolute())
+    (study.folder / "places.json").write_text(json.dumps({"artifacts": artifacts, "database": None}))
+    code, _, told = hpo("gc", "--keep", "3")
+    assert code == 2 and "a folder is named by its path, without '://', or as file:///folder" in told
+    assert treasure.exists()
 
 
 def test_a_pipe_or_a_device_is_no_file_of_a_study(study: Study, hpo: Run, tmp_path: Path) -> None:

@@ -233,12 +233,14 @@ _OPENING = threading.Lock()
 @cache
 def _open(uri: str) -> tuple[Any, str]:
     """pyarrow's file system and the path in it; one a process, since its connections are kept."""
-    from pyarrow.fs import FileSystem
+    from pyarrow.fs import FileSystem, LocalFileSystem
 
     try:
         system, base = FileSystem.from_uri(uri)
     except ValueError as error:  # pyarrow's own: no scheme that it knows, or no bucket
         raise OSError(str(error)) from None
+    if isinstance(system, LocalFileSystem):  # `local://`, or a path with `://` in it: pyarrow would follow links there
+        raise OSError("a folder is named by its path, without '://', or as file:///folder")
     if not base:
         raise OSError("the URI names no bucket or folder")
     return system, base.rstrip("/")

@@ -14,7 +14,9 @@ def gp(seed: int, **settings: Any) -> BaseSampler:
 
 def cmaes(seed: int, **settings: Any) -> BaseSampler:
     """CMA-ES (Hansen and Ostermeier 2001); its state is in the study. Categorical parameters are drawn at random."""
-    return built(optuna.samplers.CmaEsSampler, seed, {"warn_independent_sampling": False} | settings)
+    from hpo.samplers.cmaes import NumbersCmaEs
+
+    return built(NumbersCmaEs, seed, {"warn_independent_sampling": False} | settings)
 
 
 def random(seed: int, **settings: Any) -> BaseSampler:
