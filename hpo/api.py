@@ -162,7 +162,7 @@ def search(
         result = searching.join(space, {**(overrides or {}), **given}, request, told)
     else:
         result = searching.search(space, {**(overrides or {}), **given}, request, told)
-    searching.check_found(result, request.storage)
+    searching.check_found(result)
     return _with_ensemble(result, request, told) if ensemble and not result.interrupted else result
 
 
@@ -231,7 +231,8 @@ def resume(
         trust: code that the stored spec names (`module:function`) may be imported.
     """
     opened = open_study(study, storage, trust=trust, data_path=data_path)
-    opened.check_data()
+    if not join:  # who joins is sent the data
+        opened.check_data()
     return search(
         opened.study_spec,
         trials=trials,

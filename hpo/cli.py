@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from hpo.results import EnsembleResult, SearchResult
     from hpo.spec import Budget
-    from hpo.study import Study
 
 _EXAMPLES = """\b
 Examples:
@@ -53,6 +52,10 @@ class _Whole(click.IntRange):
             self.fail(f"{value!r} is not a whole number{', nor one with a + before it' if self._more else ''}")
         number = super().convert(digits, param, ctx)
         return value if more else number
+
+    def _describe_range(self) -> str:
+        """What `--help` says of the range: nothing where there is none, of which click makes `x<=None`."""
+        return "" if self.min is None and self.max is None else super()._describe_range()
 
 
 class _Number(click.FloatRange):
@@ -428,13 +431,11 @@ def _say_search(result: "SearchResult", storage: str, output: str, console: "Con
         shown = (f"{count} {state}" for state, count in counts.items() if count or state != "unfinished")
         _say(trials_table(result.study, result.study.leaderboard()[:10], f"{name}: {', '.join(shown)}"))
         if result.interrupted:
-            again = f"hpo resume --study {name}{_where(storage)}{_trusting(result.study)}"
-            _say(f"Interrupted: `{again}` goes on with it.")
+            _say(f"Interrupted: `{result.study.command('resume')}` goes on with it.")
         if result.ensemble is None:
-            trusting = _trusting(result.study, "data", "model")
             _say(
-                f"Next: `hpo ensemble --study {name}{_where(storage)}{trusting}` combines the best trials,"
-                f" `hpo ui{_where(storage)}` compares them."
+                f"Next: `{result.study.command('ensemble')}` combines the best trials, `hpo ui{_where(storage)}`"
+                " compares them."
             )
         else:
             _say_ensemble(result.ensemble, storage)
@@ -807,10 +808,7 @@ def trials(study: str | None, storage: str, output: str) -> None:
         return
     _say(trials_table(opened, records, opened.name))
     if any(record.state in LIVE for record in records) and opened.searcher is None:
-        _say(
-            f"Nobody searches it now: `hpo resume --study {opened.name}{_where(storage)}{_trusting(opened)}` goes on"
-            " with it."
-        )
+        _say(f"Nobody searches it now: `{opened.command('resume')}` goes on with it.")
     for record in records:
         if record.state.value == "failed" and record.cause:
             _say(f"trial {record.number} failed: {record.cause}")
@@ -972,11 +970,6 @@ def _milliseconds(text: str | None) -> float | None:
 
 def _where(storage: str) -> str:
     return "" if storage == "studies" else f" --storage {shlex.quote(storage)}"
-
-
-def _trusting(study: "Study", *sections: str) -> str:
-    """The option that a command needs whose stored files name code; the sections are all where none is named."""
-    return " --trust" if study.spec.own_code(*(sections or ("data", "model", "sampler", "scheduler"))) else ""
 
 
 def _say(what: Any) -> None:

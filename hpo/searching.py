@@ -144,14 +144,7 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
 
         Sent(request.objective)  # what cannot be sent is told before anything is made
     with ExitStack() as held, starting(request.address, _modules(written, request)) as wait:
-        own = request.objective is not None
-        last = partial(last_problems, data_dir=request.data_dir, download=True, own_objective=own)
-        spec = specs.load(space, overrides, CHECKS, last)
-        for remark in remarks(spec):
-            say(f"Note: {remark}")
-        dataset = datasets.load(spec.data, request.data_dir, spec.seed)
-        for note in dataset.notes:
-            say(f"Note: {note}")
+        spec, dataset = _read(space, overrides, request, say)
         if request.warm_start is not None:
             Study.open(request.storage, request.warm_start)  # told before Ray is there
             if spec.study in Study.names(request.storage):
@@ -175,13 +168,7 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
                 "budget.gpu_hours (--gpu-hours) limits nothing, since trials get no GPU here; use budget.time_limit"
             )
         share = _share(spec, request, dataset, say)
-        study = _open_or_create(spec, request, dataset)
-        study.claim(request.artifacts)
-        if not study.code:
-            say(_UNKNOWN_CODE.format(study=spec.study))
-        taken = sum(trial.taken_over for trial in study.trials())
-        if taken and request.warm_start is not None:
-            say(f"{taken} trials of study '{request.warm_start}' are taken over.", style="dim")
+        study = _ready(spec, request, dataset, say)
         invitation = joining.Invitation.here(trial_resources(share.resources), study.place, study.id)
         held.enter_context(study.searching(told=str(invitation)))
         study.accept_code(_code(spec, request))
@@ -215,7 +202,30 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
     return SearchResult(study, time.monotonic() - started, interrupted, tracker.problem)
 
 
-def check_found(result: SearchResult, storage: Path) -> None:
+def _read(space: Space, overrides: Mapping[str, Any], request: Request, say: Say) -> tuple[StudySpec, Dataset]:
+    """The whole spec, checked, and its data; what may not be meant, or is left out of the data, is said."""
+    own = request.objective is not None
+    last = partial(last_problems, data_dir=request.data_dir, download=True, own_objective=own)
+    spec = specs.load(space, overrides, CHECKS, last)
+    dataset = datasets.load(spec.data, request.data_dir, spec.seed)
+    for note in (*remarks(spec), *dataset.notes):
+        say(f"Note: {note}")
+    return spec, dataset
+
+
+def _ready(spec: StudySpec, request: Request, dataset: Dataset, say: Say) -> Study:
+    """The study, made where it is not there, whose artifacts are in a place of its own."""
+    study = _open_or_create(spec, request, dataset)
+    study.claim(request.artifacts)
+    if not study.code:
+        say(_UNKNOWN_CODE.format(study=spec.study))
+    taken = sum(trial.taken_over for trial in study.trials())
+    if taken and request.warm_start is not None:
+        say(f"{taken} trials of study '{request.warm_start}' are taken over.", style="dim")
+    return study
+
+
+def check_found(result: SearchResult) -> None:
     """Checks that a search which nothing has interrupted has found something.
 
     Raises:
@@ -223,16 +233,15 @@ def check_found(result: SearchResult, storage: Path) -> None:
     """
     if result.interrupted is not None or result.best is not None:
         return
-    study, where = result.study, "" if storage == Path("studies") else f" --storage {storage}"
-    trials = study.trials()
+    study, trials = result.study, result.study.trials()
     causes = Counter(trial.cause or "no reason was given" for trial in trials if trial.state not in LIVE)
     told = "none has reported before the search ended"
     if causes:
         (cause, often), *_ = causes.most_common()
         told = f"{causes.total()} of {len(trials)} have failed or diverged, {often} of them: {cause}"
     raise TrialsError(
-        f"no trial of study '{study.name}' has a value: {told}; the study is kept: `hpo trials --study"
-        f" {study.name}{where}` shows all, and with a larger budget `hpo resume --study {study.name}{where}` goes on"
+        f"no trial of study '{study.name}' has a value: {told}; the study is kept: `{study.command('trials')}` shows"
+        f" all, and with a larger budget `{study.command('resume')}` goes on"
     )
 
 

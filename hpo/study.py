@@ -24,6 +24,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from itertools import count
 from pathlib import Path
+from shlex import quote
 from typing import Any, Self
 from zipfile import BadZipFile
 
@@ -49,6 +50,10 @@ from hpo.trial import LIVE, NEVER, Metrics, Moment, Outcome, State, TrialRecord
 
 SPEC = "spec.yaml"
 """The file in a study's folder that says what is searched."""
+_STORAGE = Path("studies")
+"""The folder of all studies, unless the user names another."""
+_IMPORTED = {"resume": ("data", "model", "sampler", "scheduler"), "ensemble": ("data", "model")}
+"""Command -> the sections of a stored spec in which it imports what is the user's own."""
 _TRAINED = {"task", "data", "model", "training", "optimizer"}
 """The sections of a spec that a trial's training depends on."""
 _TAKEN = "taken_over"
@@ -396,6 +401,18 @@ class Study:
                 f" search --study NEW --from {self.name}`)"
             )
 
+    def command(self, name: str) -> str:
+        """A command of `hpo` for this study, as it can be copied: with `--storage` and `--trust` where it needs them.
+
+        Args:
+            name: of the command, such as `resume`.
+        """
+        storage = self.folder.parent
+        where = "" if storage == _STORAGE else f" --storage {quote(str(storage))}"
+        return (
+            f"hpo {name} --study {self.name}{where}{' --trust' if self.spec.own_code(*_IMPORTED.get(name, ())) else ''}"
+        )
+
     # ---- the code that trains it ---------------------------------------------------------------------------------
 
     @property
@@ -430,7 +447,7 @@ class Study:
     @property
     def is_there(self) -> bool:
         """Whether its folder is where it was, and was not renamed or removed; one in memory always is."""
-        return self._storage is not None or (self.folder / "spec.yaml").exists()
+        return self._storage is not None or (self.folder / SPEC).exists()
 
     @property
     def exhausted(self) -> bool:

@@ -87,6 +87,11 @@ def test_bad_input_is_one_message_exit_code_2_and_no_study(
     assert not list((tmp_path / "studies").glob("*/*")), "a study was left behind"
 
 
+def test_help_names_no_range_where_there_is_none(hpo: Run) -> None:
+    told = hpo("ensemble", "--help")[1]
+    assert "[default: 5]" in told and "x<=" not in told
+
+
 def test_a_missing_space_is_named(hpo: Run) -> None:
     code, out, err = hpo("search", "--space", "none.yaml")
     assert (code, out, err) == (2, "", "Error: none.yaml: no such file; --space wants the path of a YAML file\n")

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from hpo import api, datasets, spec
-from hpo.errors import InputError, StudyError
+from hpo.errors import DataError, InputError, StudyError
 from hpo.facts import FACTS, DataFacts
 from hpo.study import Study, differences
 from hpo.tracking.store import connect, tracking_uri, trial_runs
@@ -92,6 +92,14 @@ def test_data_that_were_moved_alone_are_told_once(project: Path, hpo: Run, monke
     assert hpo("ensemble", "--method", "voting", "--data-path", "moved.npz")[0] == 0
     assert api.open_study().spec.data.path == str(project / "moved.npz")  # type: ignore[attr-defined]
     assert "squares.npz" in (project / "studies/squares/spec.yaml").read_text()
+
+
+def test_a_machine_that_joins_needs_no_data(project: Path) -> None:
+    (project / "squares.npz").unlink()
+    with pytest.raises(DataError, match="are not at"):
+        api.resume("squares")
+    with pytest.raises(StudyError, match="nobody searches study 'squares' now"):
+        api.resume("squares", join=True)
 
 
 def test_other_data_of_the_same_path_are_refused(project: Path, hpo: Run) -> None:

@@ -79,8 +79,8 @@ def test_what_trains_on_the_cpu_holds_no_gpu(document: dict[str, Any]) -> None:
     assert spec.load({**document, "resources": {"gpu": 1}}).resources.gpu == 1
 
 
-def failed(document: dict[str, Any], *causes: str) -> Study:
-    study = Study.create(Path("studies"), spec.load(document), facts())
+def failed(document: dict[str, Any], *causes: str, storage: str = "studies") -> Study:
+    study = Study.create(Path(storage), spec.load(document), facts())
     for cause in causes:
         study.end(study.ask().number, Outcome(State.FAILED, f"Traceback\n{cause}"))
     return study
@@ -90,27 +90,28 @@ def test_a_search_that_found_nothing_raises_with_the_commonest_cause(document: d
     study = failed(document, "ValueError: rare", "RuntimeError: often", "RuntimeError: often")
     study.ask()
     with pytest.raises(TrialsError) as raised:
-        check_found(SearchResult(study, 1.0), Path("studies"))
+        check_found(SearchResult(study, 1.0))
     assert str(raised.value) == (
         "no trial of study 'squares' has a value: 3 of 4 have failed or diverged, 2 of them: RuntimeError: often; the"
         " study is kept: `hpo trials --study squares` shows all, and with a larger budget `hpo resume --study squares`"
         " goes on"
     )
     assert isinstance(raised.value, HpoError) and raised.value.exit_code == 1
-    with pytest.raises(TrialsError, match="`hpo trials --study squares --storage elsewhere`"):
-        check_found(SearchResult(study, 1.0), Path("elsewhere"))
-    check_found(SearchResult(study, 1.0, SIGINT), Path("studies"))
+    other = failed(document, "ValueError: rare", storage="my folder")
+    with pytest.raises(TrialsError, match="`hpo trials --study squares --storage 'my folder'`"):
+        check_found(SearchResult(other, 1.0))
+    check_found(SearchResult(study, 1.0, SIGINT))
 
 
 def test_a_search_that_had_no_time_to_find_anything_says_so(document: dict[str, Any]) -> None:
     study = failed(document)
     study.ask()
     with pytest.raises(TrialsError, match="has a value: none has reported before the search ended; the study is kept"):
-        check_found(SearchResult(study, 1.0), Path("studies"))
+        check_found(SearchResult(study, 1.0))
 
 
 def test_a_search_that_found_something_does_not_raise(study: Study) -> None:
-    check_found(SearchResult(study, 1.0), Path("studies"))
+    check_found(SearchResult(study, 1.0))
 
 
 @pytest.mark.usefixtures("ray_cluster")

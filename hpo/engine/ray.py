@@ -35,11 +35,10 @@ _SECONDS = ("train_seconds", "epoch_seconds")
 """Metrics that more CPUs make better."""
 _NO_ROOM = (
     "a disk is full, so the search has ended: {reason}; what is done is kept: make room, with `hpo gc` if you like,"
-    " then `hpo resume --study {study}` goes on"
+    " then `{resume}` goes on"
 )
 _GONE = (
-    "the search has ended: {reason}; what the study's record has is kept: put the folder back, then"
-    " `hpo resume --study {study}` goes on"
+    "the search has ended: {reason}; what the study's record has is kept: put the folder back, then `{resume}` goes on"
 )
 
 
@@ -128,9 +127,9 @@ def run(
             recorder.close(stop.reason)
             there.close()
         if recorder.full is not None:
-            raise HpoError(_NO_ROOM.format(reason=recorder.full, study=study.name))
+            raise HpoError(_NO_ROOM.format(reason=recorder.full, resume=study.command("resume")))
         if recorder.gone is not None:
-            raise HpoError(_GONE.format(reason=recorder.gone, study=study.name))
+            raise HpoError(_GONE.format(reason=recorder.gone, resume=study.command("resume")))
         if recorder.failing is not None and interruption.signal is None:
             raise HpoError(recorder.failing)
     return interruption.signal
@@ -138,13 +137,13 @@ def run(
 
 def _ended_early(error: Exception, recorder: Recorder) -> HpoError:
     """What has ended a search that was not to end, as a sentence that says how to go on."""
-    study, reason = recorder.study, (str(error) or type(error).__name__).strip().splitlines()[-1]
+    resume, reason = recorder.study.command("resume"), (str(error) or type(error).__name__).strip().splitlines()[-1]
     if recorder.misses_folder():
-        return HpoError(_GONE.format(reason=recorder.gone, study=study.name))
+        return HpoError(_GONE.format(reason=recorder.gone, resume=resume))
     if is_full(reason):
-        return HpoError(_NO_ROOM.format(reason=reason, study=study.name))
+        return HpoError(_NO_ROOM.format(reason=reason, resume=resume))
     if isinstance(error, HpoError):
-        return HpoError(f"{reason}; what is done is kept: `hpo resume --study {study.name}` goes on")
+        return HpoError(f"{reason}; what is done is kept: `{resume}` goes on")
     return HpoError(f"the search ended early, what is done is kept: {type(error).__name__}: {reason}")
 
 

@@ -384,7 +384,7 @@ class Recorder(Live):
         (cause, often), *_ = Counter(self._causes).most_common()
         self.failing = (
             f"the last {count} trials failed one after another, so the search has ended; {often} of them: {cause};"
-            f" `hpo trials --study {self.study.name}` shows all, failures.max_failures says how many it takes"
+            f" `{self.study.command('trials')}` shows all, failures.max_failures says how many it takes"
         )
 
     def here(self, number: int) -> None:
