@@ -257,7 +257,10 @@ def _module_file(root: Path, module: str) -> Path | None:
 
 @lru_cache(maxsize=64)
 def _statements(source: bytes) -> tuple[_Statement, ...]:
-    tree = ast.parse(source)
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):  # what imports it may be prepared for that
+        return (_Statement(frozenset("*"), frozenset(), _digest([repr(source)])),)
     imported = {name for node in tree.body if _imports(node) for name in _names_of(node)}
     return tuple(_statement(node, imported) for node in _flat(tree.body))
 

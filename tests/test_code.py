@@ -56,6 +56,19 @@ def unused():
 """
 
 
+def test_a_module_that_cannot_be_read_is_code_too(project: Path) -> None:
+    replace(
+        project / "parts.py",
+        "return nn.ReLU()",
+        "try:\n        import broken\n    except SyntaxError:\n        return nn.ReLU()",
+    )
+    (project / "broken.py").write_text("def broken(:\n")
+    before = model()
+    assert set(before.files) == {"net.py", "parts.py", "broken.py"}
+    (project / "broken.py").write_text("def broken(::\n")
+    assert before.changes(model()) == "'net:net' has changed, in broken.py"
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a model in two modules, where the user stands."""

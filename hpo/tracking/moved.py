@@ -28,6 +28,8 @@ def follow_storage(database: Path) -> None:
     """
     here = database.with_name(ARTIFACTS)
     with closing(sqlite3.connect(database)) as connection, connection:
+        if not _tables(connection):  # an empty file, in which MLflow will make them
+            return
         query = "SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location LIKE 'file://%/' || ?"
         for (made,) in connection.execute(query, (ARTIFACTS,)).fetchall():
             elsewhere = made != here.as_uri()
@@ -35,9 +37,13 @@ def follow_storage(database: Path) -> None:
                 _replace(connection, made, here.as_uri())
 
 
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
 def _replace(connection: sqlite3.Connection, before: str, now: str) -> None:
     """Replaces the beginning of all paths."""
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    tables = _tables(connection)
     for table, column in _COLUMNS:
         if table in tables:
             connection.execute(

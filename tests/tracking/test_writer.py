@@ -339,6 +339,12 @@ def test_the_users_tracking_uri_wins(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert tracking_uri(tmp_path) == "http://127.0.0.1:9"
 
 
+def test_an_empty_database_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").touch()
+    client, experiment = connect(tmp_path)
+    assert client.get_experiment(experiment).name == "hpo"
+
+
 def test_a_database_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is killed while MLflow makes its tables leaves no file that could never be used."""
     seen: list[list[str]] = []
