@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
@@ -79,7 +79,7 @@ def read_regular(path: str | Path, most: int | None = None, *, follow: bool = Fa
         return file.read()
 
 
-def check_own(folder: Path, names: Iterator[str] | tuple[str, ...]) -> None:
+def check_own(folder: Path, names: Iterable[str]) -> None:
     """Holds what is there of these names to be files and folders of this folder's own.
 
     Raises:

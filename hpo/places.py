@@ -6,14 +6,13 @@ Paths are kept absolute and relative to the study's folder, so that a project wh
 import contextlib
 import json
 import os
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from hpo import files
 from hpo.artifacts import Folder, Place, place
 from hpo.errors import StudyError
-from hpo.files import read_regular
 from hpo.record import Database
 
 FILE = "places.json"
@@ -64,7 +63,7 @@ class Places:
         """
         file = folder / FILE
         try:
-            known = json.loads(read_regular(file, _MOST_BYTES))
+            known = json.loads(files.read_regular(file, _MOST_BYTES))
             artifacts, url, beside = known["artifacts"], known["database"], dict(known.get("beside", {}))
             if artifacts is not None and "://" not in artifacts:
                 artifacts = str(_found(folder, artifacts, beside.get("artifacts")))
@@ -84,12 +83,7 @@ class Places:
         known = self._known(folder)
         if not any(known.values()):
             return
-        draft = folder / f".{FILE}.{uuid.uuid4().hex}"
-        try:
-            draft.write_text(json.dumps(known, indent=1), encoding="utf-8")
-            draft.replace(folder / FILE)
-        finally:
-            draft.unlink(missing_ok=True)
+        files.write(folder, FILE, json.dumps(known, indent=1).encode())
 
     def _known(self, folder: Path) -> dict[str, Any]:
         paths = {"artifacts": self.artifacts.folder if isinstance(self.artifacts, Folder) else None, "data": self.data}
@@ -137,7 +131,11 @@ def claim(own: Place, study: str, id_: str, named: bool) -> None:
         return
     if owner or not named:
         whose = "is another study's" if owner else "does not say that it is this study's"
-        way = "put back what that file said" if owner else "name the place once, with --artifacts, if it is"
+        way = (
+            "put back what that file said"
+            if owner
+            else "if it is, name it once: `--artifacts` of `hpo search` or `hpo gc`"
+        )
         raise StudyError(
             f"'{FILE}' of study '{study}' says that its artifacts are in '{own}', which {whose} (by the file '{MARKER}'"
             f" there), so nothing is written or removed there; {way}"

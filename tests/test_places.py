@@ -90,14 +90,12 @@ def test_a_shared_folder_may_have_the_artifacts(document: dict[str, Any], tmp_pa
     assert made.artifacts.read(0) is not None
 
 
-def test_the_default_places_are_not_written_down(document: dict[str, Any]) -> None:
+def test_the_default_places_are_not_written_down_but_that_of_the_data_is(document: dict[str, Any]) -> None:
     made = Study.create(STUDIES, spec.load(document), facts())
-    assert {path.name for path in made.folder.iterdir()} == {
-        "spec.yaml",
-        "data.npz",
-        "environment.json",
-        "journal.log",
-    }
+    own = {"spec.yaml", "data.npz", "environment.json", "journal.log"}
+    assert {path.name for path in made.folder.iterdir()} == own | {"places.json"}
+    kept = json.loads((made.folder / "places.json").read_text())
+    assert kept["artifacts"] is None and kept["database"] is None and kept["data"] == document["data"]["path"]
     assert made.artifacts.folder == STUDIES / "squares" / "artifacts"
 
 

@@ -172,7 +172,7 @@ def _start_here(given_up: threading.Event) -> bool:
         if given_up.is_set():
             return False
         if failed is not None:
-            _log.warning("Ray did not start: %s Start %d of %d ...", _reason(failed), number, _STARTS)
+            _log.warning("Ray did not start: %s; start %d of %d ...", _reason(failed), number, _STARTS)
         try:
             with deaf_children(), _few_processes():
                 ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -185,8 +185,8 @@ def _start_here(given_up: threading.Event) -> bool:
                 break
     assert failed is not None
     raise ResourceError(
-        f"Ray cannot be started on this machine: {_reason(failed)} Try again when the machine has less to do; Ray's own"
-        " logs are in ray/session_latest/logs below the temporary folder"
+        f"Ray cannot be started on this machine: {_reason(failed)}; try again when the machine has less to do. Ray's"
+        " own logs are in ray/session_latest/logs below the temporary folder"
     ) from failed
 
 
@@ -200,7 +200,7 @@ def _end_processes(error: BaseException) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]
+    return (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")
 
 
 @contextmanager

@@ -265,7 +265,7 @@ class RecordingScheduler(Live, TrialScheduler):
             self._recorder.set_aside(number)
             return
         if unseen(trial):
-            self._recorder.gone = self._doubt()
+            self._recorder.gone = self._recorder.gone or self._doubt()
             self._recorder.set_aside(number)
             return
         hung = self._recorder.hangs(number)
