@@ -46,6 +46,10 @@ _stored: dict[str, str] = {}
 """Import path -> the stored file that names it, for messages."""
 
 
+_imported: dict[str, ModuleType] = {}
+"""Modules of the user's that were imported and checked."""
+
+
 def import_paths(document: Any) -> frozenset[str]:
     """What could be an import path among the texts of a document: a mapping, a list or a text, nested."""
     return frozenset(text for text in _texts(document) if ":" in text)
@@ -137,6 +141,8 @@ def _module(name: str) -> ModuleType:
     Raises:
         InputError: it cannot be imported, or not by a worker, which is another process.
     """
+    if name in _imported and sys.modules.get(name) is _imported[name]:  # asked for by every trial
+        return _imported[name]
     if name == "__main__":
         raise InputError(
             "'__main__' is another program in each worker; keep what you name in a file of its own, such as net.py,"
@@ -165,6 +171,7 @@ def _module(name: str) -> ModuleType:
         told.tell()
     if (problem := _taken(name, folder)) is not None:
         raise InputError(problem)
+    _imported[name] = module
     return module
 
 

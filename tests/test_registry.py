@@ -25,6 +25,20 @@ def test_names_and_paths_are_loaded() -> None:
     assert REGISTRY.load("pathlib:Path") is Path
 
 
+def test_a_module_is_imported_again_only_where_it_was_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    trust(["changing:value"])
+    (tmp_path / "changing.py").write_text("value = 1")
+    assert REGISTRY.load("changing:value") == 1
+    (tmp_path / "changing.py").write_text("value = 22")
+    assert REGISTRY.load("changing:value") == 1
+    monkeypatch.delitem(sys.modules, "changing")
+    assert REGISTRY.load("changing:value") == 22
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
