@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from hpo.files import open_regular
 
+_MAGIC = b"\x93NUMPY"
+"""The beginning of an array's file."""
 _RATIO, _LARGE = 100, 256 * 2**20
 """An archive that would unpack to more than so many bytes, and so many times its size, is refused."""
 
@@ -44,7 +46,7 @@ def open_arrays(path: str | Path, *, follow: bool = True) -> IO[bytes]:
         if zipfile.is_zipfile(file):
             file.seek(0)
             _check_archive(file, size)
-        elif file.seek(0) == 0 and file.read(6) == b"\x93NUMPY":
+        elif file.seek(0) == 0 and file.read(len(_MAGIC)) == _MAGIC:
             file.seek(0)
             _check_claim(file, size, "it")
         file.seek(0)
@@ -64,7 +66,10 @@ def _check_archive(file: IO[bytes], size: int) -> None:
             )
         for info in archive.infolist():
             with archive.open(info) as member:
-                _check_claim(member, info.file_size, info.filename)
+                is_array = member.read(len(_MAGIC)) == _MAGIC
+            if is_array:  # anything else, such as a text about the data, is nothing that numpy reads as one
+                with archive.open(info) as member:
+                    _check_claim(member, info.file_size, info.filename)
 
 
 def _check_claim(file: IO[bytes], size: int, name: str) -> None:
@@ -72,5 +77,5 @@ def _check_claim(file: IO[bytes], size: int, name: str) -> None:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
-    if not dtype.hasobject and math.prod(shape) * dtype.itemsize > size:
+    if not dtype.hasobject and math.prod(shape) * max(1, dtype.itemsize) > size:  # empty texts have no bytes
         raise ValueError(f"{name} claims an array of {'x'.join(map(str, shape))} {dtype} and has {size:,} bytes")

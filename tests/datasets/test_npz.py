@@ -1,3 +1,5 @@
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +7,7 @@ import numpy as np
 import pytest
 
 from hpo import datasets
+from hpo.datasets.npz import read_arrays
 from hpo.errors import DataError
 from hpo.spec import DataSettings
 from tests.conftest import squares
@@ -120,6 +123,24 @@ def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
     np.save(tmp_path / "single.npy", np.zeros(3))
     with pytest.raises(DataError, match="it holds a single array"):
         load(tmp_path / "single.npy")
+
+
+def test_an_archive_may_hold_more_than_arrays(tmp_path: Path) -> None:
+    file = tmp_path / "data.npz"
+    np.savez(file, x_train=np.zeros((4, 2)))
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("README.txt", "About the data.")
+    assert read_arrays(file)["x_train"].shape == (4, 2)
+
+
+def test_texts_without_bytes_are_counted_too(tmp_path: Path) -> None:
+    file = tmp_path / "data.npz"
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<U0", "fortran_order": False, "shape": (10**12,)})
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("class_names.npy", header.getvalue())
+    with pytest.raises(DataError, match="claims an array of 1000000000000"):
+        read_arrays(file)
 
 
 def test_a_torn_archive_is_named(tmp_path: Path) -> None:
