@@ -98,7 +98,7 @@ class Places:
 
 
 def _found(folder: Path, path: str, beside: str | None) -> Path:
-    """Where something is now: beside the study's folder as it was once, or else where it was then."""
+    """The present path of something: as far from the study's folder as it was, if it is there, or else its old path."""
     if beside is not None:
         with contextlib.suppress(OSError):
             near = Path(os.path.normpath(folder.absolute() / beside))

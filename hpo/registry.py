@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from hpo.errors import InputError
 
 _NEAR = 0.65
-"""How alike words are, 0 to 1, one of which may be meant for the other: `sdg` and `sgd` 0.67, `nope` and `soup` 0.5."""
+"""How alike, of 0 to 1, a typing error and what is meant are at least: `sdg` and `sgd` 0.67, `nope` and `soup` 0.5."""
 _BEGINNING = 3
 """Letters that are enough for the beginning of a word, such as `acc` for `accuracy`."""
 

@@ -22,7 +22,7 @@ class Interruption:
         self._at = 0.0
 
     def note(self, number: int) -> None:
-        """It comes now."""
+        """Records a signal that comes now."""
         _let_go_of_closed_terminal(number)
         self.last = signal.Signals(number)
         if self.signal is None:
@@ -30,7 +30,7 @@ class Interruption:
 
     @property
     def seconds(self) -> float:
-        """Since the first one."""
+        """Seconds since the first signal."""
         return time.monotonic() - self._at
 
 

@@ -22,7 +22,7 @@ LISTED = 10_000
 ConfigKey = frozenset[tuple[str, Any]]
 """Equal for equal configs."""
 _DIGITS = 12
-"""Of a number in a key: the same step of a range is computed in several ways, which differ in the last bits."""
+"""Digits of a number in a key: the same step of a range is computed in several ways, which differ in the last bits."""
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:

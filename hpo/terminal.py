@@ -17,7 +17,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2
 
 
 class Unread(HpoError):
-    """Who read stdout has ended, as `head` does: nothing is wrong, and nobody is to be told."""
+    """The reader of stdout has ended, as `head` does: that is no error, and nothing is printed of it."""
 
     exit_code = 141  # of other programs, which SIGPIPE kills
 
@@ -149,7 +149,7 @@ class _Page(io.StringIO):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # of StringIO it is None
-        """In which it will be written: rich draws the lines of tables in it."""
+        """The encoding in which it will be written; rich draws the lines of tables in it."""
         return self._like.encoding
 
     def isatty(self) -> bool:

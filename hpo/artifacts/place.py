@@ -113,7 +113,7 @@ class Folder(Place):
     base: Path
     """As the user gave it; it may be reached through links."""
     below: str = ""
-    """Where under it."""
+    """The path below `base`, with slashes; empty is `base` itself."""
 
     def __str__(self) -> str:
         return str(self.folder)

@@ -14,12 +14,12 @@ from hpo.study import Study
 from hpo.trial import TrialRecord
 
 _UNLIKE = 0.1
-"""So far, on average over rows, may predictions be from the stored ones, in units of a probability or of the targets'
-standard deviation; precision and device change less."""
+"""The mean difference over rows that predictions may have from the stored ones, as a probability or as a share of the
+targets' standard deviation; precision and device change less."""
 
 
 def misfits(pool: Pool, places: Iterable[int], data_dir: Path) -> dict[int, str]:
-    """Which candidates cannot be members, and why, as it goes on after the trial's number.
+    """The candidates that cannot be members: place -> why, as a text to follow the trial's number.
 
     Weights must fit the model, and it must take an example. Where the study knows that its model's code has changed,
     the validation rows are predicted again, and must come out as they are stored.

@@ -34,7 +34,7 @@ class Encoding:
     features: tuple[str, ...] = ()
     """The names of a table's columns, in their order; empty where nobody has named them."""
     ranges: Ranges = field(default_factory=dict)
-    """Of image files with more than 8 bits."""
+    """The ranges by which image files of more than 8 bits are scaled."""
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in JSON."""

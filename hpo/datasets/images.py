@@ -30,7 +30,7 @@ NO_RANGES: Ranges = MappingProxyType({})
 _KINDS = dict.fromkeys(("I;16", "I;16L", "I;16B", "I;16N"), "16-bit") | {"I": "integer", "F": "float"}
 """Pillow's modes of deep pictures."""
 _DECLARED: Ranges = {"16-bit": (0, 65535), "integer": (0, 65535), "float": (0, 1)}
-"""Where no training pictures of the kind say more."""
+"""Kind -> range, where there were no training pictures of the kind."""
 _WHOLE = (255, 1023, 4095, 16383, 65535)
 """The largest value of 8, 10, 12, 14 and 16 bits."""
 _NAMES = {"16-bit": "16 bits", "integer": "whole numbers", "float": "floats"}

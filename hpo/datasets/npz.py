@@ -137,7 +137,7 @@ _WAYS_OUT = {
     "U": "; store numbers, and categories as a column of 0 and 1 each",
     "S": "; store numbers, and categories as a column of 0 and 1 each",
 }
-"""By the kind of type, what to do about it."""
+"""numpy's kind of a type -> the end of a message that says how to store such data."""
 
 
 def _targets(arrays: dict[str, NDArray[Any]], key: str, path: Path) -> Targets:

@@ -78,7 +78,7 @@ def _blocks(table: NDArray[np.number]) -> Iterator[tuple[int, NDArray[np.number]
 
 
 def _lost_in_float32(wide: NDArray[np.float64], tolerance: float) -> NDArray[np.bool_]:
-    """Of each column, whether float32 blurs it."""
+    """Says of each column whether float32 blurs it."""
     with np.errstate(over="ignore", invalid="ignore"):
         error = np.abs(wide - wide.astype(np.float32))
     spread = _spread(wide)
@@ -86,7 +86,7 @@ def _lost_in_float32(wide: NDArray[np.float64], tolerance: float) -> NDArray[np.
 
 
 def _lost_in_float64(block: NDArray[np.number], wide: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Of each column, whether float64 blurs it; only whole numbers above 2**53 can be."""
+    """Says of each column whether float64 blurs it; only whole numbers above 2**53 can be."""
     if block.dtype.kind not in "iu" or block.dtype.itemsize < 8 or not len(block):
         return np.zeros(block.shape[1], np.bool_)
     least = block.argmin(axis=0), np.arange(block.shape[1])

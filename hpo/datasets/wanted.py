@@ -22,9 +22,9 @@ class Wanted:
     """(channels, height, width) or (features,)."""
     encoding: Encoding = field(default_factory=Encoding)
     numbers: Numbers = np.float32
-    """Of a table."""
+    """The type of a table's rows."""
     notes: Notes = field(default_factory=Notes, compare=False)
-    """Are told of what is left out or changed."""
+    """Collects what is left out or changed."""
 
     def check(self, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> None:
         """Holds an array to it before it is read.

@@ -49,7 +49,7 @@ class Invitation:
 
     @classmethod
     def here(cls, each: Mapping[str, float], place: Place, study: str) -> Self:
-        """To the Ray of this process, proven by the user's secret.
+        """An invitation to the Ray of this process, proven by the user's secret.
 
         Args:
             each: what a trial gets.

@@ -14,12 +14,12 @@ import ray
 from hpo.engine.cluster import knock, started_here
 
 _LOOK_SECONDS, _KNOCK_SECONDS = 1.0, 5.0
-"""Between two looks, and how long an answer may take."""
+"""The time between two looks at Ray, and the time that an answer may take."""
 _PATIENCE = 45.0
 """Seconds without an answer of the head after which the search ends; Ray itself ends it after 60."""
 _AWAY = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
 _REFUSALS = 2
-"""Of the node of this machine, one after another, after which it has ended."""
+"""After so many refused connections in a row, the node of this machine has ended."""
 _LOST = "Error: {what}, so this command has ended. What is done is kept: {way}\n"
 _CURSOR = "\x1b[?25h"
 """Shows a terminal's cursor again, which the display of progress has hidden."""

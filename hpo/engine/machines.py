@@ -24,7 +24,7 @@ answer may take."""
 _PATIENCE = 60.0
 """Seconds within which every machine must have answered."""
 _NODE_LABEL = "ray.io/node-id"
-"""By which Ray's label selectors know a machine."""
+"""The label by which Ray's selectors know a machine."""
 _log = logging.getLogger(__name__)
 
 

@@ -42,7 +42,7 @@ from hpo.training.reports import reports_of
 
 _DONE = "done.json"
 _LOOK_SECONDS = 2.0
-"""Between two looks at the machines while nothing ends."""
+"""The time between two looks at the machines while no job ends."""
 _DEPENDS = {"task", "data", "model", "training", "optimizer", "objective", "constraints"}
 """The sections of a spec that a member's training, or the choice of its best epoch, depends on."""
 

@@ -21,9 +21,9 @@ _LONGEST = 107 if sys.platform == "linux" else 103
 _BELOW = "/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
 """The longest name of a socket below Ray's temporary folder."""
 _TURN_SECONDS = 300.0
-"""After which a start does not wait any longer for the others, one of which may hang."""
+"""A start waits no longer than this for the others, one of which may hang."""
 _WORD_SECONDS = 2.0
-"""After which the user hears why nothing happens."""
+"""A start that has waited for so long tells the user why."""
 _LOOK_SECONDS = 0.2
 _log = logging.getLogger(__name__)
 

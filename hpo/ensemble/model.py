@@ -39,7 +39,7 @@ LOADER_MODULE = __name__
 """What MLflow calls to load the folder: see `_load_pyfunc`."""
 _DOCUMENT = "ensemble.json"
 _MOST_BYTES = 256 * 2**20
-"""Of `ensemble.json`, in which a stack of 1,000 classes has its coefficients."""
+"""The largest `ensemble.json`: the coefficients of a stack of 1,000 classes are in it."""
 _BATCH = 512
 _LIKELY = 0.5
 """A label is predicted from this probability on."""

@@ -318,7 +318,7 @@ class _CrossValidation:
         return combiner if temperature == 1.0 else Calibrated(combiner, temperature, self._task)
 
     def interval(self, name: str, level: float) -> Interval | None:
-        """Of a method for regression, from rows that it was not fitted to."""
+        """The interval of a regression method, from rows that it was not fitted to; None for other tasks."""
         held_out = self._predictions[self._best] if name == SINGLE else self.held_out[name]
         return _interval(held_out, self._targets, self._task, level)
 

@@ -26,7 +26,7 @@ _STRENGTHS = (0.01, 0.1, 1.0)
 _RIDGES = tuple(10.0**power for power in range(-1, 5))
 """Regularization of the ridge regression, of targets with a standard deviation of one."""
 _STEPS = 30
-"""Of a logistic regression at most."""
+"""The most steps of a logistic regression."""
 _FOLDS = 3
 _ROWS = 3000
 """With so many rows at most a strength or a number of trees is chosen."""

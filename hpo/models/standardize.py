@@ -82,7 +82,8 @@ class OutputError(ValueError):
 class Standardized(nn.Module):
     """A network behind its standardization, and for regression before the targets' scale.
 
-    The network may lose a dimension of size one, as by `squeeze()`; `hpo.models.place` finds out what else it wants.
+    The network may lose a dimension of size one, as by `squeeze()`; `hpo.models.placement` finds out what else it
+    wants.
 
     Args:
         input_shape: (channels, height, width) or (features,).

@@ -31,7 +31,7 @@ Space = str | Path | Mapping[str, Any] | SearchSpec
 
 _Spec = TypeVar("_Spec", bound=SearchSpec)
 _MOST_BYTES, _MOST_VALUES, _DEEPEST = 2**20, 20_000, 40
-"""Of a YAML file: bytes, values (keys included), and levels. Beyond them it takes minutes, or is made to harm."""
+"""The most bytes, values (keys included) and levels of a YAML file; a larger one takes minutes, or is made to harm."""
 
 
 @dataclass(frozen=True)

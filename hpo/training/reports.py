@@ -16,7 +16,7 @@ _RULE = "it must yield one hpo.training.Report(epoch, metrics, snapshot) an epoc
 def reports_of(objective: Objective, config: Config, context: Context) -> Iterator[Report]:
     """Runs an objective; its reports one after another, their metrics as floats.
 
-    To close it closes the objective.
+    Closing this iterator closes the objective.
 
     Args:
         objective: may be anybody's.
