@@ -7,7 +7,7 @@ import json
 import pickle
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 import cmaes
 import numpy as np
@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 _INNER = "_cma"
 """The attribute of CMA-ES with margin that is an optimizer itself."""
 _TYPES = ("bool", "int64", "float64")
-_Optimizer = cmaes.CMA | cmaes.SepCMA | cmaes.CMAwM
+_Optimizer: TypeAlias = cmaes.CMA | cmaes.SepCMA | cmaes.CMAwM
 
 
 class NumbersCmaEs(CmaEsSampler):
@@ -40,9 +40,8 @@ class NumbersCmaEs(CmaEsSampler):
 
     @property
     def _kind(self) -> type[_Optimizer]:
-        if self._use_separable_cma:
-            return cmaes.SepCMA
-        return cmaes.CMAwM if self._with_margin else cmaes.CMA
+        kind: type[_Optimizer] = cmaes.CMAwM if self._with_margin else cmaes.CMA
+        return cmaes.SepCMA if self._use_separable_cma else kind
 
 
 def _written(optimizer: _Optimizer) -> dict[str, Any]:
@@ -64,7 +63,7 @@ def _optimizer(kind: type[_Optimizer], state: Mapping[str, Any]) -> _Optimizer:
     Raises:
         AttributeError, KeyError, TypeError, ValueError: it is none.
     """
-    made = kind.__new__(kind)
+    made: Any = object.__new__(kind)
     values = {name: _optimizer(cmaes.CMA, value) if name == _INNER else _read(value) for name, value in state.items()}
     if isinstance(made, cmaes.CMAwM):
         vars(made).update(values)
