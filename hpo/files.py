@@ -21,7 +21,7 @@ class NotAFile(OSError):
 
     def __init__(self, path: str | Path, what: str) -> None:
         super().__init__(errno.ELOOP, f"is {what}, and no file", str(path))
-        self.what = what
+        self.what, self.is_link = what, what.startswith("a link")
 
     def __str__(self) -> str:
         return f"'{self.filename}' is {self.what}"

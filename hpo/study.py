@@ -204,10 +204,13 @@ class Study:
         try:
             check_own(folder, _OWN)
         except NotAFile as error:
-            raise StudyError(
-                f"study '{name}': {error}, and what a study owns is never reached through a link; put what it points to"
-                " in its place (artifacts may be elsewhere by --artifacts)"
-            ) from None
+            way = "where the study had a file; put that back, from a copy"
+            if error.is_link:
+                way = (
+                    "and what a study owns is never reached through a link; put what it points to in its place"
+                    " (artifacts may be elsewhere by --artifacts)"
+                )
+            raise StudyError(f"study '{name}': {error}, {way}") from None
         spec, places = specs.load_stored(folder / SPEC), Places.read(folder, database)
         if spec.study != name:
             raise StudyError(f"'{folder}' is study '{spec.study}'; name its folder so again: a study keeps its name")

@@ -75,7 +75,8 @@ def _check_code(study: Study, request: Request) -> None:
         raise InputError(f"an objective trains members, and --method {request.method} trains none; leave it out")
     if request.trains or request.distill is not None:
         code = TrainingCode.of(request.objective, study.study_spec.model.name)
-        wish = f"method='{request.method}'" if request.distill is None else f"distill='{request.distill}'"
+        folds = "" if request.folds is None else f", folds={request.folds}"
+        wish = f"method='{request.method}'{folds}" if request.distill is None else f"distill='{request.distill}'"
         study.check_code(code, request.accept_code, f"hpo.build_ensemble('{study.name}', {wish}, objective=...)")
 
 
