@@ -892,8 +892,10 @@ def ui(storage: str, host: str, port: int) -> None:
         raise InputError(
             f"there is nothing to show in '{storage}' yet. Run `hpo search` first, or name the folder with --storage"
         )
-    from hpo.tracking.store import tracking_uri
+    from hpo.tracking.store import check_own_store, tracking_uri
 
+    if not uri:
+        check_own_store(Path(storage))
     click.echo(f"MLflow at http://{host}:{port} (Ctrl-C ends it)")
     arguments = [
         "--backend-store-uri",

@@ -5,10 +5,13 @@ import json
 import os
 import pickle
 import shutil
+import sqlite3
+import struct
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,9 @@ from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
 from hpo.errors import DataError, HpoError, SpecError, StudyError
 from hpo.study import Study
-from hpo.trial import Outcome, State
+from hpo.tracking.problems import Unusable
+from hpo.tracking.runs import Runs
+from hpo.trial import Failure, Outcome, State
 from tests.conftest import Run, facts, finish
 from tests.ensemble.folders import inputs, write_ensemble
 
@@ -434,3 +439,79 @@ def test_one_damaged_journal_does_not_hide_the_other_studies(
     for command in ("trials", "best", "resume", "gc"):
         code, _, told = hpo(command, "--study", "squares")
         assert code == 2 and "Traceback" not in told and "study 'squares'" in told
+
+
+# ---- MLflow's files in the storage folder ----------------------------------------------------------------------------
+
+
+def tell_mlflow(study: Study) -> None:
+    """As a search tells MLflow of the trials whose end it does not know."""
+    runs = Runs(study, study.folder.parent)
+    for news in runs.unknown(study.trials()).values():
+        runs.write(news)
+
+
+def change_mlflow(storage: Path, statement: str) -> None:
+    with closing(sqlite3.connect(storage / "mlflow.db")) as database, database:
+        database.execute(statement)
+
+
+def test_files_of_mlflow_stay_in_the_storage_folder(study: Study, treasure: Path, tmp_path: Path) -> None:
+    study.end(study.ask().number, Outcome(State.FAILED, "Traceback\nValueError: no", Failure.ERROR))
+    tell_mlflow(study)
+    storage = tmp_path / "studies"
+    for place in (treasure.parent, storage / "mlflow-artifacts" / ".." / ".." / "home"):
+        change_mlflow(storage, f"UPDATE runs SET status = 'RUNNING', artifact_uri = 'file://{place}'")
+        with pytest.raises(Unusable, match="says that files go to"):
+            tell_mlflow(study)
+    (storage / "mlflow-artifacts" / "mine").symlink_to(treasure.parent)
+    change_mlflow(storage, f"UPDATE runs SET artifact_uri = 'file://{storage}/mlflow-artifacts/mine'")
+    with pytest.raises(OSError, match="is reached through a link"):
+        tell_mlflow(study)
+    assert list(treasure.parent.iterdir()) == [treasure]
+
+
+def test_the_report_of_an_ensemble_is_not_written_through_a_link(study: Study, treasure: Path, tmp_path: Path) -> None:
+    tell_mlflow(study)
+    place = tmp_path / "studies" / "mlflow-artifacts" / "mine"
+    (place / "report").mkdir(parents=True)
+    (place / "report" / "report.html").symlink_to(treasure)
+    there = f"UPDATE runs SET artifact_uri = 'file://{place}' WHERE run_uuid = NEW.run_uuid"
+    change_mlflow(tmp_path / "studies", f"CREATE TRIGGER evil AFTER INSERT ON runs BEGIN {there}; END")
+    result = api.build_ensemble("squares", method="single", storage=tmp_path / "studies")
+    assert result.tracking_problem is None and (place / "report" / "report.html").read_text().startswith("<!DOCTYPE")
+    assert treasure.read_text().startswith("dear")
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "mlflow.db-wal", "mlflow-artifacts"])
+def test_mlflow_is_not_reached_through_a_link(name: str, study: Study, treasure: Path, hpo: Run) -> None:
+    storage, other = study.folder.parent, treasure.parent / name
+    tell_mlflow(study)
+    if (storage / name).exists():
+        (storage / name).rename(other)
+    (storage / name).symlink_to(other)
+    before = sorted(treasure.parent.rglob("*"))
+    with pytest.raises(Unusable, match=f"'{storage.resolve()}/{name}' is a link to '{other}', and what MLflow has in"):
+        tell_mlflow(study)
+    if name == "mlflow.db":
+        code, _, told = hpo("ui")
+        assert code == 2 and "is a link to" in told
+    assert sorted(treasure.parent.rglob("*")) == before
+
+
+def test_a_journal_of_mlflow_removes_no_file_that_it_names(study: Study, treasure: Path, hpo: Run) -> None:
+    tell_mlflow(study)
+    name, end = os.fsencode(treasure), bytes.fromhex("d9d505f920a163d7")
+    pages = (study.folder.parent / "mlflow.db").stat().st_size // 4096
+    head = (end + struct.pack(">5I", 0, 7, pages, 512, 4096)).ljust(512, b"\0")
+    journal = study.folder.parent / "mlflow.db-journal"
+    journal.write_bytes(
+        head + struct.pack(">I", 2**30 // 4096 + 1) + name + struct.pack(">2I", len(name), sum(name)) + end
+    )
+    code, _, told = hpo("ui")
+    assert code == 2 and f"'{journal.resolve()}' names a file elsewhere" in told
+    with pytest.raises(Unusable, match="names a file elsewhere"):
+        tell_mlflow(study)
+    journal.write_bytes(head)  # what a crash has left
+    tell_mlflow(study)
+    assert not journal.exists() and treasure.exists()

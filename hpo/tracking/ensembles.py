@@ -31,6 +31,7 @@ from hpo.tracking.store import (
     study_tags,
     tracking_uri,
 )
+from hpo.tracking.written import write_folder, write_model
 
 _URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _LONGEST_KEY = 250
@@ -69,7 +70,7 @@ def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
         mlflow.exceptions.MlflowException: MLflow could not be reached or refused.
     """
     client, experiment_id = connect(storage)
-    parent = study_run(client, experiment_id, study)
+    parent = study_run(client, experiment_id, study, storage)
     tags = {**study_tags(study, "ensemble"), "mlflow.parentRunId": parent, "method": record.method}
     tags |= _member_runs(client, experiment_id, study, record)
     run = client.create_run(experiment_id, tags=tags, run_name=record.name).info.run_id
@@ -78,9 +79,9 @@ def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
         params = [Param(_weight_key(member["name"]), str(member["weight"])) for member in record.members]
         client.log_batch(run, [Metric(name, value, now, 0) for name, value in record.metrics.items()], params)
         if record.report is not None:
-            client.log_artifacts(run, str(record.report.parent), "report")
+            write_folder(client, storage, run, "report", record.report.parent)
         with tracking_to(tracking_uri(storage)):
-            _log_model(client, experiment_id, run, record)
+            _log_model(client, storage, experiment_id, run, record)
     except BaseException:
         client.set_terminated(run, "FAILED")
         raise
@@ -88,7 +89,9 @@ def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
     return str(run)
 
 
-def _log_model(client: mlflow.MlflowClient, experiment_id: str, run: str, record: EnsembleRecord) -> None:
+def _log_model(
+    client: mlflow.MlflowClient, storage: Path, experiment_id: str, run: str, record: EnsembleRecord
+) -> None:
     """Puts the model under its run.
 
     `mlflow.pyfunc.log_model` would put it where the user's script stands: into the experiment that this has set, and
@@ -112,7 +115,7 @@ def _log_model(client: mlflow.MlflowClient, experiment_id: str, run: str, record
             pip_requirements=requirements(),
         )
         client.log_outputs(run, [LoggedModelOutput(logged.model_id, step=0)])
-        client.log_model_artifacts(logged.model_id, str(path))
+        write_model(client, storage, logged, path)
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
 
 

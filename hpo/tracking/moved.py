@@ -3,11 +3,11 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
-ARTIFACTS = "mlflow-artifacts"
-"""The folder of artifacts, beside the store."""
+DATABASE, ARTIFACTS = "mlflow.db", "mlflow-artifacts"
+"""The store in a storage folder, and the folder of artifacts beside it."""
 _COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -16,6 +16,16 @@ _COLUMNS = (
     ("model_versions", "storage_location"),
 )
 """Where MLflow's store has paths of artifacts; its interface cannot change them."""
+
+
+def sqlite_uri(file: Path) -> str:
+    """The URI of a SQLite file, quoted where it must be.
+
+    MLflow makes the folder of a URI before it is unquoted. So slashes are quoted too: that folder is then the current
+    one.
+    """
+    path = str(file)
+    return f"sqlite:///{path if not set('%?#') & set(path) else quote(path, safe='')}"
 
 
 def follow_storage(database: Path) -> None:

@@ -5,13 +5,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from hpo.errors import HpoError
+from hpo.errors import InputError
 
 _LOUD = ("mlflow.store.db.utils", "urllib3.connectionpool")
 """Loggers that print what is raised anyway: a traceback an error, and a line a try."""
 
 
-class Unusable(HpoError):
+class Unusable(InputError):
     """MLflow's store cannot be used before somebody mends it; another try is of no use."""
 
 

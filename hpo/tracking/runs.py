@@ -11,6 +11,7 @@ from hpo.study import Study
 from hpo.tracking.keys import keys
 from hpo.tracking.news import News, milliseconds
 from hpo.tracking.store import TRIAL_TAG, connect, study_run, study_tags, trial_runs
+from hpo.tracking.written import write_text
 from hpo.trial import LIVE, State, TrialRecord
 
 _LARGEST_BATCH = 1000
@@ -31,9 +32,9 @@ class Runs:
     """
 
     def __init__(self, study: Study, storage: Path) -> None:
-        self._study = study
+        self._study, self._storage = study, storage
         self._client, self._experiment = connect(storage)
-        self._parent = study_run(self._client, self._experiment, study)
+        self._parent = study_run(self._client, self._experiment, study, storage)
         self._client.update_run(self._parent, status="RUNNING")
         self._tags = {**study_tags(study, "trial"), "mlflow.parentRunId": self._parent}
         found = trial_runs(self._client, self._experiment, study)
@@ -75,7 +76,7 @@ class Runs:
             self._client.log_batch(run, **_sorted(entities[first : first + _LARGEST_BATCH]))
         if news.ended is not None:
             if news.ended.failure and news.ended.reason:
-                self._client.log_text(run, news.ended.reason, "traceback.txt")
+                write_text(self._client, self._storage, run, "traceback.txt", news.ended.reason)
             self._client.set_terminated(run, _STATUS[news.ended.state], _end_of(news.ended))
             self._open.discard(news.number)
 

@@ -15,17 +15,20 @@ from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import StudyError
-from hpo.files import read_regular
+from hpo.files import NotAFile, check_own, open_regular, read_regular
 from hpo.record import locked
 from hpo.study import SPEC, Study
-from hpo.tracking.moved import ARTIFACTS, follow_storage
+from hpo.tracking.moved import ARTIFACTS, DATABASE, follow_storage, sqlite_uri
 from hpo.tracking.problems import Unusable
+from hpo.tracking.written import write_text
 
 EXPERIMENT = "hpo"
 """The MLflow experiment of all studies, unless MLFLOW_EXPERIMENT_NAME names another; a study is a run in it."""
 
 _LOCKED_SECONDS = 5.0
 """How long another process may lock a SQLite file before that is an error."""
+_JOURNAL_NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
+"""The end of a journal of SQLite that is one of several, of databases that were written to together."""
 _PAGE = 1000
 """Runs that are asked for at once."""
 STUDY_TAG, STUDY_ID_TAG, KIND_TAG, TRIAL_TAG = "hpo.study", "hpo.study_id", "hpo.kind", "hpo.trial"
@@ -33,17 +36,7 @@ STUDY_TAG, STUDY_ID_TAG, KIND_TAG, TRIAL_TAG = "hpo.study", "hpo.study_id", "hpo
 
 def tracking_uri(storage: Path) -> str:
     """`MLFLOW_TRACKING_URI`, or else a SQLite file in the storage folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(storage.resolve() / "mlflow.db")
-
-
-def _sqlite_uri(file: Path) -> str:
-    """The URI of a SQLite file, quoted where it must be.
-
-    MLflow makes the folder of a URI before it is unquoted. So slashes are quoted too: that folder is then the current
-    one.
-    """
-    path = str(file)
-    return f"sqlite:///{path if not set('%?#') & set(path) else quote(path, safe='')}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(storage.resolve() / DATABASE)
 
 
 def connect(storage: Path) -> tuple[MlflowClient, str]:
@@ -57,6 +50,8 @@ def connect(storage: Path) -> tuple[MlflowClient, str]:
     uri = tracking_uri(storage)
     file = _file(uri)
     if file is not None:
+        if file == storage.resolve() / DATABASE:
+            check_own_store(storage)
         _make_whole(file)
         _check(file)
         if not os.environ.get("MLFLOW_TRACKING_URI"):
@@ -86,6 +81,32 @@ def _check_active(experiment: Experiment, uri: str) -> None:
         )
 
 
+def check_own_store(storage: Path) -> None:
+    """Holds the store in a storage folder to be that folder's own: SQLite would follow what else may stand there.
+
+    Raises:
+        Unusable: it leads elsewhere.
+    """
+    whole = storage.resolve()
+    try:
+        check_own(whole, (DATABASE, *(f"{DATABASE}-{file}" for file in ("journal", "wal", "shm")), ARTIFACTS))
+        _check_journal(whole / f"{DATABASE}-journal")
+    except NotAFile as error:
+        raise Unusable(
+            f"{error}, and what MLflow has in a storage folder is never reached through one; put what is meant in its"
+            " place, or name another store in MLFLOW_TRACKING_URI"
+        ) from None
+
+
+def _check_journal(file: Path) -> None:
+    """Holds what a crash has left of a write to name no other journal: SQLite would remove the file of that name."""
+    with contextlib.suppress(FileNotFoundError), os.fdopen(open_regular(file), "rb") as journal:
+        if journal.seek(0, os.SEEK_END) >= len(_JOURNAL_NAMES_ANOTHER):
+            journal.seek(-len(_JOURNAL_NAMES_ANOTHER), os.SEEK_END)
+            if journal.read() == _JOURNAL_NAMES_ANOTHER:
+                raise Unusable(f"'{file}' names a file elsewhere, which MLflow's database never does; remove it")
+
+
 def _file(uri: str) -> Path | None:
     """The file of a SQLite URI; None of any other, and of one with options."""
     if not uri.startswith("sqlite:"):
@@ -102,6 +123,8 @@ def _file(uri: str) -> Path | None:
 def _check(file: Path) -> None:
     """Looks at a SQLite file as MLflow will use it, which tries for minutes what can never be.
 
+    What a crash has left half-written is taken back by that.
+
     Raises:
         Unusable: it is no database, or cannot be written.
         sqlite3.OperationalError: another process has locked it.
@@ -117,7 +140,7 @@ def _check(file: Path) -> None:
             )
     try:
         with contextlib.closing(
-            sqlite3.connect(f"file:{quote(str(file))}?mode=ro", _LOCKED_SECONDS, uri=True)
+            sqlite3.connect(f"file:{quote(str(file))}?mode=rw", _LOCKED_SECONDS, uri=True)
         ) as database:
             database.execute("PRAGMA schema_version")
     except sqlite3.OperationalError:
@@ -141,7 +164,7 @@ def _make_whole(file: Path) -> None:
             f"MLflow's database '{file}' cannot be made: {error.strerror}; name another store in MLFLOW_TRACKING_URI"
         ) from None
     try:
-        MlflowClient(tracking_uri=_sqlite_uri(draft)).search_experiments(max_results=1)
+        MlflowClient(tracking_uri=sqlite_uri(draft)).search_experiments(max_results=1)
         _publish(draft, file)
     finally:
         draft.unlink(missing_ok=True)
@@ -160,7 +183,7 @@ def _publish(draft: Path, file: Path) -> None:
                 draft.rename(file)
 
 
-def study_run(client: MlflowClient, experiment_id: str, study: Study) -> str:
+def study_run(client: MlflowClient, experiment_id: str, study: Study, storage: Path) -> str:
     """The id of the study's parent run, made with the spec as its artifact where there is none.
 
     Who makes it leaves it finished: only a search says that it is running.
@@ -180,7 +203,7 @@ def study_run(client: MlflowClient, experiment_id: str, study: Study) -> str:
         "seed": str(spec.seed),
     }
     run = client.create_run(experiment_id, tags=tags, run_name=study.name)
-    client.log_text(run.info.run_id, read_regular(study.folder / SPEC).decode(), SPEC)
+    write_text(client, storage, run.info.run_id, SPEC, read_regular(study.folder / SPEC).decode())
     client.set_terminated(run.info.run_id)
     return str(run.info.run_id)
 

@@ -1,0 +1,97 @@
+"""The files of runs and models.
+
+MLflow's store says where they go, and one in a storage folder may have been changed by whoever can write there. So they
+stay beside that store, where no link is followed. Those of another store, which the user has named, go where it says.
+"""
+
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
+
+from hpo import files
+from hpo.tracking.moved import ARTIFACTS, DATABASE, sqlite_uri
+from hpo.tracking.problems import Unusable
+
+
+def write_text(client: MlflowClient, storage: Path, run: str, name: str, text: str) -> None:
+    """Writes a file of a run.
+
+    Args:
+        client: of the store.
+        storage: the folder of all studies.
+        run: its id.
+        name: of the file.
+        text: its content.
+
+    Raises:
+        Unusable: the store has the run's files elsewhere.
+        OSError, mlflow.exceptions.MlflowException: it cannot be written.
+    """
+    if not _is_own(client, storage):
+        client.log_text(run, text, name)
+    else:
+        files.write(storage, f"{_place(storage, client.get_run(run).info.artifact_uri)}/{name}", text.encode())
+
+
+def write_folder(client: MlflowClient, storage: Path, run: str, name: str, folder: Path) -> None:
+    """Writes a copy of a folder, as a folder of a run.
+
+    Args:
+        client: of the store.
+        storage: the folder of all studies.
+        run: its id.
+        name: of the copy.
+        folder: that is copied.
+
+    Raises:
+        Unusable: the store has the run's files elsewhere.
+        OSError, mlflow.exceptions.MlflowException: it cannot be written.
+    """
+    if not _is_own(client, storage):
+        client.log_artifacts(run, str(folder), name)
+    else:
+        _copy(storage, f"{_place(storage, client.get_run(run).info.artifact_uri)}/{name}", folder)
+
+
+def write_model(client: MlflowClient, storage: Path, model: LoggedModel, folder: Path) -> None:
+    """Writes a copy of a folder, as the files of a model.
+
+    Args:
+        client: of the store.
+        storage: the folder of all studies.
+        model: whose files.
+        folder: that is copied.
+
+    Raises:
+        Unusable: the store has the model's files elsewhere.
+        OSError, mlflow.exceptions.MlflowException: it cannot be written.
+    """
+    if not _is_own(client, storage):
+        client.log_model_artifacts(model.model_id, str(folder))
+    else:
+        _copy(storage, _place(storage, model.artifact_location), folder)
+
+
+def _is_own(client: MlflowClient, storage: Path) -> bool:
+    """Whether the store is the one in the storage folder."""
+    return bool(client.tracking_uri == sqlite_uri(storage.resolve() / DATABASE))
+
+
+def _copy(storage: Path, name: str, folder: Path) -> None:
+    for file in files.sizes(folder, ""):
+        files.write(storage, f"{name}/{file}", files.read(folder, file))
+
+
+def _place(storage: Path, uri: str | None) -> PurePosixPath:
+    """Where files go, below the storage folder."""
+    parts, whole = urlsplit(uri or ""), storage.resolve()
+    place = Path(url2pathname(parts.path))
+    if parts.scheme != "file" or ".." in place.parts or not place.is_relative_to(whole / ARTIFACTS):
+        raise Unusable(
+            f"its database says that files go to '{uri}', which is not in '{whole / ARTIFACTS}'; name another store in"
+            " MLFLOW_TRACKING_URI"
+        )
+    return PurePosixPath(place.relative_to(whole))
