@@ -72,7 +72,7 @@ def write_model(client: MlflowClient, storage: Path, model: LoggedModel, folder:
     if not _is_own(client, storage):
         client.log_model_artifacts(model.model_id, str(folder))
     else:
-        _copy(storage, _place(storage, model.artifact_location), folder)
+        _copy(storage, str(_place(storage, model.artifact_location)), folder)
 
 
 def _is_own(client: MlflowClient, storage: Path) -> bool:
