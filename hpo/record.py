@@ -31,6 +31,41 @@ VARIABLE = "HPO_DATABASE"
 """The environment variable with the URL of a database, for its password."""
 _FORM = "postgresql://USER@HOST:PORT/NAME"
 _SECRETS = ("password", "sslpassword")
+_OPTIONS = frozenset(
+    {
+        "application_name",
+        "channel_binding",
+        "client_encoding",
+        "connect_timeout",
+        "gssencmode",
+        "host",
+        "hostaddr",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "krbsrvname",
+        "load_balance_hosts",
+        "options",
+        "port",
+        "require_auth",
+        "requirepeer",
+        "ssl_max_protocol_version",
+        "ssl_min_protocol_version",
+        "sslcert",
+        "sslcertmode",
+        "sslcrl",
+        "sslcrldir",
+        "sslkey",
+        "sslmode",
+        "sslnegotiation",
+        "sslrootcert",
+        "sslsni",
+        "target_session_attrs",
+        "tcp_user_timeout",
+    }
+)
+"""What a URL may ask of libpq. By `sslkeylogfile` it would write a file, and by the key of an engine load a library."""
 _ON = " on "
 """Between a process and its machine."""
 _PATIENCE_SECONDS, _AGAIN_SECONDS = 60.0, 0.5
@@ -160,7 +195,8 @@ class Database:
         """The database of a URL.
 
         Raises:
-            InputError: it is not of the form `postgresql://USER:PASSWORD@HOST:PORT/NAME`.
+            InputError: it is not of the form `postgresql://USER:PASSWORD@HOST:PORT/NAME`, or has an option by which
+                libpq could do more than connect.
         """
         import sqlalchemy
 
@@ -175,6 +211,12 @@ class Database:
         if parsed.get_backend_name() not in ("postgresql", "postgres") or not parsed.database:
             shown = sqlalchemy.URL.create(parsed.drivername, *where).render_as_string()
             raise InputError(f"the database's URL must be {_FORM}, got '{shown}'")
+        for name, value in query.items():
+            if name not in _OPTIONS or (name == "sslkey" and ":" in str(value)):
+                raise InputError(
+                    f"the database's URL has an option '{name}' that is not passed on, since libpq could write a file"
+                    " or load a library by such options; leave it out, and name a key by its file"
+                )
         given = {
             "password": parsed.password,
             **{name: parsed.query.get(name) for name in _SECRETS if name in parsed.query},

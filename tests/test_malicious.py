@@ -28,6 +28,7 @@ from hpo.engine.watchdog import watched
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
 from hpo.errors import DataError, HpoError, SpecError, StudyError
+from hpo.record import Database
 from hpo.study import Study
 from hpo.tracking.problems import Unusable
 from hpo.tracking.runs import Runs
@@ -346,6 +347,22 @@ def test_a_folder_that_looks_like_an_object_store_leads_nowhere(
     code, _, told = hpo("gc", "--keep", "3")
     assert code == 2 and "a folder is named by its path, without '://', or as file:///folder" in told
     assert treasure.exists()
+
+
+@pytest.mark.parametrize(
+    "option", ["sslkeylogfile={}", "sslkey={}:key", "sslkey=a&sslkey={}:key", "gsslib=x", "plugin=x"]
+)
+def test_a_database_in_places_loads_nothing_and_writes_no_file(
+    option: str, study: Study, treasure: Path, hpo: Run
+) -> None:
+    url = f"postgresql://someone@127.0.0.1:1/name?sslmode=require&{option.format(treasure)}"
+    (study.folder / "places.json").write_text(json.dumps({"artifacts": None, "database": url}))
+    for command in ("trials", "best", "gc", "resume", "ensemble"):
+        code, _, told = hpo(command)
+        assert code == 2 and f"has an option '{option.partition('=')[0]}' that is not passed on" in told
+    assert hpo("studies")[0] == 0 and treasure.read_text().startswith("dear")
+    url = "postgresql://someone@127.0.0.1:1/name?sslmode=require&sslkey=client.key&sslcert=client.crt"
+    assert Database.of(url).url == Database.known(url).url
 
 
 def test_a_pipe_or_a_device_is_no_file_of_a_study(study: Study, hpo: Run, tmp_path: Path) -> None:
