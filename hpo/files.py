@@ -118,7 +118,7 @@ def write(base: Path, name: str, content: bytes | memoryview) -> None:
             with os.fdopen(open_regular(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, at=at), "wb") as file:
                 file.write(content)
             os.replace(draft, own, src_dir_fd=at, dst_dir_fd=at)
-        except OSError:
+        except BaseException:  # a signal too
             with suppress(OSError):
                 os.unlink(draft, dir_fd=at)
             raise
