@@ -67,3 +67,22 @@ class StudyError(InputError):
 
 class ResourceError(InputError):
     """The machine or the cluster does not have what every trial asks for."""
+
+
+def first_line(error: object) -> str:
+    """The first line of what an error says, or its type where it says nothing."""
+    return _said(error).splitlines()[0]
+
+
+def last_line(error: object) -> str:
+    """The last line of what an error says, where Ray puts what another process has raised; or its type."""
+    return _said(error).splitlines()[-1]
+
+
+def on_one_line(error: object) -> str:
+    """All that an error says, on one line, or its type where it says nothing."""
+    return " ".join(_said(error).split())
+
+
+def _said(error: object) -> str:
+    return str(error).strip() or type(error).__name__

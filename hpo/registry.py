@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
 
-from hpo.errors import InputError
+from hpo.errors import InputError, on_one_line
 
 _NEAR = 0.65
 """How alike, of 0 to 1, a typing error and what is meant are at least: `sdg` and `sgd` 0.67, `nope` and `soup` 0.5."""
@@ -163,9 +163,8 @@ def _module(name: str) -> ModuleType:
             " that under `if __name__ == '__main__':`"
         ) from error
     except Exception as error:  # a user's module may raise anything while it is imported
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            _taken(name, folder) or f"module '{name}' cannot be imported: {reason:.300}{_hiding()}"
+            _taken(name, folder) or f"module '{name}' cannot be imported: {on_one_line(error):.300}{_hiding()}"
         ) from error
     finally:
         told.tell()

@@ -9,7 +9,7 @@ from hpo.assembly.tested import predict_rows
 from hpo.code import TrainingCode
 from hpo.datasets import Dataset, Examples
 from hpo.ensemble.pool import Pool
-from hpo.errors import HpoError
+from hpo.errors import HpoError, first_line
 from hpo.study import Study
 from hpo.trial import TrialRecord
 
@@ -57,8 +57,7 @@ def _problem(study: Study, trial: TrialRecord, dataset: Dataset | None) -> str |
     except HpoError:
         raise
     except Exception as error:  # a user's model may raise anything
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return f": its weights cannot be used by the model as it is now: {reason:.200}"
+        return f": its weights cannot be used by the model as it is now: {first_line(error):.200}"
     if dataset is None:
         return None
     apart = np.abs(predicted - known).max(axis=1).mean()

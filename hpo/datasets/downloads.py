@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from hpo.datasets.dataset import Examples, Source
-from hpo.errors import DataError
+from hpo.errors import DataError, on_one_line
 from hpo.spec import DataSettings
 
 
@@ -31,7 +31,7 @@ def _download(name: str, data_dir: Path) -> Source:
     try:
         train, test = (getattr(datasets, name)(str(data_dir), train=train, download=True) for train in (True, False))
     except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        reason = on_one_line(error)
         raise DataError(
             f"data set {name} is not in '{data_dir}' and cannot be downloaded: {reason}."
             f" Run once with a network, copy torchvision's files into '{data_dir}' (--data-dir),"

@@ -15,7 +15,7 @@ import ray
 import ray._private.node
 
 from hpo.engine import startup
-from hpo.errors import ResourceError
+from hpo.errors import ResourceError, first_line
 from hpo.signals import deaf_children
 from hpo.spec import Resources
 
@@ -200,7 +200,7 @@ def _end_processes(error: BaseException) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")
+    return first_line(error).rstrip(".")
 
 
 @contextmanager

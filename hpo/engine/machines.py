@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hpo.artifacts import Mark
 from hpo.engine.cluster import fit, knock, started_here
-from hpo.errors import ResourceError
+from hpo.errors import ResourceError, last_line
 
 HELPER = "hpo_helper"
 """The resource by which a machine is known that came to help with a search (`--join`)."""
@@ -207,8 +207,9 @@ def _check_answer(answer: "ray.ObjectRef[bool]", address: str, mark: Mark | None
             f"{mark.folder if mark else 'hpo'}' can be read there"
         ) from None
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise ResourceError(f"machine {address} cannot run hpo; install the same version there: {reason}") from error
+        raise ResourceError(
+            f"machine {address} cannot run hpo; install the same version there: {last_line(error)}"
+        ) from error
     if not seen:
         assert mark is not None
         raise ResourceError(

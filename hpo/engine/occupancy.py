@@ -23,7 +23,7 @@ from hpo.datasets import Dataset, Examples
 from hpo.engine.cluster import trial_resources
 from hpo.engine.pickling import Sent
 from hpo.engine.workplace import Workplace
-from hpo.errors import HpoError, ResourceError
+from hpo.errors import HpoError, ResourceError, first_line
 from hpo.space import Space
 from hpo.spec import Config, Parameter, Resources, StudySpec
 from hpo.training import Context, Objective
@@ -319,7 +319,7 @@ class _Probe:
                 warnings.simplefilter("ignore")
                 footprint = self._train(config)
         except Exception as error:  # whatever a user's model raises
-            reason = (str(error) or type(error).__name__).strip().splitlines()[0][:200]
+            reason = first_line(error)[:200]
             return _Tried(reason=reason, too_large=_of_memory(error), seconds=time.monotonic() - started)
         return _Tried(footprint, seconds=time.monotonic() - started)
 

@@ -7,7 +7,7 @@ from typing import Any
 from ray import cloudpickle
 from ray.util import inspect_serializability
 
-from hpo.errors import InputError, ObjectiveError
+from hpo.errors import InputError, ObjectiveError, on_one_line
 from hpo.spec import Config
 from hpo.training import Context, Objective, Report
 
@@ -32,8 +32,8 @@ class Sent:
         except Exception as error:  # what a part's own methods raise
             raise InputError(
                 f"the objective '{self._name}' cannot be sent to workers: {_culprit(objective)} cannot be pickled"
-                f" ({_reason(error):.200}); make that inside the objective when it is called, or name it by a path or"
-                " a setting"
+                f" ({on_one_line(error):.200}); make that inside the objective when it is called, or name it by a path"
+                " or a setting"
             ) from error
 
     def __call__(self, config: Config, context: Context) -> Iterator[Report]:
@@ -53,12 +53,8 @@ class Sent:
         except (Exception, SystemExit) as error:  # its module is imported
             raise ObjectiveError(
                 f"the objective '{self._name}' cannot be loaded in a worker, which imports its modules anew, without"
-                f" the arguments of your command: {type(error).__name__}: {_reason(error):.300}"
+                f" the arguments of your command: {type(error).__name__}: {on_one_line(error):.300}"
             ) from error
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join((str(error) or type(error).__name__).split())
 
 
 def _culprit(objective: Any) -> str:

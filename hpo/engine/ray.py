@@ -20,7 +20,7 @@ from hpo.engine.pickling import Sent
 from hpo.engine.recorder import SPENT_TIME, Live, Recorder, is_full
 from hpo.engine.worker import Shared, Worker
 from hpo.engine.workplace import Workplace
-from hpo.errors import HpoError
+from hpo.errors import HpoError, last_line
 from hpo.signals import Interruption, interruptions
 from hpo.spec import Failures, Resources, SearchSpec
 from hpo.study import Study
@@ -137,7 +137,7 @@ def run(
 
 def _ended_early(error: Exception, recorder: Recorder) -> HpoError:
     """What has ended a search that was not to end, as a sentence that says how to go on."""
-    resume, reason = recorder.study.command("resume"), (str(error) or type(error).__name__).strip().splitlines()[-1]
+    resume, reason = recorder.study.command("resume"), last_line(error)
     if recorder.misses_folder():
         return HpoError(_GONE.format(reason=recorder.gone, resume=resume))
     if is_full(reason):

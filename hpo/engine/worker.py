@@ -20,7 +20,7 @@ from hpo.engine.threads import Threads
 from hpo.engine.watchdog import OutOfTime, until, watched
 from hpo.engine.words import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS, THREADS
 from hpo.engine.workplace import Workplace
-from hpo.errors import HpoError, ObjectiveError
+from hpo.errors import HpoError, ObjectiveError, first_line
 from hpo.fitness import Fitness
 from hpo.schedulers import RESOURCE
 from hpo.spec import StudySpec
@@ -214,9 +214,10 @@ class Worker(tune.Trainable):
         except Exception as error:  # torch's loader raises anything of a file that is damaged
             if self._inherited:
                 raise
-            told = (str(error) or type(error).__name__).splitlines()[0]
             warnings.warn(
-                f"trial {self._number} begins anew, its state is damaged: {told}", RuntimeWarning, stacklevel=2
+                f"trial {self._number} begins anew, its state is damaged: {first_line(error)}",
+                RuntimeWarning,
+                stacklevel=2,
             )
             return None
 

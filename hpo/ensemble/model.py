@@ -27,7 +27,7 @@ from hpo.ensemble.combiner import Average, Combiner, from_json
 from hpo.ensemble.document import Document, IntervalPart, MemberPart, parse
 from hpo.ensemble.networks import Networks
 from hpo.ensemble.score import Predictions
-from hpo.errors import DataError, HpoError, InputError
+from hpo.errors import DataError, HpoError, InputError, on_one_line
 from hpo.facts import DataFacts
 from hpo.files import read_regular
 from hpo.models import placement
@@ -307,7 +307,7 @@ def _damage_told(folder: Path) -> Iterator[None]:
     except HpoError:
         raise
     except Exception as error:  # a document may be anything, and a user's model may raise anything
-        reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+        reason = f"{error} is missing" if isinstance(error, KeyError) else on_one_line(error)
         raise DataError(f"{folder}: ensemble.json is damaged, or of another version: {reason:.300}") from error
 
 

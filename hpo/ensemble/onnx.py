@@ -30,7 +30,7 @@ from hpo.ensemble.combiner import (
     Votes,
 )
 from hpo.ensemble.model import Ensemble
-from hpo.errors import HpoError, InputError
+from hpo.errors import HpoError, InputError, first_line
 from hpo.tasks import SMALLEST_PROBABILITY
 from hpo.tasks.kinds import floats, kind
 
@@ -149,7 +149,7 @@ def _program(ensemble: Ensemble) -> torch.onnx.ONNXProgram:
             return program
     except Exception as error:  # a user's network may do what ONNX cannot say
         names = ", ".join(sorted({member.model.name for member in ensemble.members}))
-        raise HpoError(f"PyTorch cannot export these networks ({names}) to ONNX: {_first_line(error)}") from error
+        raise HpoError(f"PyTorch cannot export these networks ({names}) to ONNX: {first_line(error):.300}") from error
 
 
 def _installed() -> None:
@@ -289,7 +289,3 @@ def _temper(predictions: Tensor, temperature: float, task: str) -> Tensor:
 
 def _normalized(probabilities: Tensor) -> Tensor:
     return probabilities / probabilities.sum(dim=1, keepdim=True)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

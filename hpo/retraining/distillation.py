@@ -19,7 +19,7 @@ from hpo import spec as specs
 from hpo.engine.members import Job
 from hpo.ensemble.calibration import temper
 from hpo.ensemble.score import Predictions, Targets
-from hpo.errors import InputError, SpecError
+from hpo.errors import InputError, SpecError, first_line
 from hpo.files import read_regular
 from hpo.retraining.retrained import Retrained, join, survivors, uniform
 from hpo.retraining.trainer import Trainer
@@ -133,7 +133,7 @@ def _read(path: str) -> Mapping[str, Any]:
             f" {error}"
         ) from None
     except (YAMLError, ValueError) as error:
-        raise InputError(f"{path}: is neither YAML nor JSON: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path}: is neither YAML nor JSON: {first_line(error)}") from None
     known = isinstance(document, dict) and document and document.keys() <= {"config", "model"}
     if not known or not isinstance(document.get("config", {}), dict):
         raise InputError(

@@ -19,7 +19,7 @@ from ruamel.yaml.events import (
     ScalarEvent,
 )
 
-from hpo.errors import Problem, SpecError
+from hpo.errors import Problem, SpecError, first_line
 from hpo.files import read_regular
 from hpo.registry import did_you_mean, import_paths, note_stored, trust
 from hpo.spec.parameter import Parameter
@@ -180,7 +180,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     try:
         return name.strip(), parse_plain(value)
     except (YAMLError, ValueError) as error:
-        raise SpecError([f"--set {text}: the value is not YAML: {_first_line(error)}"]) from None
+        raise SpecError([f"--set {text}: the value is not YAML: {first_line(error)}"]) from None
 
 
 def _read(space: Space) -> tuple[dict[str, Any], Source]:
@@ -202,9 +202,9 @@ def _read(space: Space) -> tuple[dict[str, Any], Source]:
         document = _parsed(text)
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SpecError([f"{path}:{line}: not YAML: {_first_line(error.problem or error)}"]) from None
+        raise SpecError([f"{path}:{line}: not YAML: {first_line(error.problem or error)}"]) from None
     except (YAMLError, ValueError) as error:
-        raise SpecError([f"{path}:1: not YAML: {_first_line(error)}"]) from None
+        raise SpecError([f"{path}:1: not YAML: {first_line(error)}"]) from None
     if not isinstance(document, CommentedMap):
         raise SpecError(
             [f"{path}:1: a search is a mapping of sections (study, data, model, ...), got {document!r:.60}"]
@@ -345,7 +345,3 @@ def _override_parameter(document: dict[str, Any], key: str, value: Any) -> Itera
         parameters[key] = value
     else:
         yield Problem(("parameters", key), f"a parameter is a mapping such as {{min: 0, max: 1}}, got {value!r}")
-
-
-def _first_line(error: object) -> str:
-    return str(error).strip().splitlines()[0]

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from hpo.errors import first_line
+
 Forward = Callable[[Tensor], Tensor]
 
 _STEPS_THAT_PAY = {"cuda": 20_000}
@@ -49,7 +51,8 @@ class _Compiled:
             outputs: Tensor = self._forward(inputs)
             return outputs
         except self._failure as error:
-            reason = str(error).strip().splitlines()[0]
-            warnings.warn(f"training.compile: trained without, since torch.compile failed: {reason:.200}", stacklevel=2)
+            warnings.warn(
+                f"training.compile: trained without, since torch.compile failed: {first_line(error):.200}", stacklevel=2
+            )
             self._forward = self._model
             return self(inputs)

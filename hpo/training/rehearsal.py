@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from hpo import models
 from hpo.artifacts.stored import packed, unpacked
 from hpo.datasets import Dataset, Examples
-from hpo.errors import Problem
+from hpo.errors import Problem, on_one_line
 from hpo.models.standardize import OutputError, Standardized
 from hpo.spec import StudySpec
 from hpo.training.objective import Context
@@ -76,7 +76,7 @@ def _told(spec: StudySpec, what: str) -> Iterator[None]:
     except OutputError as error:
         raise _Refusal(str(error)) from error
     except (Exception, SystemExit) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = on_one_line(error)
         if isinstance(error, UnpicklingError):
             reason = "`get_extra_state` may give tensors, numbers, texts, and lists and dicts of these"
         alone = " (training.batch_size is 1: a step sees a single row)" if spec.training.batch_size == 1 else ""
