@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import pickle
 import shutil
@@ -24,6 +25,7 @@ from hpo import api, registry, samplers, spec
 from hpo.datasets.inputs import input_batches
 from hpo.datasets.npz import read_arrays
 from hpo.datasets.wanted import Wanted
+from hpo.engine.joining import Invitation
 from hpo.engine.watchdog import watched
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
@@ -225,6 +227,16 @@ def test_the_state_of_a_sampler_is_no_pickle(
     made.end(begun, Outcome(State.COMPLETE))
     made.use(samplers.build(whole, started=2))
     assert made.ask().config.keys() == whole.parameters.keys()
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("address", "1:1; mkdir executed"), ("proof", "\xfc"), ("proof", 5), ("cpu", "x"), ("gpu", math.inf), ("mode", 1)],
+)
+def test_an_invitation_is_of_plain_parts(part: str, value: object) -> None:
+    whole = Invitation("1.2.3.4:6379", "token", 1.0, 0.0, None, "id", "0" * 64)
+    assert Invitation.read(str(whole)) == whole
+    assert Invitation.read(json.dumps({**json.loads(str(whole)), part: value})) is None
 
 
 # ---- links that lead out of a study ----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from hpo.signals import raising
 
 _STOP_SECONDS = 20.0
 """In which a node says goodbye to its Ray."""
+_ADDRESS = re.compile(r"[\w.:\[\]-]+", re.ASCII)
+"""Of a Ray: nothing that a shell would take for more, since messages tell it to be typed."""
 _MODE = "RAY_AUTH_MODE"
 """Ray asks for the token in ~/.ray/auth_token where this is `token`, as it makes it for a Ray of one machine."""
 
@@ -65,10 +68,13 @@ class Invitation:
 
     @classmethod
     def read(cls, text: str) -> Self | None:
-        """From one line; None where it is none."""
+        """From one line; None where it is none, and so where a part of it is not of the kind that it should be."""
         try:
-            return cls(**json.loads(text))
-        except (ValueError, TypeError):
+            read = cls(**json.loads(text))
+            texts = (read.address, read.mode, read.study, read.folder or "", read.proof or "")
+            sound = math.isfinite(read.cpu + read.gpu) and all(isinstance(part, str) for part in texts)
+            return read if sound and _ADDRESS.fullmatch(read.address) and (read.proof or "").isascii() else None
+        except (ValueError, TypeError, RecursionError, OverflowError):
             return None
 
     def __str__(self) -> str:
