@@ -776,11 +776,12 @@ def studies(storage: str, output: str) -> None:
     """Lists the studies of a storage folder."""
     from hpo import api
     from hpo.report.tables import studies_table
+    from hpo.terminal import plain
     from hpo.trial import count_states
 
     found, problems = api.all_studies(storage)
     for problem in problems.values():
-        click.echo(f"Left out: {problem}", err=True)
+        click.echo(plain(f"Left out: {problem}"), err=True)
     if output == "json":
         _say_json(
             [{"study": s.name, "trials": {k.value: v for k, v in count_states(s.trials()).items()}} for s in found]

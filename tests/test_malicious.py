@@ -470,6 +470,15 @@ def test_one_damaged_journal_does_not_hide_the_other_studies(
         assert code == 2 and "Traceback" not in told and "study 'squares'" in told
 
 
+def test_the_name_of_a_folder_is_not_obeyed_by_a_terminal(study: Study, hpo: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "studies" / "a\x1b]0;title\x07"
+    folder.mkdir()
+    (folder / "journal.log").touch()
+    for command in (("studies",), ("best", "--study", "nope"), ("studies", "--format", "json")):
+        _, out, told = hpo(*command)
+        assert not {"\x1b", "\x07"} & set(out + told) and "]0;title" in out + told
+
+
 # ---- MLflow's files in the storage folder ----------------------------------------------------------------------------
 
 
