@@ -36,7 +36,11 @@ atexit.register(gc.freeze)  # or the interpreter would look for garbage in all t
 
 
 def validate(
-    space: Space, overrides: Mapping[str, Any] | None = None, *, tell: Callable[[str], None] = warnings.warn
+    space: Space,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    tell: Callable[[str], None] = warnings.warn,
+    trust: bool = False,
 ) -> StudySpec:
     """Checks a search without running it: the YAML, the plug-ins that it names, its data, its model on these data.
 
@@ -47,11 +51,13 @@ def validate(
         overrides: dotted name -> value, as `--set` has it.
         tell: is told what may not be meant (`remarks`), and what is left out or changed when the data are read, a line
             each; a warning by default.
+        trust: code that a spec object names (`module:function`) may be imported. What a file or a dict names always is.
 
     Raises:
         SpecError: with every problem found, each with its file and line.
         DataError: the data cannot be used.
     """
+    _trust(space, trust)
     spec = specs.load(
         space, overrides, searching.CHECKS, partial(searching.last_problems, data_dir=Path("data"), download=False)
     )
@@ -97,6 +103,7 @@ def search(
     accept_code: bool = False,
     grace_period: float | None = None,
     console: Console | None = None,
+    trust: bool = False,
 ) -> SearchResult:
     """Searches: Ray Tune runs the trials, the study records them, MLflow is told.
 
@@ -130,6 +137,7 @@ def search(
         grace_period: seconds that running trials have to end their epoch and store their state, once a signal (Ctrl-C,
             SIGTERM, SIGHUP) has come; 30 where None. A second signal ends the search at once.
         console: where progress goes; None is silent.
+        trust: code that a spec object names (`module:function`) may be imported. What a file or a dict names always is.
 
     Raises:
         SpecError: the spec has problems, all of them in one message.
@@ -139,6 +147,7 @@ def search(
         TrialsError: the search has ended and no trial has a value: all have failed or diverged. The study is kept, and
             named with the commonest cause. A search that a signal has interrupted does not raise it.
     """
+    _trust(space, trust)
     given = {**_budget(trials, epochs, gpu_hours, time_limit), **_given(study=study, seed=seed)}
     request = searching.Request(
         storage=Path(storage),
@@ -187,6 +196,12 @@ def _check_none(**options: Any) -> None:
     """
     for name in _given(**options):
         raise InputError(f"--{name.replace('_', '-')} is the business of the search that is joined; leave it out")
+
+
+def _trust(space: Space, trust: bool) -> None:
+    """Lets code be imported that a spec object names, which may be of a stored file; `trust` is the user's word."""
+    if trust and isinstance(space, SearchSpec):
+        registry.trust(space.import_paths)
 
 
 def _budget(

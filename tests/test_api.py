@@ -14,7 +14,7 @@ from PIL import Image
 
 import hpo
 from hpo import api, assembly, registry, spec
-from hpo.errors import DataError, InputError, StudyError
+from hpo.errors import DataError, HpoError, InputError, StudyError
 from hpo.study import Study
 from hpo.tracking.store import connect
 from tests.conftest import PATIENCE, Run, facts, finish, squares
@@ -130,6 +130,18 @@ def test_an_ensemble_of_a_users_model_says_what_must_be_trusted(
     result = hpo.build_ensemble(storage=tmp_path / "studies", trust=True)
     assert result.tracking_problem is None and result.own_models == ["travelling_net:net"]
     assert not list((tmp_path / "studies" / "mlflow-artifacts").rglob("*.py"))
+
+
+def test_a_spec_object_is_trusted_where_the_user_says_so(
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spoken_net.py").write_text("from hpo.models.mlp import mlp as net\n")
+    document["model"] = {"name": "spoken_net:net"}
+    made = spec.load(document)
+    monkeypatch.setattr(registry, "_trusted", set())
+    with pytest.raises(HpoError, match="model 'spoken_net:net' is code that .* trust=True"):
+        hpo.validate(made)
+    assert hpo.validate(made, trust=True) == made
 
 
 def test_building_leaves_mlflows_globals_alone(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,7 +224,7 @@ def test_everything_end_to_end(space: Path, tmp_path: Path) -> None:
     found = json.loads(command(*hpo, "search", "--space", str(space), "--trials", "6", "--format", "json"))
     assert found.keys() == {"study", "trials", "best", "seconds"}
     assert sum(found["trials"].values()) == 6 and found["trials"]["failed"] == 0
-    assert found["best"].keys() == {"trial", "value", "config"}
+    assert found["best"].keys() == {"trial", "value", "epoch", "config"}
 
     assert list(Path("studies").rglob("validation.npy")) and not list(Path("studies").rglob("test.npy"))
     more = json.loads(command(*hpo, "resume", "--trials", "7", "--ensemble", "--format", "json"))

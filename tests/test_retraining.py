@@ -383,7 +383,7 @@ def test_a_student_may_be_a_trial(trainer: Trainer) -> None:
         ("config: {optimizer.lr: -1}", "optimizer.lr"),
         ("model: {name: mlp, widht: 8}", "model 'mlp' has no such setting. Did you mean 'width'?"),
         ("model: nothing", "unknown model 'nothing'"),
-        ("config: {1: 2}", "student.yaml: config: a key must be section.setting .*, got 1"),
+        ("config: {1: 2}", "student.yaml: config: a key must be section.setting .*, got '1'"),
         ("config: {task: multilabel}", "a key must be section.setting .*, got 'task'"),
         ("config: {optimizer.lr: 0.1, study: x, seed: 5, objective: r2}", "got 'study'"),
         ("config: {data.validation: 0.5}", "or one of data.augment, .*, got 'data.validation'"),
