@@ -14,6 +14,9 @@ KNOW_DEVICES = {
     "spec/section.py": "the word in the YAML",
     "spec/study_spec.py": "the word in the YAML",
     "ensemble/model.py": "where a loaded ensemble predicts, if nobody says",
+    "models/placement.py": "whose random numbers a first pass must not use up",
+    "models/weights.py": "copies to the host that are waited for",
+    "training/rehearsal.py": "the precision that a trial will have",
 }
 
 
