@@ -419,6 +419,8 @@ class DatabaseStorage(_CachedStorage):
                     self._joined.now = False
                     registry.clear()
         except (SQLAlchemyError, StorageInternalError) as error:
+            if isinstance(error.__cause__, HpoError):  # it says what has happened
+                raise error.__cause__ from None
             raise HpoError(f"the study's database cannot be written: {_reason(error)}") from None
 
 

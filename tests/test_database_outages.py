@@ -1,5 +1,6 @@
 """A real PostgreSQL that is restarted, cuts connections, or is full, while real searches go on in it."""
 
+import os
 import subprocess
 import sys
 import time
@@ -24,11 +25,10 @@ STORAGE = Path("studies")
 CUT = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s AND pid <> pg_backend_pid()
 """
-SEARCH = f"""
+SEARCH = """
 import sys
 from functools import partial
 from pathlib import Path
-sys.path.insert(0, {str(FAULTS)!r})
 import hpo
 from driver import noted
 from hpo.errors import HpoError
@@ -36,7 +36,7 @@ space, database, notes = sys.argv[1:]
 try:
     hpo.search(space, database=database, concurrency=2, objective=partial(noted, Path(notes), 0.1))
 except HpoError as error:
-    sys.exit(f"Error: {{error}}")
+    sys.exit(f"Error: {error}")
 """
 
 
@@ -62,7 +62,9 @@ def search(space: str, url: str) -> Iterator["subprocess.Popen[bytes]"]:
     Path("search.py").write_text(SEARCH)
     with Path(f"{name}.log").open("wb") as log:
         command = [sys.executable, "search.py", space, url, f"{name}.notes"]
-        started = subprocess.Popen(command, stdout=log, stderr=log, env=without_ray())
+        environment = without_ray()
+        environment["PYTHONPATH"] = os.pathsep.join([str(FAULTS), environment.get("PYTHONPATH", "")])
+        started = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:
         yield started
     finally:

@@ -137,14 +137,22 @@ def run(
 
 def _ended_early(error: Exception, recorder: Recorder) -> HpoError:
     """What has ended a search that was not to end, as a sentence that says how to go on."""
-    resume, reason = recorder.study.command("resume"), last_line(error)
+    own = _of_ours(error)
+    resume, reason = recorder.study.command("resume"), last_line(own or error)
     if recorder.misses_folder():
         return HpoError(_GONE.format(reason=recorder.gone, resume=resume))
     if is_full(reason):
         return HpoError(_NO_ROOM.format(reason=reason, resume=resume))
-    if isinstance(error, HpoError):
+    if own is not None:
         return HpoError(f"{reason}; what is done is kept: `{resume}` goes on")
     return HpoError(f"the search ended early, what is done is kept: {type(error).__name__}: {reason}")
+
+
+def _of_ours(error: BaseException | None) -> HpoError | None:
+    """The error that was raised in a hook, where Tune has made one of its own from it."""
+    while error is not None and not isinstance(error, HpoError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def lendable(spec: SearchSpec, each: dict[str, float]) -> float:

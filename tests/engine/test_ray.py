@@ -11,6 +11,7 @@ import optuna
 import pytest
 import torch
 from optuna.trial import TrialState
+from ray.tune import TuneError
 
 import hpo
 from hpo import datasets, samplers, spec
@@ -321,3 +322,13 @@ def test_the_same_command_goes_on_and_does_nothing_twice(document: dict[str, Any
 
 def _without_seconds(reports: Any) -> dict[int, dict[str, float]]:
     return {epoch: untimed(metrics) for epoch, metrics in reports.items()}
+
+
+def test_an_error_of_ours_is_found_in_that_of_tune() -> None:
+    with pytest.raises(TuneError) as raised:
+        try:
+            raise HpoError("the study's database was lost")
+        except HpoError:
+            raise TuneError("Traceback ...")  # noqa: B904  # as Tune does
+    assert str(engine._of_ours(raised.value)) == "the study's database was lost"
+    assert engine._of_ours(ValueError("of a user's sampler")) is None
