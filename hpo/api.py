@@ -167,10 +167,9 @@ def search(
     if join:
         limits = {"trials": trials, "epochs": epochs, "gpu_hours": gpu_hours, "time_limit": time_limit}
         others = {"artifacts": artifacts, "from": warm_start, "ensemble": ensemble or None}
-        _check_none(**limits, max_disk=max_disk, **others)
-        result = searching.join(space, {**(overrides or {}), **given}, request, told)
-    else:
-        result = searching.search(space, {**(overrides or {}), **given}, request, told)
+        _check_none(**limits, max_disk=max_disk, **others, accept_code=accept_code or None, grace_period=grace_period)
+        return searching.join(space, {**(overrides or {}), **given}, request, told)
+    result = searching.search(space, {**(overrides or {}), **given}, request, told)
     searching.check_found(result)
     return _with_ensemble(result, request, told) if ensemble and not result.interrupted else result
 

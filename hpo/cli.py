@@ -296,9 +296,8 @@ def _running(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--grace-period",
             metavar="TIME",
-            default="30s",
-            show_default=True,
-            help="What running trials have to end their epoch and store their state, after Ctrl-C, SIGTERM or SIGHUP.",
+            help="What running trials have to end their epoch and store their state, after Ctrl-C, SIGTERM or SIGHUP; "
+            "30s by default.",
         ),
         _format,
     )
@@ -394,7 +393,7 @@ def _parsed(
     ensemble: bool,
     database: str | None,
     accept_code: bool,
-    grace_period: str,
+    grace_period: str | None,
 ) -> dict[str, Any]:
     """The options of `_running`, as `api.search` takes them."""
     return {
@@ -410,7 +409,7 @@ def _parsed(
         "ensemble": ensemble,
         "database": database,
         "accept_code": accept_code,
-        "grace_period": _seconds(grace_period, "--grace-period"),
+        "grace_period": None if grace_period is None else _seconds(grace_period, "--grace-period"),
     }
 
 

@@ -147,7 +147,14 @@ def test_what_cannot_be_joined_says_so(space: Path, study: Study, hpo: Run) -> N
         with study.held(str(proven(Invitation(there, "disabled", 1, 0, "/no/such/folder", study.id)))):
             code, _, err = hpo(*joining)
     assert code == 2 and "this machine does not see '/no/such/folder', where the trials of that search" in err
-    for option in (("--trials", "3"), ("--time-limit", "3s"), ("--from", "other"), ("--ensemble",)):
+    for option in (
+        ("--trials", "3"),
+        ("--time-limit", "3s"),
+        ("--from", "other"),
+        ("--ensemble",),
+        ("--accept-code",),
+        ("--grace-period", "5s"),
+    ):
         code, _, err = hpo(*joining, *option)
         assert code == 2 and f"{option[0]} is the business of the search that is joined; leave it out" in err
 
