@@ -141,8 +141,8 @@ def test_members_are_selected_as_told(method: str, select: str) -> None:
 
 def test_names_are_held_to_the_known_ones() -> None:
     predictions, labels = pool("classification", 0, 2)
-    with pytest.raises(InputError, match="unknown method 'vote'. Did you mean 'voting'"):
-        choose("vote", predictions, labels, 2)
+    with pytest.raises(InputError, match="unknown method 'votin'. Did you mean 'voting'"):
+        choose("votin", predictions, labels, 2)
     with pytest.raises(InputError, match="unknown selection 'scores'. Did you mean 'score'"):
         choose("voting", predictions, labels, 2, select="scores")
     with pytest.raises(InputError, match="--method median is not for task classification"):
