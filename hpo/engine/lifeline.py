@@ -50,7 +50,7 @@ def _watch(over: threading.Event) -> None:
             _end(f"the head of the Ray cluster, {head},", f"has not answered for {_PATIENCE:g} s", over)
         refused = refused + 1 if node is not None and _knocked(node) == errno.ECONNREFUSED else 0
         if refused >= _REFUSALS:
-            _end("the Ray of this machine, which does so where it is cut off from its head,", "has ended", over)
+            _end("the Ray node of this machine, cut off from its head,", "has ended", over)
 
 
 def _end(who: str, what: str, over: threading.Event) -> None:
@@ -59,7 +59,7 @@ def _end(who: str, what: str, over: threading.Event) -> None:
         return
     way = "start the cluster again, or leave --address (RAY_ADDRESS) out, and the same command goes on"
     if started_here():
-        who, way = "the Ray that it had started on this machine", "run it again, and it goes on"
+        who, way = "the Ray that this command had started", "run it again, and it goes on"
     told = sys.__stderr__
     if told is not None:
         with contextlib.suppress(OSError):
