@@ -34,45 +34,47 @@ Examples:
 """
 
 
-class _Whole(click.IntRange):
-    """A whole number in plain digits.
+class _Plain(click.ParamType):  # type: ignore[type-arg]  # no type argument before click 8.4
+    """A number in plain digits: `int` and `float` would swallow a sign, and take 1_000, nan or other scripts' digits.
 
     With `more`, `+20` too: so many more than the study has. It stays a text, as `hpo.resume` takes it.
     """
 
-    def __init__(self, min: int | None = None, max: int | None = None, *, more: bool = False) -> None:
-        super().__init__(min, max)
-        self._more = more
+    kind, pattern = "", ""
+    more = False
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number; `int` would swallow a sign, and take 1_000 and other scripts' digits."""
-        more = self._more and isinstance(value, str) and value.startswith("+")
+        """The number, or the text of so many more."""
+        more = self.more and isinstance(value, str) and value.startswith("+")
         digits = value[1:] if more else value
-        if isinstance(digits, str) and not re.fullmatch("-?[0-9]+", digits):
-            self.fail(f"{value!r} is not a whole number{', nor one with a + before it' if self._more else ''}")
+        if isinstance(digits, str) and not re.fullmatch(self.pattern, digits, re.ASCII):
+            self.fail(f"{value!r} is not {self.kind}{', nor one with a + before it' if self.more else ''}")
         number = super().convert(digits, param, ctx)
         return value if more else number
+
+
+class _Whole(_Plain, click.IntRange):
+    """A whole number in a range."""
+
+    kind, pattern = "a whole number", r"-?\d+"
+
+    def __init__(self, min: int | None = None, max: int | None = None, *, more: bool = False) -> None:
+        super().__init__(min, max)
+        self.more = more
 
     def _describe_range(self) -> str:
         """What `--help` says of the range: nothing where there is none, of which click makes `x<=None`."""
         return "" if self.min is None and self.max is None else super()._describe_range()
 
 
-class _Number(click.FloatRange):
-    """A number above 0, in digits; with `more` as `_Whole`."""
+class _Number(_Plain, click.FloatRange):
+    """A number above 0."""
+
+    kind, pattern = "a number", r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 
     def __init__(self, *, more: bool = False) -> None:
         super().__init__(min=0, min_open=True)
-        self._more = more
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number; `float` would swallow a sign, and take nan and inf."""
-        more = self._more and isinstance(value, str) and value.startswith("+")
-        digits = value[1:] if more else value
-        if isinstance(digits, str) and not re.fullmatch(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", digits, re.ASCII):
-            self.fail(f"{value!r} is not a number{', nor one with a + before it' if self._more else ''}")
-        number = super().convert(digits, param, ctx)
-        return value if more else number
+        self.more = more
 
 
 _storage = click.option(

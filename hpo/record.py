@@ -1,4 +1,4 @@
-"""Where the record of a study is: Optuna's journal in its folder, or a PostgreSQL database; and who may write to it."""
+"""The record of a study: Optuna's journal in its folder, or a PostgreSQL database; and who may write to it."""
 
 import contextlib
 import fcntl
@@ -67,7 +67,7 @@ _OPTIONS = frozenset(
 )
 """What a URL may ask of libpq. By `sslkeylogfile` it would write a file, and by the key of an engine load a library."""
 _ON = " on "
-"""Between a process and its machine."""
+"""Separates the process from the machine in the lock file."""
 _PATIENCE_SECONDS, _AGAIN_SECONDS = 60.0, 0.5
 """A server that was there is waited for: a restart takes seconds."""
 _MAKING_TABLES = 7_236_001
@@ -140,6 +140,28 @@ def locked(file: Path, busy: Callable[[str, str], StudyError], told: str = "") -
         lock.flush()
         os.fsync(lock.fileno())  # or another machine would read an empty file
         yield
+
+
+def publish(draft: Path, file: Path) -> None:
+    """Gives a whole file its name, unless another process was faster.
+
+    Args:
+        draft: the file, in the same folder; the caller removes it.
+        file: its name.
+
+    Raises:
+        StudyError: another process does the same at this moment, where there are no hard links.
+        OSError: the folder cannot be written.
+    """
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        lock = file.with_name(f".{file.name}.lock")
+        with locked(lock, lambda *_: StudyError(f"another process makes '{file}'; try again")):
+            if not file.exists():
+                draft.rename(file)
 
 
 def holder(file: Path) -> tuple[str, str] | None:

@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -18,7 +19,7 @@ from optuna.trial import TrialState
 
 from hpo import spec
 from hpo.errors import HpoError, InputError, StudyError
-from hpo.record import VARIABLE, Database, DatabaseStorage, hold, quiet
+from hpo.record import VARIABLE, Database, DatabaseStorage, hold, publish, quiet
 from hpo.study import Study
 from hpo.trial import Outcome, State
 from tests import servers
@@ -294,3 +295,17 @@ def test_optuna_is_quiet_for_a_while() -> None:
         assert optuna.logging.get_verbosity() == optuna.logging.WARNING
         raise ValueError
     assert optuna.logging.get_verbosity() == before
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_is_there_keeps_its_content(links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(draft: Path, file: Path) -> None:
+        raise OSError(errno.EPERM, "no hard links")
+
+    if not links:
+        monkeypatch.setattr(os, "link", link)
+    for content in ("first", "second"):
+        draft = tmp_path / f".{content}"
+        draft.write_text(content)
+        publish(draft, tmp_path / "secret")
+    assert (tmp_path / "secret").read_text() == "first"

@@ -8,14 +8,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from hpo.files import read_regular
+from hpo.record import publish
 
 _BYTES = 32
 _TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-"""Where a user may have given Ray a token otherwise."""
+"""Environment variables by which a user may have given Ray a token."""
 
 
 def secret_file() -> Path:
-    """Where the user's secret is; copied to another machine, it lets that join searches of this one."""
+    """The file of the user's secret; copied to another machine, it lets that join searches of this one."""
     home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(home) / "hpo" / "secret"
 
@@ -77,18 +78,9 @@ def _make(file: Path) -> None:
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as made:
             made.write(secrets.token_hex(_BYTES))
-        _link(draft, file)
+        publish(draft, file)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _link(draft: Path, file: Path) -> None:
-    try:
-        os.link(draft, file)
-    except FileExistsError:  # another process was faster
-        return
-    except OSError:  # no hard links there
-        draft.replace(file)
 
 
 def _check_private(file: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where the runs go, and how they are found again."""
+"""The store of MLflow's runs, and how they are found again."""
 
 import contextlib
 import errno
@@ -14,9 +14,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 
-from hpo.errors import StudyError
 from hpo.files import NotAFile, check_own, open_regular, read_regular
-from hpo.record import locked
+from hpo.record import publish
 from hpo.study import SPEC, Study
 from hpo.tracking.moved import ARTIFACTS, DATABASE, follow_storage, sqlite_uri
 from hpo.tracking.problems import Unusable
@@ -165,22 +164,9 @@ def _make_whole(file: Path) -> None:
         ) from None
     try:
         MlflowClient(tracking_uri=sqlite_uri(draft)).search_experiments(max_results=1)
-        _publish(draft, file)
+        publish(draft, file)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _publish(draft: Path, file: Path) -> None:
-    """Gives a file its name, unless another process was faster."""
-    try:
-        os.link(draft, file)
-    except FileExistsError:
-        return
-    except OSError:  # a file system without hard links
-        lock = file.with_name(f".{file.name}.lock")
-        with locked(lock, lambda *_: StudyError(f"another process makes '{file}'")):
-            if not file.exists():
-                draft.rename(file)
 
 
 def study_run(client: MlflowClient, experiment_id: str, study: Study, storage: Path) -> str:
