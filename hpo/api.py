@@ -188,7 +188,7 @@ def _with_ensemble(result: SearchResult, request: searching.Request, told: Conso
 
 
 def _check_none(**options: Any) -> None:
-    """That nothing is asked of a search which another process decides.
+    """Refuses options of a search that another process decides.
 
     Raises:
         InputError: something is.

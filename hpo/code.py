@@ -73,11 +73,11 @@ class Code:
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Self:
-        """As a study keeps it."""
+        """Reads what a study keeps."""
         return cls(str(kept["name"]), dict(kept["files"]))
 
     def to_json(self) -> dict[str, Any]:
-        """As `from_json` reads it."""
+        """Writes what `from_json` reads."""
         return {"name": self.name, "files": dict(self.files)}
 
     def changes(self, now: "Code") -> str | None:
@@ -113,11 +113,11 @@ class TrainingCode:
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Self:
-        """As a study keeps it."""
+        """Reads what a study keeps."""
         return cls(*(None if kept[name] is None else Code.from_json(kept[name]) for name in ("objective", "model")))
 
     def to_json(self) -> dict[str, Any]:
-        """As `from_json` reads it."""
+        """Writes what `from_json` reads."""
         return {name: None if code is None else code.to_json() for name, code in self._parts()}
 
     def changes(self, now: "TrainingCode") -> list[str]:

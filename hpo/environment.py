@@ -1,4 +1,4 @@
-"""Where a study was begun: versions, the commit of the user's code, the machine."""
+"""The environment in which a study was begun: versions, the commit of the user's code, the machine."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def processor() -> str:
 
 
 def _commit() -> str | None:
-    """Of the user's code, with `+` where it is changed; None outside of a repository."""
+    """The commit of the user's code, with `+` where it is changed; None outside of a repository."""
     try:
         head, changed = (
             subprocess.run(["git", *words], capture_output=True, text=True, timeout=_GIT_SECONDS, check=True).stdout

@@ -30,18 +30,18 @@ class DataFacts:
     targets: Mapping[Split, NDArray[Any]] = field(repr=False)
     example: Inputs = field(repr=False)
     fingerprint: str
-    """Of all rows: a study that goes on must find the data that it began with."""
+    """Fingerprint of all rows: a study that goes on must find the data that it began with."""
     encoding: Encoding = field(default_factory=Encoding)
     """How further inputs are read."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Of one example as a model sees it: (channels, height, width) or (features,)."""
+        """The shape of one example as a model sees it: (channels, height, width) or (features,)."""
         return input_shape(self.example)
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """From a file, without pickle.
+        """Reads them from a file, without pickle.
 
         Raises:
             OSError, ValueError, KeyError, EOFError, BadZipFile: it is damaged, or of another version.

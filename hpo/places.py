@@ -1,4 +1,4 @@
-"""Where the parts of a study are that are not in its folder: `places.json`, for the next command that opens it.
+"""The places of a study's parts outside its folder: `places.json`, for the next command that opens the study.
 
 Paths are kept absolute and relative to the study's folder, so that a project which was renamed or copied has its own.
 """
@@ -23,7 +23,7 @@ _MOST_BYTES = 2**16
 
 @dataclass(frozen=True)
 class Places:
-    """Of one study; None is its own folder."""
+    """The places of one study's parts; None is its own folder."""
 
     artifacts: Place | None = None
     database: Database | None = None
@@ -144,7 +144,7 @@ def claim(own: Place, study: str, id_: str, named: bool) -> None:
 
 
 def own_place(artifacts: str, study: str) -> Place:
-    """Where a study's artifacts go in a place that studies share, given as a path or a URI.
+    """The place of a study's artifacts in one that studies share, given as a path or a URI.
 
     Raises:
         InputError: it is of no known form.

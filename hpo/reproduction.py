@@ -26,7 +26,7 @@ from hpo.trial import TrialRecord
 _TIMED = ("train_seconds", "epoch_seconds", "latency_ms", THREADS)
 """Metrics that no machine repeats, and the threads that an epoch is trained with again."""
 TOLERANCE = 0.02
-"""On a GPU, relative: the order of its sums is not fixed, unless training is deterministic."""
+"""Relative difference allowed on a GPU: the order of its sums is not fixed, unless training is deterministic."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Reproduction:
         return self.largest == 0.0 and not self.weights and not self.predictions
 
     def to_json(self) -> dict[str, Any]:
-        """As `hpo reproduce --format json` prints it; JSON has no NaN, so that is None."""
+        """The document that `hpo reproduce --format json` prints; JSON has no NaN, so that is None."""
         return {
             "trial": self.trial,
             "device": self.device,
@@ -124,7 +124,7 @@ def reproduce(
 
 @contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """As many as the trial has CPUs: sums are in another order with more."""
+    """Trains with as many threads as the trial has CPUs: sums are in another order with more."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

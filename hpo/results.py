@@ -44,7 +44,7 @@ class SearchResult:
         return self.study.best()
 
     def to_json(self) -> dict[str, Any]:
-        """As `hpo search --format json` prints it."""
+        """The document that `hpo search --format json` prints."""
         counts = count_states(self.study.trials())
         best = self.best
         return {
@@ -111,7 +111,7 @@ class EnsembleResult:
     diversity: "Diversity | None" = None
     cost: "Cost | None" = None
     member_cost: "Cost | None" = None
-    """Of the first member alone."""
+    """Cost of the first member alone."""
     report: Path | None = None
     """An HTML page with tables and figures."""
     student: "EnsembleResult | None" = None
@@ -124,7 +124,7 @@ class EnsembleResult:
     tracking_problem: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As `hpo ensemble --format json` prints it."""
+        """The document that `hpo ensemble --format json` prints."""
         known = {"calibration": self.calibration, "interval": self.interval}
         costs = {"ensemble": self.cost, "member": self.member_cost}
         return {
@@ -166,7 +166,7 @@ class Predictions:
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
-        """Of classes or labels `(n, outputs)`.
+        """Probabilities of classes or labels `(n, outputs)`.
 
         Raises:
             InputError: the task is regression.

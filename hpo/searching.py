@@ -78,11 +78,11 @@ _UNKNOWN_CODE = (
     " its trials is not checked."
 )
 _ENSEMBLE_SECONDS, _NUMBER_SECONDS = 7.0, 2e-6
-"""Of a time limit, for an ensemble: to import, report and log it, and for each number that its candidates predict."""
+"""Seconds of a time limit reserved for an ensemble: to import, report and log it, and for each number predicted."""
 _LOOK_SECONDS = 0.5
-"""Between two looks whether the search that was joined is over."""
+"""Seconds between two looks whether the search that was joined is over."""
 _CLOSING_SECONDS = 2.0
-"""Of a time limit, for what comes after the last trial: it is stored, Ray stops, MLflow is told."""
+"""Seconds of a time limit for what comes after the last trial: it is stored, Ray stops, MLflow is told."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ class Request:
     max_disk: int | None = None
     """Bytes of all that the trials store."""
     address: str | None = None
-    """Of a Ray cluster to join; None starts one on this machine."""
+    """Address of a Ray cluster to join; None starts one on this machine."""
     artifacts: str | None = None
-    """Where a new study's trials store what they leave, as a path or a URI."""
+    """The place of what a new study's trials leave, as a path or a URI."""
     database: str | None = None
     """URL of the database that has a new study's record."""
     warm_start: str | None = None

@@ -71,7 +71,7 @@ _FAILURE, _RETRIES = "failure", "retries"
 _GPU_SECONDS = "gpu_seconds"
 """The study's attribute with what its trials have used, where that is limited."""
 _CONSTRAINT = "constraints"
-"""Under this system attribute, with a name, Optuna keeps a constraint: above 0 it is broken."""
+"""The system attribute under which, with a name, Optuna keeps a constraint: above 0 it is broken."""
 _SPEC, _CODE = "spec", "code"
 """The study's attributes with what `spec.yaml` says, and with the code that it began with or has accepted since."""
 _REPORT = fitness.REPORT
@@ -108,14 +108,14 @@ class Study:
         self._goals = [tasks.goal_of(objective) for objective in spec.objectives]
         self.places = places or Places()
         self.place: Place = self.places.artifacts or Folder(folder)
-        """Where the artifacts of trials are, and of the members that ensembles have trained."""
+        """The place of the artifacts of trials, and of the members that ensembles have trained."""
         self.artifacts = Artifacts(self.place / "artifacts")
         self._space = Space.of(spec)
         self.clock: Callable[[], float] = time.time
         """What moments are taken from; a simulated search has its own."""
         self._order: Iterator[int] | None = None
         self._running: dict[int, int] = {}
-        """Of the trials of this search, number -> Optuna's id."""
+        """Trials of this search: number -> Optuna's id."""
         self._read: dict[int, tuple[FrozenTrial, TrialRecord]] = {}
 
     @classmethod
@@ -588,7 +588,7 @@ class Study:
 
     @property
     def last(self) -> Moment:
-        """When something was recorded last."""
+        """The time when something was recorded last."""
         moments = (moment for trial in self.trials() for moment in (trial.began, trial.last) if moment)
         return max(moments, default=NEVER, key=lambda moment: moment.order)
 
@@ -856,7 +856,7 @@ def _state(trial: FrozenTrial) -> State:
 
 
 def _touched(folder: Path) -> float:
-    """When a study's record was last written, or searched, on the clock of its files."""
+    """The time when a study's record was last written, or searched, on the clock of its files."""
     files = (folder / name for name in ("journal.log", FILE, _LOCK))
     return max(file.stat().st_mtime for file in files if file.exists())
 
@@ -871,7 +871,7 @@ def _rename(draft: Path, folder: Path) -> None:
 def differences(
     mine: SearchSpec, other: SearchSpec, left: Collection[str] = ("budget", "resources", "failures")
 ) -> dict[str, tuple[Any, Any]]:
-    """Where two specs ask for different trials: dotted name -> what each has there, None where it has nothing.
+    """The settings in which two specs differ: dotted name -> what each has there, None where it has nothing.
 
     The sections in `left` may differ, and so may the path of the data, which are known by their content.
     """

@@ -111,7 +111,7 @@ class Folder(Place):
     """A folder that this machine sees, below which no link is followed. Sent to another process, it is absolute."""
 
     base: Path
-    """As the user gave it; it may be reached through links."""
+    """The folder, as the user gave it; it may be reached through links."""
     below: str = ""
     """The path below `base`, with slashes; empty is `base` itself."""
 
@@ -166,9 +166,9 @@ class Bucket(Place):
     """A prefix in an object store, or a folder of a file system that only pyarrow knows."""
 
     uri: str
-    """As the user gave it."""
+    """The URI, as the user gave it."""
     below: str = ""
-    """Where under it, with a slash before each name."""
+    """The path under the URI, with a slash before each name."""
 
     def __str__(self) -> str:
         before, _, query = self.uri.partition("?")

@@ -115,7 +115,7 @@ class Artifacts:
         return self.place.path
 
     def trial(self, number: int) -> Place:
-        """Where a trial's files are."""
+        """The place of a trial's files."""
         return self.place / f"{number:05d}"
 
     # ---- the best epoch ------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Sa
 
 
 def _check_code(study: Study, request: Request) -> None:
-    """That members are trained by the code that the study's trials were trained by."""
+    """Checks that members are trained by the code that trained the study's trials."""
     if request.objective is not None and not request.trains and request.distill is None:
         raise InputError(f"an objective trains members, and --method {request.method} trains none; leave it out")
     if request.trains or request.distill is not None:

@@ -30,7 +30,7 @@ _SOUP = "soup"
 
 
 def trainer(study: Study, data_dir: Path, say: Say, objective: Objective | None = None) -> Trainer:
-    """Who trains members of a study, and says of each how it ended.
+    """The trainer of a study's members, which says of each how it ended.
 
     Raises:
         DataError: the data cannot be read.

@@ -1,4 +1,4 @@
-"""Where examples come from, and the one split that all trials of a study share."""
+"""Data sets, and the one split that all trials of a study share."""
 
 from collections.abc import Iterable
 from functools import lru_cache

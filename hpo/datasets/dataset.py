@@ -20,7 +20,7 @@ Rows are float32, or float64 where float32 would blur what tells them apart (`hp
 Numbers = type[np.float32] | type[np.float64]
 """The type of a table's rows."""
 Targets = NDArray[Any]
-"""Of classes int64 `(n,)`; of independent labels uint8 `(n, labels)`, 0 or 1; of regression float32 `(n, targets)`."""
+"""Targets: classes int64 `(n,)`, independent labels uint8 `(n, labels)`, 0 or 1, or values float32 `(n, targets)`."""
 
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -37,7 +37,7 @@ class Encoding:
     """The ranges by which image files of more than 8 bits are scaled."""
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in JSON."""
+        """Writes the encoding as JSON has it."""
         return {"features": list(self.features), "ranges": {kind: list(ends) for kind, ends in self.ranges.items()}}
 
     @classmethod
@@ -63,7 +63,7 @@ class Examples:
     inputs: Inputs
     targets: Targets
     weights: NDArray[np.float32] | None = None
-    """Of the rows in the training loss `(n,)`, 1 on average; all alike where None."""
+    """Weights of the rows in the training loss `(n,)`, 1 on average; all alike where None."""
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -83,7 +83,7 @@ class Source:
     outputs: tuple[str, ...]
     """What a model's outputs are of: the name of each class by its number, of each label, or of each target."""
     name: str
-    """For messages: the data set's name or path."""
+    """The data set's name or path, for messages."""
     encoding: Encoding = Encoding()
     notes: Sequence[str] = ()
     """What was left out or changed when the data were read, a line each."""
@@ -176,7 +176,7 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Of one example as a model sees it: (channels, height, width) or (features,)."""
+        """The shape of one example as a model sees it: (channels, height, width) or (features,)."""
         return input_shape(self.train.inputs)
 
 
@@ -188,7 +188,7 @@ def task_of(targets: Targets) -> str:
 
 
 def input_shape(inputs: Inputs) -> tuple[int, ...]:
-    """Of one example as a model sees it: (channels, height, width) of images, (features,) of a table."""
+    """The shape of one example as a model sees it: (channels, height, width) of images, (features,) of a table."""
     if inputs.ndim == 2:
         return (inputs.shape[1],)
     height, width, channels = inputs.shape[1:]

@@ -25,7 +25,7 @@ _NAMES = "feature_names"
 _MISSING = ("", "?", "na", "n/a", "null", "none")
 """How people write a missing value."""
 _MOST_ROWS, _MOST_BYTES = 512, 64 * 2**20
-"""Of a batch; one row there is, however large."""
+"""Limits of a batch; it has one row at least, however large."""
 
 
 def input_batches(source: str | Path | NDArray[Any], wanted: Wanted) -> Iterator[Batch]:

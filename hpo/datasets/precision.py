@@ -1,4 +1,4 @@
-"""Which floats a table needs: float32, or float64 where rounding would blur what tells rows apart.
+"""The floats that a table needs: float32, or float64 where rounding would blur what tells rows apart.
 
 A time stamp of 1.7e9 seconds has a spacing of 128 in float32, so an hour of them is 29 values. Standardized they fit
 into float32 again, but only if the mean is subtracted first.

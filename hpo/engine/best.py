@@ -24,7 +24,7 @@ class Best:
         self._spec, self._artifacts, self._number = spec, artifacts, number
         self.worth = worth
         self.report: Report | None = None
-        """Of the best epoch, if that was seen here."""
+        """The report of the best epoch, if that was seen here."""
         self._snapshot: Snapshot | None = None
 
     def see(self, report: Report) -> None:

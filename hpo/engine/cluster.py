@@ -39,9 +39,9 @@ _ENVIRONMENT = {
 _AHEAD = {"RAY_preload_python_modules": "hpo.engine.worker"}
 """What the processes that Ray has ready import before they are asked to: half a second is gained."""
 _FEW_CPUS = 4
-"""Of a machine on which most of these processes become workers: Ray has one ready for each CPU."""
+"""The CPUs of a machine on which most of Ray's ready processes become workers: there is one for each CPU."""
 _SWITCH_SECONDS = 0.0005
-"""Between two threads, while one starts Ray and another imports: by default the former waits ten times as long."""
+"""Seconds between two threads, while one starts Ray and another imports; by default the former waits ten times that."""
 _IN_ORDER = ThreadPoolExecutor(1, "ray")
 """One thread starts and stops Ray, so that no start meets a stop."""
 _own = threading.Event()
@@ -73,7 +73,7 @@ def cluster(address: str | None = None, modules: Sequence[Path] = ()) -> Iterato
 
 @contextmanager
 def starting(address: str | None = None, modules: Sequence[Path] = ()) -> Iterator[Callable[[], object]]:
-    """As `cluster`, but Ray starts beside whatever is done meanwhile; the function that this gives waits for it.
+    """Starts Ray as `cluster` does, but in the background; the function that this gives waits for it.
 
     An error does not wait: a Ray that nobody needs any more is stopped when it has started.
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
 _LEAVE_SECONDS = 60
-"""That a worker has in the end to store what is left of its trial; Ray would kill it after 10."""
+"""Seconds that a worker has in the end to store what is left of its trial; Ray would kill it after 10."""
 
 
 def settle(tune_controller: "TuneController") -> None:

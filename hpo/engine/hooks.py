@@ -132,7 +132,7 @@ class RecordingScheduler(Live, TrialScheduler):
                 del self.past.trials[child.replaces]
 
     def heed_states(self, stored: Callable[[int], int | None]) -> None:
-        """Where trials lend their states: of those of an earlier search only what is stored counts.
+        """Tells `pbt` which states trials of an earlier search can lend: only what is stored counts.
 
         Args:
             stored: number -> the epoch of a trial's stored state, None without one.
@@ -319,7 +319,7 @@ class RecordingScheduler(Live, TrialScheduler):
             self._end_paused(past)
 
     def _youngest(self) -> "Trial | None":
-        """Of the trials that wait for a worker, the one that was called last: it gets the next warm one.
+        """The trial that was called last of those that wait for a worker: it gets the next warm one.
 
         For an older one a worker is being started. Ray would stop that one where the trial gets another, and a machine
         that joins would not get to work as long as epochs are shorter than the start of a worker.

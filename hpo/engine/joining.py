@@ -25,9 +25,9 @@ from hpo.errors import InputError, ResourceError
 from hpo.signals import raising
 
 _STOP_SECONDS = 20.0
-"""In which a node says goodbye to its Ray."""
+"""Seconds in which a node says goodbye to its Ray."""
 _ADDRESS = re.compile(r"[\w.:\[\]-]+", re.ASCII)
-"""Of a Ray: nothing that a shell would take for more, since messages tell it to be typed."""
+"""An address of a Ray: nothing that a shell would take for more, since messages tell the user to type it."""
 _MODE = "RAY_AUTH_MODE"
 """Ray asks for the token in ~/.ray/auth_token where this is `token`, as it makes it for a Ray of one machine."""
 
@@ -37,18 +37,18 @@ class Invitation:
     """What another machine needs to know to help with a search."""
 
     address: str
-    """Of its Ray."""
+    """GCS address of the Ray of the search, `host:port`."""
     mode: str
     """Whether that wants a token."""
     cpu: float
     gpu: float
-    """Of each trial."""
+    """GPUs of each trial."""
     folder: str | None
-    """Where trials store what they leave; None where that is no folder."""
+    """The folder in which trials store what they leave; None where that is an object store."""
     study: str
     """The id of the study."""
     proof: str | None = None
-    """That the user wrote it, and not whoever can write to the study's folder; see `hpo.engine.secret`."""
+    """Proof that the user wrote it, and not whoever can write to the study's folder; see `hpo.engine.secret`."""
 
     @classmethod
     def here(cls, each: Mapping[str, float], place: Place, study: str) -> Self:
@@ -68,7 +68,7 @@ class Invitation:
 
     @classmethod
     def read(cls, text: str) -> Self | None:
-        """From one line; None where it is none, and so where a part of it is not of the kind that it should be."""
+        """Reads an invitation from one line; None where it is none, or a part of it is of another kind."""
         try:
             read = cls(**json.loads(text))
             texts = (read.address, read.mode, read.study, read.folder or "", read.proof or "")

@@ -19,7 +19,7 @@ _PATIENCE = 45.0
 """Seconds without an answer of the head after which the search ends; Ray itself ends it after 60."""
 _AWAY = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
 _REFUSALS = 2
-"""After so many refused connections in a row, the node of this machine has ended."""
+"""Refused connections in a row after which the node of this machine has ended."""
 _LOST = "Error: {what}, so this command has ended. What is done is kept: {way}\n"
 _CURSOR = "\x1b[?25h"
 """Shows a terminal's cursor again, which the display of progress has hidden."""

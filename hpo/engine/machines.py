@@ -17,7 +17,7 @@ from hpo.errors import ResourceError, last_line
 HELPER = "hpo_helper"
 """The resource by which a machine is known that came to help with a search (`--join`)."""
 _LOOK_SECONDS = 2.0
-"""Between two looks at the machines."""
+"""Seconds between two looks at the machines."""
 _GOODBYE_SECONDS, _LATELY_SECONDS, _KNOCK_SECONDS = 1.5, 15.0, 1.0
 """How much earlier than its Ray the workers of a machine may die, how much later that may be told, and how long its
 answer may take."""

@@ -54,17 +54,17 @@ class Job:
     number: int
     """Names its folder."""
     name: str
-    """For messages, such as `bag 3`."""
+    """The member's name in messages, such as `bag 3`."""
     config: Config
     seed: int
     trial: int | None = None
-    """Whose config it is, where it is a trial's."""
+    """The trial that the config is of; None where it is of none."""
     rows: NDArray[np.intp] | None = field(default=None, repr=False)
     """Training rows, in this order, perhaps some of them twice; all where None."""
     weights: NDArray[np.float32] | None = field(default=None, repr=False)
-    """Of these rows in the loss, 1 on average."""
+    """Weights of these rows in the loss, 1 on average."""
     targets: NDArray[np.float32] | None = field(default=None, repr=False)
-    """Of these rows `(n, outputs)`, instead of the data's own: probabilities or values."""
+    """Targets of these rows `(n, outputs)`, instead of the data's own: probabilities or values."""
     held_out: NDArray[np.intp] | None = field(default=None, repr=False)
     """Training rows whose predictions are stored too."""
     last_epoch: int | None = None

@@ -31,7 +31,7 @@ from hpo.training.precision import choose_device, prediction_batch
 from hpo.training.reports import reports_of
 
 _FILLED = 0.9
-"""Of the memory that there is; the rest is for what a few steps do not show, such as fragments."""
+"""Share of the memory that trials may fill; the rest is for what a few steps do not show, such as fragments."""
 _MOST = 99
 """Trials on one GPU. Ray counts GPUs in ten-thousandths, and 1/99 is the last share that is of so many and no more."""
 _CONTEXT = 1024**3
@@ -39,15 +39,15 @@ _CONTEXT = 1024**3
 _RESIDENT = 0.5
 """Rows for training stay on a GPU if they take no more than this of its memory, and so do those for validation."""
 _ROWS = 4096
-"""For validation at most; a batch of predictions has no more."""
+"""Rows for validation at most; a batch of predictions has no more."""
 _SECONDS = 15.0
-"""Of training and predicting; what would take longer is left out."""
+"""Seconds of training and predicting; what would take longer is left out."""
 _PATIENCE = 300.0
 """Seconds within which one config must have been measured."""
 _NOISE = 1.02
 """A config takes more than another where it takes so many times as much."""
 _SIZES = ("training.batch_size", "training.precision", "optimizer.name")
-"""On what memory depends, beside the settings of the model."""
+"""Parameters that memory depends on, beside the settings of the model."""
 _OPTIMIZERS = ("adamw", "adam", "rmsprop", "sgd", "adagrad")
 """Those first that keep more numbers a weight."""
 
@@ -60,9 +60,9 @@ class Footprint:
     """What one trial takes at its peak, in bytes."""
 
     host: int
-    """Of main memory, without what processes share."""
+    """Bytes of main memory, without what processes share."""
     gpu: int = 0
-    """Of its GPU, with its process's context and the training rows; 0 where it trains on none."""
+    """Bytes of the trial's GPU, with its process's context and the training rows; 0 where it trains on none."""
     gpu_memory: int = 0
     """What that GPU has for trials."""
 
@@ -82,9 +82,9 @@ class Occupancy:
     """How many trials fit at once, what each gets, and how this is known."""
 
     resources: Resources
-    """Of one trial; `gpu` is a number."""
+    """Resources of one trial; `gpu` is a number."""
     trials: int
-    """At once, on the whole cluster."""
+    """Trials at once, on the whole cluster."""
     footprint: Footprint
     config: Config
     """The one that took most, by the parameters on which memory depends."""
@@ -193,7 +193,7 @@ class _Tried:
     reason: str = ""
     too_large: bool = False
     seconds: float = 0.0
-    """Of training and predicting."""
+    """Seconds of training and predicting."""
 
 
 def _choices(spec: StudySpec) -> dict[str, list[Any]]:
@@ -249,7 +249,7 @@ def _largest(
 
 
 def _takes(footprint: Footprint) -> int:
-    """Of the memory that runs out first."""
+    """The share that a trial takes of the memory that runs out first."""
     return footprint.gpu or footprint.host
 
 

@@ -37,7 +37,7 @@ class Sent:
             ) from error
 
     def __call__(self, config: Config, context: Context) -> Iterator[Report]:
-        """As the objective.
+        """Calls the objective.
 
         Raises:
             ObjectiveError: it cannot be loaded here.

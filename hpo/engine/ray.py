@@ -30,7 +30,7 @@ from hpo.trial import Observer
 GRACE_PERIOD = 30.0
 """Seconds that trials have to store their state once a signal has come, where nothing else is said."""
 _GRACE_SECONDS = 10.0
-"""After the deadline, for a worker to give its epoch up."""
+"""Seconds after the deadline for a worker to give its epoch up."""
 _SECONDS = ("train_seconds", "epoch_seconds")
 """Metrics that more CPUs make better."""
 _NO_ROOM = (
@@ -190,13 +190,13 @@ class _Stop(Live, Stopper):
 
     @property
     def reason(self) -> str | None:
-        """Which limit of the budget was met; None where none was, or something else has ended the search."""
+        """The limit of the budget that was met; None where none was, or something else has ended the search."""
         if self._recorder.leaving() or self._recorder.hopeless:
             return None
         return self._recorder.spent or self.limit()
 
     def limit(self) -> str | None:
-        """Which limit of this search is met: trials that run end their epoch."""
+        """The limit of this search that is met: trials that run end their epoch."""
         return SPENT_TIME if self._recorder.late or time.monotonic() >= self._deadline else self._until()
 
     def __call__(self, trial_id: str, result: dict[str, object]) -> bool:

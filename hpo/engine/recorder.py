@@ -77,13 +77,13 @@ class Recorder(Live):
         self._alone: set[int] = set()
         """Trials that had not enough memory beside others."""
         self._causes: list[str] = []
-        """Of the trials that failed one after another."""
+        """Causes of the trials that failed one after another."""
         self.failing: str | None = None
         """Why the search is to end since its trials only fail."""
         self.late = False
         """Whether the time was over for a worker."""
         self._heard: dict[int, float] = {}
-        """When a trial began or reported last, on the clock of `time.monotonic`."""
+        """Moments when each trial began or reported last, on the clock of `time.monotonic`."""
         self.full: str | None = None
         """Why nothing can be stored any more: a disk is full, which is no trial's fault."""
         self.gone: str | None = None
@@ -111,7 +111,7 @@ class Recorder(Live):
         """Trials whose machine was lost and that have not begun again; they wait for a slot, or are paused."""
         self._losses: Counter[int] = Counter()
         self._recorded: dict[int, int] = {}
-        """Of the trials that were lost, the last epoch that is in the study."""
+        """The last epoch in the study of each trial whose machine was lost."""
         for trial in study.unfinished():
             self._take_up(trial)
 
@@ -213,7 +213,7 @@ class Recorder(Live):
 
     @property
     def spent(self) -> str | None:
-        """Which limit of the whole study's training is used up."""
+        """The limit of the whole study's training that is used up."""
         if self.left.epochs is not None and self._reports >= self.left.epochs:
             return SPENT_EPOCHS
         return SPENT_GPU if self._gpu is not None and self._gpu.spent else None
@@ -453,7 +453,7 @@ class Recorder(Live):
 
 
 def _standing(trial: TrialRecord) -> tuple[object, ...]:
-    """Where a trial stands among others, the best first; one without a value comes last."""
+    """A trial's place among others as a key for sorting, the best first; one without a value comes last."""
     return (0, trial.fitness, trial.number) if trial.fitness is not None else (1, -trial.epoch, trial.number)
 
 

@@ -49,7 +49,7 @@ class Shared:
     timeout: float | None = None
     """Seconds for an epoch, after which its process is killed."""
     deadline: float | None = None
-    """Of the search, in seconds since 1970: an epoch that is not done by then is given up."""
+    """Deadline of the search in seconds since 1970: an epoch that is not done by then is given up."""
 
 
 class Worker(tune.Trainable):
@@ -147,7 +147,7 @@ class Worker(tune.Trainable):
         self._best = self._known(checkpoint["best"])
 
     def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
-        """As Ray's, but what is kept comes with the answer: no file, and no folder that machines must share."""
+        """Answers Ray with what is kept of the trial, without a file or a folder that machines must share."""
         kept = self.save_checkpoint("")
         return _TrainingResult(tune.Checkpoint(_NOWHERE), {**(self._last_result or {}), _KEPT: kept})
 
@@ -243,13 +243,13 @@ class Worker(tune.Trainable):
         self._writing = self._background.submit(self._shared.artifacts.save_state, self._number, saved)
 
     def _wait(self) -> None:
-        """For what is being written."""
+        """Waits for what is being written."""
         writing, self._writing = self._writing, None
         if writing is not None and (error := writing.exception()) is not None:
             warnings.warn(f"the state of trial {self._number} was not stored: {error}", RuntimeWarning, stacklevel=2)
 
     def _leave(self) -> None:
-        """Of a trial that was stopped, what is still to be stored; nobody would hear of an error now."""
+        """Stores what is left of a trial that was stopped; nobody would hear of an error now."""
         for last in (self._store_best, self._close):
             try:
                 last()

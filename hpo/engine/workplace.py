@@ -1,4 +1,4 @@
-"""Where a worker process trains, and with how many threads."""
+"""A worker process's place: its folder, its threads, and the import paths that it may follow."""
 
 import os
 from collections.abc import Mapping

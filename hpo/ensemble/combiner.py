@@ -13,7 +13,7 @@ from hpo.ensemble.score import Predictions
 Probabilities = Predictions
 
 LEAST = 1e-4
-"""Where the logarithm of a member's probability is cut; float16 has zeros."""
+"""Least probability of a member, below which its logarithm is cut; float16 has zeros."""
 SURE = 1e-3
 """A linear model of probabilities leaves 0 to 1: it is cut here."""
 TIE = 0.5
@@ -100,7 +100,7 @@ class Median(_Equal):
     members: tuple[int, ...]
 
     def combine(self, predictions: Predictions) -> Predictions:
-        """Of an even number of members, the mean of the middle two."""
+        """The median of the members; of an even number, the mean of the middle two."""
         return np.asarray(np.median(predictions, axis=0), np.float32)
 
     def to_json(self) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class Contributions:
 
 
 def contributions(own: NDArray[np.float64], score: Score, rounds: int = _ROUNDS) -> NDArray[np.float64]:
-    """By how much each candidate lowers the score of a greedy ensemble, when it is added to it once.
+    """How much each candidate lowers the score of a greedy ensemble, when it is added to it once.
 
     The ensemble is selected on one half of the rows and the gain is measured on the other, both ways, so that what fits
     the selection by chance gains nothing. A candidate that is in the ensemble is added to one selected without it.

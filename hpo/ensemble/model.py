@@ -71,7 +71,7 @@ class Part:
     """
 
     name: str
-    """For messages, such as `trial 12`."""
+    """The member's name in messages, such as `trial 12`."""
     trial: int | None
     config: Config
     model: Named

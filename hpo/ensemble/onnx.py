@@ -263,7 +263,7 @@ def _stack(combiner: Stack) -> Callable[[Tensor], Tensor]:
 
 
 def _features(predictions: Tensor, task: str) -> Tensor:
-    """As `hpo.ensemble.combiner.stack_features`."""
+    """Computes what `hpo.ensemble.combiner.stack_features` does."""
     beside = _side_by_side(predictions)
     if task == "regression":
         return beside
@@ -278,7 +278,7 @@ def _side_by_side(predictions: Tensor) -> Tensor:
 
 
 def _temper(predictions: Tensor, temperature: float, task: str) -> Tensor:
-    """As `hpo.ensemble.calibration.temper`."""
+    """Computes what `hpo.ensemble.calibration.temper` does."""
     if task == "regression":
         return predictions
     logits = predictions.clamp_min(SMALLEST_PROBABILITY).log()

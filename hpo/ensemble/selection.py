@@ -35,7 +35,7 @@ from hpo.errors import InputError
 from hpo.registry import did_you_mean
 
 Method = Callable[[Predictions, Targets, int, str], Combiner]
-"""From candidates `(candidates, rows, outputs)`, targets, a number of members and a task to a combiner."""
+"""A method: candidates `(candidates, rows, outputs)`, targets, a number of members and a task -> a combiner."""
 
 METHODS: Mapping[str, Method] = {
     "voting": soft_voting,
@@ -65,7 +65,7 @@ CHOOSE_THEMSELVES = ("greedy", "bagged_greedy")
 _FEWEST = 10
 """Validation rows that a choice needs."""
 _MANY = 3000
-"""From so many rows on, three folds tell as much as five."""
+"""Rows from which on three folds tell as much as five."""
 _WORTH = 3e12
 """Operations that `auto` spends on one method at most, one to two minutes: it gains less than other trials would."""
 _LONG = 3e11

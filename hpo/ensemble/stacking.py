@@ -29,7 +29,7 @@ _STEPS = 30
 """The most steps of a logistic regression."""
 _FOLDS = 3
 _ROWS = 3000
-"""With so many rows at most a strength or a number of trees is chosen."""
+"""Rows with which at most a strength or a number of trees is chosen."""
 _TREE_ROWS = 1500
 """A tree is grown on so many rows at most, drawn anew for each (stochastic gradient boosting, Friedman 2002)."""
 _TREES, _DEPTH, _RATE, _SMALLEST_LEAF = 12, 3, 0.4, 10
@@ -234,7 +234,7 @@ def _boosting(predictions: Predictions, targets: Targets, task: str) -> Trees:
 
 
 def _folds(targets: Targets) -> list[Fold]:
-    """Where strengths are compared: one fold of many rows, all folds of few, none of too few."""
+    """The folds in which strengths are compared: one of many rows, all of few, none of too few."""
     if len(targets) < 2 * _FOLDS:
         return []
     if len(targets) <= _ROWS:

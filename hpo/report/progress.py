@@ -137,7 +137,7 @@ class Progress:
         return min(1.0, max(shares))
 
     def _seconds_left(self) -> float | None:
-        """By the pace so far, and never beyond the time limit; None before anything has ended."""
+        """Seconds left by the pace so far, and never beyond the time limit; None before anything has ended."""
         elapsed, share = time.monotonic() - self._started, self._share()
         limits = []
         if share and (self._ended or self._left.epochs is not None):

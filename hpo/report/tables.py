@@ -15,11 +15,11 @@ class Cost(Protocol):
 
     @property
     def parameters(self) -> int:
-        """How many."""
+        """Number of weights."""
 
     @property
     def milliseconds(self) -> Mapping[int, float]:
-        """Of a call."""
+        """Number of examples -> milliseconds of a call with so many."""
 
 
 _COLOURS = {

@@ -29,7 +29,7 @@ from hpo.training import rehearsal
 METHOD = "distillation"
 
 _SECTIONS = ("model", "training", "optimizer")
-"""Whose settings a student may have of its own."""
+"""Sections of the spec whose settings a student may have of its own."""
 _AUGMENTATION = ("augment", "crop_padding", "cutout_size", "mixup_alpha")
 """The settings of `data` that it may have too; the others say which data these are."""
 

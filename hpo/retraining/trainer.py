@@ -1,4 +1,4 @@
-"""Who trains members for a study: its data, its objective, and what a member gets of the cluster."""
+"""The trainer of a study's members: its data, its objective, and what a member gets of the cluster."""
 
 import zlib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Which configs a study has, so that nobody proposes them again."""
+"""The configs that a study has, so that no sampler proposes them again."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field

@@ -22,7 +22,7 @@ _PRIOR = 2**31
 _REWARDED = 20
 """Trials with a reward, before rewards count."""
 _AGAIN, _TRIES = 8, 20
-"""Where the study has a config already: how often its sampler is asked once more, and then random configs are tried."""
+"""How often a sampler is asked once more where the study has its config, and then random configs are tried."""
 
 
 @dataclass(frozen=True)

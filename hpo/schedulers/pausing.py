@@ -125,5 +125,5 @@ class Pausing(TrialScheduler, ABC):
         self._numbers.discard(number)
 
     def debug_string(self) -> str:
-        """For Ray's logs."""
+        """A line for Ray's logs."""
         return f"{type(self).__name__}: {len(self._paused)} trials paused"

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from hpo.spec.section import Scalar, Section
 
 _LARGEST = 1e15
-"""Beyond it neighbouring whole numbers are the same float."""
+"""Largest bound of a range: beyond it neighbouring whole numbers are the same float."""
 
 
 class Parameter(Section):

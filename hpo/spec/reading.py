@@ -1,4 +1,4 @@
-"""From YAML, dict and `--set` to a spec, with the place of everything that is wrong."""
+"""Reads a spec from YAML, dict and `--set`, and tells the place of everything that is wrong."""
 
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ _MOST_BYTES, _MOST_VALUES, _DEEPEST = 2**20, 20_000, 40
 
 @dataclass(frozen=True)
 class Source:
-    """Where each key was written, so that a message can point at it.
+    """The lines in which keys were written, so that a message can point at them.
 
     `lines` maps a key path to its line; `overridden` holds the dotted names given by --set.
     """

@@ -45,7 +45,7 @@ class Named(Section):
 
 
 class DataSettings(Section):
-    """Where examples come from, how they are split, and how training images are varied."""
+    """The data set, how it is split, and how training images are varied."""
 
     name: str
     path: str | None = None
@@ -144,7 +144,7 @@ class Constraint(Section):
         return {"metric": match[1], "relation": match[2], "bound": float(match[3])}
 
     def excess(self, value: float) -> float:
-        """By how much `value` breaks it; 0 and below is fine."""
+        """How much `value` breaks the constraint; 0 and below is fine."""
         return value - self.bound if self.relation == "<=" else self.bound - value
 
     def __str__(self) -> str:
@@ -166,7 +166,7 @@ class Budget(Section):
     @model_validator(mode="before")
     @classmethod
     def _some_limit(cls, value: Any) -> Any:
-        """Where nothing limits the search, 32 trials do."""
+        """Limits a search to 32 trials where nothing else limits it."""
         if not isinstance(value, dict):
             return value
         for key, limit in value.items():

@@ -15,7 +15,7 @@ _COLUMNS = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-"""Where MLflow's store has paths of artifacts; its interface cannot change them."""
+"""Tables and columns of MLflow's store that hold paths of artifacts; its interface cannot change them."""
 
 
 def sqlite_uri(file: Path) -> str:

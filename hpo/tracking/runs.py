@@ -118,7 +118,7 @@ def _end_of(trial: TrialRecord) -> int:
 
 
 def _sorted(entities: list[Metric | Param | RunTag]) -> dict[str, Any]:
-    """As the arguments of `log_batch`."""
+    """Sorts values into the arguments of `log_batch`."""
     return {
         name: [entity for entity in entities if isinstance(entity, kind)]
         for name, kind in (("metrics", Metric), ("params", Param), ("tags", RunTag))

@@ -27,9 +27,9 @@ _GATHER_SECONDS = 1.0
 _TRIES = 3
 """How often a trial is tried whose records MLflow refuses while it takes others; and all, once the search is over."""
 _PAUSE_SECONDS = 1.0
-"""Before the second try of these; and then longer."""
+"""Seconds before the second try of these; then longer."""
 _LONGEST_SECONDS = 15.0
-"""Between two tries while the search goes on."""
+"""Seconds at most between two tries while the search goes on."""
 
 
 class Tracker:
@@ -90,7 +90,7 @@ class Tracker:
         """MLflow has no such state; the run goes on."""
 
     def trial_resumed(self, number: int) -> None:
-        """As if it had not been paused."""
+        """Tells nothing: to MLflow the trial was never paused."""
 
     def trial_ended(self, trial: TrialRecord) -> None:
         """Queued."""
@@ -178,7 +178,10 @@ class Tracker:
         return self._runs is not None
 
     def _tell_trials(self, runs: "Runs") -> bool:
-        """As `_told`. A trial that is refused waits behind the others, and is given up where those are taken."""
+        """Tells MLflow of each trial; False where it takes nothing.
+
+        A trial that is refused waits behind the others, and is given up where those are taken.
+        """
         taken = 0
         for number in list(self._behind):
             news = self._behind[number]

@@ -86,7 +86,7 @@ def _copy(storage: Path, name: str, folder: Path) -> None:
 
 
 def _place(storage: Path, uri: str | None) -> PurePosixPath:
-    """Where files go, below the storage folder."""
+    """The folder that files go to, below the storage folder."""
     parts, whole = urlsplit(uri or ""), storage.resolve()
     place = Path(url2pathname(parts.path))
     if parts.scheme != "file" or ".." in place.parts or not place.is_relative_to(whole / ARTIFACTS):

@@ -43,7 +43,7 @@ class Batches:
         self._augment = Augmentation(settings, fill.to(device), self._generator)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the draws of shuffling and augmentation stand."""
+        """The state of the draws of shuffling and augmentation."""
         return {"generator": self._generator.get_state(), "draws": self._draws.bit_generator.state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ def prediction_batch(device: torch.device) -> int:
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """Where torch's global generators stand, of the host and of the device."""
+    """The state of torch's global generators, of the host and of the device."""
     state: dict[str, Any] = {"random": torch.get_rng_state()}
     if device.type == "cuda":
         state["device_random"] = torch.cuda.get_rng_state(device)
