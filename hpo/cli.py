@@ -222,9 +222,9 @@ def _quiet_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        from hpo.terminal import Unfailing
+        from hpo.terminal import Libraries
 
-        with contextlib.redirect_stdout(Unfailing(sys.stderr)):
+        with contextlib.redirect_stdout(Libraries(sys.stderr)):
             return command(*args, **kwargs)
 
     return run

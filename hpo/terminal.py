@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any, Protocol, TextIO
 
@@ -14,6 +15,9 @@ from hpo.errors import HpoError
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but newlines and tabs, those that turn the direction of a line, and bytes that are no text."""
+
+_RAY_THREAD = "ray_listen_error_messages"
+"""The thread in which Ray prints the errors of its nodes, whatever it is told of logs (`log_to_driver`)."""
 
 
 class Unread(HpoError):
@@ -87,6 +91,14 @@ class Unfailing:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class Libraries(Unfailing):
+    """What libraries print, but not what Ray prints of its nodes: the search says itself what has become of them."""
+
+    def write(self, content: str) -> int:
+        """Writes, if that is possible and is not Ray's."""
+        return len(content) if threading.current_thread().name == _RAY_THREAD else super().write(content)
 
 
 class Answer:

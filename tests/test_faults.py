@@ -16,6 +16,10 @@ import pytest
 from tests.conftest import PATIENCE
 
 BAGS = 12
+_LEFT = r"machine 10\.\S+ has left, or the way to it is cut; its trials begin again elsewhere, from what"
+_NO_HEAD = (
+    r"Error: the head of the Ray cluster, 10\.\S+:6379, has not answered for 45 s, .* and the same command goes on"
+)
 
 pytestmark = pytest.mark.xdist_group("faults")
 
@@ -65,15 +69,11 @@ def test_searches_that_begin_together_are_all_whole(rounds: ModuleType, tmp_path
 @pytest.mark.parametrize(
     ("name", "code", "sentences"),
     [
-        ("cut-30s", 0, []),
-        ("cut", 0, [r"machine 10\.\S+ has left, or the way to it is cut; its trials begin again elsewhere, from what"]),
-        ("cut-search-30s", 0, []),
-        ("cut-search", 1, [r"Error: the Ray node of this machine, .* has ended, .* and the same command goes on"]),
-        (
-            "head",
-            1,
-            [r"Error: the (head of the Ray cluster|Ray node of this machine), .* and the same command goes on"],
-        ),
+        ("cut-30s", 0, [_LEFT]),
+        ("cut", 0, [_LEFT]),
+        ("cut-search-30s", 1, [r"Error: the Ray node of this machine, .* has ended, .* and the same command goes on"]),
+        ("cut-search", 1, [_NO_HEAD]),
+        ("head", 1, [_NO_HEAD]),
         ("blind", 0, [r"machine 10\.\S+ does not see '/.*/artifacts', where trials store what they leave"]),
     ],
 )
@@ -83,10 +83,11 @@ def test_an_outage_of_a_cluster_is_one_sentence_and_loses_nothing(
     outages = import_module("outages")
     with tempfile.TemporaryDirectory(prefix="o-", dir="/tmp") as folder:  # Ray's sockets need a short path
         try:
-            told = outages.run(name, Path(folder), trials=16)
+            told = outages.run(name, Path(folder), trials=20)
         except outages.Unable as error:
             pytest.skip(f"no network namespaces here: {error}")
     assert told["code"] == code and told["again"] in (None, 0)
-    assert len(told["seen"]) == len(sentences), told["seen"]
-    for line, sentence in zip(told["seen"], sentences, strict=True):
+    seen = [line for line in told["seen"] if "core_worker.cc" not in line]  # a line of Ray's native code
+    assert len(seen) == len(sentences), seen
+    for line, sentence in zip(seen, sentences, strict=True):
         assert re.match(sentence, line)

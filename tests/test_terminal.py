@@ -3,6 +3,8 @@ import io
 import os
 import subprocess
 import sys
+import threading
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from hpo.report.page import write_report
 from hpo.report.progress import Progress
 from hpo.results import Predictions, write_csv
 from hpo.study import Study
-from hpo.terminal import Answer, plain, saying, text, warn
+from hpo.terminal import Answer, Libraries, plain, saying, text, warn
 from hpo.trial import Failure, Outcome, State
 from tests.conftest import Run, without_ray
 
@@ -185,3 +187,13 @@ def test_predictions_go_to_stdout(hpo: Run, study: Study, tmp_path: Path, monkey
     assert not (tmp_path / "-").exists()
     monkeypatch.setattr(Answer, "__init__", lambda self: self.__dict__.update(_stream=sys.__stdout__, terminal=True))
     assert "a\\x1b,x,1,0\n" in hpo("predict", "--ensemble", "x", "--input", "y", "--output", "-")[1]
+
+
+@pytest.mark.parametrize(("thread", "told"), [("ray_listen_error_messages", ""), ("another", "lines of a library")])
+def test_what_ray_prints_of_its_nodes_is_not_shown(thread: str, told: str) -> None:
+    shown = io.StringIO()
+    with redirect_stdout(Libraries(shown)):
+        printing = threading.Thread(target=lambda: sys.stdout.write("lines of a library"), name=thread)
+        printing.start()
+        printing.join()
+    assert shown.getvalue() == told

@@ -1,5 +1,6 @@
 """Ray: a cluster that is joined, or one of this machine alone, started beside other work."""
 
+import io
 import logging
 import os
 import socket
@@ -8,7 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 
 import ray
@@ -230,7 +231,8 @@ def knock(address: str, seconds: float = _KNOCK_SECONDS) -> None:
 def _stop(start: Future[bool]) -> None:
     if start.exception() is None and start.result():
         _own.clear()
-        ray.shutdown()
+        with redirect_stdout(io.StringIO()):  # Ray prints there what it has kept back of the errors of its nodes
+            ray.shutdown()
 
 
 @contextmanager

@@ -38,6 +38,18 @@ def allow(tune_controller: "TuneController", trial: "Trial", threads: int) -> No
     controller._schedule_trial_task(trial=trial, method_name="allow", args=(threads,), on_error=dead)
 
 
+def abandon(trial: "Trial") -> str | None:
+    """Gives up the worker of a trial whose machine is not reached; the controller would wait for it in the end.
+
+    Returns:
+        The address of the machine; None where the trial had not begun.
+    """
+    if (worker := trial.temporary_state.ray_actor) is not None:
+        ray.kill(worker)
+    address: str | None = trial.temporary_state.location.hostname
+    return address
+
+
 class _Actors:
     """Tune's cache of actor classes, but without a runtime environment of their own.
 

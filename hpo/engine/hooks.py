@@ -8,7 +8,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from hpo import samplers, schedulers
-from hpo.engine.controller import allow, hurry, settle
+from hpo.engine.controller import abandon, allow, hurry, settle
 from hpo.engine.deaths import death, machine_left, unseen
 from hpo.engine.past import Past, result_of
 from hpo.engine.recorder import Live, Recorder
@@ -100,6 +100,7 @@ class RecordingScheduler(Live, TrialScheduler):
         left_lately: whether a machine has left, when a worker has died and nobody knows why.
         lends: the CPUs of a slot, where trials may have those of slots that stay empty; 0 where they may not.
         doubt: is called when a machine does not see the artifacts; says why none can store anything, where none can.
+        miss: is called with the address of a machine that was lost with a worker.
     """
 
     def __init__(
@@ -108,9 +109,10 @@ class RecordingScheduler(Live, TrialScheduler):
         left_lately: Callable[[], bool] = lambda: False,
         lends: Callable[[], float] = lambda: 0.0,
         doubt: Callable[[], str | None] = lambda: None,
+        miss: Callable[[str], None] = lambda address: None,
     ) -> None:
         super().__init__()
-        self._left_lately, self._lends, self._doubt = left_lately, lends, doubt
+        self._left_lately, self._lends, self._doubt, self._miss = left_lately, lends, doubt, miss
         study, spec = recorder.study, recorder.study.spec
         resume, explore = samplers.resumption(study.record), explorer(spec)
         self._inner = schedulers.build(spec, study.goal, resume, explore, recorder.left.by_trials, study.reference)
@@ -270,6 +272,8 @@ class RecordingScheduler(Live, TrialScheduler):
             return
         hung = self._recorder.hangs(number)
         if machine_left(trial, lambda: not hung and self._left_lately()):
+            if address := abandon(trial):
+                self._miss(address)
             again = self._recorder.lose(number)
         else:
             again = self._recorder.fail(number, *death(trial, hung))

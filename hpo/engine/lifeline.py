@@ -3,10 +3,11 @@
 import contextlib
 import errno
 import os
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import ray
@@ -20,9 +21,14 @@ _PATIENCE = 45.0
 _AWAY = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
 _REFUSALS = 2
 """Refused connections in a row after which the node of this machine has ended."""
-_LOST = "Error: {what}, so this command has ended. What is done is kept: {way}\n"
+_LOST = "{cursor}Error: {what}, so this command has ended. What is done is kept: {way}"
+_KILLED = (
+    "{cursor}Error: this command was killed: its machine ran out of memory, its Ray cluster took it for lost, or"
+    " somebody did it. What is done is kept: the same command goes on"
+)
+_LAST_WORDS = 'read -r said || printf "%s\\n" "$1" >&2'
+"""A shell that outlives this process, and says what may have happened where that has ended without a word."""
 _CURSOR = "\x1b[?25h"
-"""Shows a terminal's cursor again, which the display of progress has hidden."""
 
 
 @contextmanager
@@ -32,40 +38,65 @@ def lifeline() -> Iterator[None]:
     Nothing else is to be done: a study's record, and what members leave, are whole at any moment.
     """
     over = threading.Event()
-    watch = threading.Thread(target=_watch, args=(over,), name="lifeline", daemon=True)
-    watch.start()
+    with _last_words() as hush:
+        watch = threading.Thread(target=_watch, args=(over, hush), name="lifeline", daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            over.set()
+
+
+@contextmanager
+def _last_words() -> Iterator[Callable[[], None]]:
+    """Something is said even where this process is killed: by the kernel, or by Ray's native code.
+
+    Yields:
+        Takes the word from the shell that would say it.
+    """
+    words = ["sh", "-c", _LAST_WORDS, "sh", _KILLED.format(cursor=_cursor())]
+    shell = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+
+    def hush() -> None:
+        shell.communicate(b"over\n")
+
     try:
-        yield
+        yield hush
     finally:
-        over.set()
+        hush()
 
 
-def _watch(over: threading.Event) -> None:
+def _watch(over: threading.Event, hush: Callable[[], None]) -> None:
     head, node = str(ray.get_runtime_context().gcs_address), _node_here()
     heard, refused = time.monotonic(), 0
     while not over.wait(_LOOK_SECONDS):
         if _knocked(head) is None:
             heard = time.monotonic()
         elif time.monotonic() - heard >= _PATIENCE:
-            _end(f"the head of the Ray cluster, {head},", f"has not answered for {_PATIENCE:g} s", over)
+            _end(f"the head of the Ray cluster, {head},", f"has not answered for {_PATIENCE:g} s", over, hush)
         refused = refused + 1 if node is not None and _knocked(node) == errno.ECONNREFUSED else 0
         if refused >= _REFUSALS:
-            _end("the Ray node of this machine, cut off from its head,", "has ended", over)
+            _end("the Ray node of this machine, cut off from its head,", "has ended", over, hush)
 
 
-def _end(who: str, what: str, over: threading.Event) -> None:
+def _end(who: str, what: str, over: threading.Event, hush: Callable[[], None]) -> None:
     """Says what has happened and how to go on, and ends the process."""
     if over.is_set():
         return
+    hush()
     way = "start the cluster again, or leave --address (RAY_ADDRESS) out, and the same command goes on"
     if started_here():
         who, way = "the Ray that this command had started", "run it again, and it goes on"
     told = sys.__stderr__
     if told is not None:
         with contextlib.suppress(OSError):
-            told.write((_CURSOR + "\n" if told.isatty() else "") + _LOST.format(what=f"{who} {what}", way=way))
-            told.flush()
+            print(_LOST.format(cursor=_cursor(), what=f"{who} {what}", way=way), file=told, flush=True)
     os._exit(1)
+
+
+def _cursor() -> str:
+    """Shows a terminal's cursor again, which the display of progress has hidden."""
+    return _CURSOR + "\n" if sys.__stderr__ is not None and sys.__stderr__.isatty() else ""
 
 
 def _node_here() -> str | None:

@@ -49,9 +49,12 @@ class Machines:
         self._gone: set[str] = set()
         """Those that did not answer, and that Ray may still believe to be there."""
         self._alive: frozenset[str] = frozenset()
-        self._addresses: dict[str, str] = {}
+        self._places: dict[str, str] = {}
+        """Where the Ray of each takes connections: host and port."""
+        self._missed: set[str] = set()
+        """The addresses of those that do not answer, and that has been told."""
         self._slots = 1
-        self._here = ray.get_runtime_context().get_node_id()
+        self._here, self._head = ray.get_runtime_context().get_node_id(), ray.get_runtime_context().gcs_address
         self._seeing = {self._here} | check_shared(mark)
         self._asked: dict[ray.ObjectRef[bool], tuple[str, float]] = {}
         """Their answers to come -> who, and when it was asked."""
@@ -68,6 +71,24 @@ class Machines:
             return f"'{self._mark.folder}', where trials store what they leave, is gone or is not what it was"
         self._seeing, self._looked = {self._here}, -math.inf
         return None
+
+    def miss(self, address: str) -> None:
+        """Tells of a machine on which a worker was lost; Ray itself may take a minute to know that it is gone.
+
+        One that answers was out of reach for a while, or `_look` will tell of it.
+        """
+        if not any(_reached(place) for place in self._places.values() if _host(place) == address):
+            self._tell(address)
+
+    def _tell(self, address: str) -> None:
+        """Tells once of another machine that is gone; if the head is not reached, this one is, as `lifeline` tells."""
+        if address in self._missed or address == _host(self._places[self._here]) or not _reached(self._head):
+            return
+        self._missed.add(address)
+        _log.warning(
+            "machine %s has left, or the way to it is cut; its trials begin again elsewhere, from what they had stored",
+            address,
+        )
 
     def close(self) -> None:
         """Gives free what is reserved of barred machines."""
@@ -108,22 +129,16 @@ class Machines:
         self._looked = time.monotonic()
         if lost := self._alive - alive:
             self._left = self._looked
-            self._tell(lost)
+            for name in lost & self._seeing:
+                self._tell(_host(self._places[name]))
+                self._missed.discard(_host(self._places[name]))  # another may come with this address
         self._alive = alive
-        self._addresses |= {name: node["NodeManagerAddress"] for name, node in nodes.items()}
+        self._places |= {name: _place(node) for name, node in nodes.items()}
         room = {name: fit(self._each, nodes[name]["Resources"]) for name in alive}
-        self._ask({name: self._addresses[name] for name in alive if room[name]}, room)
+        self._ask({name: _host(self._places[name]) for name in alive if room[name]}, room)
         room = {name: room[name] for name in alive & self._seeing}
         helping = sum(room[name] for name in room if HELPER in nodes[name]["Resources"])
         self._slots = max(1, min(sum(room.values()) - helping, self._most) + helping)
-
-    def _tell(self, lost: frozenset[str]) -> None:
-        for name in lost & self._seeing:
-            _log.warning(
-                "machine %s has left, or the way to it is cut; its trials begin again elsewhere, from what they had"
-                " stored",
-                self._addresses[name],
-            )
 
     def _ask(self, addresses: Mapping[str, str], room: Mapping[str, int]) -> None:
         """Asks those of whom nothing is known, and hears those that have answered meanwhile."""
@@ -157,10 +172,23 @@ def _reserved(name: str, each: Mapping[str, float]) -> PlacementGroup:
 
 def _answers(node: Mapping[str, Any]) -> bool:
     """Whether a machine's Ray still takes connections, or is only too busy to."""
+    return _reached(_place(node), busy=True)
+
+
+def _place(node: Mapping[str, Any]) -> str:
+    return f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+
+
+def _host(place: str) -> str:
+    return place.rpartition(":")[0]
+
+
+def _reached(address: str, busy: bool = False) -> bool:
+    """Whether somebody takes connections there; `busy` is the answer where none comes in time."""
     try:
-        knock(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}", _KNOCK_SECONDS)
+        knock(address, _KNOCK_SECONDS)
     except TimeoutError:
-        return True
+        return busy
     except OSError:
         return False
     return True

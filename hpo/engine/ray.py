@@ -86,7 +86,9 @@ def run(
         there = machines.Machines(each, concurrency or sys.maxsize, artifacts.mark)
         recorder = Recorder(study, observers, there.slots, left, failures, each["gpu"])
         cpus = lendable(study.spec, each)
-        scheduler = RecordingScheduler(recorder, there.left_lately, lambda: cpus if there.own else 0.0, there.doubt)
+        scheduler = RecordingScheduler(
+            recorder, there.left_lately, lambda: cpus if there.own else 0.0, there.doubt, there.miss
+        )
         scheduler.heed_states(study.artifacts.state_epoch)
         shared = Shared(
             objective=Sent(objective),

@@ -22,33 +22,51 @@ class Unable(Exception):
 
 @dataclass
 class Host:
-    """One of them.
+    """One of them, with network, processes and mounts of its own; files it shares with the others.
 
     Args:
         name: of its network namespace.
         address: its own.
-        folder: of Ray's sessions; short, for the names of sockets.
-        blind: a folder that it does not see: an empty one lies over it.
+        folder: of its own, which it sees where Ray has its sessions.
+        sessions: where Ray has them, on all hosts; short, for the names of sockets.
     """
 
     name: str
     address: str
     folder: Path
-    blind: Path | None = None
+    sessions: Path
     processes: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
+    first: int = 0
+    """The process that holds its namespaces; with it all that run on it end."""
+
+    def boot(self) -> None:
+        """Starts the first process, in namespaces of its own."""
+        words = ["ip", "netns", "exec", self.name, "unshare", "--mount", "--pid", "--fork", "--mount-proc"]
+        holder = subprocess.Popen([*words, "sleep", "infinity"], start_new_session=True)
+        self.processes.append(holder)
+        children, until = Path(f"/proc/{holder.pid}/task/{holder.pid}/children"), time.monotonic() + _SECONDS
+        while not (children.exists() and _title(children.read_text().strip()).startswith("sleep")):
+            if holder.poll() is not None or time.monotonic() > until:
+                raise Unable("unshare: a host has no processes of its own")
+            time.sleep(0.02)
+        self.first = int(children.read_text())
+        _do(*self._inside, "mount", "--bind", str(self.folder), str(self.sessions))
+
+    @property
+    def _inside(self) -> list[str]:
+        return ["nsenter", f"--target={self.first}", "--mount", "--net", "--pid"]
+
+    def hide(self, folder: Path) -> None:
+        """Lays an empty folder over one."""
+        _do(*self._inside, "mount", "-t", "tmpfs", "none", str(folder))
 
     def start(self, command: list[str], log: Path, cwd: Path | None = None) -> "subprocess.Popen[bytes]":
         """Starts a command on the host, in a session of its own."""
-        words = ["ip", "netns", "exec", self.name]
-        if self.blind is not None:
-            covered = f'mount -t tmpfs none {self.blind} && exec "$@"'
-            words += ["unshare", "-m", "sh", "-c", covered, "sh"]
         own = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-        own |= {"RAY_TMPDIR": str(self.folder), "RAY_AUTH_MODE": "token", "OMP_NUM_THREADS": "1"}
+        own |= {"RAY_TMPDIR": str(self.sessions), "RAY_AUTH_MODE": "token", "OMP_NUM_THREADS": "1"}
+        words = [*self._inside, "env", f"--chdir={cwd or Path.cwd()}", *command]
         with log.open("a") as file:
-            process = subprocess.Popen(
-                [*words, *command], cwd=cwd, env=own, stdout=file, stderr=file, start_new_session=True
-            )
+            process = subprocess.Popen(words, env=own, stdout=file, stderr=file, start_new_session=True)
         self.processes.append(process)
         return process
 
@@ -67,14 +85,26 @@ class Host:
             time.sleep(0.2)
         return process
 
+    def trains(self) -> bool:
+        """Whether a worker of a search is in the middle of an epoch."""
+        found = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True)
+        return any(_title(number).startswith("ray::ResourceTrainable.train") for number in found.stdout.split())
+
     def link(self, up: bool) -> None:
         """Plugs its cable in, or pulls it."""
         _do("ip", "link", "set", f"{self.name}b", "up" if up else "down")
 
     def end(self) -> None:
         """Ends all that was started on it."""
-        for process in self.processes:
+        for process in reversed(self.processes):
             end(process)
+
+
+def _title(number: str) -> str:
+    """What a process says that it does; nothing where there is none."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{number}/cmdline").read_text().strip("\0 ")
+    return ""
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
@@ -105,9 +135,10 @@ def hosts(count: int, folder: Path) -> Iterator[list[Host]]:
         _do("ip", "link", "add", bridge, "type", "bridge")
         _do("ip", "link", "set", bridge, "up")
         for number in range(1, count + 1):
-            host = Host(f"h{mark}n{number}", f"{net}.{number}", folder / f"h{number}")
+            host = Host(f"h{mark}n{number}", f"{net}.{number}", folder / f"h{number}", folder / "ray")
             made.append(host)
             _plug(host, bridge)
+            host.boot()
         yield made
     finally:
         for host in made:
@@ -126,7 +157,9 @@ def _plug(host: Host, bridge: str) -> None:
     _do("ip", "-n", host.name, "address", "add", f"{host.address}/24", "dev", inside)
     _do("ip", "-n", host.name, "link", "set", inside, "up")
     _do("ip", "-n", host.name, "link", "set", "lo", "up")
-    host.folder.mkdir(parents=True, exist_ok=True)
+    _do("ip", "-n", host.name, "route", "add", "default", "dev", inside)  # by it a host finds its own address
+    for made in (host.folder, host.sessions):
+        made.mkdir(parents=True, exist_ok=True)
 
 
 def _do(*words: str) -> None:

@@ -26,7 +26,7 @@ _SPACE = """\
 study: outage
 data: {name: digits, validation: 0.2}
 model: {name: mlp, layers: 1, width: 32}
-training: {epochs: 40, batch_size: 32, device: cpu}
+training: {epochs: 120, batch_size: 32, device: cpu}
 optimizer: {name: sgd, lr: 0.1, momentum: 0.9}
 parameters:
   optimizer.lr: {min: 1.0e-4, max: 1.0, log: true}
@@ -112,7 +112,7 @@ def kill_head(cluster: Cluster) -> None:
 def join_blind(cluster: Cluster) -> None:
     """A host joins on which the storage's folder is there, and empty."""
     host = cluster.hosts[3]
-    host.blind = cluster.folder
+    host.hide(cluster.folder)
     host.join(cluster.hosts[0], cluster.folder.parent / "blind.log", cpus=4)
 
 
@@ -150,7 +150,7 @@ def run(name: str, folder: Path, trials: int) -> dict[str, Any]:
         search = made[1].start(words, shared / "search.log", cwd=shared)
         cluster = Cluster(made, shared, trials, search, nodes)
         until = time.monotonic() + _PATIENCE
-        while len(_ended(cluster)) < 3:
+        while len(_ended(cluster)) < 3 or not made[2].trains():
             if search.poll() is not None or time.monotonic() > until:
                 raise rounds.Broken(f"the search did not begin: {cluster.log[-2000:]}")
             time.sleep(0.5)

@@ -48,6 +48,24 @@ def test_a_lost_ray_is_one_sentence(process: str, what: str) -> None:
     assert ran.returncode == 1 and ran.stderr.endswith(said), ran.stderr  # it may have waited for its turn before
 
 
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", True),  # as the kernel does where memory has run out
+        ("os._exit(1)", True),  # as Ray's native code does
+        ("pass", False),
+        ("raise SystemExit", False),
+    ],
+)
+def test_a_killed_command_has_its_last_words(how: str, told: bool) -> None:
+    command = f"import os, signal\nfrom hpo.engine.lifeline import _last_words\nwith _last_words():\n    {how}"
+    environment = without_ray() | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    ran = subprocess.run([sys.executable, "-c", command], stderr=subprocess.PIPE, text=True, env=environment)
+    assert ("Error: this command was killed: its machine ran out of memory" in ran.stderr) == told
+    assert ("What is done is kept: the same command goes on" in ran.stderr) == told
+    assert len(ran.stderr.splitlines()) == told
+
+
 def test_only_who_is_away_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         there = f"127.0.0.1:{server.getsockname()[1]}"
