@@ -1,9 +1,11 @@
-"""numpy's files, whose headers are held against their size before anything is read: a header may claim any shape."""
+"""numpy's and torch's files, held against their size before anything is read: a header may claim any shape."""
 
 import io
 import math
 import os
+import pickle
 import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +29,44 @@ def load_array(content: bytes) -> NDArray[Any]:
     _check_claim(io.BytesIO(content), len(content), "it")
     array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
     return array
+
+
+def load_tensors(content: bytes | memoryview) -> Any:
+    """What `torch.save` has written: tensors, numbers and texts, nested; they are on the CPU, and no code is run.
+
+    Raises:
+        RuntimeError, pickle.UnpicklingError: the content is corrupt, compressed, or holds anything else.
+    """
+    import torch
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise pickle.UnpicklingError(f"is not as torch.save writes it: {error}") from None
+    if sum(member.file_size for member in members) > len(content):  # torch never compresses
+        raise pickle.UnpicklingError(f"would unpack to more than its {len(content):,} bytes")
+    loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    for value in _parts(loaded):
+        if isinstance(value, torch.Tensor) and (value.layout is not torch.strided or value.is_meta):
+            raise pickle.UnpicklingError("holds a tensor that is not dense")
+    return loaded
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """All that a nested value has, once each: what a pickle repeats may be too much to walk through."""
+    seen: dict[int, Any] = {}
+    left = [value]
+    while left:
+        part = left.pop()
+        if id(part) in seen:
+            continue
+        seen[id(part)] = part
+        yield part
+        if isinstance(part, Mapping):
+            left += part.values()
+        elif isinstance(part, list | tuple | set):
+            left += part
 
 
 def open_arrays(path: str | Path, *, follow: bool = True) -> IO[bytes]:

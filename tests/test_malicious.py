@@ -13,6 +13,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ import pytest
 import safetensors.numpy
 import torch
 
-from hpo import api, registry, samplers, spec
+from hpo import api, datasets, registry, samplers, spec
+from hpo.arrays import load_tensors
+from hpo.artifacts.stored import packed
 from hpo.datasets.inputs import input_batches
 from hpo.datasets.npz import read_arrays
 from hpo.datasets.wanted import Wanted
@@ -29,11 +32,12 @@ from hpo.engine.joining import Invitation
 from hpo.engine.watchdog import watched
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
-from hpo.errors import DataError, HpoError, SpecError, StudyError
+from hpo.errors import DataError, HpoError, ObjectiveError, SpecError, StudyError
 from hpo.record import Database
 from hpo.study import Study
 from hpo.tracking.problems import Unusable
 from hpo.tracking.runs import Runs
+from hpo.training import Context, train
 from hpo.trial import Failure, Outcome, State
 from tests.conftest import Run, facts, finish
 from tests.ensemble.folders import inputs, write_ensemble
@@ -92,6 +96,54 @@ def test_a_pickle_is_no_checkpoint(study: Study, name: str) -> None:
     assert stored is not None
     with pytest.raises(ValueError, match="deserializing"):
         stored.weights()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop", "adagrad"])
+def test_a_state_writes_no_further_than_its_tensors(optimizer: str, document: dict[str, Any]) -> None:
+    document["optimizer"] = {"name": optimizer, "lr": 0.01}
+    asked = spec.load(document)
+    context = Context(asked, datasets.load(asked.data, Path("data"), asked.seed), seed=0)
+    first = next(train({}, context))
+    assert first.state is not None
+    sound = load_tensors(packed(first.state()))
+    learned = sound["optimizer"]["state"][0]
+    name = next(name for name in learned if name != "step")
+    for value, message in (
+        (torch.ones(1), "must be floats of shape"),
+        (torch.ones(1).expand(3, 3, 3), "must be floats of shape"),
+        (learned[name].to(torch.int8), "must be floats of shape"),
+        (5, "must be floats of shape"),
+    ):
+        learned[name], before = value, learned[name]
+        with pytest.raises(ObjectiveError, match=f"does not fit what is trained: the optimizer's '{name}' {message}"):
+            next(train({}, replace(context, resume=sound)))
+        learned[name] = before
+    learned[name] = torch.ones(1).expand(learned[name].shape)  # of its shape, but one number in memory
+    assert next(train({}, replace(context, resume=sound))).epoch == 2
+    for epoch in (10**12, -5, 0, 2.5, "2", None):
+        with pytest.raises(ObjectiveError, match="its epoch must be 1 to 3, got"):
+            next(train({}, replace(context, resume={**sound, "epoch": epoch})))
+    del sound["batches"]["draws"]
+    with pytest.raises(ObjectiveError, match="does not fit what is trained: 'draws'"):
+        next(train({}, replace(context, resume=sound)))
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+def test_a_state_that_grows_is_refused_unread(study: Study) -> None:
+    sound, file = packed({"w": torch.zeros(2**20)}), study.folder / "artifacts" / "00000" / "state.pt"
+    with zipfile.ZipFile(io.BytesIO(sound)) as source, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for member in source.infolist():
+            bomb.writestr(member.filename, source.read(member))
+    with pytest.raises(pickle.UnpicklingError, match="would unpack to more than its"):
+        study.artifacts.load_state(0)
+    torch.save({"w": torch.zeros(9).to_sparse()}, file)
+    with pytest.raises(pickle.UnpicklingError, match="a tensor that is not dense"):
+        study.artifacts.load_state(0)
+    laughs: list[Any] = []
+    for _ in range(60):
+        laughs = [laughs] * 9
+    torch.save({"number": 0, "epoch": laughs}, file)
+    assert study.artifacts.load_state(0) is not None and study.artifacts.state_epoch(0) is None
 
 
 def test_weights_of_another_model_are_left_out_by_name(study: Study, tmp_path: Path) -> None:

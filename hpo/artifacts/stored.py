@@ -1,6 +1,7 @@
 """A trial's snapshot and state, as files."""
 
 import io
+import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from hpo.arrays import load_array
+from hpo.arrays import load_array, load_tensors
 from hpo.artifacts.mark import Mark
 from hpo.artifacts.place import Folder, Place, place
 from hpo.errors import StudyError
@@ -195,12 +196,11 @@ class Artifacts:
             of: the trial that has stored it, where it was lent; itself where None.
         """
         try:
-            state = self.load_state(number)
+            state = self.load_state(number) or {}
         except Exception:  # whatever torch raises of a damaged one
             return None
-        return (
-            int(state["epoch"]) if state is not None and state.get("number") == (number if of is None else of) else None
-        )
+        epoch, owner = state.get("epoch"), state.get("number")
+        return epoch if isinstance(epoch, int) and owner == (number if of is None else of) else None
 
     def lend_state(self, number: int, child: int) -> None:
         """Gives a new trial a copy of a paused trial's state, where that has one."""
@@ -268,9 +268,9 @@ def unpacked(content: bytes | memoryview) -> dict[str, Any]:
     Raises:
         RuntimeError, pickle.UnpicklingError: the content is corrupt, or holds anything else.
     """
-    import torch
-
-    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    state = load_tensors(content)
+    if not isinstance(state, dict):
+        raise pickle.UnpicklingError(f"a state is a dict, got {type(state).__name__}")
     return state
 
 

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hpo.arrays import load_tensors
+
 Weights = Mapping[str, NDArray[np.generic]]
 """Name -> array, as `state_dict` names them.
 
@@ -71,7 +73,7 @@ def _bytes(value: Any) -> Tensor:
 
 def _read(name: str, array: NDArray[np.generic]) -> Any:
     if _is_extra(name):
-        return torch.load(io.BytesIO(array.tobytes()), map_location="cpu", weights_only=True)
+        return load_tensors(array.tobytes())
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 

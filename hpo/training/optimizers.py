@@ -1,11 +1,11 @@
 """Optimizers and learning-rate schedules, from the `optimizer` section."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
 from hpo.spec import OptimizerSettings
@@ -41,6 +41,34 @@ def build_optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Paramet
             return _RMSprop(parameters, momentum=settings.momentum, **common)
         case "adagrad":
             return _Adagrad(parameters, **common)
+
+
+def load_learned(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Takes up what an optimizer has learned, with the settings that this one has.
+
+    Fused steps write to these tensors as if each had its parameter's shape, so they are copied into some that have.
+
+    Raises:
+        ValueError: a tensor has another shape or kind, or is of a parameter that is not there.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    learned = {}
+    for place, values in state["state"].items():
+        if not isinstance(place, int) or not 0 <= place < len(parameters):
+            raise ValueError(f"the optimizer has no parameter {place!r:.40}")
+        learned[place] = {name: _own(parameters[place], name, value) for name, value in values.items()}
+    optimizer.load_state_dict({"state": learned, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _own(parameter: Tensor, name: str, value: Tensor | None) -> Tensor | None:
+    """A value of an optimizer's state in memory of its own, laid out as its parameter; SGD's first momentum is None."""
+    if value is None:
+        return None
+    own = torch.empty(()) if name == "step" else torch.empty_like(parameter)
+    if not isinstance(value, Tensor) or not value.is_floating_point() or value.shape != own.shape:
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"the optimizer's {name!r:.40} must be floats of shape {tuple(own.shape)}, got {got}")
+    return own.detach().copy_(value)
 
 
 def build_schedule(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from hpo import models
 from hpo.artifacts import Split
 from hpo.datasets import Dataset, Examples
+from hpo.errors import ObjectiveError, first_line
 from hpo.models import placement
 from hpo.models.standardize import moments
 from hpo.spec import Config
@@ -25,7 +26,7 @@ from hpo.training.batches import Batches, validation_rows
 from hpo.training.compilation import forward_pass
 from hpo.training.kernels import own_kernels
 from hpo.training.objective import Context, Report, Snapshot, TrainingState
-from hpo.training.optimizers import build_optimizer, build_schedule
+from hpo.training.optimizers import build_optimizer, build_schedule, load_learned
 from hpo.training.precision import autocast, choose_device, deterministic, random_state, set_random_state
 from hpo.training.prediction import Predictor
 
@@ -41,6 +42,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
         context: fixed settings, data, seed, and the state to go on from.
 
     Raises:
+        ObjectiveError: the state to go on from does not fit the model, the optimizer or the epochs.
         ResourceError: `training.device` is cuda, and there is no GPU.
         ValueError: the model refuses its settings.
     """
@@ -72,7 +74,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     parts = {"model": model, "optimizer": optimizer, "batches": batches}
     first = 1
     if context.resume is not None:
-        first = int(context.resume["epoch"]) + 1
+        first = _epoch_of(context.resume, training.epochs) + 1
         _restore(context.resume, parts, schedule, device, steps=len(batches) * (first - 1))
     for epoch in range(first, training.epochs + 1):
         started = time.perf_counter()
@@ -125,10 +127,27 @@ def _restore(
         warnings.simplefilter("ignore", UserWarning)
         for _ in range(steps):
             schedule.step()
-    own = parts["optimizer"].state_dict()["param_groups"]
-    for name, part in parts.items():
-        part.load_state_dict({**state[name], "param_groups": own} if name == "optimizer" else state[name])
-    set_random_state(state, device)
+    try:
+        for name, part in parts.items():
+            if name == "optimizer":
+                load_learned(part, state[name])
+            else:
+                part.load_state_dict(state[name])
+        set_random_state(state, device)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _no_state(first_line(error)) from error
+
+
+def _epoch_of(state: TrainingState, epochs: int) -> int:
+    """The epoch at which a state stands, of so many."""
+    epoch = state.get("epoch")
+    if not isinstance(epoch, int) or not 0 < epoch <= epochs:
+        raise _no_state(f"its epoch must be 1 to {epochs}, got {epoch!r:.40}")
+    return epoch
+
+
+def _no_state(reason: str) -> ObjectiveError:
+    return ObjectiveError(f"the stored state does not fit what is trained: {reason}")
 
 
 @lru_cache(maxsize=1)  # the same for every trial of a study
