@@ -65,6 +65,8 @@ class Places:
         try:
             known = json.loads(files.read_regular(file, _MOST_BYTES))
             artifacts, url, beside = known["artifacts"], known["database"], dict(known.get("beside", {}))
+            if not isinstance(artifacts, str | None) or not isinstance(url, str | None):
+                raise TypeError("a place is a text")
             if artifacts is not None and "://" not in artifacts:
                 artifacts = str(_found(folder, artifacts, beside.get("artifacts")))
             data = None if known.get("data") is None else _found(folder, known["data"], beside.get("data"))
@@ -124,17 +126,17 @@ def claim(own: Place, study: str, id_: str, named: bool) -> None:
     try:
         owner = own.read(MARKER).decode(errors="replace").strip()
     except FileNotFoundError:
-        owner = ""
+        owner = None
     except OSError as error:
         raise StudyError(f"'{own}', where study '{study}' keeps its artifacts, cannot be reached: {error}") from error
     if owner == id_:
         return
-    if owner or not named:
-        whose = "is another study's" if owner else "does not say that it is this study's"
+    if owner is not None or not named:
+        whose = "does not say that it is this study's" if owner is None else "is another study's"
         way = (
-            "put back what that file said"
-            if owner
-            else "if it is, name it once: `--artifacts` of `hpo search` or `hpo gc`"
+            "if it is, name it once: `--artifacts` of `hpo search` or `hpo gc`"
+            if owner is None
+            else "put back what that file said"
         )
         raise StudyError(
             f"'{FILE}' of study '{study}' says that its artifacts are in '{own}', which {whose} (by the file '{MARKER}'"

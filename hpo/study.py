@@ -14,6 +14,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import shutil
 import time
 import uuid
@@ -76,6 +77,7 @@ _SPEC, _CODE = "spec", "code"
 """The study's attributes with what `spec.yaml` says, and with the code that it began with or has accepted since."""
 _REPORT = fitness.REPORT
 _LOCK = "search.lock"
+_ID = re.compile(r"[0-9a-f]{32}")
 _OWN = (SPEC, "journal.log", _LOCK, FILE, environment.FILE, FACTS, "artifacts", "ensembles", "retrained")
 """What may be in a study's folder."""
 
@@ -481,8 +483,18 @@ class Study:
 
     @property
     def id(self) -> str:
-        """Unique among all studies, whatever their names and storages."""
-        return str(self.record.user_attrs["id"])
+        """Unique among all studies, whatever their names and storages.
+
+        Raises:
+            StudyError: the record has none, or what would say of anything that it is this study's.
+        """
+        own = self.record.user_attrs.get("id")
+        if not isinstance(own, str) or not _ID.fullmatch(own):
+            raise StudyError(
+                f"study '{self.name}': its record is damaged: its id is no 32 digits; put it back from a copy, or run a"
+                " new search"
+            )
+        return own
 
     @cached_property
     def facts(self) -> DataFacts:

@@ -195,8 +195,21 @@ def test_credentials_in_a_uri_are_refused_and_not_shown() -> None:
 def test_a_store_that_is_not_there_is_an_os_error(store: str) -> None:
     with pytest.raises(OSError):
         Artifacts(f"s3://nothing/a?{store}").write(7, 1, {}, {"validation": ROWS})
-    with pytest.raises(OSError, match="Unrecognized"):
-        Artifacts("nothing://a").read(7)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["nothing://a", "hdfs://a/b", "viewfs://a", "hf://a", "local:///a", "fsspec+file:///a", "mock://a/b", "S3://a"],
+)
+def test_only_object_stores_that_are_known_are_opened(uri: str) -> None:
+    with pytest.raises(InputError, match="names no place for artifacts: a folder is named by its path"):
+        place(uri)
+
+
+@pytest.mark.parametrize("uri", ["file:///a%00", "a\0b", "postgresql://u@[::1"])
+def test_what_is_no_path_is_one_sentence(uri: str) -> None:
+    with pytest.raises(InputError, match="is no path of a folder|names no place"):
+        place(uri)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.5, 0.9, 0.999])

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pickle
+import re
 import shutil
 import sqlite3
 import struct
@@ -24,6 +25,7 @@ import torch
 
 from hpo import api, datasets, registry, samplers, spec
 from hpo.arrays import load_tensors
+from hpo.artifacts import Folder
 from hpo.artifacts.stored import packed
 from hpo.datasets.inputs import input_batches
 from hpo.datasets.npz import read_arrays
@@ -33,6 +35,7 @@ from hpo.engine.watchdog import watched
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
 from hpo.errors import DataError, HpoError, ObjectiveError, SpecError, StudyError
+from hpo.places import claim
 from hpo.record import Database
 from hpo.study import Study
 from hpo.tracking.problems import Unusable
@@ -396,6 +399,34 @@ def test_places_that_point_elsewhere_remove_nothing_there(
     assert code == 0 and len(other.artifacts.files()) == 1
 
 
+@pytest.mark.parametrize("own", ["", None, 5, "x" * 32, "../" * 11])
+def test_a_study_without_an_id_owns_nothing(own: object, study: Study, hpo: Run, tmp_path: Path) -> None:
+    other = tmp_path / "studies" / "other"
+    shutil.copytree(study.folder, other)
+    journal = (study.folder / "journal.log").read_text()
+    assert f'"{study.id}"' in journal
+    (study.folder / "journal.log").write_text(
+        re.sub(r',"check":"\w+"', "", journal).replace(f'"{study.id}"', json.dumps(own))
+    )
+    (study.folder / "places.json").write_text(json.dumps({"artifacts": str(other), "database": None}))
+    before = sorted(other.rglob("*"))
+    for marked in (False, True):
+        if marked:
+            (other / ".study").write_text("\n")
+            before = sorted(other.rglob("*"))
+        code, _, told = hpo("gc", "--keep", "1", "--study", "squares")
+        assert code == 2 and "study 'squares'" in told and "damaged" in told and "Traceback" not in told
+        assert sorted(other.rglob("*")) == before
+
+
+def test_an_empty_marker_is_another_studys(study: Study, tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / ".study").touch()
+    for named in (True, False):
+        with pytest.raises(StudyError, match="is another study's"):
+            claim(Folder(tmp_path / "shared"), "squares", study.id, named)
+
+
 @pytest.mark.parametrize("form", ["local://{}/x:/y", "{}/x://y"])
 def test_a_folder_that_looks_like_an_object_store_leads_nowhere(
     form: str, study: Study, treasure: Path, hpo: Run, tmp_path: Path
@@ -411,6 +442,14 @@ def test_a_folder_that_looks_like_an_object_store_leads_nowhere(
     code, _, told = hpo("gc", "--keep", "3")
     assert code == 2 and "a folder is named by its path, without '://', or as file:///folder" in told
     assert treasure.exists()
+
+
+@pytest.mark.parametrize("place", ["mock\x1b]0;pwned\x07://x/y", "hdfs://x", "\0", "file:///%00", ["://"], 5])
+def test_a_place_of_no_known_form_is_one_sentence(place: object, study: Study, hpo: Run) -> None:
+    (study.folder / "places.json").write_text(json.dumps({"artifacts": place, "database": None}))
+    for command in (("gc", "--dry-run"), ("gc",), ("trials",), ("resume",), ("ensemble",)):
+        code, _, told = hpo(*command)
+        assert code == 2 and "Traceback" not in told and not {"\x1b", "\x07", "\0"} & set(told)
 
 
 @pytest.mark.parametrize(

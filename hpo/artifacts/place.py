@@ -6,7 +6,6 @@ A file appears in it whole or not at all, so the order in which files are writte
 import contextlib
 import re
 import threading
-import uuid
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +17,8 @@ from hpo import files
 from hpo.errors import InputError, StudyError
 
 Content = bytes | memoryview
+_STORES = ("s3", "gs", "gcs", "abfs", "abfss")
+"""Schemes that are passed on to pyarrow; by others it would load libraries, run code, or follow links."""
 _SECRET = re.compile(r"(^|_)(secret|password|token|key|credentials?|sig(nature)?)(_|$)", re.IGNORECASE)
 """What an option of a URI is called that nobody else may read."""
 
@@ -74,18 +75,28 @@ def place(uri: str | Path) -> Place:
     `pyarrow.fs.FileSystem.from_uri` has them. Credentials come from the environment of every machine.
 
     Raises:
-        InputError: there are credentials in the URI; nothing else is looked at.
+        InputError: it is of no known form, or there are credentials in the URI; nothing else is looked at.
     """
     if isinstance(uri, Path) or "://" not in uri:
-        return Folder(Path(uri))
-    parts = urlsplit(uri)
-    shown = _without_credentials(uri)
+        return _folder(str(uri))
+    shown, scheme = _without_credentials(uri), uri.partition("://")[0]
+    if scheme not in (*_STORES, "file"):
+        raise InputError(
+            f"'{shown}' names no place for artifacts: a folder is named by its path, without '://', or as"
+            " file:///folder, and object stores are s3://, gs:// and abfs://"
+        )
     if shown != uri:
         raise InputError(
             f"'{shown}' was given with credentials, which would be written down; give them by the environment"
             " (such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
         )
-    return Folder(Path(unquote(parts.path))) if parts.scheme == "file" else Bucket(uri)
+    return _folder(unquote(urlsplit(uri).path)) if scheme == "file" else Bucket(uri)
+
+
+def _folder(path: str) -> "Folder":
+    if "\0" in path:
+        raise InputError(f"{path!r} is no path of a folder: it has a character 0")
+    return Folder(Path(path))
 
 
 def _without_credentials(uri: str) -> str:
@@ -163,7 +174,7 @@ class Folder(Place):
 
 @dataclass(frozen=True)
 class Bucket(Place):
-    """A prefix in an object store, or a folder of a file system that only pyarrow knows."""
+    """A prefix in an object store."""
 
     uri: str
     """The URI, as the user gave it."""
@@ -197,17 +208,10 @@ class Bucket(Place):
         return content
 
     def write(self, name: str, content: Content) -> None:
-        """Puts an object; elsewhere it is written as a draft and renamed."""
+        """Puts an object, which appears whole."""
         system, base = self._opened()
-        file = draft = f"{base}/{name}"
-        if system.type_name not in ("s3", "gcs", "abfs"):
-            folder, _, own = file.rpartition("/")
-            draft = f"{folder}/.{own}.{uuid.uuid4().hex}"
-            system.create_dir(folder)
-        with system.open_output_stream(draft, compression=None) as stream:
+        with system.open_output_stream(f"{base}/{name}", compression=None) as stream:
             stream.write(content)
-        if draft != file:
-            system.move(draft, file)
 
     def remove(self, name: str) -> None:
         """Removes a file."""
@@ -233,14 +237,12 @@ _OPENING = threading.Lock()
 @cache
 def _open(uri: str) -> tuple[Any, str]:
     """pyarrow's file system and the path in it; one a process, since its connections are kept."""
-    from pyarrow.fs import FileSystem, LocalFileSystem
+    from pyarrow.fs import FileSystem
 
     try:
         system, base = FileSystem.from_uri(uri)
-    except ValueError as error:  # pyarrow's own: no scheme that it knows, or no bucket
+    except (ValueError, NotImplementedError) as error:  # pyarrow's own: no bucket, or a store that it was built without
         raise OSError(str(error)) from None
-    if isinstance(system, LocalFileSystem):  # `local://`, or a path with `://` in it: pyarrow would follow links there
-        raise OSError("a folder is named by its path, without '://', or as file:///folder")
     if not base:
-        raise OSError("the URI names no bucket or folder")
+        raise OSError("the URI names no bucket")
     return system, base.rstrip("/")
