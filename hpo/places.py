@@ -6,6 +6,7 @@ Paths are kept absolute and relative to the study's folder, so that a project wh
 import contextlib
 import json
 import os
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +30,8 @@ class Places:
     database: Database | None = None
     data: Path | None = field(default=None, compare=False)
     """The file or folder of its data set, where that has one."""
+    record: str | None = None
+    """The id of its record, where that is in a database: others may have a study of the same name."""
 
     @classmethod
     def chosen(cls, study: str, artifacts: str | None, database: str | None, data: str | None = None) -> Self:
@@ -48,6 +51,7 @@ class Places:
             None if artifacts is None else _fresh(artifacts, study),
             None if database is None else Database.of(database),
             None if data is None else Path(data),
+            None if database is None else uuid.uuid4().hex,
         )
 
     @classmethod
@@ -78,6 +82,7 @@ class Places:
             None if artifacts is None else place(artifacts),
             None if url is None else Database.known(url, database),
             data,
+            known.get("record"),
         )
 
     def write(self, folder: Path) -> None:
@@ -92,6 +97,7 @@ class Places:
         return {
             "artifacts": None if self.artifacts is None else str(self.artifacts),
             "database": None if self.database is None else self.database.url,
+            "record": self.record,
             "data": None if self.data is None else str(self.data),
             "beside": {
                 name: os.path.relpath(path, folder.absolute()) for name, path in paths.items() if path is not None

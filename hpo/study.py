@@ -267,7 +267,7 @@ class Study:
                     f"database '{where}' has a study '{self.name}' already, of another folder; give the new search a"
                     " name of its own with --study"
                 ) from None
-        record.set_user_attr("id", uuid.uuid4().hex)
+        record.set_user_attr("id", self.places.record or uuid.uuid4().hex)
         if self._storage is None:
             record.set_user_attr(_SPEC, self.spec.model_dump(mode="json", exclude_unset=True))
         if code is not None:
@@ -376,7 +376,8 @@ class Study:
         """The Optuna study; `use` gives it a sampler that proposes.
 
         Raises:
-            StudyError: there is none, it is damaged, or `spec.yaml` is not what the study was made with.
+            StudyError: there is none, it is damaged, `spec.yaml` is not what the study was made with, or the database
+                has the record of another folder's study.
         """
         try:
             record = OptunaStudy(study_name=self.name, storage=self._open_storage(), sampler=_NO_SAMPLER)
@@ -388,9 +389,25 @@ class Study:
                 f"study '{self.name}': its record in '{self.folder}' is damaged: {error or type(error).__name__}; put"
                 " it back from a copy, or run a new search"
             ) from error
+        if self.places.database is not None:
+            self._check_own(record.user_attrs.get("id"), self.places.database.url)
         if self._storage is None:
             self._check_spec(record.user_attrs.get(_SPEC))
         return record
+
+    def _check_own(self, kept: object, database: str) -> None:
+        """Holds a record in a database to be this folder's: another database has another study of this name."""
+        own, file = self.places.record, self.folder / FILE
+        if own is None:
+            raise StudyError(
+                f"study '{self.name}': '{file}' does not say which record is its own; if it is the one in database"
+                f' \'{database}\', write "record": "{kept}" there'
+            )
+        if own != kept:
+            raise StudyError(
+                f"study '{self.name}': '{file}' names another record than database '{database}' has of a study of this"
+                " name; put back what that file said"
+            )
 
     def _check_spec(self, kept: Mapping[str, Any] | None) -> None:
         """Compares the spec with what the record has of it; release 0.1 kept nothing there."""

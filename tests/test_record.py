@@ -19,11 +19,12 @@ from optuna.trial import TrialState
 
 from hpo import spec
 from hpo.errors import HpoError, InputError, StudyError
+from hpo.places import FILE
 from hpo.record import VARIABLE, Database, DatabaseStorage, hold, publish, quiet
 from hpo.study import Study
 from hpo.trial import Outcome, State
 from tests import servers
-from tests.conftest import facts, finish
+from tests.conftest import Run, facts, finish
 
 STUDIES = Path("studies")
 
@@ -228,6 +229,33 @@ def test_a_study_that_is_gone_from_the_database_is_one_sentence(stored: Study, u
     optuna.delete_study(study_name="squares", storage=stored.record._storage)
     with pytest.raises(StudyError, match="'postgresql://.*' has no record of study 'squares'"):
         Study.open(STUDIES, "squares", url).trials()
+
+
+def test_another_folders_record_of_the_same_name_is_not_used(
+    stored: Study, url: str, document: dict[str, Any], tmp_path: Path, hpo: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, url)
+    made = Study.create(tmp_path / "theirs", spec.load(document), facts())
+    finish(made, 2.0, epochs=3)
+    before = [trial.to_json() for trial in stored.trials()]
+    file, own = made.folder / FILE, json.loads((stored.folder / FILE).read_text())
+    for record, told in ((None, "does not say which record is its own"), (made.id, "names another record than")):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "database": own["database"], "record": record}))
+        for command in ("trials", "resume", "gc", "ensemble"):
+            code, _, err = hpo(command, "--storage", str(tmp_path / "theirs"))
+            assert code == 2 and told in err and "Traceback" not in err
+    assert f'write "record": "{stored.id}" there' in str(_raised(stored, own)) and own["record"] == stored.id
+    (STUDIES / "squares").rename(tmp_path / "squares")  # a study that is moved takes its own along
+    assert [trial.to_json() for trial in Study.open(tmp_path, "squares").trials()] == before
+
+
+def _raised(study: Study, places: dict[str, Any]) -> StudyError:
+    """What is said of a study whose places have no record."""
+    (study.folder / FILE).write_text(json.dumps({**places, "record": None}))
+    with pytest.raises(StudyError) as error:
+        Study.open(STUDIES, study.name).trials()
+    (study.folder / FILE).write_text(json.dumps(places))
+    return error.value
 
 
 def test_a_database_that_is_lost_meanwhile_is_one_sentence(stored: Study, url: str) -> None:

@@ -23,10 +23,9 @@ from mlflow.types.schema import Schema, TensorSpec
 from hpo.datasets.dataset import Inputs
 from hpo.study import Study
 from hpo.tracking.store import (
-    KIND_TAG,
-    STUDY_ID_TAG,
     TRIAL_TAG,
     connect,
+    query_of,
     study_run,
     study_tags,
     tracking_uri,
@@ -139,7 +138,7 @@ def _member_runs(
     client: mlflow.MlflowClient, experiment_id: str, study: Study, record: EnsembleRecord
 ) -> dict[str, str]:
     """Tags that link each member to its trial's run."""
-    query = f"tags.`{STUDY_ID_TAG}` = '{study.id}' and tags.`{KIND_TAG}` = 'trial'"
+    query = query_of(study, "trial")
     runs = {
         run.data.tags[TRIAL_TAG]: run.info.run_id
         for run in client.search_runs([experiment_id], query, max_results=5000)

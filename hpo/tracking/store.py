@@ -174,8 +174,7 @@ def study_run(client: MlflowClient, experiment_id: str, study: Study, storage: P
 
     Who makes it leaves it finished: only a search says that it is running.
     """
-    query = f"tags.`{STUDY_ID_TAG}` = '{study.id}' and tags.`{KIND_TAG}` = 'study'"
-    for existing in client.search_runs([experiment_id], query, max_results=1):
+    for existing in client.search_runs([experiment_id], query_of(study, "study"), max_results=1):
         return str(existing.info.run_id)
     spec = study.study_spec
     tags = {
@@ -196,7 +195,7 @@ def study_run(client: MlflowClient, experiment_id: str, study: Study, storage: P
 
 def trial_runs(client: MlflowClient, experiment_id: str, study: Study) -> dict[int, Run]:
     """The runs of a study's trials, by number."""
-    query = f"tags.`{STUDY_ID_TAG}` = '{study.id}' and tags.`{KIND_TAG}` = 'trial'"
+    query = query_of(study, "trial")
     found: dict[int, Run] = {}
     token: str | None = None
     while True:
@@ -210,3 +209,8 @@ def trial_runs(client: MlflowClient, experiment_id: str, study: Study) -> dict[i
 def study_tags(study: Study, kind: str) -> dict[str, str]:
     """The tags by which every run of a study is found."""
     return {STUDY_TAG: study.name, STUDY_ID_TAG: study.id, KIND_TAG: kind}
+
+
+def query_of(study: Study, kind: str) -> str:
+    """What MLflow is asked to find a study's runs of a kind: by name and id, since a record may have another's id."""
+    return " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in study_tags(study, kind).items())

@@ -20,7 +20,7 @@ from hpo.tracking.runs import Runs
 from hpo.tracking.store import connect, tracking_uri
 from hpo.tracking.writer import Tracker
 from hpo.trial import Failure, Outcome, State
-from tests.conftest import PATIENCE, facts
+from tests.conftest import PATIENCE, facts, finish
 
 
 @pytest.fixture
@@ -92,6 +92,23 @@ def dies(study: Study, tracker: Tracker) -> None:
         study.report(trial.number, 1, {"accuracy": 0.4, "nll": 0.6})
     study.pause(paused.number)
     study.end(study.ask().number, Outcome(State.FAILED, "no"))
+
+
+def test_a_study_with_anothers_id_has_runs_of_its_own(document: dict[str, Any], tmp_path: Path) -> None:
+    for name in ("mine", "theirs"):
+        made = Study.create(tmp_path / "studies", spec.load({**document, "study": name}), facts())
+        made.record.set_user_attr("id", "0" * 32)
+        runs = Runs(made, tmp_path / "studies")
+        finish(made, 1.0, epochs=3)
+        for news in runs.unknown(made.trials()).values():
+            runs.write(news)
+        runs.close()
+    client, experiment = connect(tmp_path / "studies")
+    found = client.search_runs([experiment])
+    assert sorted(run.data.tags["hpo.study"] for run in found) == ["mine", "mine", "theirs", "theirs"]
+    parents = {run.data.tags["hpo.study"]: run.info.run_id for run in found if run.data.tags["hpo.kind"] == "study"}
+    trials = [run.data.tags for run in found if run.data.tags["hpo.kind"] == "trial"]
+    assert all(tags["mlflow.parentRunId"] == parents[tags["hpo.study"]] for tags in trials) and len(trials) == 2
 
 
 def test_what_mlflow_was_not_told_the_next_search_tells_and_nothing_twice(fresh: Study, tmp_path: Path) -> None:
