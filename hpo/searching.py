@@ -169,7 +169,8 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
             )
         share = _share(spec, request, dataset, say)
         study = _ready(spec, request, dataset, say)
-        invitation = joining.Invitation.here(trial_resources(share.resources), study.place, study.id)
+        each, limit = trial_resources(share.resources), spec.budget.time_limit
+        invitation = joining.Invitation.here(each, study.place, _identity(study), limit)
         held.enter_context(study.searching(told=str(invitation)))
         study.accept_code(_code(spec, request))
         study.note_data(spec)
@@ -177,7 +178,6 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
         if left.nothing:  # another search ran them while this one was starting
             return SearchResult(study, time.monotonic() - started)
         study.use(samplers.build(spec, len(study.trials()), rewards(study)))
-        limit = spec.budget.time_limit
         disk = None if request.max_disk is None else DiskBudget(study, request.max_disk)
         tracker = held.enter_context(Tracker(study, request.storage, say))  # MLflow is told the last while Ray stops
         with Progress(study, left, limit, console) as progress:
@@ -281,7 +281,7 @@ def join(space: Space, overrides: Mapping[str, Any], request: Request, console: 
     invitation = joining.Invitation.read(told)
     if invitation is None:
         raise StudyError(f"study '{spec.study}' is held by {who}, which is no search that can be joined; wait")
-    invitation.check(study.id, request.address)
+    invitation.check(_identity(study), request.address)
     with joining.node(invitation, request.concurrency) as node:
         saying(console)(
             f"Study '{spec.study}': this machine works for the search of {who}, until that is over; Ctrl-C leaves."
@@ -291,6 +291,11 @@ def join(space: Space, overrides: Mapping[str, Any], request: Request, console: 
                 raise ResourceError(f"this machine could not stay in the Ray of {who}: {problem}")
             time.sleep(_LOOK_SECONDS)
     return SearchResult(Study.open(request.storage, spec.study, request.database), time.monotonic() - started)
+
+
+def _identity(study: Study) -> str:
+    """What an invitation is proven for: who can write to a study's folder can give it another's id."""
+    return f"{study.name} {study.id}"
 
 
 def in_all(space: Space, overrides: Mapping[str, Any], storage: Path, database: str | None) -> dict[str, Any]:

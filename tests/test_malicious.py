@@ -286,10 +286,18 @@ def test_the_state_of_a_sampler_is_no_pickle(
 
 @pytest.mark.parametrize(
     ("part", "value"),
-    [("address", "1:1; mkdir executed"), ("proof", "\xfc"), ("proof", 5), ("cpu", "x"), ("gpu", math.inf), ("mode", 1)],
+    [
+        ("address", "1:1; mkdir executed"),
+        ("proof", "\xfc"),
+        ("proof", 5),
+        ("cpu", "x"),
+        ("gpu", math.inf),
+        ("mode", 1),
+        ("until", None),
+    ],
 )
 def test_an_invitation_is_of_plain_parts(part: str, value: object) -> None:
-    whole = Invitation("1.2.3.4:6379", "token", 1.0, 0.0, None, "id", "0" * 64)
+    whole = Invitation("1.2.3.4:6379", "token", 1.0, 0.0, None, "id", 1.0, "0" * 64)
     assert Invitation.read(str(whole)) == whole
     assert Invitation.read(json.dumps({**json.loads(str(whole)), part: value})) is None
 

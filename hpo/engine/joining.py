@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +27,8 @@ from hpo.signals import raising
 
 _STOP_SECONDS = 20.0
 """Seconds in which a node says goodbye to its Ray."""
+_LONGEST, _ASKEW = 7 * 24 * 3600.0, 3600.0
+"""Seconds that an invitation holds, and by how much the clocks of two machines may differ."""
 _ADDRESS = re.compile(r"[\w.:\[\]-]+", re.ASCII)
 """An address of a Ray: nothing that a shell would take for more, since messages tell the user to type it."""
 _MODE = "RAY_AUTH_MODE"
@@ -46,22 +49,26 @@ class Invitation:
     folder: str | None
     """The folder in which trials store what they leave; None where that is an object store."""
     study: str
-    """The id of the study."""
+    """The name and the id of the study."""
+    until: float
+    """When it ends, in seconds since 1970: whoever can write to the study's folder may keep it."""
     proof: str | None = None
     """Proof that the user wrote it, and not whoever can write to the study's folder; see `hpo.engine.secret`."""
 
     @classmethod
-    def here(cls, each: Mapping[str, float], place: Place, study: str) -> Self:
+    def here(cls, each: Mapping[str, float], place: Place, study: str, limit: float | None) -> Self:
         """An invitation to the Ray of this process, proven by the user's secret.
 
         Args:
             each: what a trial gets.
             place: of the artifacts.
-            study: its id.
+            study: its name and id.
+            limit: seconds that the search lasts at most.
         """
         folder = str(place.folder.absolute()) if isinstance(place, Folder) else None
         address, mode = str(ray.get_runtime_context().gcs_address), os.environ.get(_MODE, "disabled")
-        invitation = cls(address, mode, each["cpu"], each["gpu"], folder, study)
+        until = time.time() + min(_LONGEST, math.inf if limit is None else limit + _ASKEW)
+        invitation = cls(address, mode, each["cpu"], each["gpu"], folder, study, until)
         with contextlib.suppress(PermissionError):  # told to who joins; the search needs no secret
             return replace(invitation, proof=proof(str(invitation), make=True))
         return invitation
@@ -72,7 +79,7 @@ class Invitation:
         try:
             read = cls(**json.loads(text))
             texts = (read.address, read.mode, read.study, read.folder or "", read.proof or "")
-            sound = math.isfinite(read.cpu + read.gpu) and all(isinstance(part, str) for part in texts)
+            sound = math.isfinite(read.cpu + read.gpu + read.until) and all(isinstance(part, str) for part in texts)
             return read if sound and _ADDRESS.fullmatch(read.address) and (read.proof or "").isascii() else None
         except (ValueError, TypeError, RecursionError, OverflowError):
             return None
@@ -85,11 +92,11 @@ class Invitation:
         """Holds it to be the user's own: who follows it lets whoever wrote it run code here.
 
         Args:
-            study: the id of the study that is joined.
+            study: the name and the id of the study that is joined.
             address: of the Ray that the user names this time; it needs no proof.
 
         Raises:
-            InputError: it is not proven, and the user has named no Ray or another one.
+            InputError: it is not proven, or too old, and the user has named no Ray or another one.
         """
         if address is not None:
             if address != self.address:
@@ -106,6 +113,11 @@ class Invitation:
                 f"the invitation to the Ray at {self.address} is not proven to be yours: '{secret_file()}' here is not"
                 " the one of the machine that searches, or somebody else wrote it. Copy that file from there, or say"
                 f" which Ray you mean: --address {self.address}"
+            )
+        if self.until < time.time():
+            raise InputError(
+                f"the invitation to the Ray at {self.address} is too old to be followed unasked; say that you mean that"
+                f" Ray: --address {self.address}"
             )
 
 

@@ -24,6 +24,7 @@ from tests.servers import free_port
 pytestmark = pytest.mark.xdist_group("faults")
 
 TRIALS = 60
+SOON = time.time() + 3600.0
 SEARCH = f"""
 import time
 from pathlib import Path
@@ -75,7 +76,7 @@ def proven(invitation: Invitation) -> Invitation:
 
 
 def test_only_who_can_read_the_secret_can_invite(config: Path) -> None:
-    bare = Invitation("10.0.0.1:6379", "token", 0.5, 0.25, None, "a")
+    bare = Invitation("10.0.0.1:6379", "token", 0.5, 0.25, None, "a", SOON)
     with pytest.raises(InputError, match="is not proven to be yours"):
         bare.check("a", None)
     mine = proven(bare)
@@ -89,6 +90,10 @@ def test_only_who_can_read_the_secret_can_invite(config: Path) -> None:
             other.check("a", None)
     with pytest.raises(InputError, match="is not proven to be yours"):
         mine.check("b", None)  # of another study
+    old = proven(replace(bare, until=time.time() - 1))
+    with pytest.raises(InputError, match=r"is too old to be followed unasked; .* --address 10\.0\.0\.1:6379"):
+        old.check("a", None)
+    old.check("a", "10.0.0.1:6379")
     secret.chmod(0o640)
     with pytest.raises(InputError, match="can be read by others, or is another user's: chmod 600"):
         mine.check("a", None)
@@ -125,7 +130,8 @@ def test_what_cannot_be_joined_says_so(space: Path, study: Study, hpo: Run) -> N
     with study.held():  # as `hpo gc` does
         code, _, err = hpo(*joining)
     assert code == 2 and f"is held by process {os.getpid()} on " in err and "no search that can be joined; wait" in err
-    lost = Invitation(f"127.0.0.1:{free_port()}", "disabled", 1, 0, str(study.folder.absolute()), study.id)
+    whose = f"squares {study.id}"
+    lost = Invitation(f"127.0.0.1:{free_port()}", "disabled", 1, 0, str(study.folder.absolute()), whose, SOON)
     with study.held(str(lost)):  # anyone who can write to the study's folder could have written that
         code, _, err = hpo(*joining)
         assert code == 2 and f"the invitation to the Ray at {lost.address} is not proven to be yours" in err
@@ -134,6 +140,10 @@ def test_what_cannot_be_joined_says_so(space: Path, study: Study, hpo: Run) -> N
         assert code == 2 and f"that search's Ray is at {lost.address}" in err
         code, _, err = hpo(*joining, "--address", lost.address)
         assert code == 2 and "cannot be reached from here" in err
+    theirs = proven(replace(lost, study=f"other {study.id}"))  # of another study, whose id this one's record has
+    with study.held(str(theirs)):
+        code, _, err = hpo(*joining)
+        assert code == 2 and "is not proven to be yours" in err
     lost = proven(lost)
     with study.held(str(lost)):
         code, _, err = hpo(*joining)
@@ -144,7 +154,7 @@ def test_what_cannot_be_joined_says_so(space: Path, study: Study, hpo: Run) -> N
         server.bind(("127.0.0.1", 0))
         server.listen()
         there = f"127.0.0.1:{server.getsockname()[1]}"
-        with study.held(str(proven(Invitation(there, "disabled", 1, 0, "/no/such/folder", study.id)))):
+        with study.held(str(proven(Invitation(there, "disabled", 1, 0, "/no/such/folder", whose, SOON)))):
             code, _, err = hpo(*joining)
     assert code == 2 and "this machine does not see '/no/such/folder', where the trials of that search" in err
     for option in (
@@ -160,7 +170,7 @@ def test_what_cannot_be_joined_says_so(space: Path, study: Study, hpo: Run) -> N
 
 
 def test_an_invitation_is_one_line() -> None:
-    invitation = Invitation("10.0.0.1:6379", "token", 0.5, 0.25, None, "of the study")
+    invitation = Invitation("10.0.0.1:6379", "token", 0.5, 0.25, None, "of the study", SOON)
     assert Invitation.read(str(invitation)) == invitation and "\n" not in str(invitation)
     assert Invitation.read("") is Invitation.read("{}") is Invitation.read("told") is None
 
