@@ -8,10 +8,12 @@ import difflib
 import importlib
 import importlib.machinery
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from shlex import quote
 from types import ModuleType
 from typing import Any, TextIO
 
@@ -41,6 +43,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 VARIABLE = "HPO_TRUST"
 """The environment variable with import paths that the user trusts, separated by commas; for servers."""
+_PATH = re.compile(r"\w[\w.-]*:\w+")
+"""An import path: nothing that a shell would take for more, since messages tell the user to type it."""
 _trusted = {path.strip() for path in os.environ.get(VARIABLE, "").split(",")} - {""}
 _stored: dict[str, str] = {}
 """Import path -> the stored file that names it, for messages."""
@@ -106,11 +110,13 @@ class Registry:
                 module or attribute cannot be imported.
         """
         if ":" in name:
+            if not _PATH.fullmatch(name):
+                raise InputError(f"{self.kind} {name!r} is no import path: write 'module:attribute', names of Python")
             if name not in _trusted:
                 raise InputError(
                     f"{self.kind} '{name}' is code that {_place(name)} names, and what a stored file names is imported"
-                    f" only if you say so: add --trust (in Python trust=True; for a server {VARIABLE}={name}) if nobody"
-                    " else can write to that file"
+                    f" only if you say so: add --trust (in Python trust=True; for a server {VARIABLE}={quote(name)}) if"
+                    " nobody else can write to that file"
                 )
             return self._import(name)
         if name not in self._entries:

@@ -431,9 +431,11 @@ class Study:
         """
         storage = self.folder.parent
         where = "" if storage == _STORAGE else f" --storage {quote(str(storage))}"
-        return (
-            f"hpo {name} --study {self.name}{where}{' --trust' if self.spec.own_code(*_IMPORTED.get(name, ())) else ''}"
-        )
+        return f"hpo {name} --study {self.name}{where}{' --trust' if self.own_code(name) else ''}"
+
+    def own_code(self, command: str) -> list[str]:
+        """The import paths that its stored spec names and that a command, such as `resume`, would import."""
+        return self.spec.own_code(*_IMPORTED.get(command, ()))
 
     # ---- the code that trains it ---------------------------------------------------------------------------------
 

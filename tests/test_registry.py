@@ -25,6 +25,15 @@ def test_names_and_paths_are_loaded() -> None:
     assert REGISTRY.load("pathlib:Path") is Path
 
 
+@pytest.mark.parametrize(
+    "path", ["a:b;touch x", "a:$(id)", "a b:c", "a:b c", ":b", "a:", "a:b:c", "-a:b", "a:b.c", "../a:b"]
+)
+def test_what_is_no_import_path_is_never_offered_to_type(path: str) -> None:
+    with pytest.raises(InputError, match="is no import path: write 'module:attribute'") as error:
+        REGISTRY.load(path)
+    assert "HPO_TRUST" not in str(error.value)
+
+
 def test_a_module_is_imported_again_only_where_it_was_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

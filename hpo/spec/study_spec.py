@@ -104,9 +104,10 @@ class SearchSpec(Section):
         """The import paths among its values: the user's own samplers, models and so on."""
         return import_paths(self.model_dump())
 
-    def own_code(self, *sections: str) -> bool:
-        """Whether one of these sections names code of the user's own."""
-        return any(":" in getattr(getattr(self, section, None), "name", "") for section in sections)
+    def own_code(self, *sections: str) -> list[str]:
+        """The import paths by which these sections name code of the user's own."""
+        names = [getattr(getattr(self, section, None), "name", "") for section in sections]
+        return list(dict.fromkeys(name for name in names if ":" in name))
 
     def setting(self, name: str) -> Any:
         """The fixed setting with this dotted name; None where it is not set."""
