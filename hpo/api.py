@@ -15,7 +15,7 @@ from rich.console import Console
 
 from hpo import registry, samplers, searching
 from hpo import spec as specs
-from hpo.errors import HpoError, InputError, StudyError
+from hpo.errors import HpoError, InputError, StudyError, shortened
 from hpo.results import EnsembleResult, Predictions, SearchResult, SimulationResult
 from hpo.spec import SearchSpec, Space, StudySpec
 from hpo.study import Study
@@ -458,10 +458,15 @@ def all_studies(storage: str | Path = "studies") -> tuple[list[Study], dict[str,
     for name in Study.names(Path(storage)):
         try:
             study = Study.open(Path(storage), name)
-            study.trials()
+            study.best()
             found.append(study)
         except HpoError as error:
-            problems[name] = str(error)
+            problems[name] = shortened(error)
+        except Exception as error:  # whatever is wrong in one, the others are listed
+            problems[name] = (
+                f"study '{name}' cannot be read: {shortened(error)}; put back what was changed in"
+                f" '{Path(storage) / name}', or move it away"
+            )
     return found, problems
 
 

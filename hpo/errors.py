@@ -13,6 +13,9 @@ HpoError                 exit code 1: the work itself failed
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_MUCH, _MANY = 1000, 100
+"""Letters of an error that is one among many, and lines of a spec's errors; more are made to fill a terminal."""
+
 
 class HpoError(Exception):
     """The work itself failed; the message says what and where."""
@@ -50,7 +53,10 @@ class SpecError(InputError):
 
     def __init__(self, lines: Sequence[str]) -> None:
         self.lines = tuple(lines)
-        super().__init__("\n".join(self.lines))
+        shown = [f"{line:.{_MUCH}}" for line in self.lines[:_MANY]]
+        if len(self.lines) > _MANY:
+            shown.append(f"... and {len(self.lines) - _MANY:,} more")
+        super().__init__("\n".join(shown))
 
     def __reduce__(self) -> tuple[type["SpecError"], tuple[tuple[str, ...]]]:
         """Pickled by its lines, since it comes from other processes too."""
@@ -82,6 +88,12 @@ def last_line(error: object) -> str:
 def on_one_line(error: object) -> str:
     """All that an error says, on one line, or its type where it says nothing."""
     return " ".join(_said(error).split())
+
+
+def shortened(error: object) -> str:
+    """What an error says, cut where that is more than one reads of one among many."""
+    said = _said(error)
+    return said if len(said) <= _MUCH else f"{said[:_MUCH]} ..."
 
 
 def _said(error: object) -> str:

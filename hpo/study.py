@@ -69,6 +69,8 @@ _PAUSED = "paused"
 """The trial attribute that is true while a trial waits; Optuna knows only that it has not ended."""
 _FAILURE, _RETRIES = "failure", "retries"
 """The trial attributes with the kind of its failure, and how often it has begun again after one."""
+_KINDS = {"reason": str, "lineage": dict, _INHERITED: int, _REPLACES: int, _FAILURE: str, _RETRIES: int}
+"""Attributes of trials, and what they are where they are there."""
 _GPU_SECONDS = "gpu_seconds"
 """The study's attribute with what its trials have used, where that is limited."""
 _CONSTRAINT = "constraints"
@@ -389,6 +391,8 @@ class Study:
                 f"study '{self.name}': its record in '{self.folder}' is damaged: {error or type(error).__name__}; put"
                 " it back from a copy, or run a new search"
             ) from error
+        except OSError as error:
+            raise StudyError(f"study '{self.name}': its record in '{self.folder}' cannot be read: {error}") from error
         if self.places.database is not None:
             self._check_own(record.user_attrs.get("id"), self.places.database.url)
         if self._storage is None:
@@ -409,8 +413,13 @@ class Study:
                 " name; put back what that file said"
             )
 
-    def _check_spec(self, kept: Mapping[str, Any] | None) -> None:
+    def _check_spec(self, kept: Any) -> None:
         """Compares the spec with what the record has of it; release 0.1 kept nothing there."""
+        if not isinstance(kept, dict | None):
+            raise StudyError(
+                f"study '{self.name}': its record in '{self.folder}' is damaged: its spec is no mapping; put it back"
+                " from a copy, or run a new search"
+            )
         if kept is None or self.spec.model_dump(mode="json", exclude_unset=True) == kept:
             return
         changed = differences(specs.load_stored(kept), self.spec, left=())
@@ -840,12 +849,15 @@ class Study:
             raise StudyError(
                 f"study '{self.name}' was made by another version of hpo, whose reports this one cannot read"
             )
+        for name, kind in _KINDS.items():
+            if not isinstance(trial.user_attrs.get(name), kind | None):
+                raise TypeError(f"its '{name}' is of another kind")
         began = trial.user_attrs.get(_BEGAN)
         return TrialRecord(
             number=trial.number,
             state=_state(trial),
             config=dict(trial.params),
-            reports={epoch: report["metrics"] for epoch, report in reports.items()},
+            reports={epoch: _metrics(report["metrics"]) for epoch, report in reports.items()},
             spec=self.spec,
             reason=trial.user_attrs.get("reason"),
             lineage=trial.user_attrs.get("lineage"),
@@ -854,14 +866,29 @@ class Study:
             taken_over=_TAKEN in trial.user_attrs,
             failure=trial.user_attrs.get(_FAILURE),
             retries=trial.user_attrs.get(_RETRIES, 0),
-            began=None if began is None else Moment(*began),
-            reported={epoch: Moment(*report["moment"]) for epoch, report in reports.items()},
+            began=None if began is None else _moment(began),
+            reported={epoch: _moment(report["moment"]) for epoch, report in reports.items()},
             ended=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
         )
 
 
 def _data_path(spec: SearchSpec) -> str | None:
     return spec.data.path if isinstance(spec, StudySpec) else None
+
+
+def _metrics(read: Any) -> dict[str, float]:
+    """The metrics of a report, as the record has them."""
+    if not isinstance(read, dict) or not all(isinstance(value, int | float) for value in read.values()):
+        raise TypeError("the metrics of a report are no numbers by name")
+    return read
+
+
+def _moment(read: Any) -> Moment:
+    """A moment, as the record has it."""
+    order, at = read
+    if not isinstance(order, int) or not isinstance(at, int | float):
+        raise TypeError("a moment is no two numbers")
+    return Moment(order, at)
 
 
 def _written(metrics: Metrics, moment: Moment) -> str:
@@ -889,7 +916,7 @@ def _state(trial: FrozenTrial) -> State:
 def _touched(folder: Path) -> float:
     """The time when a study's record was last written, or searched, on the clock of its files."""
     files = (folder / name for name in ("journal.log", FILE, _LOCK))
-    return max(file.stat().st_mtime for file in files if file.exists())
+    return max((file.lstat().st_mtime for file in files if os.path.lexists(file)), default=0.0)
 
 
 def _rename(draft: Path, folder: Path) -> None:

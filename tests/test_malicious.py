@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ import pytest
 import safetensors.numpy
 import torch
 
-from hpo import api, datasets, registry, samplers, spec
+from hpo import api, datasets, files, registry, samplers, spec
 from hpo.arrays import load_tensors
 from hpo.artifacts import Folder
 from hpo.artifacts.stored import packed
@@ -567,6 +567,73 @@ def test_one_damaged_journal_does_not_hide_the_other_studies(
     for command in ("trials", "best", "resume", "gc"):
         code, _, told = hpo(command, "--study", "squares")
         assert code == 2 and "Traceback" not in told and "study 'squares'" in told
+
+
+def _rewritten(study: Study, old: str, new: str) -> None:
+    """Changes the record of a study, as one who knows what its lines are."""
+    file = study.folder / "journal.log"
+    text = re.sub(r',"check":"\w+"', "", file.read_text())
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def _without_a_record(study: Study) -> None:
+    (study.folder / "journal.log").unlink()
+    (study.folder / "journal.log").mkdir()
+
+
+def _spec_says(study: Study, key: str, value: object) -> None:
+    file = study.folder / "spec.yaml"
+    file.write_text(json.dumps({**json.loads(json.dumps(spec.parse_plain(file.read_text()))), key: value}))
+
+
+DAMAGES: dict[str, Callable[[Study], None]] = {
+    "no file": _without_a_record,
+    "a spec": lambda study: _rewritten(study, '"user_attr":{"spec":{', '"user_attr":{"spec":[1],"x":{'),
+    "metrics": lambda study: _rewritten(study, r"\"metrics\": {", r"\"metrics\": [1], \"x\": {"),
+    "a metric": lambda study: _rewritten(study, r"\"accuracy\": ", r"\"accuracy\": [1], \"x\": "),
+    "a moment": lambda study: _rewritten(study, r"\"moment\": [", r"\"moment\": [[], "),
+    "a reason": lambda study: _rewritten(study, '"reason":"', '"reason":5,"x":"'),
+    "an objective": lambda study: _spec_says(study, "objective", {"metric": "fame"}),
+    "a task": lambda study: _spec_says(study, "task", []),
+    "a place": lambda study: files.write(
+        study.folder, "places.json", b'{"artifacts": "postgresql://u@[::1", "database": null}'
+    ),
+    "a database": lambda study: files.write(
+        study.folder, "places.json", b'{"artifacts": null, "database": "postgresql://u@[::1"}'
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", list(DAMAGES))
+def test_whatever_is_wrong_in_a_study_the_others_are_listed(
+    damage: str, study: Study, document: dict[str, Any], hpo: Run, tmp_path: Path
+) -> None:
+    Study.create(tmp_path / "studies", spec.load({**document, "study": "sound"}), facts())
+    DAMAGES[damage](study)
+    code, out, told = hpo("studies", "--format", "json")
+    listed = {entry["study"]: entry.get("problem") for entry in json.loads(out)}
+    assert code == 0 and listed["sound"] is None and listed["squares"] and "Traceback" not in told
+    assert hpo("studies")[0] == 0
+    for command in ("trials", "best"):
+        code, _, told = hpo(command, "--study", "squares")
+        assert code == 2 and "Traceback" not in told
+
+
+def test_a_study_that_nobody_has_thought_of_is_listed_as_a_problem(
+    study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Study, "best", lambda self: {}["x" * 5000])
+    found, problems = api.all_studies(tmp_path / "studies")
+    assert not found and "move it away" in problems["squares"] and len(problems["squares"]) < 1300
+
+
+def test_what_is_told_of_a_damaged_spec_is_bounded(study: Study, hpo: Run) -> None:
+    (study.folder / "spec.yaml").write_text("study: squares\n" + "".join(f"{'x' * 50}{n}: 1\n" for n in range(3000)))
+    code, out, told = hpo("studies")
+    assert code == 0 and len(out) + len(told) < 5000
+    code, _, told = hpo("trials", "--study", "squares")
+    assert code == 2 and len(told) < 50_000 and "and 2,9" in told
 
 
 def test_the_name_of_a_folder_is_not_obeyed_by_a_terminal(study: Study, hpo: Run, tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ Space = str | Path | Mapping[str, Any] | SearchSpec
 _Spec = TypeVar("_Spec", bound=SearchSpec)
 _MOST_BYTES, _MOST_VALUES, _DEEPEST = 2**20, 20_000, 40
 """The most bytes, values (keys included) and levels of a YAML file; a larger one takes minutes, or is made to harm."""
+_MOST_WORDED = 100
+"""Problems that are told in our words, with what may have been meant: looking for that takes its time."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,9 @@ def _validated(
     try:
         spec = kind.model_validate(document)
     except pydantic.ValidationError as error:
-        problems += [in_our_words(detail) for detail in error.errors()]
+        details = error.errors()
+        problems += [in_our_words(detail) for detail in details[:_MOST_WORDED]]
+        problems += [Problem(tuple(map(str, detail["loc"])), detail["msg"]) for detail in details[_MOST_WORDED:]]
     if spec is not None:
         problems += parameter_problems(spec)
         problems += [problem for check in checks for problem in check(spec)]

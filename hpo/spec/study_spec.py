@@ -138,8 +138,9 @@ class StudySpec(SearchSpec):
     @classmethod
     def _objective_of_the_task(cls, value: Any) -> Any:
         """What is searched for, where nobody says."""
-        if isinstance(value, dict) and value.get("objective") is None and value.get("task") in _METRICS:
-            return {**value, "objective": _METRICS[value["task"]]}
+        task = value.get("task") if isinstance(value, dict) else None
+        if isinstance(task, str) and task in _METRICS and value.get("objective") is None:
+            return {**value, "objective": _METRICS[task]}
         return value
 
     @field_validator("model", "data", mode="before")

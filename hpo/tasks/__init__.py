@@ -6,7 +6,7 @@ The metrics' names and goals stand here, so that a spec is checked without impor
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from hpo.errors import Problem
+from hpo.errors import Problem, SpecError
 from hpo.registry import did_you_mean
 from hpo.spec import Objective, SearchSpec, StudySpec
 
@@ -69,10 +69,12 @@ def check_goal(spec: SearchSpec) -> Iterable[Problem]:
     """The problem with a metric that no task knows, where the spec does not say what is better."""
     for key, objective in _places(spec):
         if objective.goal is None and objective.metric not in _KNOWN:
-            yield Problem(
-                (*key, "goal"), f"is required for '{objective.metric}': write `goal: maximize` or `goal: minimize`"
-            )
+            yield Problem((*key, "goal"), _required(objective.metric))
     yield from _twice(spec)
+
+
+def _required(metric: str) -> str:
+    return f"is required for '{metric}': write `goal: maximize` or `goal: minimize`"
 
 
 def cost(goal: Goal, value: float) -> float:
@@ -86,8 +88,15 @@ def goal(spec: SearchSpec) -> Goal:
 
 
 def goal_of(objective: Objective) -> Goal:
-    """What is better for a metric."""
-    return objective.goal or _KNOWN[objective.metric]
+    """What is better for a metric.
+
+    Raises:
+        SpecError: no task knows it, and the spec does not say.
+    """
+    goal = objective.goal or _KNOWN.get(objective.metric)
+    if goal is None:
+        raise SpecError([f"objective.goal: {_required(objective.metric)}"])
+    return goal
 
 
 def _places(spec: SearchSpec) -> Iterable[tuple[tuple[str, ...], Objective]]:
