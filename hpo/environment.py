@@ -14,6 +14,7 @@ from hpo.files import read_regular
 FILE = "environment.json"
 _PACKAGES = ("hpo", "torch", "numpy", "ray", "optuna", "mlflow", "deap", "scikit-learn")
 _GIT_SECONDS = 5.0
+_NO_PROGRAMS = ("--no-optional-locks", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
 _MOST_BYTES = 2**20
 
 Environment = Mapping[str, Any]
@@ -67,12 +68,29 @@ def processor() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the user's code, with `+` where it is changed; None outside of a repository."""
+    """The commit of the user's code, with `+` where it is changed; None outside of a repository.
+
+    With `?` where only a program that the repository itself names could tell: none of them is started.
+    """
     try:
-        head, changed = (
-            subprocess.run(["git", *words], capture_output=True, text=True, timeout=_GIT_SECONDS, check=True).stdout
-            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
-        )
+        head = _git("rev-parse", "HEAD")
+        if _has_filters():
+            return f"{head}?"
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty")
     except (OSError, subprocess.SubprocessError):
         return None
-    return head.strip() + ("+" if changed.strip() else "")
+    return f"{head}+" if changed else head
+
+
+def _has_filters() -> bool:
+    """Whether the repository's own settings name programs through which its files would go."""
+    names = _git("config", "--list", "--show-scope", "--name-only").splitlines()
+    own = [name.partition("\t")[2] for name in names if name.startswith(("local\t", "worktree\t"))]
+    return any(name.startswith("filter.") for name in own)
+
+
+def _git(*words: str) -> str:
+    """What git says, without the programs that a repository may have it start."""
+    command, alone = ["git", *_NO_PROGRAMS, *words], {**os.environ, "GIT_ALLOW_PROTOCOL": "none"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True, env=alone)
+    return done.stdout.strip()

@@ -27,6 +27,23 @@ def test_the_commit_of_the_users_code_is_known(tmp_path: Path) -> None:
     assert environment.here()["commit"] == f"{commit}+"
 
 
+def test_a_repository_has_no_programs_started(tmp_path: Path) -> None:
+    test_the_commit_of_the_users_code_is_known(tmp_path)
+    commit = str(environment.here()["commit"])
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\ncat\n")
+    program.chmod(0o755)
+    (tmp_path / ".git" / "hooks" / "post-index-change").symlink_to(program)
+    for name, value in (("core.fsmonitor", program), ("core.hooksPath", tmp_path / ".git" / "hooks")):
+        subprocess.run(["git", "config", name, str(value)], check=True, cwd=tmp_path)
+    (tmp_path / "model.py").write_text("x = 1\n")
+    assert environment.here()["commit"] == commit
+    subprocess.run(["git", "config", "filter.own.clean", str(program)], check=True, cwd=tmp_path)
+    (tmp_path / ".gitattributes").write_text("*.py filter=own\n")
+    assert environment.here()["commit"] == commit.replace("+", "?")
+    assert not (tmp_path / "started").exists()
+
+
 def test_what_has_changed_is_named(tmp_path: Path) -> None:
     then = {"python": "3.9", "packages": {"torch": "1.0", "ray": "2"}}
     now = {"python": "3.9", "cores": 4, "packages": {"torch": "2.0", "ray": "2"}}

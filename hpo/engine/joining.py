@@ -144,7 +144,7 @@ def node(invitation: Invitation, trials: int | None) -> Iterator["Node"]:
             f"this machine does not see '{invitation.folder}', where the trials of that search store what they leave;"
             " use a folder that all machines share under one path (--storage), or --artifacts URI"
         )
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={invitation.address}", "--block"]
+    command = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", f"--address={invitation.address}", "--block"]
     command += [f"--resources={json.dumps({HELPER: 1})}"]
     if trials is not None:
         command += [f"--num-{kind}s={math.ceil(trials * getattr(invitation, kind))}" for kind in ("cpu", "gpu")]
