@@ -1,6 +1,7 @@
 """Shared by all tests: small data, small specs, one Ray cluster."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
@@ -46,6 +47,16 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def without_ray() -> dict[str, str]:
     """The environment of a command of its own, which the Ray of the tests is no business of."""
     return {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+
+
+def without_rights() -> list[str]:
+    """Words before a command that run it as user 54321, whom nobody knows, and without root's rights to write."""
+    words = ["unshare", "--user", "--map-user=54321"]
+    try:
+        subprocess.run([*words, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("may not run a command as another user")
+    return words
 
 
 @pytest.fixture

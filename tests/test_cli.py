@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hpo import spec
 from hpo.study import Study
-from tests.conftest import PATIENCE, Run, squares, without_ray
+from hpo.trial import Outcome, State
+from tests.conftest import PATIENCE, Run, facts, squares, without_ray
 
 
 def test_help_is_quick_and_teaches() -> None:
@@ -142,6 +144,17 @@ def test_validate_tells_what_may_not_be_meant(hpo: Run, space: Path) -> None:
     )
 
 
+def test_validate_tells_a_condition_that_never_holds(hpo: Run, space: Path) -> None:
+    momentum = "parameters.optimizer.momentum={min: 0.8, max: 0.9, when: {optimizer.name: sgd}}"
+    code, out, err = hpo("validate", "--space", str(space), "--set", momentum)
+    assert code == 0 and "is valid" in out
+    assert err == (
+        "Note: 'optimizer.momentum' is never active and so never searched: its `when` wants optimizer.name to be 'sgd',"
+        " which is fixed at 'adam'.\n"
+    )
+    assert hpo("validate", "--space", str(space), "--set", momentum, "--set", "optimizer.name=sgd")[2] == ""
+
+
 def test_validate_says_what_is_searched(hpo: Run, space: Path) -> None:
     assert hpo("validate", "--space", str(space)) == (
         0,
@@ -188,6 +201,19 @@ def test_studies_trials_and_best_are_listed(hpo: Run, study: Study) -> None:
     assert best is not None
     assert json.loads(hpo("best", "--format", "json")[1])["trial"] == best.number
     assert f"{best.value:.4f}" in hpo("best")[1]
+
+
+def test_a_value_is_listed_with_its_epoch(hpo: Run, document: dict[str, Any], tmp_path: Path) -> None:
+    """It is the best epoch's, and not the one's at which the trial was stopped."""
+    study = Study.create(tmp_path / "studies", spec.load(document), facts())
+    number = study.ask().number
+    for epoch, value in ((1, 0.5938), (2, 0.3403)):
+        study.report(number, epoch, {"accuracy": value})
+    study.end(number, Outcome(State.PRUNED))
+    for command in ("trials", "best"):
+        (row,) = [line for line in hpo(command)[1].splitlines() if "pruned" in line]
+        assert [cell.strip() for cell in row.split("│")][1:6] == ["0", "pruned", "2", "0.5938", "1"]
+    assert "0.5938 (trial 0, epoch 1)" in hpo("studies")[1]
 
 
 def test_an_empty_storage_says_what_to_do(hpo: Run) -> None:

@@ -1,5 +1,7 @@
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from socket import gethostname
 from typing import Any
@@ -16,7 +18,7 @@ from hpo.errors import StudyError
 from hpo.spec import Budget
 from hpo.study import Study, differences
 from hpo.trial import Outcome, State
-from tests.conftest import Run, facts, finish
+from tests.conftest import PATIENCE, Run, facts, finish, without_ray, without_rights
 
 
 def test_a_study_is_read_back_from_disk(study: Study, tmp_path: Path) -> None:
@@ -196,6 +198,32 @@ def test_a_study_that_cannot_be_written_can_be_read(
         assert (code, out) == (2, "") and err.startswith(sentence), err
     for command in (["trials"], ["best"], ["studies"], ["gc", "--dry-run"]):
         assert hpo(*command)[0] == 0
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_commands_that_would_write_to_a_storage_of_another_user_are_refused(hpo: Run, space: Path) -> None:
+    assert hpo("search", "--space", str(space), "--trials", "1")[0] == 0
+    before = [] if os.getuid() else without_rights()  # root may write everywhere
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        command = [*before, sys.executable, "-m", "hpo", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=without_ray())
+        return done.returncode, done.stdout, done.stderr
+
+    places = [Path("studies"), *Path("studies").rglob("*")]
+    for place in places:
+        place.chmod(place.stat().st_mode & ~0o222)
+    try:
+        code, out, err = run("trials")
+        assert (code, err) == (0, "") and "complete" in out
+        for command in (["search", "--space", str(space), "--trials", "2"], ["resume", "--trials", "2"], ["gc"]):
+            code, out, err = run(*command)
+            assert (code, out) == (2, "") and "Traceback" not in err, err
+            assert err.startswith("Error: study 'squares': 'studies/squares' cannot be written (a read-only file")
+            assert err.count("\n") == 1
+    finally:
+        for place in places:
+            place.chmod(place.stat().st_mode | 0o200)
 
 
 @pytest.mark.parametrize(

@@ -153,14 +153,14 @@ def test_files_do_not_take_the_place_of_a_closed_stream(tmp_path: Path) -> None:
 
 def test_no_cell_is_a_formula(tmp_path: Path) -> None:
     outputs = ["=cmd|' /C calc'!A0", "-1", "+1e3", "@SUM(1)", "-x", "\tx", "\rx", "plain"]
-    names = ["=a.png", "-5", "-b.png", "\udcffc.png", *"defg"]
+    names = ["=a.png", "-5", "-b.png", *"cdefg"]
     values = np.eye(len(outputs), dtype=np.float32) - np.float32(0.25)
     file = tmp_path / "predictions.csv"
     write_csv(file, [Predictions(names, outputs, values)])
     with file.open(newline="", encoding="utf-8") as lines:
         header, *rows = csv.reader(lines)
     assert header == ["input", "prediction", *(f"p_{name}" for name in outputs)]
-    assert [row[0] for row in rows] == ["'=a.png", "-5", "'-b.png", "\\udcffc.png", *"defg"]
+    assert [row[0] for row in rows] == ["'=a.png", "-5", "'-b.png", *"cdefg"]
     assert [row[1] for row in rows] == [
         "'=cmd|' /C calc'!A0",
         "-1",
@@ -176,6 +176,12 @@ def test_no_cell_is_a_formula(tmp_path: Path) -> None:
     assert file.read_text().splitlines()[0] == "input,'=t,'-u,'=t_low,'=t_high,'-u_low,'-u_high"
     write_csv(file, [Predictions(["a"], ["=t", "-u"], np.ones((1, 2), np.float32), "multilabel")])
     assert file.read_text().splitlines()[1] == "a,'=t;'-u,1,1"
+
+
+def test_bytes_of_a_file_name_that_are_no_text_are_shown(tmp_path: Path) -> None:
+    file = tmp_path / "predictions.csv"
+    write_csv(file, [Predictions(["\udcffc.png"], ["x", "y"], np.eye(2, dtype=np.float32)[:1])])
+    assert file.read_text(encoding="utf-8").splitlines()[1] == "\\udcffc.png,x,1,0"
 
 
 def test_predictions_go_to_stdout(hpo: Run, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import hpo
 from hpo import datasets, samplers
 from hpo.budget import Left
 from hpo.engine import ray as engine
@@ -183,6 +184,19 @@ def test_what_is_no_report_fails_its_trial_and_the_study_can_be_gone_on_with(doc
         assert (trial.cause or "").startswith(cause) and trial.failure == "error"
 
 
+def from_zero(config: Config, context: Context) -> Iterator[Report]:
+    """Counts its epochs as Python does."""
+    yield from (Report(epoch, {"accuracy": 0.5}, snapshot) for epoch in range(3))
+
+
+def test_who_counts_epochs_from_zero_is_told_so(document: dict[str, Any]) -> None:
+    told = "2 of them: the objective reported epoch 0: epochs are whole numbers and count from 1; the study is kept"
+    with pytest.raises(HpoError, match=told):
+        hpo.search(rules(document), objective=from_zero, trials=2, concurrency=1)
+    trials = Study.open(STUDIES, "squares").trials()
+    assert [(trial.state, trial.reports) for trial in trials] == [(State.FAILED, {})] * 2
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of a megabyte."""
@@ -277,3 +291,22 @@ def test_a_folder_that_goes_away_ends_the_search_and_loses_nothing(document: dic
         engine.run(study, removing, resources=wanted.resources, left=Left(3), dataset=dataset, concurrency=1)
     assert [trial.state for trial in study.trials()] == [State.COMPLETE] * 3
     assert all(study.artifacts.read(trial.number) is not None for trial in study.trials())
+
+
+def apart(config: Config, context: Context) -> Iterator[Report]:
+    """Before its last epoch its machine loses sight of the shared folder."""
+    yield Report(1, {"accuracy": 0.5}, snapshot)
+    artifacts = Path("studies/squares/artifacts")
+    artifacts.mkdir(exist_ok=True)
+    artifacts.rename("shared")
+    yield from (Report(epoch, {"accuracy": 0.5 + 0.1 * epoch}, snapshot) for epoch in (2, 3))
+
+
+def test_a_trial_whose_machine_does_not_see_the_shared_folder_is_not_complete(document: dict[str, Any]) -> None:
+    """What it stored is on its own disk, where nobody else looks."""
+    with contextlib.suppress(HpoError):  # here it is the only machine
+        search(rules(document), apart, trials=1, concurrency=1)
+    shutil.rmtree("studies/squares/artifacts", ignore_errors=True)
+    Path("shared").rename("studies/squares/artifacts")
+    study = Study.open(STUDIES, "squares")
+    assert [(trial.state, study.artifacts.read(trial.number)) for trial in study.trials()] == [(State.RUNNING, None)]

@@ -15,7 +15,7 @@ import pytest
 from hpo.engine import startup
 from hpo.engine.startup import check, turn
 from hpo.errors import ResourceError
-from tests.conftest import PATIENCE, without_ray
+from tests.conftest import PATIENCE, without_ray, without_rights
 
 ROOT = Path(__file__).parents[2]
 RETRY = """
@@ -87,6 +87,32 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
     for own in (True, False):
         with pytest.raises(ResourceError, match=rf"HOME is not set, and user {os.getuid()} has no home"):
             check(own)
+
+
+def refused(space: Path, *before: str, **changes: str) -> str:
+    """The one line that a search says which ends before it is begun."""
+    command = [*before, sys.executable, "-m", "hpo", "search", "--space", str(space)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=without_ray() | changes)
+    assert (ran.returncode, ran.stdout) == (2, "") and "Traceback" not in ran.stderr, ran.stderr
+    (line,) = ran.stderr.splitlines()
+    return line
+
+
+def test_a_search_names_the_temporary_folder_that_is_too_long(space: Path, tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 90)
+    folder.mkdir()
+    assert refused(space, TMPDIR=str(folder)).startswith(f"Error: TMPDIR: '{folder}' is too long: a socket's name has")
+
+
+def test_a_search_names_the_temporary_folder_that_cannot_be_written(space: Path) -> None:
+    told = "Error: TMPDIR: '/proc' cannot be written, where Ray makes its sockets and logs: "
+    assert refused(space, TMPDIR="/proc").startswith(told)
+
+
+def test_a_search_of_a_user_without_a_home_says_so(space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    told = "Error: HOME is not set, and user 54321 has no home on this machine, which Ray needs; set HOME to a folder"
+    assert refused(space, *without_rights()).startswith(told)
 
 
 def test_a_home_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
