@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from hpo.results import EnsembleResult, SearchResult
     from hpo.spec import Budget
+    from hpo.study import Study
 
 _EXAMPLES = """\b
 Examples:
@@ -135,16 +137,15 @@ def main() -> None:
         code = 130
     except HpoError as error:
         code = _failed(error, error.exit_code)
-    except OSError as error:
-        if error.errno not in _DISK:
-            raise
-        code = _failed(error, 1)
+    except Exception as error:
+        told = isinstance(error, OSError) and error.errno in _TOLD
+        code = _failed(error if told else traceback.format_exc().rstrip(), 1)
     _end_stdout()
     sys.exit(code)
 
 
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-"""Errors of a disk, whose message and file say everything."""
+_TOLD = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EAGAIN, None)
+"""Errors of a disk, whose message and file say everything, and those of an object store, which have no number."""
 
 
 def _open_standard_streams() -> None:
@@ -166,12 +167,13 @@ def _refused(error: click.ClickException) -> int:
     return error.exit_code
 
 
-def _failed(error: Exception, code: int) -> int:
+def _failed(error: Exception | str, code: int) -> int:
+    """Says what went wrong, a traceback too: what it quotes is not a terminal's to obey."""
     from hpo.terminal import Unread, plain
 
     with contextlib.suppress(OSError):
         if not isinstance(error, Unread):
-            click.echo(plain(f"Error: {error}"), err=True)
+            click.echo(plain(error if isinstance(error, str) else f"Error: {error}"), err=True)
     return code
 
 
@@ -706,7 +708,8 @@ def _say_ensemble(result: "EnsembleResult", storage: str) -> None:
     if result.run_id:
         uri = tracking_uri(Path(storage))
         model = result.registered or f"runs:/{result.run_id}/model"
-        needs = f", with HPO_TRUST={','.join(result.own_models)} in the environment" if result.own_models else ""
+        own = shlex.quote(",".join(result.own_models))
+        needs = f", with HPO_TRUST={own} in the environment" if result.own_models else ""
         _say(f"In MLflow ({uri}): mlflow.pyfunc.load_model('{model}'){needs}")
 
 
@@ -810,7 +813,7 @@ def trials(study: str | None, storage: str, output: str) -> None:
         return
     _say(trials_table(opened, records, opened.name))
     if any(record.state in LIVE for record in records) and opened.searcher is None:
-        _say(f"Nobody searches it now: `{opened.command('resume')}` goes on with it.")
+        _say(f"Nobody searches it now: `{opened.command('resume')}` goes on with it{_imports(opened)}.")
     for record in records:
         if record.state.value == "failed" and record.cause:
             _say(f"trial {record.number} failed: {record.cause}")
@@ -910,7 +913,8 @@ def ui(storage: str, host: str, port: int) -> None:
         "1",
     ]
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *arguments])
+    alone = {**os.environ, "PYTHONSAFEPATH": "1"}  # nothing of the folder where the user stands takes MLflow's place
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", "ui", *arguments], alone)
 
 
 def _limits(budget: "Budget") -> str:
@@ -970,6 +974,12 @@ def _milliseconds(text: str | None) -> float | None:
         if text.endswith("s") and text[0] not in "+-" and 0 < found < float("inf"):
             return found
     raise click.BadParameter(f"{text!r} is no time; write for example 5ms", param_hint="--max-latency")
+
+
+def _imports(study: "Study") -> str:
+    """The end of a sentence that offers `hpo resume`: what that would run, which a stored file alone may name."""
+    own = ", ".join(f"'{path}'" for path in study.own_code("resume"))
+    return f", and runs {own}, which '{study.folder / 'spec.yaml'}' names: look there first" if own else ""
 
 
 def _where(storage: str) -> str:

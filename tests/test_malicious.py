@@ -582,20 +582,20 @@ def _without_a_record(study: Study) -> None:
     (study.folder / "journal.log").mkdir()
 
 
-def _spec_says(study: Study, key: str, value: object) -> None:
+def _spec_says(study: Study, **changes: object) -> None:
     file = study.folder / "spec.yaml"
-    file.write_text(json.dumps({**json.loads(json.dumps(spec.parse_plain(file.read_text()))), key: value}))
+    file.write_text(json.dumps({**spec.parse_plain(file.read_text()), **changes}))
 
 
 DAMAGES: dict[str, Callable[[Study], None]] = {
     "no file": _without_a_record,
-    "a spec": lambda study: _rewritten(study, '"user_attr":{"spec":{', '"user_attr":{"spec":[1],"x":{'),
+    "a spec": lambda study: _rewritten(study, '"user_attr":{"spec":{', '"user_attr":{"spec":[1]},"x":{"y":{'),
     "metrics": lambda study: _rewritten(study, r"\"metrics\": {", r"\"metrics\": [1], \"x\": {"),
     "a metric": lambda study: _rewritten(study, r"\"accuracy\": ", r"\"accuracy\": [1], \"x\": "),
     "a moment": lambda study: _rewritten(study, r"\"moment\": [", r"\"moment\": [[], "),
-    "a reason": lambda study: _rewritten(study, '"reason":"', '"reason":5,"x":"'),
-    "an objective": lambda study: _spec_says(study, "objective", {"metric": "fame"}),
-    "a task": lambda study: _spec_says(study, "task", []),
+    "a reason": lambda study: _rewritten(study, '"reason":"', '"reason":5},"x":{"y":"'),
+    "an objective": lambda study: _spec_says(study, objective={"metric": "fame"}),
+    "a task": lambda study: _spec_says(study, task=[], objective=None),
     "a place": lambda study: files.write(
         study.folder, "places.json", b'{"artifacts": "postgresql://u@[::1", "database": null}'
     ),
@@ -643,6 +643,31 @@ def test_the_name_of_a_folder_is_not_obeyed_by_a_terminal(study: Study, hpo: Run
     for command in (("studies",), ("best", "--study", "nope"), ("studies", "--format", "json")):
         _, out, told = hpo(*command)
         assert not {"\x1b", "\x07"} & set(out + told) and "]0;title" in out + told
+
+
+@pytest.mark.parametrize("error", [RuntimeError, OSError, FileNotFoundError])
+def test_no_traceback_is_obeyed_by_a_terminal(
+    error: type[Exception], study: Study, hpo: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raising(*_: object, **__: object) -> None:
+        raise error("\x1b]0;title\x07")
+
+    monkeypatch.setattr(api, "open_study", raising)
+    code, _, told = hpo("trials")
+    assert code == 1 and "\\x1b]0;title\\x07" in told and not {"\x1b", "\x07"} & set(told)
+    assert ("Traceback" in told) == (error is RuntimeError)
+
+
+@pytest.mark.usefixtures("npz_file")
+def test_who_is_told_to_trust_is_told_what(document: dict[str, Any], hpo: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Study.create(
+        Path("studies"), spec.load({**document, "model": {"name": "evil:thing"}, "parameters": {}}), facts()
+    )
+    made.ask()
+    monkeypatch.setattr(registry, "_trusted", set())
+    code, out, _ = hpo("trials")
+    assert code == 0 and "`hpo resume --study squares --trust` goes on with it, and runs 'evil:thing', which" in out
+    assert "'studies/squares/spec.yaml' names: look there first" in " ".join(out.split())
 
 
 # ---- MLflow's files in the storage folder ----------------------------------------------------------------------------
@@ -701,6 +726,16 @@ def test_mlflow_is_not_reached_through_a_link(name: str, study: Study, treasure:
         code, _, told = hpo("ui")
         assert code == 2 and "is a link to" in told
     assert sorted(treasure.parent.rglob("*")) == before
+
+
+def test_mlflows_pages_are_not_started_from_the_folder(study: Study, hpo: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[dict[str, str]] = []
+    monkeypatch.setattr(os, "execve", lambda program, arguments, environment: started.append(environment))
+    tell_mlflow(study)
+    Path("mlflow.py").write_text(EVIL)
+    assert hpo("ui")[0] == 0
+    done = subprocess.run([sys.executable, "-m", "mlflow", "--version"], env=started[0], capture_output=True, text=True)
+    assert done.returncode == 0 and "mlflow, version" in done.stdout
 
 
 def test_a_journal_of_mlflow_removes_no_file_that_it_names(study: Study, treasure: Path, hpo: Run) -> None:
