@@ -13,7 +13,7 @@ from hpo import files, fitness
 from hpo.artifacts import leftovers, whole_epoch
 from hpo.errors import InputError
 from hpo.fitness import Fitness
-from hpo.study import Study
+from hpo.study import ENSEMBLES, Study
 from hpo.trial import LIVE, Metrics, State, TrialRecord
 
 MEMBERS = 5
@@ -173,10 +173,10 @@ def collect(study: Study, keep: int = POOL, dry_run: bool = True, artifacts: str
         freed = Freed(
             sum(sum(stored[number].values()) for number in evicted)
             + sum(stored[number][name] for number, names in unused.items() for name in names)
-            + sum(_size(folder) for folder in half_made),
+            + sum(sum(files.sizes(*draft).values()) for draft in half_made),
             tuple(evicted),
             tuple(f"{number:05d}/{name}" for number, names in unused.items() for name in names)
-            + tuple(str(folder) for folder in half_made),
+            + tuple(str(folder / name) for folder, name in half_made),
         )
         if not dry_run:
             for number in evicted:
@@ -184,8 +184,8 @@ def collect(study: Study, keep: int = POOL, dry_run: bool = True, artifacts: str
             for number, names in unused.items():
                 for name in names:
                     study.artifacts.trial(number).remove(name)
-            for folder in half_made:
-                files.clear(folder.parent, folder.name)
+            for draft in half_made:
+                files.clear(*draft)
     return freed
 
 
@@ -201,18 +201,12 @@ def _kept(study: Study, keep: int, stored: set[int]) -> set[int]:
     return {*best} if incumbent is None else {*best, incumbent.number}
 
 
-def _half_made(study: Study) -> Iterator[Path]:
-    """Drafts of studies beside it, and of its ensembles, that nobody has touched for a day."""
-    for folder in (study.folder.parent, study.folder / "ensembles"):
-        for draft in sorted(folder.glob(".*")):
-            named = re.fullmatch(r"\..+\.[0-9a-f]{32}", draft.name) and draft.is_dir() and not draft.is_symlink()
-            if named and time.time() - _newest(draft) > _DAY:
-                yield draft
+def _half_made(study: Study) -> Iterator[tuple[Path, str]]:
+    """Drafts of studies beside it, and of its ensembles, that nobody has touched for a day; each as a name in a folder.
 
-
-def _newest(folder: Path) -> float:
-    return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
-
-
-def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    No link is followed to them.
+    """
+    for base, below in ((study.folder.parent, ""), (study.folder, f"{ENSEMBLES}/")):
+        for name in files.folders(base, below):
+            if re.fullmatch(r"\..+\.[0-9a-f]{32}", name) and time.time() - files.newest(base, below + name) > _DAY:
+                yield base, below + name

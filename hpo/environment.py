@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from hpo.files import read_regular
+from hpo import files
 
 FILE = "environment.json"
 _PACKAGES = ("hpo", "torch", "numpy", "ray", "optuna", "mlflow", "deap", "scikit-learn")
@@ -29,13 +29,13 @@ def here() -> dict[str, Any]:
 
 def write(folder: Path) -> None:
     """Keeps this process's in a study's folder."""
-    (folder / FILE).write_text(json.dumps(here(), indent=1) + "\n", encoding="utf-8")
+    files.write(folder, FILE, f"{json.dumps(here(), indent=1)}\n".encode())
 
 
 def read(folder: Path) -> Environment | None:
     """What a study's folder keeps; None where it keeps none."""
     try:
-        kept = json.loads(read_regular(folder / FILE, _MOST_BYTES))
+        kept = json.loads(files.read(folder, FILE, _MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
     return kept if isinstance(kept, dict) else None

@@ -1,14 +1,16 @@
 """What a study keeps of its data."""
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo import files
 from hpo.arrays import open_arrays
 from hpo.artifacts import Split
 from hpo.datasets.dataset import Encoding, Inputs, input_shape
@@ -46,7 +48,13 @@ class DataFacts:
         Raises:
             OSError, ValueError, KeyError, EOFError, BadZipFile: it is damaged, or of another version.
         """
-        with open_arrays(path, follow=False) as file, np.load(file, allow_pickle=False) as archive:
+        with open_arrays(path, follow=False) as file:
+            files.checked_size(file.fileno())
+            return cls._of(file)
+
+    @classmethod
+    def _of(cls, file: IO[bytes]) -> Self:
+        with np.load(file, allow_pickle=False) as archive:
             targets: dict[Split, NDArray[Any]] = {
                 "validation": archive["validation_targets"],
                 "test": archive["test_targets"],
@@ -59,8 +67,9 @@ class DataFacts:
 
     def write(self, path: Path) -> None:
         """Into a file."""
+        content = io.BytesIO()
         np.savez(
-            path,
+            content,
             outputs=np.array(self.outputs),
             example=self.example,
             validation_targets=self.targets["validation"],
@@ -68,3 +77,4 @@ class DataFacts:
             fingerprint=self.fingerprint,
             encoding=np.array(json.dumps(self.encoding.to_json())),
         )
+        files.write(path.parent, path.name, content.getbuffer())

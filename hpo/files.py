@@ -13,7 +13,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+_MOST_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+"""The largest file that is read, where nothing less is known: content and what is made of it must be in memory."""
 
 
 class NotAFile(OSError):
@@ -25,6 +27,13 @@ class NotAFile(OSError):
 
     def __str__(self) -> str:
         return f"'{self.filename}' is {self.what}"
+
+
+class TooLarge(OSError, ValueError):
+    """A file has more bytes than it may."""
+
+    def __init__(self, size: int, most: int) -> None:
+        super().__init__(f"it has {size:,} bytes, and {most:,} are the most")
 
 
 def open_regular(path: str | Path, flags: int = os.O_RDONLY, *, follow: bool = False, at: int | None = None) -> int:
@@ -63,20 +72,33 @@ def read_regular(path: str | Path, most: int | None = None, *, follow: bool = Fa
 
     Args:
         path: of the file.
-        most: bytes that it may have.
+        most: bytes that it may have; half of this machine's memory where None.
         follow: a link is followed.
         at: the descriptor of the folder that the path is relative to.
 
     Raises:
         NotAFile: as of `open_regular`.
-        ValueError: it is larger.
+        TooLarge: it is larger.
         OSError: it cannot be read.
     """
     with os.fdopen(open_regular(path, follow=follow, at=at), "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if most is not None and size > most:
-            raise ValueError(f"it has {size:,} bytes, and {most:,} are the most")
-        return file.read()
+        return file.read(checked_size(file.fileno(), most))
+
+
+def checked_size(descriptor: int, most: int | None = None) -> int:
+    """The bytes of a file, which are not too many.
+
+    Args:
+        descriptor: of the file.
+        most: bytes that it may have; half of this machine's memory where None.
+
+    Raises:
+        TooLarge: it has more.
+    """
+    size, most = os.fstat(descriptor).st_size, _MOST_BYTES if most is None else most
+    if size > most:
+        raise TooLarge(size, most)
+    return size
 
 
 def check_own(folder: Path, names: Iterable[str]) -> None:
@@ -94,15 +116,32 @@ def check_own(folder: Path, names: Iterable[str]) -> None:
                 raise NotAFile(folder / name, "a pipe or a device")
 
 
-def read(base: Path, name: str) -> bytes:
-    """A file.
+def opened(base: Path, name: str, flags: int = os.O_RDONLY) -> int:
+    """The descriptor of a regular file, as `open_regular` has it; folders are made where the flags make the file.
 
     Raises:
+        OSError: it cannot be opened, or is reached through a link.
+    """
+    folder, own = _split(name)
+    with _opened(base, folder, make=bool(flags & os.O_CREAT)) as at:
+        return open_regular(own, flags, at=at)
+
+
+def read(base: Path, name: str, most: int | None = None) -> bytes:
+    """A file.
+
+    Args:
+        base: a folder.
+        name: of the file below it.
+        most: bytes that it may have; half of this machine's memory where None.
+
+    Raises:
+        TooLarge: it has more.
         OSError: it is not there, or is reached through a link.
     """
     folder, own = _split(name)
     with _opened(base, folder) as at:
-        return read_regular(own, at=at)
+        return read_regular(own, most, at=at)
 
 
 def write(base: Path, name: str, content: bytes | memoryview) -> None:
@@ -122,6 +161,17 @@ def write(base: Path, name: str, content: bytes | memoryview) -> None:
             with suppress(OSError):
                 os.unlink(draft, dir_fd=at)
             raise
+
+
+def rename(base: Path, name: str, new: str) -> None:
+    """Renames a file or a folder; a file, or an empty folder, that has the new name is replaced.
+
+    Raises:
+        OSError: it cannot be renamed, or one of the folders is reached through a link.
+    """
+    (folder, own), (new_folder, new_own) = _split(name), _split(new)
+    with _opened(base, folder) as at, _opened(base, new_folder) as there:
+        os.rename(own, new_own, src_dir_fd=at, dst_dir_fd=there)
 
 
 def remove(base: Path, name: str) -> None:
@@ -152,15 +202,47 @@ def sizes(base: Path, name: str) -> dict[str, int]:
     Raises:
         OSError: it is reached through a link.
     """
-    found: dict[str, int] = {}
+    return {file: kept.st_size for file, kept in _walked(base, name) if stat.S_ISREG(kept.st_mode)}
+
+
+def newest(base: Path, name: str) -> float:
+    """The time when anything in a folder and below has changed last; 0 where it is not there.
+
+    Raises:
+        OSError: it is reached through a link.
+    """
+    return max((kept.st_mtime for _, kept in _walked(base, name)), default=0.0)
+
+
+def folders(base: Path, name: str = "") -> list[str]:
+    """The names of the folders in a folder, in order; none where it is not there, or is reached through a link."""
+    with suppress(FileNotFoundError, NotADirectoryError, NotAFile), _opened(base, name) as at:
+        listed = os.open(".", os.O_RDONLY | os.O_CLOEXEC, dir_fd=at)
+        try:
+            with os.scandir(listed) as found:
+                return sorted(entry.name for entry in found if entry.is_dir(follow_symlinks=False))
+        finally:
+            os.close(listed)
+    return []
+
+
+def has(base: Path, name: str) -> bool:
+    """Whether there is a regular file of this name, which no link leads to."""
+    folder, own = _split(name)
+    with suppress(OSError), _opened(base, folder) as at:
+        return stat.S_ISREG(os.stat(own, dir_fd=at, follow_symlinks=False).st_mode)
+    return False
+
+
+def _walked(base: Path, name: str) -> Iterator[tuple[str, os.stat_result]]:
+    """A folder and all folders and files below, name -> what it is; links are not followed."""
     with suppress(FileNotFoundError), _opened(base, name) as at:
         for folder, _, files, descriptor in os.fwalk(".", dir_fd=at):
+            yield folder, os.fstat(descriptor)
             for file in files:
                 with suppress(FileNotFoundError):  # removed meanwhile
                     kept = os.stat(file, dir_fd=descriptor, follow_symlinks=False)
-                    if stat.S_ISREG(kept.st_mode):
-                        found[PurePosixPath(folder, file).as_posix()] = kept.st_size
-    return found
+                    yield PurePosixPath(folder, file).as_posix(), kept
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -178,11 +260,8 @@ def _opened(base: Path, name: str, make: bool = False) -> Iterator[int]:
         for part in PurePosixPath(name).parts:
             if part in ("..", "/"):
                 raise NotAFile(base / name, "a name that leads out of its folder")
-            if make:
-                with suppress(FileExistsError):
-                    os.mkdir(part, dir_fd=descriptor)
             try:
-                below = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
+                below = _below(descriptor, part, make)
             except OSError as error:
                 if error.errno in (errno.ELOOP, errno.ENOTDIR):
                     raise NotAFile(base / name, "reached through a link") from None
@@ -192,3 +271,15 @@ def _opened(base: Path, name: str, make: bool = False) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _below(at: int, part: str, make: bool) -> int:
+    """The descriptor of a folder in another, which is made where that is wanted."""
+    try:
+        return os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
+    except FileNotFoundError:
+        if not make:
+            raise
+    with suppress(FileExistsError):
+        os.mkdir(part, dir_fd=at)
+    return os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=at)

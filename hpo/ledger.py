@@ -29,6 +29,10 @@ _CHECK, _CHECK_BYTES = re.compile(rb',"check":"([0-9a-f]{8})"}\n'), 21
 """The end of a line of a journal: the CRC-32 of the file up to here. Optuna passes over a key that it does not know."""
 
 
+MOST_LINE_BYTES = 2**26
+"""The longest line of a journal that is read."""
+
+
 @runtime_checkable
 class Together(Protocol):
     """A storage several of whose writes can be one."""
@@ -45,10 +49,18 @@ class Journal(JournalFileBackend):
 
     Args:
         path: of the file.
+        new: it is made where it is not there.
+
+    Raises:
+        OSError: it is not there, or a link is.
     """
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path, JournalFileOpenLock(path))  # the default is a symbolic link, which exFAT has not
+    def __init__(self, path: str, new: bool = True) -> None:
+        # not that of the class above, which makes what a link points to
+        os.close(open_regular(path, os.O_WRONLY | os.O_CREAT if new else os.O_RDONLY))
+        self._file_path = path
+        self._lock = JournalFileOpenLock(path)  # Optuna's default is a symbolic link, which exFAT has not
+        self._log_number_offset = {0: 0}
         self._depth = 0
         self._held: list[str] = []
         self._first = -1
@@ -95,8 +107,10 @@ class Journal(JournalFileBackend):
         place = min(first, self._known)
         with os.fdopen(open_regular(self._file_path), "rb") as file:
             file.seek(self._log_number_offset[place])
-            for line in file:
+            while line := file.readline(MOST_LINE_BYTES):
                 if not line.endswith(b"\n"):
+                    if len(line) == MOST_LINE_BYTES:
+                        raise self._damaged(place + 1)
                     return
                 if place == self._known:
                     self._check(line)

@@ -67,7 +67,7 @@ class Places:
         """
         file = folder / FILE
         try:
-            known = json.loads(files.read_regular(file, _MOST_BYTES))
+            known = json.loads(files.read(folder, FILE, _MOST_BYTES))
             artifacts, url, beside = known["artifacts"], known["database"], dict(known.get("beside", {}))
             if not isinstance(artifacts, str | None) or not isinstance(url, str | None):
                 raise TypeError("a place is a text")
@@ -130,7 +130,7 @@ def claim(own: Place, study: str, id_: str, named: bool) -> None:
         StudyError: it is another study's, or does not say whose it is and was not named.
     """
     try:
-        owner = own.read(MARKER).decode(errors="replace").strip()
+        owner = own.read(MARKER, _MOST_BYTES).decode(errors="replace").strip()
     except FileNotFoundError:
         owner = None
     except OSError as error:

@@ -21,8 +21,8 @@ from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 
 from hpo.errors import HpoError, InputError, StudyError
-from hpo.files import open_regular, read_regular
-from hpo.ledger import Journal
+from hpo.files import open_regular
+from hpo.ledger import MOST_LINE_BYTES, Journal
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -66,6 +66,10 @@ _OPTIONS = frozenset(
     }
 )
 """What a URL may ask of libpq. By `sslkeylogfile` it would write a file, and by the key of an engine load a library."""
+LOCKING = os.O_RDWR | os.O_CREAT | os.O_APPEND
+"""How a file is opened that is to be locked."""
+_MOST_BYTES = 2**16
+"""So much is read of a lock's file."""
 _ON = " on "
 """Separates the process from the machine in the lock file."""
 _PATIENCE_SECONDS, _AGAIN_SECONDS = 60.0, 0.5
@@ -88,17 +92,23 @@ def quiet() -> Iterator[None]:
 # ---- the journal -----------------------------------------------------------------------------------------------------
 
 
-def journal(folder: Path) -> JournalStorage:
-    """The journal in a study's folder."""
-    return JournalStorage(Journal(str(folder / "journal.log")))
+def journal(folder: Path, new: bool = False) -> JournalStorage:
+    """The journal in a study's folder.
+
+    Raises:
+        FileNotFoundError: there is none, and it is not a new one.
+        NotAFile: it is a link.
+    """
+    return JournalStorage(Journal(str(folder / "journal.log"), new))
 
 
 def mend(folder: Path) -> None:
     """Cuts off a last line that a crash left half-written: what is appended to it would be lost, and all after it."""
     with os.fdopen(open_regular(folder / "journal.log", os.O_RDWR), "rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
+        size = file.seek(0, os.SEEK_END)
+        first = file.seek(max(0, size - MOST_LINE_BYTES))
+        whole = first + file.read(size - first).rfind(b"\n") + 1
+        if whole < size and (whole > first or first == 0):
             file.truncate(whole)
 
 
@@ -109,31 +119,31 @@ def hold(file: Path, study: str, told: str = "") -> Iterator[None]:
     Raises:
         StudyError: another process holds it.
     """
-    with locked(file, partial(_busy, study), told):
+    lock = open_regular(file, LOCKING)
+    with locked(lock, partial(_busy, study), told):
         try:
             yield
         finally:
-            with contextlib.suppress(FileNotFoundError):  # its folder was renamed meanwhile
-                os.utime(file, follow_symlinks=False)
+            os.utime(lock)
 
 
 @contextmanager
-def locked(file: Path, busy: Callable[[str, str], StudyError], told: str = "") -> Iterator[None]:
+def locked(descriptor: int, busy: Callable[[str, str], StudyError], told: str = "") -> Iterator[None]:
     """Locks a file, in which the process that holds it is named; the lock goes with its process, however that ends.
 
     Args:
-        file: made where there is none.
+        descriptor: of the file, opened with `LOCKING`; it is closed at the end.
         busy: from the name of another process that holds it, and what that tells, to what is raised then.
         told: a line for the others, beside the name.
     """
-    with os.fdopen(open_regular(file, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+", encoding="utf-8") as lock:
+    with os.fdopen(descriptor, "a+", encoding="utf-8") as lock:
         for patience in (0.02, 0.08, 0.2, None):  # somebody may only be looking whether it is locked
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if patience is None:
-                    raise busy(*_holder(file)) from None
+                    raise busy(*_holder(descriptor)) from None
                 time.sleep(patience)
         lock.truncate(0)
         lock.write(f"{_me()}\n{told}\n")
@@ -159,7 +169,7 @@ def publish(draft: Path, file: Path) -> None:
         return
     except OSError:  # a file system without hard links
         lock = file.with_name(f".{file.name}.lock")
-        with locked(lock, lambda *_: StudyError(f"another process makes '{file}'; try again")):
+        with locked(open_regular(lock, LOCKING), lambda *_: StudyError(f"another process makes '{file}'; try again")):
             if not file.exists():
                 draft.rename(file)
 
@@ -174,12 +184,12 @@ def holder(file: Path) -> tuple[str, str] | None:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return _holder(file)
+            return _holder(descriptor)
     return None
 
 
-def _holder(file: Path) -> tuple[str, str]:
-    name, told, *_ = [*read_regular(file).decode(errors="replace").splitlines(), "", ""]
+def _holder(descriptor: int) -> tuple[str, str]:
+    name, told, *_ = [*os.pread(descriptor, _MOST_BYTES, 0).decode(errors="replace").splitlines(), "", ""]
     return name, told
 
 

@@ -15,7 +15,6 @@ import json
 import math
 import os
 import re
-import shutil
 import time
 import uuid
 import warnings
@@ -32,7 +31,7 @@ from zipfile import BadZipFile
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo import datasets, environment, fitness, tasks
+from hpo import datasets, environment, files, fitness, tasks
 from hpo import spec as specs
 from hpo.artifacts import Artifacts, Folder, Place
 from hpo.budget import Spent
@@ -51,6 +50,8 @@ from hpo.trial import LIVE, NEVER, Metrics, Moment, Outcome, State, TrialRecord
 
 SPEC = "spec.yaml"
 """The file in a study's folder that says what is searched."""
+ENSEMBLES = "ensembles"
+"""The folder in it that has its ensembles, each in a folder of its name."""
 _STORAGE = Path("studies")
 """The folder of all studies, unless the user names another."""
 _IMPORTED = {"resume": ("data", "model", "sampler", "scheduler"), "ensemble": ("data", "model")}
@@ -80,7 +81,7 @@ _SPEC, _CODE = "spec", "code"
 _REPORT = fitness.REPORT
 _LOCK = "search.lock"
 _ID = re.compile(r"[0-9a-f]{32}")
-_OWN = (SPEC, "journal.log", _LOCK, FILE, environment.FILE, FACTS, "artifacts", "ensembles", "retrained")
+_OWN = (SPEC, "journal.log", _LOCK, FILE, environment.FILE, FACTS, "artifacts", ENSEMBLES, "retrained")
 """What may be in a study's folder."""
 
 
@@ -167,7 +168,7 @@ class Study:
         except OSError as error:
             raise StudyError(f"storage '{storage}' cannot be written: {error}") from None
         try:
-            (draft / SPEC).write_text(specs.dump(spec), encoding="utf-8")
+            files.write(draft, SPEC, specs.dump(spec).encode())
             if facts is not None:
                 facts.write(draft / FACTS)
                 environment.write(draft)
@@ -181,7 +182,8 @@ class Study:
                 made._forget()
                 raise
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                files.clear(storage, draft.name)
         study = cls.open(storage, spec.study, database)
         study.claim(artifacts)
         return study
@@ -383,7 +385,7 @@ class Study:
         """
         try:
             record = OptunaStudy(study_name=self.name, storage=self._open_storage(), sampler=_NO_SAMPLER)
-        except KeyError:
+        except (KeyError, FileNotFoundError):
             where = self.places.database.url if self.places.database else self.folder
             raise StudyError(f"'{where}' has no record of study '{self.name}'") from None
         except (AssertionError, AttributeError, IndexError, TypeError, ValueError) as error:  # Optuna, of what it reads
@@ -475,7 +477,7 @@ class Study:
     def _open_storage(self, new: bool = False) -> optuna.storages.BaseStorage:
         if self._storage is not None:
             return self._storage
-        return self.places.database.storage(new) if self.places.database else journal(self.folder)
+        return self.places.database.storage(new) if self.places.database else journal(self.folder, new)
 
     @property
     def is_there(self) -> bool:
@@ -921,7 +923,7 @@ def _touched(folder: Path) -> float:
 
 def _rename(draft: Path, folder: Path) -> None:
     try:
-        draft.rename(folder)
+        files.rename(folder.parent, draft.name, folder.name)
     except OSError:
         raise StudyError(f"'{folder}' exists already: another process was faster, or it is no study") from None
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from hpo import spec
+from hpo.artifacts import Folder
 from hpo.report import tables
 from hpo.report.page import write_report
 from hpo.report.progress import Progress
@@ -115,7 +116,7 @@ def test_every_table_and_the_page_take_any_name(hostile: Study, tmp_path: Path) 
         assert ("\x1b" not in out and "[bold]z[/bold]" in out) or "[/red]" in out
     figure = Figure()
     figure.set_label(f"<script>{NASTY}")
-    page = write_report(tmp_path / "report", f"<b>{NASTY}", made, {"f": figure}).read_text()
+    page = write_report(Folder(tmp_path / "report"), f"<b>{NASTY}", made, {"f": figure}).read_text()
     assert "\x1b" not in page and "<script>" not in page and "<b>" not in page and "[bold]z[/bold]" in page
 
 

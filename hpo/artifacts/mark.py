@@ -9,6 +9,7 @@ from typing import Self
 from hpo.artifacts.place import Folder
 
 _NAME = ".search"
+_MOST_BYTES = 2**12
 
 
 class Unseen(OSError):
@@ -45,7 +46,7 @@ class Mark:
     def seen(self) -> bool:
         """Whether this machine sees it; not where the folder's server does not answer either."""
         try:
-            return self.place.read(_NAME) == self.text.encode()
+            return self.place.read(_NAME, _MOST_BYTES) == self.text.encode()
         except OSError:
             return False
 

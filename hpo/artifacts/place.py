@@ -4,6 +4,7 @@ A file appears in it whole or not at all, so the order in which files are writte
 """
 
 import contextlib
+import os
 import re
 import threading
 from abc import ABC, abstractmethod
@@ -35,10 +36,15 @@ class Place(ABC):
         """All files here and below, name -> bytes; none where nothing was written."""
 
     @abstractmethod
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         """A file.
 
+        Args:
+            name: of the file.
+            most: bytes that it may have.
+
         Raises:
+            TooLarge: it has more.
             OSError: it is not there, or the place cannot be reached.
         """
 
@@ -119,7 +125,10 @@ def _without_credentials(uri: str) -> str:
 
 @dataclass(frozen=True)
 class Folder(Place):
-    """A folder that this machine sees, below which no link is followed. Sent to another process, it is absolute."""
+    """A folder that this machine sees, below which no link is followed. Sent to another process, it is absolute.
+
+    Links that lead to `base` are followed once in a process: who turns one later leads nobody elsewhere.
+    """
 
     base: Path
     """The folder, as the user gave it; it may be reached through links."""
@@ -147,29 +156,53 @@ class Folder(Place):
 
     def files(self) -> dict[str, int]:
         """All files here and below, name -> bytes; links are none."""
-        return files.sizes(self.base, self.below)
+        return files.sizes(*self._at(""))
 
-    def read(self, name: str) -> bytes:
+    def opened(self, name: str, flags: int = os.O_RDONLY) -> int:
+        """The descriptor of a regular file, as `hpo.files.opened` has it."""
+        return files.opened(*self._at(name), flags)
+
+    def read(self, name: str, most: int | None = None) -> bytes:
         """A file."""
-        return files.read(self.base, self._named(name))
+        return files.read(*self._at(name), most)
 
     def write(self, name: str, content: Content) -> None:
         """Writes a draft beside it and renames that."""
-        files.write(self.base, self._named(name), content)
+        files.write(*self._at(name), content)
 
     def remove(self, name: str) -> None:
         """Removes a file."""
-        files.remove(self.base, self._named(name))
+        files.remove(*self._at(name))
 
     def clear(self) -> None:
         """Removes the folder."""
-        if self.below:
-            files.clear(self.base, self.below)
-        else:
-            files.clear(self.base.parent, self.base.name)
+        files.clear(*self._at(""))
 
-    def _named(self, name: str) -> str:
-        return f"{self.below}/{name}" if self.below else name
+    def rename(self, new: str) -> None:
+        """Gives the folder another name where it is."""
+        root, name = self._at("")
+        files.rename(root, name, f"{name.rpartition('/')[0]}/{new}")
+
+    def _at(self, name: str) -> tuple[Path, str]:
+        """A file, or the folder itself, as a name below the root of all folders: no link is on the way."""
+        parts = (_without_links(self.base.absolute()), self.below, name)
+        return _ROOT, "/".join(part for part in parts if part)
+
+
+_ROOT = Path("/")
+
+
+def _without_links(base: Path) -> str:
+    """The path of a folder below the root, as it was when this process first found the folder."""
+    try:
+        return _found(base)
+    except FileNotFoundError:  # it may be made
+        return os.path.realpath(base).lstrip("/")
+
+
+@cache
+def _found(base: Path) -> str:
+    return os.path.realpath(base, strict=True).lstrip("/")
 
 
 @dataclass(frozen=True)
@@ -200,11 +233,13 @@ class Bucket(Place):
             if info.type == FileType.File and info.path != base
         }
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         """A file."""
         system, base = self._opened()
         with system.open_input_stream(f"{base}/{name}", compression=None) as stream:
-            content: bytes = stream.read()
+            content: bytes = stream.read(None if most is None else most + 1)
+        if most is not None and len(content) > most:
+            raise files.TooLarge(len(content), most)
         return content
 
     def write(self, name: str, content: Content) -> None:

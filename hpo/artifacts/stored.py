@@ -1,6 +1,7 @@
 """A trial's snapshot and state, as files."""
 
 import io
+import math
 import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ _WEIGHTS = "checkpoint.safetensors"
 _STATE = "state.pt"
 _EPOCH = "epoch-"
 _EVICTED = "evicted"
+_SLACK, _VALUE_BYTES = 2**20, 16
+"""Bytes that a file of predictions may have: some, and so many for each value."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +48,26 @@ class Stored:
         except SafetensorError as error:
             raise ValueError(str(error)) from error
 
-    def copy_weights(self, file: Path) -> None:
-        """Copies the weights into a file, as safetensors.
+    def copy_weights(self, folder: Place, name: str) -> None:
+        """Copies the weights into a file of a folder, as safetensors.
 
         Raises:
             OSError: they are missing, or the file cannot be written.
         """
-        file.write_bytes(self.place.read(_WEIGHTS))
+        folder.write(name, self.place.read(_WEIGHTS))
 
-    def predictions(self, split: Split) -> NDArray[np.float32]:
+    def predictions(self, split: Split, shape: tuple[int, int] | None = None) -> NDArray[np.float32]:
         """Predictions `(rows, outputs)`.
 
+        Args:
+            split: the rows.
+            shape: that they should have; a file that is far larger is not read.
+
         Raises:
-            OSError, ValueError: the file is missing or corrupt.
+            OSError, ValueError: the file is missing, corrupt or too large.
         """
-        return load_array(self.place.read(f"{split}.npy")).astype(np.float32)
+        most = None if shape is None else _SLACK + _VALUE_BYTES * math.prod(shape)
+        return load_array(self.place.read(f"{split}.npy", most)).astype(np.float32)
 
     def add(self, split: Split, predictions: NDArray[np.floating]) -> None:
         """Stores predictions `(rows, outputs)` that come later than the weights, in their own type.

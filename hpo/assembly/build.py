@@ -1,18 +1,19 @@
 """The way of an ensemble, from top to bottom."""
 
 import json
-import shutil
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from hpo import files, models
+from hpo import models
+from hpo.artifacts import Folder
 from hpo.assembly import drawn, logged
 from hpo.assembly.draft import Draft, Say, from_pool, stored_part
-from hpo.assembly.folders import free_name
+from hpo.assembly.folders import folder_of, free_name
 from hpo.assembly.misfits import misfits
 from hpo.assembly.request import Request
 from hpo.assembly.tested import predict_test_rows
@@ -24,6 +25,7 @@ from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import Predictions, Targets
 from hpo.ensemble.selection import choose
 from hpo.errors import InputError, StudyError
+from hpo.report.page import PAGE
 from hpo.results import EnsembleResult
 from hpo.study import Study
 from hpo.tasks.kinds import kind
@@ -65,7 +67,7 @@ def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Sa
     result = finished(name, draft or trained.draft(trainer, request, pool), request=request)
     if student is None or student_name is None:
         return result
-    taught = trained.taught(trainer, student, model.Ensemble(result.folder))
+    taught = trained.taught(trainer, student, model.Ensemble(folder_of(study, name)))
     return replace(result, student=finished(student_name, taught, request=replace(request, register=None)))
 
 
@@ -138,21 +140,22 @@ def _finished(
     """Scores, writes, measures, draws and logs what was chosen; its folder appears whole or not at all."""
     predict_test_rows(pool.study, [stored_part(pool, pool.best), *draft.parts], data_dir, say)
     result, test = _scored(name, draft, pool)
-    folder = result.folder.with_name(f".{name}.{uuid.uuid4().hex}")
+    folder = folder_of(pool.study, f".{name}.{uuid.uuid4().hex}")
     try:
         model.write(folder, pool.study.study_spec, pool.study.facts, draft.parts, draft.combiner, draft.interval)
         ensemble = model.Ensemble(folder)  # what cannot be loaded again is not an ensemble
         result = _measured(result, ensemble, request.max_latency)
-        page = drawn.report(folder, result, draft, pool, test)
-        result = replace(result, report=result.folder / page.relative_to(folder))
+        drawn.report(folder, result, draft, pool, test)
+        result = replace(result, report=result.folder / drawn.FOLDER / PAGE)
         _write_result(folder, result)
-        folder.rename(result.folder)
+        folder.rename(name)
     except OSError as error:
         raise StudyError(f"ensemble '{name}' cannot be written to '{result.folder.parent}': {error}") from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            folder.clear()
     result = logged.logged(result, storage, request)
-    _write_result(result.folder, result)  # now with its run
+    _write_result(folder_of(pool.study, name), result)  # now with its run
     return result
 
 
@@ -166,8 +169,8 @@ def _measured(result: EnsembleResult, ensemble: model.Ensemble, limit: float | N
     return replace(result, note=late if result.note is None else f"{result.note}; {late}")
 
 
-def _write_result(folder: Path, result: EnsembleResult) -> None:
-    files.write(folder.parent, f"{folder.name}/result.json", json.dumps(result.to_json(), indent=1).encode())
+def _write_result(folder: Folder, result: EnsembleResult) -> None:
+    folder.write("result.json", json.dumps(result.to_json(), indent=1).encode())
 
 
 def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[str, Predictions]]:
@@ -182,7 +185,7 @@ def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[s
     result = EnsembleResult(
         name=name,
         study=study,
-        folder=study.folder / "ensembles" / name,
+        folder=folder_of(study, name).path,
         method=draft.method,
         members=draft.members,
         validation=_measure(task, draft.combiner.combine(draft.validation), targets["validation"]),

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from hpo.artifacts import Folder
 from hpo.assembly.draft import Draft
 from hpo.ensemble.calibration import temper
 from hpo.ensemble.combiner import Calibrated
@@ -20,6 +20,8 @@ from hpo.report.tables import compared_table, diversity_table, members_table, sc
 from hpo.results import EnsembleResult
 
 Rows = NDArray[np.intp]
+FOLDER = "report"
+"""The report in an ensemble's folder."""
 _SIZES = 10
 """Up to so many members the score by number of members is drawn."""
 _ROWS = 2000
@@ -36,7 +38,7 @@ def ensemble_name(draft: Draft) -> str:
     return f"ensemble ({draft.method})"
 
 
-def report(folder: Path, result: EnsembleResult, draft: Draft, pool: Pool, test: Mapping[str, Predictions]) -> Path:
+def report(folder: Folder, result: EnsembleResult, draft: Draft, pool: Pool, test: Mapping[str, Predictions]) -> None:
     """Writes tables and figures into an ensemble's folder.
 
     Args:
@@ -45,9 +47,6 @@ def report(folder: Path, result: EnsembleResult, draft: Draft, pool: Pool, test:
         draft: it was written from.
         pool: of its study.
         test: model -> predictions of the test rows, the best single trial first.
-
-    Returns:
-        The HTML page.
     """
     tables = [scores_table(dict(zip(test, _scores(result), strict=True)), "Test split")]
     tables.append(members_table(result.members))
@@ -57,7 +56,7 @@ def report(folder: Path, result: EnsembleResult, draft: Draft, pool: Pool, test:
         tables.append(compared_table(result.compared, result.method, SCORES[pool.task].name))
     drawings = {**_of_members(result, draft, pool), **_of_outputs(result, draft, pool, test)}
     title = f"Ensemble {result.name} of study {result.study.name}"
-    return write_report(folder / "report", title, tables, drawings)
+    write_report(folder / FOLDER, title, tables, drawings)
 
 
 def _scores(result: EnsembleResult) -> tuple[Mapping[str, float], Mapping[str, float]]:

@@ -4,28 +4,36 @@ from pathlib import Path
 
 import pydantic
 
+from hpo import files
 from hpo import spec as specs
+from hpo.artifacts import Folder
+from hpo.ensemble.model import DOCUMENT
 from hpo.errors import InputError, StudyError
 from hpo.registry import did_you_mean
-from hpo.study import Study
+from hpo.study import ENSEMBLES, Study
 
 
-def find(name: str, storage: Path) -> Path:
-    """The folder of an ensemble.
+def folder_of(study: Study, name: str) -> Folder:
+    """The folder of a study's ensemble, also where there is none yet."""
+    return Folder(study.folder) / ENSEMBLES / name
+
+
+def find(name: str, storage: Path) -> Folder:
+    """The folder of an ensemble; links are none.
 
     Raises:
         StudyError: no study has one of this name, or several have.
     """
-    folders = _all(storage)
-    found = [folder for folder in folders if folder.name == name]
+    known = _all(storage)
+    found = [study for study, own in known if own == name]
     if not found:
-        names = [folder.name for folder in folders]
+        names = [own for _, own in known]
         hint = did_you_mean(name, names) if names else " There are none yet: run `hpo ensemble` first."
         raise StudyError(f"no ensemble '{name}' in '{storage}'.{hint}")
     if len(found) > 1:
-        owners = ", ".join(sorted(folder.parent.parent.name for folder in found))
+        owners = ", ".join(sorted(found))
         raise StudyError(f"ensemble '{name}' exists in several studies ({owners}); build one with a --name of its own")
-    return found[0]
+    return Folder(storage / found[0]) / ENSEMBLES / name
 
 
 def free_name(study: Study, wanted: str | None) -> str:
@@ -39,7 +47,7 @@ def free_name(study: Study, wanted: str | None) -> str:
         InputError: the wanted name is no name.
         StudyError: it is taken.
     """
-    taken = {folder.name for folder in _all(study.folder.parent)}
+    taken = {name for _, name in _all(study.folder.parent)}
     if wanted is None:
         return next(name for number in range(1, len(taken) + 2) if (name := f"{study.name}-{number}") not in taken)
     try:
@@ -52,6 +60,11 @@ def free_name(study: Study, wanted: str | None) -> str:
     return wanted
 
 
-def _all(storage: Path) -> list[Path]:
-    folders = [path.parent for path in storage.glob("*/ensembles/*/ensemble.json")]
-    return [folder for folder in folders if not folder.name.startswith(".")]
+def _all(storage: Path) -> list[tuple[str, str]]:
+    """All ensembles of all studies: the study's name, and its own."""
+    return [
+        (study.name, name)
+        for study in sorted(storage.glob("*/"))
+        for name in files.folders(study, ENSEMBLES)
+        if not name.startswith(".") and files.has(study, f"{ENSEMBLES}/{name}/{DOCUMENT}")
+    ]

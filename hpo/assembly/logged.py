@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpo.assembly.drawn import FOLDER
+from hpo.assembly.folders import folder_of
 from hpo.assembly.request import Request
 from hpo.ensemble.model import LOADER_MODULE
 from hpo.results import EnsembleResult
@@ -62,11 +64,11 @@ def _record(result: EnsembleResult) -> "EnsembleRecord":
     return EnsembleRecord(
         name=result.name,
         method=result.method,
-        folder=result.folder,
+        folder=folder_of(result.study, result.name),
         loader=LOADER_MODULE,
         members=result.members,
         metrics=metrics,
         example=facts.example,
         classes=len(facts.outputs),
-        report=result.report,
+        report=None if result.report is None else FOLDER,
     )

@@ -30,7 +30,7 @@ def predict_test_rows(study: Study, parts: Iterable[Part], data_dir: Path, say: 
 
     Raises:
         DataError: the data cannot be read, or the weights, or a model fails on the rows.
-        StudyError: the data have changed since the study began, or the predictions cannot be stored.
+        StudyError: the data have changed since the study began, or the predictions cannot be stored there.
     """
     missing = {str(part.stored.place): part for part in parts if "test" not in part.stored.splits}
     if not missing:
@@ -39,6 +39,7 @@ def predict_test_rows(study: Study, parts: Iterable[Part], data_dir: Path, say: 
         dataset = study.dataset(data_dir)
     except DataError as error:
         raise DataError(f"an ensemble is scored on the test rows, and they cannot be read: {error}") from error
+    study.claim()  # their place may be outside of the study's folder
     for part in missing.values():
         predictions = _predicted(study, part, dataset)
         try:

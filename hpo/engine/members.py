@@ -17,14 +17,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from hpo.artifacts import Artifacts, Split, Stored, Unseen
+from hpo.artifacts import Artifacts, Folder, Place, Split, Stored, Unseen
 from hpo.code import TrainingCode
 from hpo.datasets import Dataset, Examples
 from hpo.engine.best import Best
@@ -34,13 +33,13 @@ from hpo.engine.machines import Machines
 from hpo.engine.pickling import Sent
 from hpo.engine.workplace import Workplace
 from hpo.errors import HpoError, StudyError
-from hpo.files import check_own
-from hpo.record import locked
+from hpo.record import LOCKING, locked
 from hpo.spec import Config, Resources, StudySpec
 from hpo.training import Context, Objective
 from hpo.training.reports import reports_of
 
 _DONE = "done.json"
+_MOST_BYTES = 2**20
 _LOOK_SECONDS = 2.0
 """The time between two looks at the machines while no job ends."""
 _DEPENDS = {"task", "data", "model", "training", "optimizer", "objective", "constraints"}
@@ -115,7 +114,7 @@ def train_members(
     artifacts: Artifacts,
     resources: Resources,
     observer: Observer | None = None,
-    lock: Path | None = None,
+    lock: Folder | None = None,
 ) -> list[Trained]:
     """Trains each job to the end, as many at once as the cluster has room for, and stores its best epoch.
 
@@ -148,7 +147,7 @@ def train_members(
         if observer is not None:
             observer(trained)
 
-    with _alone(lock or artifacts.folder):
+    with _alone(lock or artifacts.place):
         prints = {job.number: _fingerprint(job, objective, spec, dataset) for job in jobs}
         for job in jobs:
             found = _found(job, prints[job.number], artifacts, dataset)
@@ -250,7 +249,7 @@ def _found(job: Job, fingerprint: str, artifacts: Artifacts, dataset: Dataset) -
     """What an earlier run has left of the same job, where all of it can be read."""
     stored = artifacts.read(job.number)
     try:
-        done = json.loads(artifacts.trial(job.number).read(_DONE))
+        done = json.loads(artifacts.trial(job.number).read(_DONE, _MOST_BYTES))
         known = done["fingerprint"], done["epoch"]
         found = Trained(job, stored, done["metrics"], done["seconds"], found=True)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -269,12 +268,16 @@ def _whole(stored: Stored, view: Dataset) -> bool:
     }
     try:
         return all(
-            stored.predictions(split).shape == (len(examples), len(view.outputs))
+            _fits(stored, split, (len(examples), len(view.outputs)))
             for split, examples in splits.items()
             if examples is not None
         )
     except (OSError, ValueError, EOFError):
         return False
+
+
+def _fits(stored: Stored, split: Split, shape: tuple[int, int]) -> bool:
+    return stored.predictions(split, shape).shape == shape
 
 
 def _fingerprint(job: Job, objective: Objective, spec: StudySpec, dataset: Dataset) -> str:
@@ -292,10 +295,9 @@ def _fingerprint(job: Job, objective: Objective, spec: StudySpec, dataset: Datas
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Place) -> Iterator[None]:
     """Holds a folder for one process; the lock goes with it, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    check_own(folder.parent, (folder.name,))
+    assert isinstance(folder, Folder)
     busy = f"another process is training members into '{folder}'; wait until it has ended, or stop it"
-    with locked(folder / ".lock", lambda holder, told: StudyError(busy)):
+    with locked(folder.opened(".lock", LOCKING), lambda holder, told: StudyError(busy)):
         yield

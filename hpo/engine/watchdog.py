@@ -12,7 +12,6 @@ from types import FrameType
 from typing import IO
 
 from hpo.artifacts import Folder, Place
-from hpo.files import open_regular
 
 TRACE = "hang.txt"
 """The file among a trial's artifacts that says where it stood."""
@@ -73,6 +72,6 @@ def _trace(place: Place) -> Iterator[IO[str]]:
         yield sys.__stderr__ or sys.stderr
         return
     place.write(TRACE, b"")
-    with os.fdopen(open_regular(place.folder / TRACE, os.O_WRONLY), "w", encoding="utf-8") as file:
+    with os.fdopen(place.opened(TRACE, os.O_WRONLY), "w", encoding="utf-8") as file:
         yield file
     place.remove(TRACE)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from hpo import models, registry
-from hpo.artifacts import Stored
+from hpo.artifacts import Folder, Stored
 from hpo.datasets.dataset import Encoding, Inputs
 from hpo.datasets.wanted import Wanted
 from hpo.ensemble.calibration import Interval, temper
@@ -29,7 +29,6 @@ from hpo.ensemble.networks import Networks
 from hpo.ensemble.score import Predictions
 from hpo.errors import DataError, HpoError, InputError, on_one_line
 from hpo.facts import DataFacts
-from hpo.files import read_regular
 from hpo.models import placement
 from hpo.models.weights import set_weights
 from hpo.spec import Config, Named, StudySpec
@@ -37,7 +36,7 @@ from hpo.tasks.kinds import floats, kind
 
 LOADER_MODULE = __name__
 """What MLflow calls to load the folder: see `_load_pyfunc`."""
-_DOCUMENT = "ensemble.json"
+DOCUMENT = "ensemble.json"
 _MOST_BYTES = 256 * 2**20
 """The largest `ensemble.json`: the coefficients of a stack of 1,000 classes are in it."""
 _BATCH = 512
@@ -94,10 +93,10 @@ class Ensemble:
         InputError: a model is of the user's own, and is not trusted.
     """
 
-    def __init__(self, folder: str | Path, device: torch.device | None = None, *, trust: bool = False) -> None:
-        folder = Path(folder)
+    def __init__(self, folder: str | Path | Folder, device: torch.device | None = None, *, trust: bool = False) -> None:
+        folder = folder if isinstance(folder, Folder) else Folder(Path(folder))
         try:
-            content = read_regular(folder / _DOCUMENT, _MOST_BYTES)
+            content = folder.read(DOCUMENT, _MOST_BYTES)
         except (OSError, ValueError) as error:
             raise DataError(f"{folder}: holds no ensemble: {error}") from error
         with _damage_told(folder):
@@ -112,7 +111,7 @@ class Ensemble:
             self.combiner: Combiner = _combiner(document.combiner, len(self.members), len(self.outputs))
             self.interval: Interval | None = _interval(document.interval, len(self.outputs))
         code = [member.model.name for member in self.members if ":" in member.model.name]
-        registry.note_stored(code, folder / _DOCUMENT)
+        registry.note_stored(code, folder.path / DOCUMENT)
         if trust:
             registry.trust(code)
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -219,14 +218,14 @@ class Ensemble:
         array = torch.from_numpy(np.require(self.wanted.convert(inputs, 0, "inputs"), requirements=["C", "W"]))
         return array if array.ndim == 2 else array.permute(0, 3, 1, 2)
 
-    def _network(self, folder: Path, member: Member) -> torch.nn.Module:
+    def _network(self, folder: Folder, member: Member) -> torch.nn.Module:
         with _damage_told(folder):
             models.MODELS.load(member.model.name)
             for problem in models.unknown_settings(member.model):
                 raise ValueError(f"{member.name}: {'.'.join(problem.key)}: {problem.message}")
             network = models.build(member.model, self.input_shape, len(self.outputs), self.task)
         try:
-            set_weights(network, load(read_regular(folder / member.file)))
+            set_weights(network, load(folder.read(member.file)))
         except (OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
             raise DataError(f"{member.name}: its checkpoint does not fit its model: {error}") from error
         return placement.place(network.eval(), self.device)
@@ -244,7 +243,7 @@ class Served:
 
 
 def write(
-    folder: Path,
+    folder: Folder,
     spec: StudySpec,
     facts: DataFacts,
     parts: Sequence[Part],
@@ -254,7 +253,7 @@ def write(
     """Writes the folder of an ensemble.
 
     Args:
-        folder: is made.
+        folder: is made; nothing is in it yet.
         spec: of the study.
         facts: of its data.
         parts: the members, in the combiner's order; several may be of one trial.
@@ -264,12 +263,11 @@ def write(
     Raises:
         DataError: a member's checkpoint is not there.
     """
-    folder.mkdir(parents=True)
     entries = []
     for place, (part, weight) in enumerate(zip(parts, combiner.weights, strict=True)):
         file = f"member-{place:02d}.safetensors"
         try:
-            part.stored.copy_weights(folder / file)
+            part.stored.copy_weights(folder, file)
         except FileNotFoundError as error:
             raise DataError(f"{part.name} has no stored checkpoint: {error}") from error
         entries.append(
@@ -296,11 +294,11 @@ def write(
     }
     if interval is not None:
         document["interval"] = interval.to_json()
-    (folder / _DOCUMENT).write_text(json.dumps(document, indent=1), encoding="utf-8")
+    folder.write(DOCUMENT, json.dumps(document, indent=1).encode())
 
 
 @contextmanager
-def _damage_told(folder: Path) -> Iterator[None]:
+def _damage_told(folder: Folder) -> Iterator[None]:
     """Whatever goes wrong where `ensemble.json` is read, as one sentence."""
     try:
         yield

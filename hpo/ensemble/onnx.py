@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hpo.artifacts import Folder
 from hpo.datasets.dataset import Inputs
 from hpo.ensemble.combiner import (
     LEAST,
@@ -40,7 +41,9 @@ _TOLERANCE = 1e-4
 """How far an export may be off, as a share of the largest prediction."""
 
 
-def export_onnx(folder: str | Path, target: str | Path, member: int | None = None, *, trust: bool = False) -> float:
+def export_onnx(
+    folder: str | Path | Folder, target: str | Path, member: int | None = None, *, trust: bool = False
+) -> float:
     """Writes an ensemble as an ONNX file and runs it beside PyTorch on random inputs.
 
     The file appears whole or not at all; its metadata hold the task and the names of the outputs.

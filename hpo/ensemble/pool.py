@@ -151,11 +151,11 @@ def _read(study: Study, trial: TrialRecord, split: Split) -> Predictions | str:
     if stored is None:
         where = ": it was taken over from another study, where they are" if trial.taken_over else ""
         return f" has no stored predictions{where}"
+    expected = (len(study.facts.targets[split]), len(study.facts.outputs))
     try:
-        array = stored.predictions(split)
+        array = stored.predictions(split, expected)
     except (OSError, ValueError, EOFError) as error:
         return f": its {split} predictions cannot be read: {error}"
-    expected = (len(study.facts.targets[split]), len(study.facts.outputs))
     if array.shape != expected:
         return f": its {split} predictions are {array.shape}, the study's are {expected}"
     if not np.isfinite(array).all():

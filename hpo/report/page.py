@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from rich.table import Column, Table
 from rich.text import Text
 
+from hpo.artifacts import Folder
 from hpo.terminal import plain
 
 PAGE = "report.html"
@@ -72,12 +73,12 @@ _HEAD = """<!DOCTYPE html>
 _END = "</main>\n</body>\n</html>\n"
 
 
-def write_report(folder: Path, title: str, tables: Sequence[Table], figures: Mapping[str, Figure]) -> Path:
+def write_report(folder: Folder, title: str, tables: Sequence[Table], figures: Mapping[str, Figure]) -> Path:
     """Writes `<figure>.png` of each figure (150 dpi), and a page with everything, which needs no other file, no script
     and no network.
 
     Args:
-        folder: made where it is missing; files of the same names are overwritten.
+        folder: made where it is missing; files of the same names are replaced.
         title: of the page.
         tables: as `hpo.report.tables` makes them for the terminal.
         figures: name -> figure; under the names of READING the page says how to read them. A figure's label becomes
@@ -89,15 +90,13 @@ def write_report(folder: Path, title: str, tables: Sequence[Table], figures: Map
     Raises:
         OSError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     parts = [_HEAD.format(title=html.escape(plain(title)), style=_STYLE), *map(_table, tables)]
     for name, figure in figures.items():
         picture = _png(figure)
-        (folder / f"{name}.png").write_bytes(picture)
+        folder.write(f"{name}.png", picture)
         parts.append(_figure(name, figure, picture))
-    page = folder / PAGE
-    page.write_text("".join([*parts, _END]), encoding="utf-8")
-    return page
+    folder.write(PAGE, "".join([*parts, _END]).encode())
+    return folder.path / PAGE
 
 
 def _png(figure: Figure) -> bytes:

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from hpo.artifacts import Artifacts
+from hpo.artifacts import Artifacts, Folder
 from hpo.datasets import Dataset
 from hpo.engine.members import Job, Observer, Trained, train_members
 from hpo.errors import StudyError
@@ -93,7 +93,7 @@ class Trainer:
             spec=spec,
             dataset=self.dataset,
             artifacts=Artifacts(self.study.place / FOLDER / method),
-            lock=self.study.folder / FOLDER / method,
+            lock=Folder(self.study.folder) / FOLDER / method,
             resources=self.resources or spec.resources,
             observer=self.observer,
         )

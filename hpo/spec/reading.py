@@ -110,7 +110,7 @@ def load_stored(stored: Path | Mapping[str, Any]) -> SearchSpec:
     Raises:
         SpecError: with every problem found, each with its place.
     """
-    document, source = _read(stored)
+    document, source = _read(stored, follow=False)
     if isinstance(stored, Path):
         note_stored(import_paths(document), stored)
     return _validated(_kind(document), document, source)
@@ -187,7 +187,7 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise SpecError([f"--set {text}: the value is not YAML: {first_line(error)}"]) from None
 
 
-def _read(space: Space) -> tuple[dict[str, Any], Source]:
+def _read(space: Space, follow: bool = True) -> tuple[dict[str, Any], Source]:
     if isinstance(space, SearchSpec):
         return space.model_dump(exclude_unset=True), Source("spec", {})
     if isinstance(space, Mapping):
@@ -197,7 +197,7 @@ def _read(space: Space) -> tuple[dict[str, Any], Source]:
             raise SpecError([f"spec: {'.'.join(error.path)}: {error}"]) from None
     path = Path(space)
     try:
-        text = read_regular(path, _MOST_BYTES, follow=True).decode()
+        text = read_regular(path, _MOST_BYTES, follow=follow).decode()
     except FileNotFoundError:
         raise SpecError([f"{path}: no such file; --space wants the path of a YAML file"]) from None
     except (OSError, ValueError) as error:

@@ -20,6 +20,7 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Param
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
+from hpo.artifacts import Folder
 from hpo.datasets.dataset import Inputs
 from hpo.study import Study
 from hpo.tracking.store import (
@@ -30,7 +31,7 @@ from hpo.tracking.store import (
     study_tags,
     tracking_uri,
 )
-from hpo.tracking.written import write_folder, write_model
+from hpo.tracking.written import copied, write_folder, write_model
 
 _URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _LONGEST_KEY = 250
@@ -42,12 +43,12 @@ class EnsembleRecord:
     """What MLflow is told of an ensemble.
 
     `folder` holds the model and `loader` is the module that loads it; `members` have name, trial and weight;
-    `metrics` maps a name to a value.
+    `metrics` maps a name to a value. Of the folder no link is followed.
     """
 
     name: str
     method: str
-    folder: Path
+    folder: Folder
     loader: str
     members: Sequence[Mapping[str, Any]]
     metrics: Mapping[str, float]
@@ -55,8 +56,8 @@ class EnsembleRecord:
     """One input: an image `(1, h, w, c)` uint8 or a row of a table `(1, features)` of floats."""
     classes: int
     """Columns of what the model predicts: classes, labels or regression targets."""
-    report: Path | None = None
-    """An HTML page; it is logged with all that is in its folder."""
+    report: str | None = None
+    """The folder in `folder` that has an HTML page; it is logged with all that is in it."""
 
 
 def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
@@ -78,7 +79,7 @@ def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
         params = [Param(_weight_key(member["name"]), str(member["weight"])) for member in record.members]
         client.log_batch(run, [Metric(name, value, now, 0) for name, value in record.metrics.items()], params)
         if record.report is not None:
-            write_folder(client, storage, run, "report", record.report.parent)
+            write_folder(client, storage, run, "report", record.folder / record.report)
         with tracking_to(tracking_uri(storage)):
             _log_model(client, storage, experiment_id, run, record)
     except BaseException:
@@ -97,7 +98,7 @@ def _log_model(
     under the run that it has open.
     """
     logged = client.create_logged_model(experiment_id, name=_MODEL, source_run_id=run)
-    with TemporaryDirectory() as folder:
+    with copied(record.folder) as data, TemporaryDirectory() as folder:
         path = Path(folder) / _MODEL
         mlflow.pyfunc.save_model(
             path=str(path),
@@ -108,13 +109,13 @@ def _log_model(
                 model_id=logged.model_id,
             ),
             loader_module=record.loader,
-            data_path=str(record.folder),
+            data_path=str(data),
             signature=_signature(record),
             input_example=record.example,
             pip_requirements=requirements(),
         )
         client.log_outputs(run, [LoggedModelOutput(logged.model_id, step=0)])
-        write_model(client, storage, logged, path)
+        write_model(client, storage, logged, Folder(path))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
 
 

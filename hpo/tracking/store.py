@@ -28,6 +28,7 @@ _LOCKED_SECONDS = 5.0
 """How long another process may lock a SQLite file before that is an error."""
 _JOURNAL_NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
 """The end of a journal of SQLite that is one of several, of databases that were written to together."""
+_MOST_BYTES = 2**20
 _PAGE = 1000
 """Runs that are asked for at once."""
 STUDY_TAG, STUDY_ID_TAG, KIND_TAG, TRIAL_TAG = "hpo.study", "hpo.study_id", "hpo.kind", "hpo.trial"
@@ -188,7 +189,7 @@ def study_run(client: MlflowClient, experiment_id: str, study: Study, storage: P
         "seed": str(spec.seed),
     }
     run = client.create_run(experiment_id, tags=tags, run_name=study.name)
-    write_text(client, storage, run.info.run_id, SPEC, read_regular(study.folder / SPEC).decode())
+    write_text(client, storage, run.info.run_id, SPEC, read_regular(study.folder / SPEC, _MOST_BYTES).decode())
     client.set_terminated(run.info.run_id)
     return str(run.info.run_id)
 

@@ -4,7 +4,10 @@ MLflow's store says where they go, and one in a storage folder may have been cha
 stay beside that store, where no link is followed. Those of another store, which the user has named, go where it says.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -12,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 
 from hpo import files
+from hpo.artifacts import Folder
 from hpo.tracking.moved import ARTIFACTS, DATABASE, sqlite_uri
 from hpo.tracking.problems import Unusable
 
@@ -36,7 +40,7 @@ def write_text(client: MlflowClient, storage: Path, run: str, name: str, text: s
         files.write(storage, f"{_place(storage, client.get_run(run).info.artifact_uri)}/{name}", text.encode())
 
 
-def write_folder(client: MlflowClient, storage: Path, run: str, name: str, folder: Path) -> None:
+def write_folder(client: MlflowClient, storage: Path, run: str, name: str, folder: Folder) -> None:
     """Writes a copy of a folder, as a folder of a run.
 
     Args:
@@ -51,12 +55,13 @@ def write_folder(client: MlflowClient, storage: Path, run: str, name: str, folde
         OSError, mlflow.exceptions.MlflowException: it cannot be written.
     """
     if not _is_own(client, storage):
-        client.log_artifacts(run, str(folder), name)
+        with copied(folder) as copy:
+            client.log_artifacts(run, str(copy), name)
     else:
         _copy(storage, f"{_place(storage, client.get_run(run).info.artifact_uri)}/{name}", folder)
 
 
-def write_model(client: MlflowClient, storage: Path, model: LoggedModel, folder: Path) -> None:
+def write_model(client: MlflowClient, storage: Path, model: LoggedModel, folder: Folder) -> None:
     """Writes a copy of a folder, as the files of a model.
 
     Args:
@@ -70,7 +75,8 @@ def write_model(client: MlflowClient, storage: Path, model: LoggedModel, folder:
         OSError, mlflow.exceptions.MlflowException: it cannot be written.
     """
     if not _is_own(client, storage):
-        client.log_model_artifacts(model.model_id, str(folder))
+        with copied(folder) as copy:
+            client.log_model_artifacts(model.model_id, str(copy))
     else:
         _copy(storage, str(_place(storage, model.artifact_location)), folder)
 
@@ -80,9 +86,17 @@ def _is_own(client: MlflowClient, storage: Path) -> bool:
     return bool(client.tracking_uri == sqlite_uri(storage.resolve() / DATABASE))
 
 
-def _copy(storage: Path, name: str, folder: Path) -> None:
-    for file in files.sizes(folder, ""):
-        files.write(storage, f"{name}/{file}", files.read(folder, file))
+@contextmanager
+def copied(folder: Folder) -> Iterator[Path]:
+    """A copy of a folder for a while, of the same name and without links, for those who follow any."""
+    with TemporaryDirectory() as own:
+        _copy(Path(own), folder.path.name, folder)
+        yield Path(own, folder.path.name)
+
+
+def _copy(base: Path, name: str, folder: Folder) -> None:
+    for file in folder.files():
+        files.write(base, f"{name}/{file}", folder.read(file))
 
 
 def _place(storage: Path, uri: str | None) -> PurePosixPath:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from hpo import models, spec
-from hpo.artifacts import Artifacts
+from hpo.artifacts import Artifacts, Folder
 from hpo.datasets.dataset import Encoding, Inputs
 from hpo.ensemble.calibration import Interval
 from hpo.ensemble.combiner import Average, Combiner
@@ -70,7 +70,7 @@ def write_ensemble(
         parts.append(Part(f"trial {place}", place, {}, study.model, temperatures[place % len(temperatures)], stored))
     places = tuple(range(members))
     combiner = combiner or Average(places, tuple(np.full(members, 1 / members).tolist()), task)
-    write(folder, study, facts, parts, combiner, interval)
+    write(Folder(folder), study, facts, parts, combiner, interval)
     return folder
 
 

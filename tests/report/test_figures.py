@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from hpo.artifacts import Folder
 from hpo.report import figures
 from hpo.report.page import DPI, READING, write_report
 from hpo.report.tables import scores_table
@@ -103,7 +104,7 @@ DRAWN: dict[str, Callable[[], Figure]] = {
 @pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN.keys())
 def test_every_figure_is_drawn_whole_and_in_words(draw: Callable[[], Figure], tmp_path: Path) -> None:
     figure = draw()
-    write_report(tmp_path, "drawn", [], {"figure": figure})
+    write_report(Folder(tmp_path), "drawn", [], {"figure": figure})
     with Image.open(tmp_path / "figure.png") as image:
         pixels = np.asarray(image.convert("L"))
     width, height = figure.get_size_inches()
@@ -126,7 +127,7 @@ def test_any_name_can_be_drawn(name: str, tmp_path: Path) -> None:
         "weights": figures.weights([name, f"{name}: {name * 30}"], [0.5, 0.5]),
         "disagreement": figures.diversity(np.eye(2), [name, "b"], measure="disagreement"),
     }
-    write_report(tmp_path, name, [], drawn)
+    write_report(Folder(tmp_path), name, [], drawn)
 
 
 def test_names_of_members_have_what_differs() -> None:
@@ -228,7 +229,7 @@ def test_a_page_needs_nothing_but_itself(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "report"
     table = scores_table({"<script>x</script>": {"nll": 0.25}, "[bold]b[/bold] & c": {}}, "Test <rows>")
     drawn = {"weights": weights_of(3), "own": confusion_of(2, ['"><script>', "b"])}
-    path = write_report(folder, "a <b> & c", [table], drawn)
+    path = write_report(Folder(folder), "a <b> & c", [table], drawn)
     source = path.read_text(encoding="utf-8")
     page = Page(source)
     tags = [tag for tag, _ in page.found]
@@ -245,5 +246,5 @@ def test_a_page_needs_nothing_but_itself(tmp_path: Path) -> None:
 
 def test_a_report_can_be_written_again(tmp_path: Path) -> None:
     drawn = {"weights": weights_of(2)}
-    first = write_report(tmp_path, "a", [], drawn).read_bytes()
-    assert write_report(tmp_path, "a", [], drawn).read_bytes() == first
+    first = write_report(Folder(tmp_path), "a", [], drawn).read_bytes()
+    assert write_report(Folder(tmp_path), "a", [], drawn).read_bytes() == first

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
+from hpo.artifacts import Folder
 from hpo.datasets.dataset import Inputs
 from hpo.ensemble.model import LOADER_MODULE, Ensemble
 from hpo.errors import InputError
@@ -26,12 +27,12 @@ from tests.ensemble.folders import inputs, write_ensemble
 from tests.servers import wait_for
 
 
-def log(study: Study, folder: Path, example: Inputs, report: Path | None = None) -> str:
+def log(study: Study, folder: Path, example: Inputs, report: str | None = None) -> str:
     """The id of the ensemble's run."""
     record = EnsembleRecord(
         name="made",
         method="voting",
-        folder=folder,
+        folder=Folder(folder),
         loader=LOADER_MODULE,
         members=[
             {"name": "trial 0", "trial": 0, "weight": 0.75},
@@ -84,10 +85,10 @@ def test_a_model_needs_no_more_than_its_requirements(tmp_path: Path) -> None:
 
 
 def test_a_run_has_weights_and_the_report(study: Study, tmp_path: Path) -> None:
-    page = tmp_path / "report" / "index.html"
-    page.parent.mkdir()
-    page.write_text("<p>made</p>")
-    run_id = log(study, write_ensemble(tmp_path / "made"), inputs("images", 1), page)
+    folder = write_ensemble(tmp_path / "made")
+    (folder / "pages").mkdir()
+    (folder / "pages" / "index.html").write_text("<p>made</p>")
+    run_id = log(study, folder, inputs("images", 1), "pages")
     client = MlflowClient(tracking_uri=tracking_uri(study.folder.parent))
     assert client.get_run(run_id).data.params == {"weight.trial-0": "0.75", "weight.soup-of-trials-1-2": "0.25"}
     assert [file.path for file in client.list_artifacts(run_id, "report")] == ["report/index.html"]
