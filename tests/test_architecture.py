@@ -52,6 +52,25 @@ def imported_rooms(path: Path) -> set[str]:
     return rooms - {"__version__"}
 
 
+LISTS = {"glob", "iterdir", "listdir", "rglob", "scandir", "walk"}
+MAKES = {"copy2", "copyfile", "copytree", "hardlink_to", "makedirs", "mkdir", "symlink_to", "touch"}
+WRITES = {"rename", "renames", "rmdir", "rmtree", "unlink", "write_bytes", "write_text"}
+BY_PATH = LISTS | MAKES | WRITES
+"""What lists, makes, writes or removes files by their paths, and so follows links."""
+ELSEWHERE = {
+    "assembly/folders.py": "the studies of a storage folder",
+    "datasets": "the user's data",
+    "engine/joining.py": "Ray's note of its address",
+    "engine/secret.py": "the user's own folder",
+    "engine/startup.py": "the folder for temporary files",
+    "ensemble/onnx.py": "a file that the user names",
+    "record.py": "a file that is published, in the storage folder or the user's own",
+    "results.py": "a file that the user names",
+    "study.py": "the storage folder",
+    "tracking/store.py": "MLflow's database, in the storage folder",
+    "training/kernels": "the cache",
+}
+"""Where that is done, to what is in no study's folder."""
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
 
 
@@ -76,3 +95,25 @@ def test_help_needs_nothing_heavy(name: str) -> None:
         elif isinstance(node, ast.ImportFrom):
             names = [node.module or ""]
         assert not HEAVY & {imported.split(".")[0] for imported in names}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_of_a_study_are_reached_by_descriptors_alone(path: Path) -> None:
+    """`hpo.files` and `hpo.artifacts.Folder`, which stands on it, follow no links."""
+    own = path.relative_to(PACKAGE)
+    if str(own) == "files.py" or {str(own), *map(str, own.parents)} & ELSEWHERE.keys():
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func
+        if isinstance(called, ast.Attribute):
+            owner = called.value.id if isinstance(called.value, ast.Name) else ""
+            by_path = called.attr in BY_PATH and owner not in ("ast", "files")
+        else:
+            by_path = isinstance(called, ast.Name) and called.id in ("open", "rmtree", "copytree")
+        assert not by_path, f"{own}:{node.lineno}: {ast.unparse(node)}"
+
+
+def test_what_is_elsewhere_is_there() -> None:
+    assert all((PACKAGE / name).exists() for name in ELSEWHERE)

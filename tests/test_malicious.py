@@ -1,5 +1,6 @@
 """Inputs that are made to harm: refused with a message, nothing executed, nothing written outside."""
 
+import fcntl
 import io
 import json
 import math
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ import pytest
 import safetensors.numpy
 import torch
 
-from hpo import api, datasets, files, registry, samplers, spec
+from hpo import api, assembly, datasets, environment, files, registry, samplers, spec
 from hpo.arrays import load_tensors
-from hpo.artifacts import Folder
+from hpo.artifacts import Folder, Stored
 from hpo.artifacts.stored import packed
 from hpo.datasets.inputs import input_batches
 from hpo.datasets.npz import read_arrays
@@ -488,6 +489,175 @@ def test_a_pipe_or_a_device_is_no_file_of_a_study(study: Study, hpo: Run, tmp_pa
     assert all("is a pipe or a device" in str(problem) for problem in listed.values()) and len(listed) == 5
 
 
+# ---- links that appear while a command works -------------------------------------------------------------------------
+
+
+def after(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, act: Callable[[], None]) -> None:
+    """Lets somebody act after a function was called for the first time."""
+    original, done = getattr(owner, name), []
+
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        result = original(*arguments, **named)
+        if not done:
+            done.append(True)
+            act()
+        return result
+
+    monkeypatch.setattr(owner, name, wrapped)
+
+
+def swap(path: Path, target: Path) -> None:
+    """Puts a link where something is, if it is there."""
+    if os.path.lexists(path):
+        path.rename(path.with_name(f"{path.name}-was"))
+    path.symlink_to(target)
+
+
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("name", ["member-01.safetensors", "ensemble.json", "result.json", "report"])
+def test_an_ensemble_is_not_written_through_a_link(
+    name: str, study: Study, treasure: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def harm() -> None:
+        draft = next((study.folder / "ensembles").glob(".*"))
+        swap(draft / name, treasure if Path(name).suffix else treasure.parent)
+
+    after(monkeypatch, Stored, "copy_weights", harm)
+    before = contents(treasure.parent)
+    with suppress(HpoError):
+        result = api.build_ensemble("squares", method="voting", storage=study.folder.parent)
+        assert not (result.folder / name).is_symlink()
+    assert contents(treasure.parent) == before
+
+
+@pytest.mark.parametrize("stage", ["copy_weights", "report", "logged"])
+def test_an_ensemble_does_not_follow_its_folder_elsewhere(
+    stage: str, study: Study, treasure: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = treasure.parent / "ensembles"
+
+    def harm() -> None:
+        shutil.copytree(study.folder / "ensembles", elsewhere)
+        swap(study.folder / "ensembles", elsewhere)
+        before.update(contents(treasure.parent))
+
+    before: dict[Path, bytes | None] = {}
+    owners = {"copy_weights": Stored, "report": assembly.drawn, "logged": assembly.logged}
+    after(monkeypatch, owners[stage], stage, harm)
+    with pytest.raises((HpoError, OSError), match="is reached through a link"):
+        api.build_ensemble("squares", method="voting", storage=study.folder.parent)
+    assert before and contents(treasure.parent) == before
+
+
+def test_mlflow_gets_nothing_that_a_link_points_to(
+    study: Study, treasure: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def harm() -> None:
+        draft = next((study.folder / "ensembles").glob(".*"))
+        for name in ("note.txt", "report/note.txt"):
+            (draft / name).symlink_to(treasure)
+        swap(draft / "report" / "weights.png", treasure)
+
+    after(monkeypatch, assembly.drawn, "report", harm)
+    result = api.build_ensemble("squares", method="voting", name="made", storage=study.folder.parent)
+    assert result.tracking_problem is None
+    logged = [path for path in (tmp_path / "studies" / "mlflow-artifacts").rglob("*") if path.is_file()]
+    assert any(path.name == "ensemble.json" for path in logged)
+    assert not any(b"dear" in path.read_bytes() for path in logged)
+
+
+def test_an_ensemble_elsewhere_is_none_of_a_study(study: Study, treasure: Path, tmp_path: Path) -> None:
+    write_ensemble(treasure.parent / "ensembles" / "made")
+    (study.folder / "ensembles").symlink_to(treasure.parent / "ensembles")
+    with pytest.raises(StudyError, match="no ensemble 'made'"):
+        api.open_ensemble("made", tmp_path / "studies")
+    (study.folder / "ensembles").unlink()
+    folder = write_ensemble(study.folder / "ensembles" / "made")
+    assert api.open_ensemble("made", tmp_path / "studies").members
+    swap(folder / "member-00.safetensors", treasure.parent / "ensembles" / "made" / "member-00.safetensors")
+    with pytest.raises(DataError, match="is a link"):
+        api.open_ensemble("made", tmp_path / "studies")
+
+
+def test_drafts_elsewhere_are_not_cleared_up(
+    study: Study, treasure: Path, hpo: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = treasure.parent / "ensembles" / f".draft.{'0' * 32}"
+    elsewhere.mkdir(parents=True)
+    os.utime(elsewhere, (0, 0))
+    after(monkeypatch, Study, "claim", lambda: swap(study.folder / "ensembles", elsewhere.parent))
+    code, _, told = hpo("gc", "--keep", "1")
+    assert code == 0 and elsewhere.exists() and "draft" not in told
+
+
+def test_a_journal_that_is_a_link_makes_no_file(study: Study, treasure: Path) -> None:
+    opened = Study.open(study.folder.parent, "squares")
+    swap(study.folder / "journal.log", treasure.parent / "made")
+    with pytest.raises(StudyError, match="cannot be read: .* is a link"):
+        opened.trials()
+    (study.folder / "journal.log").unlink()
+    with pytest.raises(StudyError, match="has no record of study 'squares'"):
+        opened.trials()
+    assert list(treasure.parent.iterdir()) == [treasure] and not (study.folder / "journal.log").exists()
+
+
+def test_members_are_not_trained_elsewhere(
+    study: Study, treasure: Path, document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after(monkeypatch, Study, "claim", lambda: swap(study.folder / "retrained", treasure.parent))
+    monkeypatch.setattr(Study, "dataset", lambda *_: datasets.load(study.study_spec.data, tmp_path, 0))
+    with pytest.raises(StudyError, match="members cannot be trained into '.*retrained/deep': .* through a link"):
+        api.build_ensemble("squares", method="deep", storage=study.folder.parent)
+    assert list(treasure.parent.iterdir()) == [treasure]
+
+
+def test_test_rows_are_predicted_into_a_place_of_the_study_alone(study: Study, hpo: Run, tmp_path: Path) -> None:
+    for file in (study.folder / "artifacts").glob("*/epoch-*/test.npy"):
+        file.unlink()
+    (tmp_path / "home").mkdir()
+    (study.folder / "artifacts").rename(tmp_path / "home" / "artifacts")
+    places = {"artifacts": str(tmp_path / "home"), "database": None, "data": study.study_spec.data.path}
+    (study.folder / "places.json").write_text(json.dumps(places))
+    before = contents(tmp_path / "home")
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(StudyError, match="does not say that it is this stud"):
+        patched.setattr(Study, "dataset", lambda *_: datasets.load(study.study_spec.data, tmp_path, 0))
+        api.build_ensemble("squares", method="single", storage=study.folder.parent)
+    assert contents(tmp_path / "home") == before
+
+
+def test_where_a_trial_hangs_is_not_written_elsewhere(
+    study: Study, treasure: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    treasure = treasure.rename(treasure.with_name("hang.txt"))
+    after(monkeypatch, Folder, "write", lambda: swap(study.folder / "artifacts" / "00002", treasure.parent))
+    with pytest.raises(OSError, match="reached through a link"), watched(60, study.artifacts.trial(2)):
+        pytest.fail("it was opened")
+    assert treasure.read_text().startswith("dear")
+
+
+def test_a_place_that_turns_to_another_folder_is_not_followed(
+    study: Study, hpo: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("own", "home"):
+        shutil.copytree(study.folder / "artifacts", tmp_path / folder / "artifacts")
+    (tmp_path / "own" / ".study").write_text(study.id)
+    door = tmp_path / "door"
+    door.symlink_to(tmp_path / "own")
+    (study.folder / "places.json").write_text(json.dumps({"artifacts": str(door), "database": None}))
+
+    def turn() -> None:
+        door.unlink()
+        door.symlink_to(tmp_path / "home")
+
+    after(monkeypatch, Study, "claim", turn)
+    before = contents(tmp_path / "home")
+    assert hpo("gc", "--keep", "1")[0] == 0
+    assert contents(tmp_path / "home") == before and len(list((tmp_path / "own" / "artifacts").glob("0*"))) == 1
+
+
 # ---- documents that grow when they are read --------------------------------------------------------------------------
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -550,6 +720,28 @@ def test_archives_and_headers_that_claim_too_much_are_refused_unread(study: Stud
     (study.folder / "data.npz").write_bytes((tmp_path / "claim.npz").read_bytes())
     with pytest.raises(StudyError, match="data.npz is damaged"):
         assert Study.open(tmp_path / "studies", "squares").facts
+
+
+def test_files_that_are_larger_than_they_may_be_are_not_read(study: Study, hpo: Run) -> None:
+    for file in (part(study, 0, "validation.npy"), study.folder / "search.lock", study.folder / "environment.json"):
+        with file.open("ab") as sparse:
+            sparse.truncate(60 * 2**30)
+    assert any(
+        "trial 0: its validation predictions cannot be read: it has 64," in told
+        for told in Pool.load(study, 50).skipped
+    )
+    with (study.folder / "search.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert study.searcher is not None
+    assert environment.read(study.folder) is None
+    with study.held():
+        assert (study.folder / "search.lock").stat().st_size < 2**10
+    with (study.folder / "journal.log").open("ab") as sparse:
+        whole = sparse.tell()
+        sparse.truncate(60 * 2**30)
+    with pytest.raises(StudyError, match="is not as it was written"), study.held():
+        Study.open(study.folder.parent, "squares").trials()
+    assert whole < (study.folder / "journal.log").stat().st_size
 
 
 @pytest.mark.parametrize(

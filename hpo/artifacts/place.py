@@ -178,7 +178,7 @@ class Folder(Place):
         """Removes the folder."""
         files.clear(*self._at(""))
 
-    def rename(self, new: str) -> None:
+    def move_to(self, new: str) -> None:
         """Gives the folder another name where it is."""
         root, name = self._at("")
         files.rename(root, name, f"{name.rpartition('/')[0]}/{new}")

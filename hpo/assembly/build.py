@@ -148,7 +148,7 @@ def _finished(
         drawn.report(folder, result, draft, pool, test)
         result = replace(result, report=result.folder / drawn.FOLDER / PAGE)
         _write_result(folder, result)
-        folder.rename(name)
+        folder.move_to(name)
     except OSError as error:
         raise StudyError(f"ensemble '{name}' cannot be written to '{result.folder.parent}': {error}") from error
     finally:

@@ -298,6 +298,10 @@ def _fingerprint(job: Job, objective: Objective, spec: StudySpec, dataset: Datas
 def _alone(folder: Place) -> Iterator[None]:
     """Holds a folder for one process; the lock goes with it, however it ends."""
     assert isinstance(folder, Folder)
+    try:
+        lock = folder.opened(".lock", LOCKING)
+    except OSError as error:
+        raise StudyError(f"members cannot be trained into '{folder}': {error}") from None
     busy = f"another process is training members into '{folder}'; wait until it has ended, or stop it"
-    with locked(folder.opened(".lock", LOCKING), lambda holder, told: StudyError(busy)):
+    with locked(lock, lambda holder, told: StudyError(busy)):
         yield
