@@ -494,7 +494,7 @@ def test_a_pipe_or_a_device_is_no_file_of_a_study(study: Study, hpo: Run, tmp_pa
 
 def after(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, act: Callable[[], None]) -> None:
     """Lets somebody act after a function was called for the first time."""
-    original, done = getattr(owner, name), []
+    original, done = getattr(owner, name), list[bool]()
 
     def wrapped(*arguments: Any, **named: Any) -> Any:
         result = original(*arguments, **named)
