@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo import files
+from hpo.kernels import library
 
 FILE = "environment.json"
 _PACKAGES = ("hpo", "torch", "numpy", "ray", "optuna", "mlflow", "deap", "scikit-learn")
@@ -21,9 +22,9 @@ Environment = Mapping[str, Any]
 
 
 def here() -> dict[str, Any]:
-    """This process's: Python, package versions, the commit of the folder it stands in, processor and cores."""
+    """This process's: Python, packages, the commit of its folder, processor, cores, how the CPU kernels are built."""
     found: dict[str, Any] = {"python": platform.python_version(), "system": platform.platform()}
-    found |= {"processor": processor(), "cores": os.cpu_count(), "commit": _commit()}
+    found |= {"processor": processor(), "cores": os.cpu_count(), "kernels": library.build(), "commit": _commit()}
     return found | {"packages": {name: _version(name) for name in _PACKAGES}}
 
 
@@ -42,9 +43,9 @@ def read(folder: Path) -> Environment | None:
 
 
 def differences(then: Environment, now: Environment) -> tuple[str, ...]:
-    """What is not as it was, each as `name: then -> now`."""
+    """What is not as it was, each as `name: then -> now`; what was not kept then is left out."""
     flat = [{**one, **one.get("packages", {})} for one in (then, now)]
-    names = [name for name in flat[1] if name != "packages"]
+    names = [name for name in flat[1] if name != "packages" and name in flat[0]]
     return tuple(
         f"{name}: {flat[0].get(name)} -> {flat[1][name]}" for name in names if flat[0].get(name) != flat[1][name]
     )

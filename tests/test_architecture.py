@@ -26,7 +26,7 @@ FLOORS = (
     {"tasks"},
     {"spec"},
     {"arrays"},
-    {"files", "numbers", "registry", "signals", "terminal"},
+    {"files", "kernels", "numbers", "registry", "signals", "terminal"},
     {"errors"},
 )
 HEAVY = {"torch", "ray", "matplotlib", "mlflow", "optuna", "sklearn", "torchvision", "pandas", "rich", "pydantic"}
@@ -68,7 +68,7 @@ ELSEWHERE = {
     "results.py": "a file that the user names",
     "study.py": "the storage folder",
     "tracking/store.py": "MLflow's database, in the storage folder",
-    "training/kernels": "the cache",
+    "kernels": "the cache",
 }
 """Where that is done, to what is in no study's folder."""
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]

@@ -14,6 +14,13 @@ def test_it_says_what_is_here(tmp_path: Path) -> None:
     assert environment.differences(found, found) == ()
 
 
+def test_what_an_older_study_has_not_kept_has_not_changed() -> None:
+    found = environment.here()
+    older = {name: value for name, value in found.items() if name != "kernels"}
+    assert environment.differences(older, found) == ()
+    assert environment.differences({**found, "kernels": "none"}, found) == (f"kernels: none -> {found['kernels']}",)
+
+
 def test_the_commit_of_the_users_code_is_known(tmp_path: Path) -> None:
     for words in (
         ["init", "-q"],
@@ -45,9 +52,9 @@ def test_a_repository_has_no_programs_started(tmp_path: Path) -> None:
 
 
 def test_what_has_changed_is_named(tmp_path: Path) -> None:
-    then = {"python": "3.9", "packages": {"torch": "1.0", "ray": "2"}}
+    then = {"python": "3.9", "cores": 2, "packages": {"torch": "1.0", "ray": "2"}}
     now = {"python": "3.9", "cores": 4, "packages": {"torch": "2.0", "ray": "2"}}
-    assert environment.differences(then, now) == ("cores: None -> 4", "torch: 1.0 -> 2.0")
+    assert environment.differences(then, now) == ("cores: 2 -> 4", "torch: 1.0 -> 2.0")
     assert environment.read(tmp_path) is None
     (tmp_path / environment.FILE).write_text("[]")
     assert environment.read(tmp_path) is None

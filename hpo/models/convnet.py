@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from hpo.models.normalization import BatchNormReLU
+from hpo.kernels.layers import BatchNormReLU
 from hpo.models.pooling import SpatialMean
 
 

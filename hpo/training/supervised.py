@@ -17,6 +17,7 @@ from hpo import models
 from hpo.artifacts import Split
 from hpo.datasets import Dataset, Examples
 from hpo.errors import ObjectiveError, first_line
+from hpo.kernels import own_kernels
 from hpo.models import placement
 from hpo.models.standardize import moments
 from hpo.spec import Config
@@ -24,7 +25,6 @@ from hpo.tasks import GOALS
 from hpo.tasks.kinds import kind
 from hpo.training.batches import Batches, validation_rows
 from hpo.training.compilation import forward_pass
-from hpo.training.kernels import own_kernels
 from hpo.training.objective import Context, Report, Snapshot, TrainingState
 from hpo.training.optimizers import build_optimizer, build_schedule, load_learned
 from hpo.training.precision import autocast, choose_device, deterministic, random_state, set_random_state

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from hpo.models.normalization import BatchNormReLU
-from hpo.training.kernels import _in_one, convolution, normalization, own_kernels
-from tests.training.kernels.conftest import needed
-from tests.training.kernels.test_normalization import drawn
+from hpo.kernels import _in_one, convolution, normalization, own_kernels
+from hpo.kernels.layers import BatchNormReLU
+from tests.kernels.conftest import needed
+from tests.kernels.test_normalization import drawn
 
 CPU = torch.device("cpu")
 DRAWN = (

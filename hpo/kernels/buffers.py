@@ -1,8 +1,8 @@
-"""Room for what the kernels compute, which the next step takes again.
+"""Unaligned output buffers, which glibc can reuse.
 
-torch asks for aligned memory. glibc's search for that passes over a free piece of just the size: it wants one in which
-any alignment fits. So of the features of a network, which are of few sizes, hardly a piece is used twice, and a process
-grew by 160 MB over what a ResNet-20 needs. Asked for without an alignment, as NumPy does, all are.
+torch allocates aligned memory. For an aligned request glibc skips a free block of exactly the right size, since it
+looks for one in which any alignment fits. A network has features of few sizes, so hardly a block was used twice, and a
+process grew by 160 MB over what a ResNet-20 needs. NumPy allocates without an alignment, and all blocks are reused.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def images(n: int, channels: int, height: int, width: int, *, kind: torch.dtype = torch.float32) -> Tensor:
-    """`(n, channels, height, width)` of a type, channels_last, of any values."""
+    """Makes an uninitialized tensor `(n, channels, height, width)`, channels_last."""
     memory = torch.from_numpy(np.empty(n * channels * height * width * kind.itemsize, np.uint8)).untyped_storage()
     strides = (channels * height * width, 1, channels * width, channels)
     found = torch.empty(0, dtype=kind, device="cpu")
@@ -19,5 +19,5 @@ def images(n: int, channels: int, height: int, width: int, *, kind: torch.dtype 
 
 
 def like(values: Tensor) -> Tensor:
-    """Of the shape and type of these images, or rows `(n, channels)`."""
+    """Makes an uninitialized tensor of the shape and type of images `(n, c, h, w)` or rows `(n, c)`."""
     return images(*values.shape, kind=values.dtype) if values.ndim == 4 else torch.empty_like(values)

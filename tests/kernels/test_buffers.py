@@ -2,35 +2,35 @@ import pytest
 import torch
 from torch.nn import functional
 
-from hpo.training.kernels import room
+from hpo.kernels import buffers
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_it_is_dense_and_channels_last_and_no_view(kind: torch.dtype) -> None:
-    found = room.images(2, 3, 4, 5, kind=kind)
+    found = buffers.images(2, 3, 4, 5, kind=kind)
     expected = torch.empty(2, 3, 4, 5, memory_format=torch.channels_last)
     assert (found.shape, found.stride(), found.dtype) == (expected.shape, expected.stride(), kind)
     assert found.is_contiguous(memory_format=torch.channels_last) and not found._is_view()
-    assert room.like(found).stride() == found.stride()
+    assert buffers.like(found).stride() == found.stride()
 
 
 def test_it_outlives_who_asked_for_it() -> None:
-    found = room.images(1, 8, 16, 16).fill_(3.0)
+    found = buffers.images(1, 8, 16, 16).fill_(3.0)
     for _ in range(20):
-        room.images(1, 8, 16, 16).fill_(7.0)
+        buffers.images(1, 8, 16, 16).fill_(7.0)
     assert bool((found == 3).all())
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (1, 1)])
 def test_rows_have_room_too(shape: tuple[int, int]) -> None:
-    assert room.like(torch.zeros(shape)).shape == shape
+    assert buffers.like(torch.zeros(shape)).shape == shape
 
 
 def test_layers_may_write_to_it() -> None:
     class Doubled(torch.autograd.Function):
         @staticmethod
         def forward(ctx: object, values: torch.Tensor) -> torch.Tensor:
-            return room.like(values).copy_(values * 2)
+            return buffers.like(values).copy_(values * 2)
 
         @staticmethod
         def backward(ctx: object, gradients: torch.Tensor) -> torch.Tensor:

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from hpo.training.kernels import normalization, own_kernels
-from tests.training.kernels.conftest import needed
+from hpo.kernels import normalization, own_kernels
+from tests.kernels.conftest import needed
 
 CPU = torch.device("cpu")
 NEAR = {torch.float32: 1e-4, torch.bfloat16: 0.01}
@@ -128,7 +128,7 @@ def test_values_are_rounded_as_torch_rounds() -> None:
     with torch.no_grad(), own_kernels(layer, True, CPU, torch.bfloat16):
         outputs = layer(values)
     mean, variance, weight, bias = others
-    scale, shift = normalization.line_at(mean, variance, weight, bias, layer.eps)[:2]
+    scale, shift = normalization.affine_from(mean, variance, weight, bias, layer.eps)[:2]
     expected = torch.addcmul(shift.view(1, -1, 1, 1), values.float(), scale.view(1, -1, 1, 1)).bfloat16()
     assert torch.equal(outputs.isnan(), expected.isnan())
     assert torch.equal(outputs.nan_to_num(), expected.nan_to_num())

@@ -8,9 +8,9 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 class BatchNormReLU(nn.BatchNorm2d):
     """Batch normalization and ReLU, between which a shortcut is added or the maxima of 2x2 pixels are taken.
 
-    As one layer they can be computed in one, where there is code for that; each alone is a pass through all features,
-    forward and backward. So it is with a convolution after them, where it alone sees what they give: that need not be
-    kept for the backward pass. Parameters and buffers are those of `torch.nn.BatchNorm2d`.
+    Each step alone is a pass through all features, forward and backward; a kernel does them in one. A convolution that
+    follows, and alone sees the result, can be given too: then the result need not be kept for the backward pass.
+    Parameters and buffers are those of `torch.nn.BatchNorm2d`.
 
     Args:
         features: channels.
@@ -32,7 +32,7 @@ class BatchNormReLU(nn.BatchNorm2d):
         return self.steps(images, shortcut, then)
 
     def steps(self, images: Tensor, shortcut: Tensor | None = None, then: nn.Conv2d | None = None) -> Tensor:
-        """As `forward`, one step after another."""
+        """Computes `forward` by torch, one step after another."""
         normalized = super().forward(images)
         if shortcut is not None:
             normalized = normalized.add_(shortcut)

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hpo.training.kernels import library, normalization, room
-from hpo.training.kernels.normalization import Line
+from hpo.kernels import buffers, library, normalization
+from hpo.kernels.normalization import Affine
 
 _FEWEST, _MOST = 6, 512
-"""Channels between which it pays; with fewer the transforms cost too much, with more their memory."""
+"""The numbers of channels for which Winograd pays: with fewer the transforms cost too much, with more their memory."""
 
 
 def suits(
@@ -51,19 +51,19 @@ def convolve(images: Tensor, weights: Tensor, bias: Tensor | None = None) -> Ten
 
 
 def rectify_and_convolve(
-    values: Tensor, weight: Tensor, bias: Tensor, line: Line, weights: Tensor, conv_bias: Tensor | None
+    values: Tensor, weight: Tensor, bias: Tensor, affine: Affine, weights: Tensor, conv_bias: Tensor | None
 ) -> Tensor:
-    """As `convolve`, of max(0, values normalized by the line); those are made again for the backward pass, not kept.
+    """Convolves max(0, scale * values + shift). The backward pass computes that again instead of keeping it.
 
     Args:
         values: `(n, in, h, w)` channels_last.
-        weight: of the normalization; it and `bias`, `(in,)`, have made the line, and get their gradients.
-        bias: of the normalization.
-        line: of the values.
-        weights: `(out, in, 3, 3)`.
-        conv_bias: `(out,)`, of the convolution.
+        weight: of the batch normalization, `(in,)`; `affine` was computed from it, so it gets a gradient here.
+        bias: of the batch normalization, `(in,)`; as `weight`.
+        affine: scale and shift of each channel.
+        weights: of the convolution, `(out, in, 3, 3)`.
+        conv_bias: of the convolution, `(out,)`.
     """
-    outputs: Tensor = _RectifiedConvolution.apply(values, weight, bias, line, weights)
+    outputs: Tensor = _RectifiedConvolution.apply(values, weight, bias, affine, weights)
     return outputs if conv_bias is None else outputs + conv_bias.view(1, -1, 1, 1)
 
 
@@ -83,33 +83,35 @@ class _Convolution(torch.autograd.Function):
         images, weights = ctx.saved_tensors
         gradients = gradients.contiguous(memory_format=torch.channels_last)
         wanted = ctx.needs_input_grad
-        of_images = _outputs(gradients, weights.transpose(0, 1).flip(2, 3)) if wanted[0] else None
-        return of_images, _weight_gradient(images, gradients, weights) if wanted[1] else None
+        images_gradient = _outputs(gradients, weights.transpose(0, 1).flip(2, 3)) if wanted[0] else None
+        return images_gradient, _weight_gradient(images, gradients, weights) if wanted[1] else None
 
 
 class _RectifiedConvolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, line: Line, weights: Tensor) -> Tensor:
-        ctx.save_for_backward(values, weights, *line)
-        return _outputs(normalization.rectified(values, None, line), weights)
+    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, affine: Affine, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(values, weights, *affine)
+        return _outputs(normalization.rectified(values, None, affine), weights)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor | None, ...]:
         values, weights, *numbers = ctx.saved_tensors
-        line = Line(*numbers)
+        affine = Affine(*numbers)
         gradients = gradients.contiguous(memory_format=torch.channels_last)
-        of_weights = None
+        weights_gradient = None
         if ctx.needs_input_grad[4]:
-            of_weights = _weight_gradient(normalization.rectified(values, None, line), gradients, weights)
-        of_images = _outputs(gradients, weights.transpose(0, 1).flip(2, 3))
-        of_weight, of_bias = normalization.turn(values, of_images, line, turned=of_images)
-        return of_images, of_weight, of_bias, None, of_weights
+            weights_gradient = _weight_gradient(normalization.rectified(values, None, affine), gradients, weights)
+        images_gradient = _outputs(gradients, weights.transpose(0, 1).flip(2, 3))
+        weight_gradient, bias_gradient = normalization.backward(
+            values, images_gradient, affine, input_gradients=images_gradient
+        )
+        return images_gradient, weight_gradient, bias_gradient, None, weights_gradient
 
 
 def _outputs(images: Tensor, weights: Tensor) -> Tensor:
     n, channels, height, width = images.shape
-    outputs = room.images(n, len(weights), height, width)
+    outputs = buffers.images(n, len(weights), height, width)
     shape = _Shape(n, height, width, channels, len(weights))
     library.call("convolve", images, weights, outputs, shape, _Strides(*weights.stride()))
     return outputs

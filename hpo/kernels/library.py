@@ -1,6 +1,6 @@
-"""The compiled code: made from the `.cpp` files beside this one at its first use, and kept in the user's cache.
+"""Compiles the `.cpp` files of this folder at their first use, keeps the result in the user's cache, and calls it.
 
-It is compiled for each type of values by itself.
+There is one shared library a type of values.
 """
 
 import ctypes
@@ -18,19 +18,33 @@ import torch
 from torch import Tensor
 
 _TYPES = {torch.float32: "float", torch.bfloat16: "Bfloat16"}
-"""Of values, and what the code calls them."""
+"""The supported types, and the C++ type that stands for each."""
 _HEADER = Path(__file__).parent / "values.h"
 _SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
 _FLAGS = ("-O3", "-mavx2", "-mfma", "-ffp-contract=fast", "-fopenmp", "-shared", "-fPIC", "-std=c++17")
 _ROUNDING = {"avx512_vl": "-mavx512vl", "avx512_bf16": "-mavx512bf16"}
-"""With all of these a CPU rounds to bfloat16 itself, which takes eight instructions else."""
+"""With all of these capabilities a CPU rounds to bfloat16 in one instruction instead of eight."""
 _SECONDS = 120
-"""For the compiler."""
+"""The most seconds that the compiler may take."""
 
 
-def there(kind: torch.dtype) -> bool:
-    """Whether there is code for values of a type, and it is compiled, or could be."""
+def is_available(kind: torch.dtype) -> bool:
+    """Whether the kernels can be called for values of a type; compiles them where that has not been done."""
     return kind in _TYPES and _library(kind) is not None
+
+
+def build() -> str:
+    """What the kernels of this machine are built with, in words: the compiler and its flags, or why there are none."""
+    if not torch.cpu.get_capabilities().get("avx2", False):
+        return "none: the CPU has no AVX2"
+    compiler = _compiler()
+    if compiler is None:
+        return "none: there is no C++ compiler"
+    try:
+        told = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return f"none: {compiler} fails"
+    return " ".join((told.stdout.partition("\n")[0], *_FLAGS, *_rounding()))
 
 
 def call(name: str, values: Tensor, *arguments: Any) -> None:
@@ -42,7 +56,7 @@ def call(name: str, values: Tensor, *arguments: Any) -> None:
         arguments: a tensor is passed as a pointer to its data, None as a null one, an int as a long.
     """
     library = _library(values.dtype)
-    assert library is not None, "nobody comes here without it"
+    assert library is not None, "ask is_available first"
     getattr(library, name)(*map(_plain, (values, *arguments)), ctypes.c_int(torch.get_num_threads()))
 
 
@@ -56,8 +70,8 @@ def _plain(argument: Any) -> Any:
 
 @lru_cache(maxsize=len(_TYPES))
 def _library(kind: torch.dtype) -> ctypes.CDLL | None:
-    """The code for a type of values, from the user's cache if it is there; None where it cannot be compiled."""
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    """Loads the library for a type of values, compiled now or before; None where it cannot be compiled."""
+    compiler = _compiler()
     if compiler is None:
         return None
     flags = _flags(kind)
@@ -75,10 +89,17 @@ def _library(kind: torch.dtype) -> ctypes.CDLL | None:
         return None
 
 
+def _compiler() -> str | None:
+    return shutil.which(os.environ.get("CXX", "g++"))
+
+
 def _flags(kind: torch.dtype) -> tuple[str, ...]:
+    return (*_FLAGS, f"-DVALUE={_TYPES[kind]}", *(_rounding() if kind is torch.bfloat16 else ()))
+
+
+def _rounding() -> tuple[str, ...]:
     capabilities = torch.cpu.get_capabilities()
-    rounds = kind is torch.bfloat16 and all(capabilities.get(name, False) for name in _ROUNDING)
-    return (*_FLAGS, f"-DVALUE={_TYPES[kind]}", *(_ROUNDING.values() if rounds else ()))
+    return tuple(_ROUNDING.values()) if all(capabilities.get(name, False) for name in _ROUNDING) else ()
 
 
 def _compile(command: Sequence[str], file: Path) -> None:

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from hpo.training.kernels import convolution, library, normalization, own_kernels, pooling
-from tests.training.kernels.conftest import needed
+from hpo.kernels import convolution, library, normalization, own_kernels, pooling
+from tests.kernels.conftest import needed
 from tests.training.test_supervised import measured, reports
 
 CPU = torch.device("cpu")
@@ -92,3 +92,17 @@ def test_sizes_that_do_not_fit_are_left_to_torch() -> None:
     assert convolution.suits(images, *fitting)
     assert not convolution.suits(images, torch.zeros(8, 9, 3, 3), None, 1, 1)
     assert not convolution.suits(images, torch.zeros(8, 8, 3, 3), torch.zeros(1), 1, 1)
+
+
+@needed
+def test_the_build_is_named() -> None:
+    told = library.build()
+    assert "-O3" in told and "-mavx2" in told and ("g++" in told or "gcc" in told.lower())
+
+
+def test_no_build_has_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+    assert library.build() == "none: there is no C++ compiler"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert library.build() == "none: the CPU has no AVX2"

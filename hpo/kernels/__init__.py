@@ -1,8 +1,8 @@
-"""`training.kernels`: what takes most of a convolutional network's time on a CPU, in code compiled once a machine.
+"""CPU kernels for convolutional networks, in C++: the setting `training.kernels`.
 
-Batch normalization, maxima and means of 2x2 pixels, and what follows them, take a third to a half of torch's time, in
-float32 and in bfloat16; so do 3x3 convolutions in float32 where torch has no better than AVX2. The results are equal
-but for rounding, of about 1e-5 of the largest value in float32.
+Batch normalization, pooling of 2x2 pixels, and 3x3 convolutions in float32 on CPUs without AVX-512 take a third to a
+half of torch's time. Results differ from torch's by rounding, about 1e-5 of the largest value in float32.
+docs/kernels.md says what each kernel does, how it was checked, and what it gains.
 """
 
 import warnings
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from hpo.models.normalization import BatchNormReLU
-from hpo.training.kernels import convolution, library, normalization, pooling
+from hpo.kernels import convolution, library, normalization, pooling
+from hpo.kernels.layers import BatchNormReLU
 
 _HELPED = (nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -24,21 +24,21 @@ _HELPED = (nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d)
 def own_kernels(
     model: nn.Module, wanted: bool | Literal["auto"], device: torch.device, kind: torch.dtype = torch.float32
 ) -> AbstractContextManager[Any]:
-    """While it is entered, a model's forward pass, and the backward pass of that, are computed here where it pays.
+    """Returns a context in which a model's forward and backward passes use these kernels where they are faster.
 
     Args:
-        model: of any make; it is not changed.
-        wanted: `training.kernels`; `auto` where they are faster and there is a compiler: on a CPU with AVX2, with
+        model: any module; it is not changed.
+        wanted: the setting `training.kernels`. `auto` uses them on a CPU with AVX2 where there is a compiler; with
             AVX-512 all but the convolutions.
-        device: where the model is.
-        kind: of what the model computes its features in.
+        device: of the model.
+        kind: the type of the model's features.
     """
     if not wanted or device.type != "cpu" or not any(isinstance(part, _HELPED) for part in model.modules()):
         return nullcontext()
     capabilities = torch.cpu.get_capabilities()
     if not capabilities.get("avx2", False):
         return nullcontext()
-    if not library.there(kind):
+    if not library.is_available(kind):
         if wanted is True:
             warnings.warn("training.kernels: torch's own are used, since g++ is not there or fails", stacklevel=2)
         return nullcontext()
@@ -46,10 +46,10 @@ def own_kernels(
 
 
 class _Kernels(TorchFunctionMode):
-    """Takes the place of torch's functions where an own one is for it.
+    """Replaces calls of torch's functions by kernels that compute the same.
 
     Args:
-        convolves: whether convolutions are among them.
+        convolves: whether convolutions are replaced too.
     """
 
     def __init__(self, convolves: bool) -> None:
@@ -83,15 +83,15 @@ class _Kernels(TorchFunctionMode):
         statistics = (layer.running_mean, layer.running_var, layer.weight, layer.bias)
         if layer.training:
             layer.num_batches_tracked.add_(1)
-            line = normalization.line_of(images, *statistics, layer.momentum, layer.eps)
+            affine = normalization.batch_affine(images, *statistics, layer.momentum, layer.eps)
         else:
-            line = normalization.line_at(*statistics, layer.eps)
+            affine = normalization.affine_from(*statistics, layer.eps)
         if layer.pool:
-            outputs = pooling.normalize_and_pool(images, layer.weight, layer.bias, line)
+            outputs = pooling.normalize_and_pool(images, layer.weight, layer.bias, affine)
         elif self._convolves and shortcut is None and then is not None and convolution.suits(images, *_arguments(then)):
-            return convolution.rectify_and_convolve(images, layer.weight, layer.bias, line, then.weight, then.bias)
+            return convolution.rectify_and_convolve(images, layer.weight, layer.bias, affine, then.weight, then.bias)
         else:
-            outputs = normalization.rectify(images, shortcut, layer.weight, layer.bias, line)
+            outputs = normalization.rectify(images, shortcut, layer.weight, layer.bias, affine)
         if then is None:
             return outputs
         with self:
@@ -99,13 +99,13 @@ class _Kernels(TorchFunctionMode):
 
 
 def _arguments(layer: nn.Conv2d) -> tuple[Any, ...]:
-    """As `torch.conv2d` has them after the images; other modes of padding are no number there."""
+    """The arguments of `torch.conv2d` after the images; None as padding for a mode other than zeros."""
     padding = layer.padding if layer.padding_mode == "zeros" else None
     return layer.weight, layer.bias, layer.stride, padding, layer.dilation, layer.groups
 
 
 def _in_one(layer: BatchNormReLU, images: Tensor, shortcut: Tensor | None) -> bool:
-    """Whether there is code for all that the layer does to these."""
+    """Whether one kernel computes the whole layer for these arguments."""
     return (
         layer.momentum is not None
         and normalization.suits(

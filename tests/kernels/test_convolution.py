@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo.training.kernels import library, own_kernels
-from tests.training.kernels.conftest import needed
+from hpo.kernels import library, own_kernels
+from tests.kernels.conftest import needed
 
 CPU = torch.device("cpu")
 

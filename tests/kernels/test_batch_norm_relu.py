@@ -2,7 +2,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hpo.models.normalization import BatchNormReLU
+from hpo.kernels.layers import BatchNormReLU
 
 
 def test_it_is_batch_norm_then_the_shortcut_then_relu() -> None:

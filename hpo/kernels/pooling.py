@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hpo.training.kernels import library, room
-from hpo.training.kernels.normalization import Line
+from hpo.kernels import buffers, library
+from hpo.kernels.normalization import Affine
 
 _PAIR = (2, (2, 2), [2, 2])
 _VALUES = 2**16
-"""At least, or what a call costs is not made good."""
+"""The fewest values of a tensor for which a call costs less than it saves."""
 
 
 def suits(
@@ -47,7 +47,7 @@ def averages(
 
 
 def _by_fours(images: Tensor, kernel_size: Any, stride: Any, padding: Any) -> bool:
-    """Whether every 2x2 pixels become one, of images that there is code for."""
+    """Whether the arguments of a pooling function mean non-overlapping 2x2 pixels of images that the code can read."""
     return (
         kernel_size in _PAIR
         and (stride is None or stride in _PAIR)
@@ -57,30 +57,30 @@ def _by_fours(images: Tensor, kernel_size: Any, stride: Any, padding: Any) -> bo
         and images.device.type == "cpu"
         and images.is_contiguous(memory_format=torch.channels_last)
         and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
-        and library.there(images.dtype)  # it may have to be compiled, so it is asked last
+        and library.is_available(images.dtype)  # it may have to be compiled, so it is asked last
     )
 
 
 def halves(images: Tensor) -> bool:
-    """Whether they are images of an even height and width."""
+    """Whether a tensor holds images of an even height and width."""
     return images.ndim == 4 and images.shape[2] % 2 == images.shape[3] % 2 == 0
 
 
 def pool(images: Tensor, *_: Any, **__: Any) -> Tensor:
-    """Images `(n, c, h, w)` channels_last -> `(n, c, h / 2, w / 2)`, the largest of each 2x2 pixels."""
+    """Takes the maximum of each 2x2 pixels: `(n, c, h, w)` channels_last -> `(n, c, h / 2, w / 2)`."""
     outputs: Tensor = _Pooling.apply(images)
     return outputs
 
 
 def average(images: Tensor, *_: Any) -> Tensor:
-    """Images `(n, c, h, w)` channels_last -> `(n, c, h / 2, w / 2)`, the mean of each 2x2 pixels."""
+    """Takes the mean of each 2x2 pixels: `(n, c, h, w)` channels_last -> `(n, c, h / 2, w / 2)`."""
     outputs: Tensor = _Averaging.apply(images)
     return outputs
 
 
-def normalize_and_pool(values: Tensor, weight: Tensor, bias: Tensor, line: Line) -> Tensor:
-    """max(0, the maxima of values normalized by the line), `(n, c, h, w)` channels_last -> `(n, c, h / 2, w / 2)`."""
-    outputs: Tensor = _NormalizedPooling.apply(values, weight, bias, line)
+def normalize_and_pool(values: Tensor, weight: Tensor, bias: Tensor, affine: Affine) -> Tensor:
+    """Returns max(0, maxima of scale * values + shift): `(n, c, h, w)` channels_last -> `(n, c, h / 2, w / 2)`."""
+    outputs: Tensor = _NormalizedPooling.apply(values, weight, bias, affine)
     return outputs
 
 
@@ -98,16 +98,16 @@ class _Pooling(torch.autograd.Function):
         (which,) = ctx.saved_tensors
         gradients = gradients.contiguous(memory_format=torch.channels_last)
         shape = ctx.shape
-        turned = room.images(shape.n, shape.channels, shape.height, shape.width, kind=gradients.dtype)
-        library.call("pool_gradient", gradients, which, turned, shape)
-        return turned
+        input_gradients = buffers.images(shape.n, shape.channels, shape.height, shape.width, kind=gradients.dtype)
+        library.call("pool_gradient", gradients, which, input_gradients, shape)
+        return input_gradients
 
 
 class _Averaging(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor) -> Tensor:
         n, channels, height, width = images.shape
-        outputs = room.images(n, channels, height // 2, width // 2, kind=images.dtype)
+        outputs = buffers.images(n, channels, height // 2, width // 2, kind=images.dtype)
         ctx.shape = _Shape(n, height, width, channels)
         library.call("mean_pool", images, outputs, ctx.shape)
         return outputs
@@ -116,37 +116,39 @@ class _Averaging(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradients: Tensor) -> Tensor:
         shape = ctx.shape
-        turned = room.images(shape.n, shape.channels, shape.height, shape.width, kind=gradients.dtype)
-        library.call("mean_pool_gradient", gradients.contiguous(memory_format=torch.channels_last), turned, shape)
-        return turned
+        input_gradients = buffers.images(shape.n, shape.channels, shape.height, shape.width, kind=gradients.dtype)
+        library.call(
+            "mean_pool_gradient", gradients.contiguous(memory_format=torch.channels_last), input_gradients, shape
+        )
+        return input_gradients
 
 
 class _NormalizedPooling(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, line: Line) -> Tensor:
-        """`weight` and `bias` have made the line, and get their gradients here."""
+    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, affine: Affine) -> Tensor:
+        """Normalizes by `affine`, which was computed from `weight` and `bias`: these get their gradients here."""
         outputs, which, ctx.shape = _halved(values)
-        ctx.save_for_backward(values, which, line.scale, line.mean, line.inverse)
-        library.call("normalized_pool", values, outputs, which, line.scale, line.shift, ctx.shape)
+        ctx.save_for_backward(values, which, affine.scale, affine.mean, affine.inverse)
+        library.call("normalized_pool", values, outputs, which, affine.scale, affine.shift, ctx.shape)
         return outputs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor | None, ...]:
-        values, which, *line = ctx.saved_tensors
+        values, which, *affine = ctx.saved_tensors
         gradients = gradients.contiguous(memory_format=torch.channels_last)
-        turned = room.like(values)
-        of_weight, of_bias = torch.empty(2, values.shape[1])
-        given = (values, gradients, which, turned, *line, of_weight, of_bias)
+        input_gradients = buffers.like(values)
+        weight_gradient, bias_gradient = torch.empty(2, values.shape[1])
+        given = (values, gradients, which, input_gradients, *affine, weight_gradient, bias_gradient)
         library.call("normalized_pool_gradient", *given, ctx.shape)
-        return turned, of_weight, of_bias, None
+        return input_gradients, weight_gradient, bias_gradient, None
 
 
 def _halved(images: Tensor) -> tuple[Tensor, Tensor, "_Shape"]:
-    """Room for maxima and for which of four pixels each is."""
+    """Makes the buffers of a pooled batch: its maxima, and the index of each maximum among its four pixels."""
     n, channels, height, width = images.shape
     half = n, channels, height // 2, width // 2
-    outputs = room.images(*half, kind=images.dtype)
+    outputs = buffers.images(*half, kind=images.dtype)
     which = torch.empty(half, dtype=torch.uint8, memory_format=torch.channels_last)
     return outputs, which, _Shape(n, height, width, channels)
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from hpo.training.kernels import own_kernels, pooling
-from tests.training.kernels.conftest import needed
+from hpo.kernels import own_kernels, pooling
+from tests.kernels.conftest import needed
 
 CPU = torch.device("cpu")
 
