@@ -7,15 +7,20 @@ import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpo.files import open_regular
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _MAGIC = b"\x93NUMPY"
 """The beginning of an array's file."""
+_ARCHIVE = b"PK\x03\x04"
+"""The beginning of what `torch.save` writes."""
 _RATIO, _LARGE = 100, 256 * 2**20
 """An archive that would unpack to more than so many bytes, and so many times its size, is refused."""
 
@@ -39,6 +44,8 @@ def load_tensors(content: bytes | memoryview) -> Any:
     """
     import torch
 
+    if bytes(content[:4]) != _ARCHIVE:  # torch reads anything else by its old loader, which trusts what it reads
+        raise pickle.UnpicklingError("is not as torch.save writes it")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = archive.infolist()
@@ -48,9 +55,17 @@ def load_tensors(content: bytes | memoryview) -> Any:
         raise pickle.UnpicklingError(f"would unpack to more than its {len(content):,} bytes")
     loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     for value in _parts(loaded):
-        if isinstance(value, torch.Tensor) and (value.layout is not torch.strided or value.is_meta):
+        if isinstance(value, torch.Tensor) and not _is_plain(value):
             raise pickle.UnpicklingError("holds a tensor that is not dense")
+        if hasattr(value, "_metadata"):  # torch would let tensors of the content take the place of a module's own
+            del value._metadata
     return loaded
+
+
+def _is_plain(tensor: "Tensor") -> bool:
+    import torch
+
+    return tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_quantized or tensor.is_nested)
 
 
 def _parts(value: Any) -> Iterator[Any]:

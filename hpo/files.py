@@ -247,6 +247,8 @@ def _walked(base: Path, name: str) -> Iterator[tuple[str, os.stat_result]]:
 
 def _split(name: str) -> tuple[str, str]:
     folder, _, own = name.rpartition("/")
+    if own == "..":
+        raise NotAFile(name, "a name that leads out of its folder")
     return folder, own
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from torch import nn
 
 from hpo import api, assembly, datasets, environment, files, registry, samplers, spec
 from hpo.arrays import load_tensors
@@ -36,6 +37,7 @@ from hpo.engine.watchdog import watched
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
 from hpo.errors import DataError, HpoError, ObjectiveError, SpecError, StudyError
+from hpo.models.weights import set_weights, weights_of
 from hpo.places import claim
 from hpo.record import Database
 from hpo.study import Study
@@ -949,3 +951,40 @@ def test_a_journal_of_mlflow_removes_no_file_that_it_names(study: Study, treasur
     journal.write_bytes(head)  # what a crash has left
     tell_mlflow(study)
     assert not journal.exists() and treasure.exists()
+
+
+def test_torchs_old_format_is_not_read() -> None:
+    """Its loader lets a content write into memory that it has freed."""
+    old, archive = io.BytesIO(), io.BytesIO()
+    torch.save({"x": torch.ones(3)}, old, _use_new_zipfile_serialization=False)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("x", "x")
+    for content in (old.getvalue(), old.getvalue() + archive.getvalue(), b" " + packed({"x": torch.ones(3)})):
+        with pytest.raises(pickle.UnpicklingError, match="is not as torch.save writes it"):
+            load_tensors(content)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_tensors_of_other_kinds_are_not_read() -> None:
+    for tensor in (
+        torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.quint8),
+        torch.ones(2).to_sparse(),
+        torch.ones(2, device="meta"),
+    ):
+        with pytest.raises((pickle.UnpicklingError, RuntimeError)):
+            load_tensors(packed({"x": tensor}))
+
+
+def test_a_content_does_not_say_how_it_is_loaded() -> None:
+    given = nn.Linear(2, 1).state_dict()
+    given._metadata[""]["assign_to_params_buffers"] = True  # type: ignore[attr-defined]
+    loaded = load_tensors(packed({"model": given}))["model"]
+    assert not hasattr(loaded, "_metadata") and loaded.keys() == given.keys()
+
+
+def test_only_a_module_that_has_an_extra_state_reads_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = nn.Linear(2, 1)
+    weights = {**weights_of(module), "aaa._extra_state": np.zeros(9, np.uint8)}
+    monkeypatch.setattr("hpo.models.weights.load_tensors", lambda content: pytest.fail("it was read"))
+    with pytest.raises(RuntimeError, match="aaa._extra_state"):
+        set_weights(module, weights)

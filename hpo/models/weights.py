@@ -43,7 +43,8 @@ def set_weights(module: nn.Module, weights: Weights) -> None:
         RuntimeError: names or shapes differ from the module's.
         pickle.UnpicklingError: an extra state holds something else than tensors, numbers, texts, lists and dicts.
     """
-    module.load_state_dict({name: _read(name, array) for name, array in weights.items()})
+    own = module.state_dict().keys()  # what the module has not is refused, not read
+    module.load_state_dict({name: _read(name, array) if name in own else array for name, array in weights.items()})
 
 
 @contextmanager
