@@ -108,7 +108,7 @@ def test_an_interrupted_search_is_the_search_that_it_would_have_been(
     for fate in fates:
         with pytest.MonkeyPatch.context() as patched:
             struck = Fate(fate)
-            patched.setattr("hpo.record.os.utime", lambda file, follow_symlinks: None)
+            patched.setattr("hpo.record.os.utime", lambda file: None)
             try:
                 api.simulate(wanted, struck.curve, workers=workers, storage=storage, observers=[struck])
             except Killed:
