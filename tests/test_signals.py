@@ -155,6 +155,8 @@ def test_nohup_is_heeded(tmp_path: Path) -> None:
 
 
 def test_handlers_are_as_before() -> None:
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        pytest.skip("the tests were started by nohup, which is heeded")
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     for second, code in ((signal.SIGTERM, 143), (signal.SIGHUP, 129)):
