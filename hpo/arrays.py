@@ -37,7 +37,7 @@ def load_array(content: bytes) -> NDArray[Any]:
 
 
 def load_tensors(content: bytes | memoryview) -> Any:
-    """What `torch.save` has written: tensors, numbers and texts, nested; they are on the CPU, and no code is run.
+    """Loads what `torch.save` has written, onto the CPU: tensors, numbers and texts, nested; no code is run.
 
     Raises:
         RuntimeError, pickle.UnpicklingError: the content is corrupt, compressed, or holds anything else.

@@ -16,7 +16,7 @@ from hpo.artifacts import Split
 from hpo.datasets.dataset import Encoding, Inputs, input_shape
 
 FACTS = "data.npz"
-"""Its file in the study's folder."""
+"""The file of a study's data facts in its folder."""
 
 
 @dataclass(frozen=True, eq=False)

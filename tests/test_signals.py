@@ -154,9 +154,16 @@ def test_nohup_is_heeded(tmp_path: Path) -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.fixture
+def terminal() -> Iterator[None]:
+    """SIGHUP ends a process, also where the tests were started by nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("terminal")
 def test_handlers_are_as_before() -> None:
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        pytest.skip("the tests were started by nohup, which is heeded")
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     for second, code in ((signal.SIGTERM, 143), (signal.SIGHUP, 129)):

@@ -64,7 +64,7 @@ def _scores(result: EnsembleResult) -> tuple[Mapping[str, float], Mapping[str, f
 
 
 def _of_members(result: EnsembleResult, draft: Draft, pool: Pool) -> dict[str, Figure]:
-    """Of the members, from validation rows."""
+    """Draws the figures of the members, from validation rows."""
     names = figures.member_names([part.name for part in draft.parts], [part.config for part in draft.parts])
     drawings = {"score_by_members": _by_size(draft, pool), "weights": figures.weights(names, draft.combiner.weights)}
     measured = result.diversity
@@ -104,7 +104,7 @@ def _greedy_cost(pool: Pool, size: int, fitted: Rows, scored: Rows) -> float:
 
 
 def _of_outputs(result: EnsembleResult, draft: Draft, pool: Pool, test: Mapping[str, Predictions]) -> dict[str, Figure]:
-    """Of the predictions, from test rows."""
+    """Draws the figures of the predictions, from test rows."""
     facts = result.study.facts
     targets: Targets = facts.targets["test"]
     if pool.task == "regression":

@@ -49,10 +49,10 @@ def lifeline() -> Iterator[None]:
 
 @contextmanager
 def _last_words() -> Iterator[Callable[[], None]]:
-    """Something is said even where this process is killed: by the kernel, or by Ray's native code.
+    """Starts a shell that says how to go on where this process is killed, by the kernel or by Ray's native code.
 
     Yields:
-        Takes the word from the shell that would say it.
+        A function that ends the shell without a word.
     """
     words = ["sh", "-c", _LAST_WORDS, "sh", _KILLED.format(cursor=_cursor())]
     shell = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)

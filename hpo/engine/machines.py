@@ -131,9 +131,9 @@ class Machines:
             self._left = self._looked
             for name in lost & self._seeing:
                 self._tell(_host(self._places[name]))
-                self._missed.discard(_host(self._places[name]))  # another may come with this address
-        self._alive = alive
         self._places |= {name: _place(node) for name, node in nodes.items()}
+        self._missed -= {_host(self._places[name]) for name in alive - self._alive}  # another with this address
+        self._alive = alive
         room = {name: fit(self._each, nodes[name]["Resources"]) for name in alive}
         self._ask({name: _host(self._places[name]) for name in alive if room[name]}, room)
         room = {name: room[name] for name in alive & self._seeing}

@@ -425,7 +425,7 @@ def _words(config: Config) -> str:
 
 
 def _size(size: int) -> str:
-    """In words, such as 850 MB or 1.3 GB."""
+    """A number of bytes in words, such as 850 MB or 1.3 GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 

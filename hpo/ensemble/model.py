@@ -54,7 +54,7 @@ class Member:
     temperature: float
     model: Named
     file: str
-    """Its checkpoint in the ensemble's folder."""
+    """The member's checkpoint in the ensemble's folder."""
 
     @property
     def architecture(self) -> str:

@@ -21,7 +21,7 @@ class Pausing(TrialScheduler, ABC):
         super().__init__()
         self._paused: dict[int, Trial] = {}
         self._numbers = Numbers()
-        """Theirs, who are thousands in a long study."""
+        """Numbers of the paused trials; long studies have thousands."""
         self._pending: deque[Trial] = deque()
         """Those that were added or promoted, some of which have begun since."""
         self.no_new = False
