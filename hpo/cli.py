@@ -144,7 +144,11 @@ def main() -> None:
     sys.exit(code)
 
 
-_TOLD = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EAGAIN, None)
+_TOLD = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EAGAIN, errno.EMFILE),
+    *(errno.ELOOP, errno.ENAMETOOLONG),
+    None,
+)
 """Errors of a disk, whose message and file say everything, and those of an object store, which have no number."""
 
 

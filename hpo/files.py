@@ -17,6 +17,9 @@ _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _MOST_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 """The largest file that is read, where nothing less is known: content and what is made of it must be in memory."""
 
+_MOST_FOLDERS = 100
+"""How many folders deep a folder is read; Python's own ways go deeper by recursion, with a descriptor each."""
+
 
 class NotAFile(OSError):
     """A link, a pipe or a device stands where a file or a folder should."""
@@ -27,6 +30,16 @@ class NotAFile(OSError):
 
     def __str__(self) -> str:
         return f"'{self.filename}' is {self.what}"
+
+
+class TooDeep(OSError):
+    """Folders are in each other without an end."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(errno.ENAMETOOLONG, "has more folders in each other than are read", str(path))
+
+    def __str__(self) -> str:
+        return f"'{self.filename}' has more folders in each other than the {_MOST_FOLDERS} that are read"
 
 
 class TooLarge(OSError, ValueError):
@@ -193,7 +206,10 @@ def clear(base: Path, name: str) -> None:
     """
     folder, own = _split(name)
     with suppress(FileNotFoundError), _opened(base, folder) as at:
-        shutil.rmtree(own, dir_fd=at)
+        try:
+            shutil.rmtree(own, dir_fd=at)
+        except RecursionError:
+            raise TooDeep(base / name) from None
 
 
 def sizes(base: Path, name: str) -> dict[str, int]:
@@ -237,7 +253,9 @@ def has(base: Path, name: str) -> bool:
 def _walked(base: Path, name: str) -> Iterator[tuple[str, os.stat_result]]:
     """A folder and all folders and files below, name -> what it is; links are not followed."""
     with suppress(FileNotFoundError), _opened(base, name) as at:
-        for folder, _, files, descriptor in os.fwalk(".", dir_fd=at):
+        for folder, below, files, descriptor in os.fwalk(".", dir_fd=at):
+            if below and folder.count("/") >= _MOST_FOLDERS:
+                raise TooDeep(base / name)
             yield folder, os.fstat(descriptor)
             for file in files:
                 with suppress(FileNotFoundError):  # removed meanwhile

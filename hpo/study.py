@@ -81,7 +81,10 @@ _SPEC, _CODE = "spec", "code"
 _REPORT = fitness.REPORT
 _LOCK = "search.lock"
 _ID = re.compile(r"[0-9a-f]{32}")
-_OWN = (SPEC, "journal.log", _LOCK, FILE, environment.FILE, FACTS, "artifacts", ENSEMBLES, "retrained")
+_OWN = (
+    *(SPEC, "journal.log", "journal.log.lock", _LOCK, FILE, environment.FILE, FACTS),
+    *("artifacts", ENSEMBLES, "retrained"),
+)
 """What may be in a study's folder."""
 
 
@@ -854,6 +857,8 @@ class Study:
         for name, kind in _KINDS.items():
             if not isinstance(trial.user_attrs.get(name), kind | None):
                 raise TypeError(f"its '{name}' is of another kind")
+        if not trial.params.keys() <= self._space.parameters.keys():
+            raise ValueError("it has a parameter that the search has not")
         began = trial.user_attrs.get(_BEGAN)
         return TrialRecord(
             number=trial.number,

@@ -595,6 +595,35 @@ def test_drafts_elsewhere_are_not_cleared_up(
     assert code == 0 and elsewhere.exists() and "draft" not in told
 
 
+def test_folders_without_an_end_are_one_sentence(study: Study, hpo: Run) -> None:
+    at = os.open(study.folder / "artifacts" / "00003", os.O_RDONLY)
+    for _ in range(150):
+        os.mkdir("x", dir_fd=at)
+        below = os.open("x", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+    code, _, told = hpo("gc", "--keep", "1")
+    assert code == 1 and "has more folders in each other than the 100 that are read" in told and "Trace" not in told
+
+
+def test_a_lock_that_is_a_link_lets_nobody_wait(study: Study, hpo: Run) -> None:
+    (study.folder / "journal.log.lock").symlink_to("nowhere")
+    code, _, told = hpo("resume", "--trials", "20")
+    assert code == 2 and "journal.log.lock' is a link to 'nowhere'" in told
+
+
+def test_a_trial_with_a_parameter_of_no_search_is_one_sentence(study: Study, hpo: Run) -> None:
+    journal = study.folder / "journal.log"
+    lines = [re.sub(r',"check":"[0-9a-f]{8}"', "", line) for line in journal.read_text().splitlines()]
+    changed = [re.sub(r'"param_name":"[^"]+"', '"param_name":"__class__.x"', line) for line in lines]
+    assert changed != lines
+    journal.write_text("\n".join(changed) + "\n")
+    for command in ("trials", "best", "ensemble", "gc"):
+        code, _, told = hpo(command)
+        assert code == 2 and "is damaged: it has a parameter that the search has not" in told, command
+
+
 def test_a_journal_that_is_a_link_makes_no_file(study: Study, treasure: Path) -> None:
     opened = Study.open(study.folder.parent, "squares")
     swap(study.folder / "journal.log", treasure.parent / "made")
