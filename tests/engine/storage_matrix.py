@@ -33,10 +33,10 @@ SCHEDULERS: Mapping[str, dict[str, Any]] = {
 }
 
 
-def document(scheduler: str) -> dict[str, Any]:
+def document(scheduler: str, place: str) -> dict[str, Any]:
     """A search over a small MLP on the squares, which `main` writes."""
     return {
-        "study": scheduler,
+        "study": f"{scheduler}-{place}",
         "data": {"name": "npz", "path": "squares.npz", "validation": 0.25},
         "model": {"name": "mlp", "layers": 1, "width": 8},
         "training": {"epochs": 4, "batch_size": 32},
@@ -49,12 +49,13 @@ def document(scheduler: str) -> dict[str, Any]:
     }
 
 
-def outcome(scheduler: str, database: str | None) -> dict[str, Any]:
+def outcome(scheduler: str, place: str, database: str | None) -> dict[str, Any]:
     """What became of one search and of its continuation."""
     started = time.monotonic()
-    result = hpo.search(document(scheduler), database=database)
+    wanted = document(scheduler, place)
+    result = hpo.search(wanted, database=database)
     before = [trial.to_json() for trial in result.study.trials()]
-    again = hpo.search(document(scheduler), database=database, trials=MORE)
+    again = hpo.search(wanted, database=database, trials=MORE)
     trials = again.study.trials()
     return {
         "scheduler": scheduler,
@@ -95,7 +96,7 @@ def main(place: str, database: str) -> None:
     with environment(), connected(place):
         for scheduler in SCHEDULERS:
             try:
-                told = outcome(scheduler, database or None)
+                told = outcome(scheduler, place, database or None)
             except Exception as error:
                 told = {"scheduler": scheduler, "error": f"{type(error).__name__}: {error}"}
             sys.stdout.write(f"{json.dumps(told)}\n")
