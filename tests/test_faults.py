@@ -61,7 +61,7 @@ def test_killed_bagging_goes_on_bag_by_bag(rounds: ModuleType) -> None:
 
 @pytest.mark.slow
 def test_searches_that_begin_together_are_all_whole(rounds: ModuleType, tmp_path: Path) -> None:
-    told = import_module("together").run(tmp_path, searches=3, trials=2)
+    told = import_module("together").run(tmp_path, searches=3, trials=3)
     assert len(told["seconds"]) == 3
 
 
