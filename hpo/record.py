@@ -188,6 +188,16 @@ def holder(file: Path) -> tuple[str, str] | None:
     return None
 
 
+def check_free(file: Path, study: str) -> None:
+    """Checks that no process holds a study, for now.
+
+    Raises:
+        StudyError: one does.
+    """
+    if (holds := holder(file)) is not None:
+        raise _busy(study, *holds)
+
+
 def _holder(descriptor: int) -> tuple[str, str]:
     name, told, *_ = [*os.pread(descriptor, _MOST_BYTES, 0).decode(errors="replace").splitlines(), "", ""]
     return name, told

@@ -149,12 +149,14 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
             Study.open(request.storage, request.warm_start)  # told before Ray is there
             if spec.study in Study.names(request.storage):
                 say(f"Study '{spec.study}' goes on; --from is for new ones, and is left out.")
-        spent = _already_spent(spec, request, dataset)
-        if spent is not None:
-            say(f"Study '{spec.study}' {_why_over(spent, spec.budget)}.")
-            with Tracker(spent, request.storage, say) as tracker:  # if the search before was killed at its end
+        known = _reopen(spec, request, dataset) if spec.study in Study.names(request.storage) else None
+        if known is not None and _is_spent(known, spec.budget):
+            say(f"Study '{spec.study}' {_why_over(known, spec.budget)}.")
+            with Tracker(known, request.storage, say) as tracker:  # if the search before was killed at its end
                 pass
-            return SearchResult(spent, time.monotonic() - started, tracking_problem=tracker.problem)
+            return SearchResult(known, time.monotonic() - started, tracking_problem=tracker.problem)
+        if known is not None:
+            known.check_free()  # told before Ray is waited for; who begins in between is refused when it is there
         say(f"Study '{spec.study}': starting Ray ...", style="dim")
 
         from hpo.engine import joining
@@ -472,13 +474,9 @@ def _shown(value: Any) -> str:
     return "not set" if value is None else str(value)
 
 
-def _already_spent(spec: StudySpec, request: Request, dataset: Dataset) -> Study | None:
-    """The study, where it has no trial left to run."""
-    if spec.study not in Study.names(request.storage):
-        return None
-    study = _reopen(spec, request, dataset)
-    over = study.spent().left(spec.budget).nothing or (study.used_up is not None and not study.live)
-    return study if over else None
+def _is_spent(study: Study, budget: Budget) -> bool:
+    """Whether a study has no trial left to run."""
+    return study.spent().left(budget).nothing or (study.used_up is not None and not study.live)
 
 
 def data_notes(spec: StudySpec, data_dir: Path) -> Sequence[str]:

@@ -42,7 +42,7 @@ from hpo.facts import FACTS, DataFacts
 from hpo.files import NotAFile, check_own
 from hpo.ledger import Ledger
 from hpo.places import FILE, Places, claim, own_place
-from hpo.record import DatabaseStorage, hold, holder, journal, mend, quiet
+from hpo.record import DatabaseStorage, check_free, hold, holder, journal, mend, quiet
 from hpo.registry import did_you_mean
 from hpo.space import ConfigKey, Space, config_key, distribution, possible_configs
 from hpo.spec import Config, SearchSpec, StudySpec
@@ -818,6 +818,14 @@ class Study:
     def searcher(self) -> tuple[str, str] | None:
         """The process that searches it now, and what that tells the others; None where none does."""
         return holder(self.folder / _LOCK)
+
+    def check_free(self) -> None:
+        """Checks that nobody searches it now.
+
+        Raises:
+            StudyError: another process does.
+        """
+        check_free(self.folder / _LOCK, self.name)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

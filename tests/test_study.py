@@ -166,6 +166,9 @@ def test_json_has_no_nan(document: dict[str, Any], tmp_path: Path) -> None:
 
 def test_one_search_at_a_time(study: Study, tmp_path: Path) -> None:
     again = Study.open(tmp_path / "studies", "squares")
+    with study.searching(), pytest.raises(StudyError, match="is being searched by another process"):
+        again.check_free()
+    again.check_free()
     with study.searching(), pytest.raises(StudyError, match="is being searched by another process"), again.searching():
         pass
     with again.searching():

@@ -202,6 +202,7 @@ def test_a_second_command_works_for_the_search_that_runs(space: Path, hpo: Run) 
             wait_for(1, search)
             again = subprocess.run([sys.executable, "search.py"], capture_output=True, text=True, env=environment)
             assert f"is being searched by another process (process {search.pid} on " in again.stderr
+            assert "starting Ray" not in again.stderr
             code, _, err = hpo("search", "--space", str(space), "--join")
             assert code == 2 and "works for that search already; --concurrency N says how many trials more" in err
             helpers.append(subprocess.Popen(joining, stdout=told, stderr=told, env=environment))
