@@ -47,19 +47,35 @@ def load_tensors(content: bytes | memoryview) -> Any:
     if bytes(content[:4]) != _ARCHIVE:  # torch reads anything else by its old loader, which trusts what it reads
         raise pickle.UnpicklingError("is not as torch.save writes it")
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        archive = _written_anew(content)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, RuntimeError) as error:
         raise pickle.UnpicklingError(f"is not as torch.save writes it: {error}") from None
-    if sum(member.file_size for member in members) > len(content):  # torch never compresses
-        raise pickle.UnpicklingError(f"would unpack to more than its {len(content):,} bytes")
-    loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    loaded = torch.load(archive, map_location="cpu", weights_only=True)
     for value in _parts(loaded):
         if isinstance(value, torch.Tensor) and not _is_plain(value):
             raise pickle.UnpicklingError("holds a tensor that is not dense")
         if hasattr(value, "_metadata"):  # torch would let tensors of the content take the place of a module's own
             del value._metadata
     return loaded
+
+
+def _written_anew(content: bytes | memoryview) -> IO[bytes]:
+    """An archive with the members that Python finds in another: torch might find others in that one.
+
+    Raises:
+        pickle.UnpicklingError: it would unpack to more than its bytes; torch never compresses.
+    """
+    anew = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(anew, "w") as copy:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > len(content):
+            raise pickle.UnpicklingError(f"would unpack to more than its {len(content):,} bytes")
+        if len({member.filename for member in members}) < len(members):
+            raise zipfile.BadZipFile("two of its members have one name")
+        for member in members:
+            copy.writestr(member.filename, archive.read(member))
+    anew.seek(0)
+    return anew
 
 
 def _is_plain(tensor: "Tensor") -> bool:

@@ -5,14 +5,16 @@ import errno
 import functools
 import io
 import json
+import logging
 import os
 import re
 import shlex
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import click
 
@@ -126,6 +128,7 @@ _space = click.option("--space", required=True, metavar="FILE", help="The YAML f
 def main() -> None:
     """Runs the command line; errors of the user's input are one message and exit code 2, never a traceback."""
     _open_standard_streams()
+    _show_control_characters()
     try:
         commands(prog_name="hpo", standalone_mode=False)
         code = 0
@@ -150,6 +153,38 @@ _TOLD = (
     None,
 )
 """Errors of a disk, whose message and file say everything, and those of an object store, which have no number."""
+
+
+class _Harmless(logging.Formatter):
+    """What other packages log, with control characters shown: it may have what a database or a file says."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message as text that is safe to print."""
+        from hpo.terminal import plain
+
+        return plain(super().format(record))
+
+
+def _show_control_characters() -> None:
+    """Makes log records and warnings of all packages safe to print, where nobody else handles them."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Harmless())
+    shown = warnings.formatwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        from hpo.terminal import plain
+
+        with contextlib.suppress(OSError):
+            (file or sys.stderr).write(plain(shown(message, category, filename, lineno, line)))
+
+    warnings.showwarning = show
 
 
 def _open_standard_streams() -> None:

@@ -59,10 +59,16 @@ class DataFacts:
                 "validation": archive["validation_targets"],
                 "test": archive["test_targets"],
             }
+            for split, values in targets.items():
+                if values.ndim not in (1, 2) or values.dtype.kind not in "biuf":
+                    raise ValueError(f"the {split} targets are no numbers (rows,) or (rows, outputs)")
             outputs = tuple(str(name) for name in archive["outputs"])
             fingerprint = str(archive["fingerprint"])
             known = json.loads(str(archive["encoding"])) if "encoding" in archive else None  # older studies have none
-            encoding = Encoding() if known is None else Encoding.from_json(known)
+            try:
+                encoding = Encoding() if known is None else Encoding.from_json(known)
+            except (AttributeError, TypeError, RecursionError) as error:
+                raise ValueError(f"its encoding is none: {error}") from error
             return cls(outputs, targets, archive["example"], fingerprint, encoding)
 
     def write(self, path: Path) -> None:

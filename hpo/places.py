@@ -78,12 +78,11 @@ class Places:
             return cls()
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StudyError(f"'{file}' is damaged, or of another version of hpo: {error}") from error
-        return cls(
-            None if artifacts is None else place(artifacts),
-            None if url is None else Database.known(url, database),
-            data,
-            known.get("record"),
-        )
+        try:
+            own = None if artifacts is None else place(artifacts)
+        except ValueError as error:  # urllib's own, of a URI that is none
+            raise StudyError(f"'{file}' is damaged, or of another version of hpo: {error}") from error
+        return cls(own, None if url is None else Database.known(url, database), data, known.get("record"))
 
     def write(self, folder: Path) -> None:
         """Writes them down, without passwords, unless all is in the folder, or in one that has its place later."""

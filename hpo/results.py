@@ -196,7 +196,7 @@ def write_csv(path: str | Path | Writable, batches: Iterable[Predictions]) -> in
     would run as a formula has a `'` before it.
 
     Args:
-        path: of the file; something like a pipe is written to as it is, and so is a stream.
+        path: of the file; a link is replaced, not followed. A pipe or a device is written to, and so is a stream.
         batches: of one ensemble, at least one.
 
     Returns:
@@ -208,13 +208,13 @@ def write_csv(path: str | Path | Writable, batches: Iterable[Predictions]) -> in
     if not isinstance(path, str | Path):
         return _write_rows(path, batches)
     try:
-        whole = Path(path).resolve()
+        whole = Path(path)
         if whole.exists() and not whole.is_file():
             return _write_file(whole, batches)
         draft = whole.with_name(f".{whole.name}.{uuid.uuid4().hex}")
         try:
             rows = _write_file(draft, batches)
-            draft.replace(whole)
+            draft.replace(whole)  # a link too: what it points to is left alone
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:

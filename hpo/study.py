@@ -72,6 +72,8 @@ _FAILURE, _RETRIES = "failure", "retries"
 """The trial attributes with the kind of its failure, and how often it has begun again after one."""
 _KINDS = {"reason": str, "lineage": dict, _INHERITED: int, _REPLACES: int, _FAILURE: str, _RETRIES: int}
 """Attributes of trials, and what they are where they are there."""
+_FIXED = "fixed_params"
+"""Optuna's system attribute with the config of a trial that was enqueued."""
 _GPU_SECONDS = "gpu_seconds"
 """The study's attribute with what its trials have used, where that is limited."""
 _CONSTRAINT = "constraints"
@@ -391,11 +393,17 @@ class Study:
         except (KeyError, FileNotFoundError):
             where = self.places.database.url if self.places.database else self.folder
             raise StudyError(f"'{where}' has no record of study '{self.name}'") from None
-        except (AssertionError, AttributeError, IndexError, TypeError, ValueError) as error:  # Optuna, of what it reads
-            raise StudyError(
-                f"study '{self.name}': its record in '{self.folder}' is damaged: {error or type(error).__name__}; put"
-                " it back from a copy, or run a new search"
-            ) from error
+        except (
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+            RecursionError,
+        ) as error:
+            # Optuna, of what it reads
+            raise self._damaged(str(error) or type(error).__name__) from error
         except OSError as error:
             raise StudyError(f"study '{self.name}': its record in '{self.folder}' cannot be read: {error}") from error
         if self.places.database is not None:
@@ -403,6 +411,12 @@ class Study:
         if self._storage is None:
             self._check_spec(record.user_attrs.get(_SPEC))
         return record
+
+    def _damaged(self, what: object) -> StudyError:
+        return StudyError(
+            f"study '{self.name}': its record in '{self.folder}' is damaged: {what}; put it back from a copy, or run a"
+            " new search"
+        )
 
     def _check_own(self, kept: object, database: str) -> None:
         """Holds a record in a database to be this folder's: another database has another study of this name."""
@@ -421,10 +435,7 @@ class Study:
     def _check_spec(self, kept: Any) -> None:
         """Compares the spec with what the record has of it; release 0.1 kept nothing there."""
         if not isinstance(kept, dict | None):
-            raise StudyError(
-                f"study '{self.name}': its record in '{self.folder}' is damaged: its spec is no mapping; put it back"
-                " from a copy, or run a new search"
-            )
+            raise self._damaged("its spec is no mapping")
         if kept is None or self.spec.model_dump(mode="json", exclude_unset=True) == kept:
             return
         changed = differences(specs.load_stored(kept), self.spec, left=())
@@ -456,7 +467,10 @@ class Study:
     @property
     def code(self) -> tuple[TrainingCode, ...]:
         """The code that trains its trials, as it began and as was accepted later; empty where nothing is known."""
-        return tuple(TrainingCode.from_json(kept) for kept in self.record.user_attrs.get(_CODE, ()))
+        try:
+            return tuple(TrainingCode.from_json(kept) for kept in self.record.user_attrs.get(_CODE, ()))
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise self._damaged(f"what it has of the code: {error}") from error
 
     def check_code(self, now: TrainingCode, accept: bool, call: str) -> None:
         """Compares the code that is to train with the code that trained the study's trials.
@@ -588,7 +602,7 @@ class Study:
         if not all(name in config for name in self._space.parameters if self._space.active(name, config)):
             return None
         trials = self.record.get_trials(deepcopy=False)
-        return next((trial.number for trial in trials if trial.system_attrs.get("fixed_params") == config), None)
+        return next((trial.number for trial in trials if trial.system_attrs.get(_FIXED) == config), None)
 
     def pareto(self) -> list[TrialRecord]:
         """The trials that keep to the constraints and that no other dominates, by their first objective."""
@@ -604,7 +618,10 @@ class Study:
         """
         trials = [trial for trial in self.trials() if not trial.taken_over]
         ended = sum(trial.state not in LIVE and not trial.inherited for trial in trials)
-        hours = self.record.user_attrs.get(_GPU_SECONDS, 0.0) / 3600.0
+        seconds = self.record.user_attrs.get(_GPU_SECONDS, 0.0)
+        if not isinstance(seconds, int | float):
+            raise self._damaged(f"its '{_GPU_SECONDS}' is no number")
+        hours = seconds / 3600.0
         return Spent(ended, sum(len(trial.reports) for trial in trials), hours)
 
     # ---- what happens --------------------------------------------------------------------------------------------
@@ -651,6 +668,8 @@ class Study:
         """
         for frozen in self.record.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._running[frozen.number] = frozen._trial_id
+            if not isinstance(frozen.system_attrs.get(_FIXED), dict | None):
+                raise self._damaged(f"trial {frozen.number}: its '{_FIXED}' is no mapping")
             with self._together():
                 if _BEGAN not in frozen.user_attrs:
                     self._proposed(partial(optuna.Trial, self.record, frozen._trial_id))
@@ -843,7 +862,7 @@ class Study:
         if read is not trial or record is None:
             try:
                 record = self._of(trial)
-            except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
                 raise StudyError(
                     f"study '{self.name}': the record of trial {trial.number} is damaged: {error}; put it back from a"
                     " copy, or run a new search"
@@ -867,6 +886,8 @@ class Study:
                 raise TypeError(f"its '{name}' is of another kind")
         if not trial.params.keys() <= self._space.parameters.keys():
             raise ValueError("it has a parameter that the search has not")
+        if trial.user_attrs.get(_INHERITED) and not _is_lineage(trial.user_attrs.get("lineage"), trial.number):
+            raise ValueError("it goes on with the training of no trial before it")
         began = trial.user_attrs.get(_BEGAN)
         return TrialRecord(
             number=trial.number,
@@ -891,11 +912,17 @@ def _data_path(spec: SearchSpec) -> str | None:
     return spec.data.path if isinstance(spec, StudySpec) else None
 
 
+def _is_lineage(read: Any, number: int) -> bool:
+    """Whether what the record has of a trial's parents names a trial before it first."""
+    parents = read.get("parents") if isinstance(read, dict) else None
+    return isinstance(parents, list) and bool(parents) and type(parents[0]) is int and 0 <= parents[0] < number
+
+
 def _metrics(read: Any) -> dict[str, float]:
     """The metrics of a report, as the record has them."""
     if not isinstance(read, dict) or not all(isinstance(value, int | float) for value in read.values()):
         raise TypeError("the metrics of a report are no numbers by name")
-    return read
+    return {name: float(value) for name, value in read.items()}
 
 
 def _moment(read: Any) -> Moment:

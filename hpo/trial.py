@@ -119,7 +119,7 @@ class TrialRecord:
     @property
     def cause(self) -> str | None:
         """The last line of the reason, which is where a traceback names its error."""
-        return self.reason.strip().splitlines()[-1] if self.reason else None
+        return self.reason.strip().splitlines()[-1] if self.reason and self.reason.strip() else None
 
     def to_json(self) -> dict[str, Any]:
         """As `hpo trials --format json` prints it; JSON has no NaN, so that is None."""

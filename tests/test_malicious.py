@@ -33,7 +33,10 @@ from hpo.datasets.inputs import input_batches
 from hpo.datasets.npz import read_arrays
 from hpo.datasets.wanted import Wanted
 from hpo.engine.joining import Invitation
+from hpo.engine.secret import is_proof
+from hpo.engine.threads import Threads
 from hpo.engine.watchdog import watched
+from hpo.ensemble.combiner import from_json
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
 from hpo.errors import DataError, HpoError, ObjectiveError, SpecError, StudyError
@@ -593,6 +596,143 @@ def test_drafts_elsewhere_are_not_cleared_up(
     after(monkeypatch, Study, "claim", lambda: swap(study.folder / "ensembles", elsewhere.parent))
     code, _, told = hpo("gc", "--keep", "1")
     assert code == 0 and elsewhere.exists() and "draft" not in told
+
+
+@pytest.mark.parametrize("path", ["{}/turned", "{}/missing/../turned"])
+@pytest.mark.parametrize("command", [("gc", "--keep", "1"), ("ensemble", "--method", "soup")])
+def test_a_link_that_is_turned_after_the_place_was_claimed_leads_nowhere(
+    command: tuple[str, ...], path: str, study: Study, treasure: Path, hpo: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `places.json` names is found once: who turns a link later leads nobody elsewhere."""
+    other = treasure.parent / "artifacts"
+    shutil.copytree(study.folder / "artifacts", other)
+    real = study.folder / "real"
+    real.mkdir()
+    (study.folder / "artifacts").rename(real / "artifacts")
+    (real / ".study").write_text(f"{study.id}\n")
+    turned = study.folder / "turned"
+    turned.symlink_to(real)
+    places: dict[str, Any] = {
+        "artifacts": path.format(study.folder.absolute()),
+        "database": None,
+        "record": None,
+        "beside": {},
+    }
+    (study.folder / "places.json").write_text(json.dumps(places))
+    before = contents(treasure.parent)
+    after(monkeypatch, Study, "claim", lambda: (turned.unlink(), turned.symlink_to(treasure.parent)))  # type: ignore[arg-type, func-returns-value]
+    hpo(*command)
+    assert contents(treasure.parent) == before
+
+
+def test_predictions_replace_a_link_and_leave_its_target_alone(treasure: Path, hpo: Run, tmp_path: Path) -> None:
+    folder = write_ensemble(tmp_path / "studies" / "made" / "ensembles" / "e")
+    np.save("in.npy", inputs("images", 2, seed=0))
+    told = folder / "told.csv"
+    told.symlink_to(treasure)
+    shutil.copy(treasure, "kept")
+    code, _, err = hpo("predict", "--ensemble", "e", "--input", "in.npy", "--output", str(told))
+    assert code == 0, err
+    assert treasure.read_text() == Path("kept").read_text() and not told.is_symlink()
+    assert told.read_text().startswith("input,prediction")
+
+
+def test_an_archive_that_torch_would_read_otherwise_is_not_given_to_it() -> None:
+    """Behind the listing that torch reads stands another one, which Python reads."""
+    made, told = io.BytesIO(), io.BytesIO()
+    torch.save({"state": torch.zeros(4)}, told)
+    with zipfile.ZipFile(io.BytesIO(told.getvalue())) as small, zipfile.ZipFile(made, "w") as archive:
+        for name in small.namelist():
+            kind = zipfile.ZIP_DEFLATED if name.endswith("data/0") else zipfile.ZIP_STORED
+            archive.writestr(name, bytes(2**22) if name.endswith("data/0") else small.read(name), kind)
+    content = made.getvalue()
+    end = content.rindex(b"PK\5\6")
+    size, offset = struct.unpack("<II", content[end + 12 : end + 20])
+    listing, place = bytearray(content[offset : offset + size]), 0
+    while place < len(listing):
+        lengths = struct.unpack("<HHH", listing[place + 28 : place + 34])
+        listing[place + 10 : place + 12] = b"\0\0"
+        listing[place + 20 : place + 28] = struct.pack("<II", 1, 1)
+        place += 46 + sum(lengths)
+    with pytest.raises(pickle.UnpicklingError):
+        load_tensors(content[:end] + bytes(listing) + content[end:])
+    assert load_tensors(told.getvalue())["state"].tolist() == [0.0] * 4
+
+
+def test_a_state_of_a_member_that_is_there_twice_is_refused() -> None:
+    made = io.BytesIO()
+    torch.save({"state": torch.zeros(4)}, made)
+    with zipfile.ZipFile(made, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr(next(name for name in archive.namelist() if name.endswith("data/0")), bytes(16))
+    with pytest.raises(pickle.UnpicklingError, match="would unpack to more|two of its members have one name"):
+        load_tensors(made.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("lineage", {"parents": [5]}),
+        ("lineage", {"parents": []}),
+        ("lineage", {"parents": "0"}),
+        ("lineage", {"parents": [0.5]}),
+        ("lineage", None),
+    ],
+)
+def test_a_trial_whose_parent_is_none_before_it_is_one_sentence(
+    attribute: str, value: Any, study: Study, hpo: Run
+) -> None:
+    record = study.record
+    trial = record.ask()
+    for name, kept in (("inherited", 1), (attribute, value)):
+        if kept is not None:
+            record._storage.set_trial_user_attr(trial._trial_id, name, kept)
+    for command in (("trials",), ("ensemble", "--method", "soup"), ("gc",)):
+        code, _, told = hpo(*command)
+        assert code == 2 and "it goes on with the training of no trial before it" in told
+
+
+@pytest.mark.parametrize(("name", "value"), [("gpu_seconds", "many"), ("gpu_seconds", [1]), ("code", [3]), ("code", 5)])
+def test_a_study_whose_own_notes_are_damaged_is_one_sentence(name: str, value: Any, study: Study) -> None:
+    study.record.set_user_attr(name, value)
+    opened = Study.open(study.folder.parent, "squares")
+    with pytest.raises(StudyError, match="is damaged"):
+        opened.spent() if name == "gpu_seconds" else opened.code
+
+
+def test_a_reason_of_empty_lines_has_no_cause(study: Study, hpo: Run) -> None:
+    study.end(study.ask().number, Outcome(State.FAILED, "\n\n"))
+    assert hpo("trials")[0] == 0
+
+
+@pytest.mark.parametrize("said", [0, None, [], {}])
+def test_a_proof_that_is_no_text_proves_nothing(said: object) -> None:
+    assert not is_proof("any", said)
+
+
+def test_what_other_packages_say_is_harmless(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A logger that nobody handles, and a warning, may have what a database or a file says."""
+    code = (
+        "import logging, warnings\nfrom hpo import cli\ncli._show_control_characters()\n"
+        "logging.getLogger('psycopg').warning('said \x1b]0;title\x07')\nwarnings.warn('said \u202e')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    told = capfd.readouterr().err
+    assert told.count("said") >= 2 and not {"\x1b", "\x07", "\u202e"} & set(told)
+
+
+def test_a_record_of_many_threads_sets_no_more_than_a_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    had: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", had.append)
+    for count in (200_000, -3):
+        Threads(1).use(count)
+    assert had == [1024, 1]
+
+
+def test_a_task_of_the_combiner_is_one_of_ours() -> None:
+    with pytest.raises(ValueError, match="its task 'kinds' is none"):
+        from_json({"kind": "average", "weights": [0.5, 0.5], "task": "kinds"}, 2, 3)
 
 
 def test_folders_without_an_end_are_one_sentence(study: Study, hpo: Run) -> None:

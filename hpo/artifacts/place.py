@@ -8,7 +8,7 @@ import os
 import re
 import threading
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -127,22 +127,30 @@ def _without_credentials(uri: str) -> str:
 class Folder(Place):
     """A folder that this machine sees, below which no link is followed. Sent to another process, it is absolute.
 
-    Links that lead to `base` are followed once in a process: who turns one later leads nobody elsewhere.
+    Links that lead to `base` are followed once, when this object is made: its copies, the places below, and what other
+    processes are sent, have the same folder. So it is the one that was held to be a study's own, whoever turns a link
+    later.
     """
 
     base: Path
     """The folder, as the user gave it; it may be reached through links."""
     below: str = ""
     """The path below `base`, with slashes; empty is `base` itself."""
+    found: str = field(default="", repr=False, compare=False)
+    """The path of `base` below the root, on which no link was when it was found."""
+
+    def __post_init__(self) -> None:
+        if not self.found:
+            object.__setattr__(self, "found", os.path.realpath(self.base).lstrip("/"))
 
     def __str__(self) -> str:
         return str(self.folder)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Folder, (self.base.absolute(), self.below)
+        return Folder, (self.base.absolute(), self.below, self.found)
 
     def __truediv__(self, name: str) -> "Folder":
-        return Folder(self.base, f"{self.below}/{name}" if self.below else name)
+        return Folder(self.base, f"{self.below}/{name}" if self.below else name, self.found)
 
     @property
     def folder(self) -> Path:
@@ -185,24 +193,10 @@ class Folder(Place):
 
     def _at(self, name: str) -> tuple[Path, str]:
         """A file, or the folder itself, as a name below the root of all folders: no link is on the way."""
-        parts = (_without_links(self.base.absolute()), self.below, name)
-        return _ROOT, "/".join(part for part in parts if part)
+        return _ROOT, "/".join(part for part in (self.found, self.below, name) if part)
 
 
 _ROOT = Path("/")
-
-
-def _without_links(base: Path) -> str:
-    """The path of a folder below the root, as it was when this process first found the folder."""
-    try:
-        return _found(base)
-    except FileNotFoundError:  # it may be made
-        return os.path.realpath(base).lstrip("/")
-
-
-@cache
-def _found(base: Path) -> str:
-    return os.path.realpath(base, strict=True).lstrip("/")
 
 
 @dataclass(frozen=True)

@@ -44,14 +44,14 @@ def proof(text: str, make: bool = False) -> str | None:
     return hmac.new(key.strip(), text.encode(), "sha256").hexdigest()
 
 
-def is_proof(text: str, said: str) -> bool:
+def is_proof(text: str, said: object) -> bool:
     """Whether what is said of a text was said by someone who can read the user's secret.
 
     Raises:
         PermissionError: others can read the secret, or it is another user's.
     """
     known = proof(text)
-    return known is not None and hmac.compare_digest(known, said)
+    return known is not None and isinstance(said, str) and hmac.compare_digest(known.encode(), said.encode())
 
 
 def keep_ray_token() -> None:

@@ -10,6 +10,8 @@ _WORTH = 0.9
 """Twice the threads are kept where an epoch takes no more than this share of the seconds."""
 _LEAST_SECONDS = 0.1
 """Of an epoch, for it to gain anything."""
+_MOST = 1024
+"""More threads than any machine has cores."""
 
 
 class Threads:
@@ -45,7 +47,11 @@ class Threads:
             self._learn(count, time.perf_counter() - started)
 
     def use(self, count: int) -> None:
-        """Sets them, unless they are set: an objective may have set others of its own."""
+        """Sets them, unless they are set: an objective may have set others of its own.
+
+        A record may say any number; OpenMP ends the process where it is too large.
+        """
+        count = max(1, min(count, _MOST))
         if count != self._set:
             torch.set_num_threads(count)
         self._set = count

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hpo.ensemble.calibration import temper
 from hpo.ensemble.score import Predictions
+from hpo.tasks import GOALS
 
 Probabilities = Predictions
 
@@ -270,6 +271,8 @@ def from_json(document: Mapping[str, Any], members: int, outputs: int) -> Combin
         ValueError, TypeError, KeyError: it is none for so many members and outputs.
     """
     places, task = tuple(range(members)), document.get("task", "classification")
+    if not isinstance(task, str) or task not in GOALS:
+        raise ValueError(f"its task {task!r:.80} is none")
     match document["kind"]:
         case "average":
             return Average(places, tuple(_finite(document["weights"], (len(document["weights"]),)).tolist()), task)

@@ -226,7 +226,7 @@ class Ensemble:
             network = models.build(member.model, self.input_shape, len(self.outputs), self.task)
         try:
             set_weights(network, load(folder.read(member.file)))
-        except (OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        except (KeyError, OSError, RuntimeError, TypeError, ValueError, SafetensorError, UnpicklingError) as error:
             raise DataError(f"{member.name}: its checkpoint does not fit its model: {error}") from error
         return placement.place(network.eval(), self.device)
 

@@ -94,7 +94,7 @@ def _ancestor(trial: TrialRecord, records: Mapping[int, TrialRecord]) -> int:
     """The trial whose random initial weights this one began with."""
     while trial.inherited and trial.lineage and trial.lineage["parents"]:
         parent = records.get(int(trial.lineage["parents"][0]))
-        if parent is None:
+        if parent is None or parent.number >= trial.number:  # a child is younger than its parent
             break
         trial = parent
     return trial.number

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+_MOST_ETA = 1000
+"""Far above all that makes sense, and far below what takes long to multiply."""
+
 
 def rungs(epochs: int, grace: int = 1, eta: int = 3) -> tuple[int, ...]:
     """The resources at which successive halving compares trials: grace, grace * eta, ... below `epochs`, then `epochs`.
@@ -10,15 +13,15 @@ def rungs(epochs: int, grace: int = 1, eta: int = 3) -> tuple[int, ...]:
 
     Raises:
         TypeError: grace or eta is no whole number.
-        ValueError: grace is not within 1 to epochs, or eta is below 2.
+        ValueError: grace is not within 1 to epochs, or eta not within 2 to 1,000.
     """
     for name, value in (("grace", grace), ("eta", eta)):
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"{name} must be a whole number, got {value!r}")
     if not 1 <= grace <= epochs:
         raise ValueError(f"grace must be 1 to training.epochs ({epochs}), got {grace}")
-    if eta < 2:
-        raise ValueError(f"eta must be at least 2, got {eta}")
+    if not 2 <= eta <= _MOST_ETA:
+        raise ValueError(f"eta must be at least 2 and at most {_MOST_ETA:,}, got {eta:.6g}")
     ladder = []
     rung = grace
     while rung < epochs:

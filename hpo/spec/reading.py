@@ -1,6 +1,7 @@
 """Reads a spec from YAML, dict and `--set`, and tells the place of everything that is wrong."""
 
 import io
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -10,7 +11,7 @@ import numpy as np
 import pydantic
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
     CollectionEndEvent,
@@ -234,7 +235,9 @@ def parse_plain(text: str) -> Any:
 def _parsed(text: str) -> Any:
     """A YAML document as ruamel's containers, which know their lines."""
     _check_size(text)
-    return YAML(typ="rt").load(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ReusedAnchorWarning)  # YAML allows it
+        return YAML(typ="rt").load(text)
 
 
 def _check_size(text: str) -> None:

@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from hpo.tasks import GOALS
+
 
 class Kind(Protocol):
     """A task's module. Outputs are what a model gives, predictions what they mean."""
@@ -32,7 +34,13 @@ class Kind(Protocol):
 
 
 def kind(task: str) -> Kind:
-    """The module of a task in `hpo.tasks.GOALS`."""
+    """The module of a task in `hpo.tasks.GOALS`.
+
+    Raises:
+        ValueError: it is no task.
+    """
+    if task not in GOALS:
+        raise ValueError(f"'{task}' is no task")
     module: Kind = import_module(f"hpo.tasks.{task}")
     return module
 
