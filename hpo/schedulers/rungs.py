@@ -20,8 +20,10 @@ def rungs(epochs: int, grace: int = 1, eta: int = 3) -> tuple[int, ...]:
             raise TypeError(f"{name} must be a whole number, got {value!r}")
     if not 1 <= grace <= epochs:
         raise ValueError(f"grace must be 1 to training.epochs ({epochs}), got {grace}")
-    if not 2 <= eta <= _MOST_ETA:
-        raise ValueError(f"eta must be at least 2 and at most {_MOST_ETA:,}, got {eta:.6g}")
+    if eta < 2:
+        raise ValueError(f"eta must be at least 2, got {eta}")
+    if eta > _MOST_ETA:
+        raise ValueError(f"eta must be at most {_MOST_ETA:,}, got {eta:,}"[:200])
     ladder = []
     rung = grace
     while rung < epochs:

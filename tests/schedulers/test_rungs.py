@@ -81,3 +81,8 @@ def test_turns_alternate() -> None:
 )
 def test_freeze_thaw_pauses_at_halves_of_the_full_resource(epochs: int, ladder: tuple[int, ...]) -> None:
     assert halvings(epochs) == ladder
+
+
+def test_an_eta_that_would_take_for_ever_to_multiply_is_refused() -> None:
+    with pytest.raises(ValueError, match="eta must be at most 1,000, got 10,000,000"):
+        rungs(9, 1, 10**400)
