@@ -219,10 +219,10 @@ def test_what_trains_beside_a_search_ends_at_once_and_goes_on(document: dict[str
         YAML(typ="safe").dump(document, file)
     with command("search", "--space", "long.yaml", "--epochs", "30") as started:
         assert started.wait(PATIENCE) == 0, Path("log").read_text()
-    bags = ("ensemble", "--method", "bagging", "--bags", "3", "--top", "1", "--name", "bags")
+    bags = ("ensemble", "--method", "bagging", "--bags", "6", "--top", "1", "--name", "bags")
     folder = Path("studies/squares/ensembles")
     with command(*bags) as started:
-        wait(started, lambda: bool(list(folder.rglob("epoch-*"))))
+        wait(started, lambda: bool(list(Path("studies/squares/retrained").rglob("epoch-*"))))
         started.send_signal(signal.SIGTERM)
         assert started.wait(60) == 143, Path("log").read_text()
     assert not (folder / "bags" / "ensemble.json").exists()
