@@ -2,8 +2,8 @@
 
 import logging
 import os
-import re
 import pwd
+import re
 import stat
 import subprocess
 import sys
