@@ -77,6 +77,17 @@ def raising(*others: signal.Signals) -> Iterator[None]:
         yield
 
 
+def handle_anew() -> None:
+    """Sets Python's handlers of SIGTERM and SIGHUP once more, in place of native ones that print a stack first.
+
+    Ray's native code installs such when it starts. In another thread than the main one this does nothing.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in _TERMINATING:
+            if (handler := signal.getsignal(number)) is not None:
+                signal.signal(number, handler)
+
+
 @contextmanager
 def _exiting(interruption: Interruption) -> Iterator[None]:
     try:

@@ -17,7 +17,7 @@ import ray._private.node
 
 from hpo.engine import startup
 from hpo.errors import ResourceError, first_line
-from hpo.signals import deaf_children
+from hpo.signals import deaf_children, handle_anew
 from hpo.spec import Resources
 
 _ENVIRONMENT = {
@@ -100,6 +100,7 @@ def starting(address: str | None = None, modules: Sequence[Path] = ()) -> Iterat
 
         def wait() -> None:
             start.result()
+            handle_anew()
             busy.close()
 
         try:

@@ -27,7 +27,7 @@ from hpo.artifacts import Artifacts, Folder, Place, Split, Stored, Unseen
 from hpo.code import TrainingCode
 from hpo.datasets import Dataset, Examples
 from hpo.engine.best import Best
-from hpo.engine.cluster import cluster, trial_resources
+from hpo.engine.cluster import cluster, started_here, trial_resources
 from hpo.engine.lifeline import lifeline
 from hpo.engine.machines import Machines
 from hpo.engine.pickling import Sent
@@ -192,8 +192,9 @@ def _train_all(
                 else:
                     running[task.remote(job, prints[job.number], *put)] = job
     finally:
-        for ref in running:
-            ray.cancel(ref, force=True)
+        if not started_here():  # a Ray of our own is stopped next; by `force` Ray may abort this process
+            for ref in running:
+                ray.cancel(ref)
         there.close()
 
 
