@@ -119,8 +119,8 @@ def curve(config: dict[str, Any], epoch: int) -> tuple[dict[str, float], float]:
 def searches() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every search by its name: a space, a scheduler, a seed, and whether the budget is of epochs or trials."""
     for (space, changes), scheduler, seed in product(SPACES.items(), SCHEDULERS, SEEDS):
-        if space == "objectives" and scheduler == "pbt":
-            continue  # refused: it compares by one objective
+        if space == "objectives" and scheduler in ("freeze_thaw", "pbt"):
+            continue  # refused: they compare by one objective
         document = {
             "study": "decisions",
             "training": {"epochs": EPOCHS},

@@ -6,7 +6,8 @@ import pytest
 import hpo as package
 from hpo import samplers, spec
 from hpo.budget import Left
-from hpo.engine.recorder import SPENT_GPU, Recorder
+from hpo.controller import Controller, Lost, Start
+from hpo.controller.limits import SPENT_GPU
 from hpo.gpu import GpuBudget
 from hpo.study import Study
 from tests.conftest import Run, facts
@@ -55,22 +56,23 @@ def test_what_earlier_searches_used_counts(empty: Study) -> None:
 def test_a_trial_that_waits_for_a_slot_holds_nothing(empty: Study) -> None:
     with empty.searching():
         empty.use(samplers.build(empty.spec, 0))
-        recorder = Recorder(empty, (), 1, Left(gpu_hours=1.0))
-        number = recorder.start().number
+        controller = Controller(empty, Left(gpu_hours=1.0), lambda: 1)
+        assert isinstance(controller.next(), Start)
         empty.clock = lambda: 100.0
-        assert recorder.lose(number)
+        controller.ended(0, Lost())
         empty.clock = lambda: 90_000.0
-        assert recorder.spent is None and empty.spent().gpu_hours * 3600 == 100
-        assert recorder.recover() is not None
+        assert controller.limits.spent is None and empty.spent().gpu_hours * 3600 == 100
+        assert controller.next() == Start(empty.trial(0))
         empty.clock = lambda: 91_000.0
-        recorder.close(None)  # Ctrl-C
+        controller.close(None)  # Ctrl-C
         assert empty.spent().gpu_hours * 3600 == 1100
-        again = Recorder(empty, (), 1, empty.spent().left(empty.spec.budget.model_copy(update={"gpu_hours": 1.0})))
+        left = empty.spent().left(empty.spec.budget.model_copy(update={"gpu_hours": 1.0}))
+        again = Controller(empty, left, lambda: 1)
         empty.clock = lambda: 99_000.0
-        assert again.spent is None
-        again.recover()
+        assert again.limits.spent is None
+        assert again.next() == Start(empty.trial(0))
         empty.clock = lambda: 99_000.0 + 2500
-        assert again.spent == SPENT_GPU
+        assert again.limits.spent == SPENT_GPU
 
 
 @pytest.mark.parametrize("scheduler", ["none", "asha"])

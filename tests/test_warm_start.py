@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import hpo
 from hpo import schedulers, searching, spec
-from hpo.engine.past import Past
+from hpo.controller import replay
 from hpo.errors import StudyError
 from hpo.facts import DataFacts
 from hpo.samplers import build
@@ -97,7 +97,7 @@ def test_they_are_history_to_schedulers(document: dict[str, Any], earlier: Study
     document["scheduler"] = {"name": "asha", "grace": 1, "eta": 3}
     study = later(document, earlier)
     scheduler: Any = schedulers.build(study.spec, study.goal)
-    Past(study, scheduler)
+    replay.tell(study, scheduler)
     bracket = scheduler.bracket(0)
     reached = [number for number in range(3) if study.trial(number).reports]
     assert reached and all(number in bracket._rungs[0] for number in reached)

@@ -8,16 +8,16 @@ from collections.abc import Callable, Sequence
 from signal import Signals
 
 from ray import tune
-from ray.tune.stopper import Stopper
 
 from hpo.budget import Left
+from hpo.controller import SPENT_TIME, Controller, is_full
+from hpo.controller.retries import Retries
 from hpo.datasets import Dataset
 from hpo.engine import machines
 from hpo.engine.cluster import cluster, environment, trial_resources
-from hpo.engine.hooks import RecordingScheduler, StudySearcher
+from hpo.engine.driver import Driver, TuneScheduler, TuneSearcher, TuneStopper
 from hpo.engine.lifeline import lifeline
 from hpo.engine.pickling import Sent
-from hpo.engine.recorder import SPENT_TIME, Live, Recorder, is_full
 from hpo.engine.worker import Shared, Worker
 from hpo.engine.workplace import Workplace
 from hpo.errors import HpoError, last_line
@@ -84,30 +84,46 @@ def run(
         each = trial_resources(resources)
         artifacts = study.artifacts.marked()
         there = machines.Machines(each, concurrency or sys.maxsize, artifacts.mark)
-        recorder = Recorder(study, observers, there.slots, left, failures, each["gpu"])
-        cpus = lendable(study.spec, each)
-        scheduler = RecordingScheduler(
-            recorder, there.left_lately, lambda: cpus if there.own else 0.0, there.doubt, there.miss
+        rules = failures or study.spec.failures
+        leaving = lambda: interruption.signal is not None  # noqa: E731
+        deadline = math.inf if deadline is None else deadline
+        controller = Controller(
+            study,
+            left,
+            there.slots,
+            observers=observers,
+            retries=Retries(rules),
+            gpus=each["gpu"],
+            until=lambda: SPENT_TIME if time.monotonic() >= deadline else until(),
+            leaving=leaving,
         )
-        scheduler.heed_states(study.artifacts.state_epoch)
+        controller.heed_states(study.artifacts.state_epoch)
+        ending = _Ending(controller, deadline, interruption, grace_period, say)
+        cpus = lendable(study.spec, each)
+        driver = Driver(
+            controller,
+            over=lambda: ending.over(driver.trains),
+            leaving=leaving,
+            left_lately=there.left_lately,
+            lends=lambda: cpus if there.own else 0.0,
+            doubt=there.doubt,
+            miss=there.miss,
+        )
         shared = Shared(
             objective=Sent(objective),
             spec=study.study_spec,
             dataset=dataset,
             artifacts=artifacts,
-            timeout=recorder.rules.trial_timeout,
-            deadline=None if deadline is None else time.time() + deadline - time.monotonic(),
+            timeout=rules.trial_timeout,
+            deadline=None if deadline == math.inf else time.time() + deadline - time.monotonic(),
             workplace=Workplace.here(each),
         )
-        stop = _Stop(deadline, interruption, grace_period, recorder, scheduler.trains, until, say)
-        recorder.until, recorder.over = stop.limit, stop.stop_all
-        recorder.leaving = lambda: interruption.signal is not None
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(Worker, shared=shared), each),
             tune_config=tune.TuneConfig(
                 num_samples=-1,  # the searcher says when there are enough
-                search_alg=StudySearcher(recorder, scheduler),
-                scheduler=scheduler,
+                search_alg=TuneSearcher(driver),
+                scheduler=TuneScheduler(driver, study.spec.objective.metric),
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -115,34 +131,34 @@ def run(
             run_config=tune.RunConfig(
                 name=study.name,
                 storage_path=scratch,
-                stop=stop,
+                stop=TuneStopper(lambda: ending.over(driver.trains)),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the worker stores what is kept
                 verbose=0,
             ),
         )
         try:
-            with environment({"TUNE_MAX_PENDING_TRIALS_PG": str(sys.maxsize)}):  # the recorder knows how many start
+            with environment({"TUNE_MAX_PENDING_TRIALS_PG": str(sys.maxsize)}):  # the controller knows how many start
                 tuner.fit()
         except Exception as error:  # Tune, or a user's sampler or scheduler in it, may raise anything
-            raise _ended_early(error, recorder) from error
+            raise _ended_early(error, controller) from error
         finally:
-            recorder.close(stop.reason)
+            controller.close(ending.reason)
             there.close()
-        if recorder.full is not None:
-            raise HpoError(_NO_ROOM.format(reason=recorder.full, resume=study.command("resume")))
-        if recorder.gone is not None:
-            raise HpoError(_GONE.format(reason=recorder.gone, resume=study.command("resume")))
-        if recorder.failing is not None and interruption.signal is None:
-            raise HpoError(recorder.failing)
+        if controller.full is not None:
+            raise HpoError(_NO_ROOM.format(reason=controller.full, resume=study.command("resume")))
+        if controller.gone is not None:
+            raise HpoError(_GONE.format(reason=controller.gone, resume=study.command("resume")))
+        if controller.failing is not None and interruption.signal is None:
+            raise HpoError(controller.failing)
     return interruption.signal
 
 
-def _ended_early(error: Exception, recorder: Recorder) -> HpoError:
+def _ended_early(error: Exception, controller: Controller) -> HpoError:
     """What has ended a search that was not to end, as a sentence that says how to go on."""
     own = _of_ours(error)
-    resume, reason = recorder.study.command("resume"), last_line(own or error)
-    if recorder.misses_folder():
-        return HpoError(_GONE.format(reason=recorder.gone, resume=resume))
+    resume, reason = controller.study.command("resume"), last_line(own or error)
+    if controller.misses_folder():
+        return HpoError(_GONE.format(reason=controller.gone, resume=resume))
     if is_full(reason):
         return HpoError(_NO_ROOM.format(reason=reason, resume=resume))
     if own is not None:
@@ -171,54 +187,53 @@ def lendable(spec: SearchSpec, each: dict[str, float]) -> float:
     return 0.0 if each["gpu"] or fixed else each["cpu"]
 
 
-class _Stop(Live, Stopper):
-    """Stops the search at its deadline, when its epochs are spent, for another reason, or on a signal."""
+class _Ending:
+    """Says when a search is over: at its deadline, when its epochs are spent, for another reason, or after a signal.
+
+    Args:
+        controller: of the search.
+        deadline: on the clock of `time.monotonic`.
+        interruption: has the signal.
+        grace_period: seconds that running trials have once a signal has come.
+        say: is told once that a signal has come.
+    """
 
     def __init__(
         self,
-        deadline: float | None,
+        controller: Controller,
+        deadline: float,
         interruption: Interruption,
         grace_period: float,
-        recorder: Recorder,
-        trains: Callable[[float], bool],
-        until: Callable[[], str | None],
         say: Callable[[str], object],
     ) -> None:
-        self._deadline = math.inf if deadline is None else deadline
+        self._controller, self._deadline = controller, deadline
         self._interruption, self._grace_period = interruption, grace_period
-        self._recorder, self._trains = recorder, trains
-        self._until = until
         self._say: Callable[[str], object] | None = say
 
     @property
     def reason(self) -> str | None:
         """The limit of the budget that was met; None where none was, or something else has ended the search."""
-        if self._recorder.leaving() or self._recorder.hopeless:
+        if self._interruption.signal is not None or self._controller.hopeless:
             return None
-        return self._recorder.spent or self.limit()
+        return self._controller.limits.spent or self._controller.limits.over
 
-    def limit(self) -> str | None:
-        """The limit of this search that is met: trials that run end their epoch."""
-        return SPENT_TIME if self._recorder.late or time.monotonic() >= self._deadline else self._until()
-
-    def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
-        """Single trials are the scheduler's business."""
-        return False
-
-    def stop_all(self) -> bool:
+    def over(self, trains: Callable[[float], bool]) -> bool:
         """Whether the search is over: at once where it is hopeless, else when no trial runs.
 
         After a signal, trials have a while to store their state; the next search goes on with them.
+
+        Args:
+            trains: says whether a trial trains or is being stored, for which there are so many seconds.
         """
-        if self._recorder.hopeless or self._recorder.misses_folder():
+        if self._controller.hopeless or self._controller.misses_folder():
             return True
-        if self._recorder.leaving():
+        if self._interruption.signal is not None:
             self._tell()
             left = self._grace_period - self._interruption.seconds
-            return left <= 0 or not self._trains(left)
+            return left <= 0 or not trains(left)
         if time.monotonic() >= self._deadline + _GRACE_SECONDS:  # a worker is somewhere where it hears nothing
             return True
-        return self.reason is not None and not self._recorder.busy
+        return self.reason is not None and not self._controller.busy
 
     def _tell(self) -> None:
         """Says once why trials end."""

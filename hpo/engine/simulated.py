@@ -1,4 +1,4 @@
-"""Runs the trials of a study in virtual time: the same recorder, sampler and scheduler as under Ray, and no process.
+"""Runs the trials of a study in virtual time: the same controller, sampler and scheduler as under Ray, and no process.
 
 The clock jumps from the end of one epoch to the end of the next, so that an hour of training takes milliseconds.
 """
@@ -6,25 +6,20 @@ The clock jumps from the end of one epoch to the end of the next, so that an hou
 import heapq
 import math
 import traceback
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from numbers import Real
 from typing import Any
 
-from ray.tune.experiment import Trial
-from ray.tune.schedulers import TrialScheduler
-
 from hpo.budget import Left
-from hpo.engine.hooks import RecordingScheduler, StudySearcher
-from hpo.engine.recorder import SPENT_TIME, Recorder
-from hpo.engine.words import DONE, ERROR, INHERITED, METRICS
+from hpo.controller import SPENT_TIME, Controller, Drop, Failed, NothingLeft, Resume, Start, Wait
+from hpo.controller.retries import Retries
 from hpo.errors import InputError
-from hpo.schedulers import RESOURCE
+from hpo.schedulers import Decision
 from hpo.spec import Config
 from hpo.study import Study
-from hpo.trial import Moment, Observer, State
+from hpo.trial import Failure, Moment, Observer, State, TrialRecord
 
 Curve = Callable[[Config, int], tuple[Mapping[str, float], float]]
 """(config, epoch) -> (metrics after that epoch, seconds that it takes)."""
@@ -62,13 +57,13 @@ def run(
     """
     before = study.last.at
     study.clock = lambda: before
-    recorder = Recorder(study, observers, workers, left)
-    recorder.patience = 0.0
-    simulation = _Simulation(recorder, curve)
+    retries = Retries(study.spec.failures, delay=0.0)
+    controller = Controller(study, left, lambda: workers, observers=observers, retries=retries)
+    simulation = _Simulation(controller, curve)
     study.clock = lambda: simulation.clock
     simulation.go_on()
     reason = simulation.run(math.inf if time_limit is None else time_limit)
-    recorder.close(reason)
+    controller.close(reason)
     simulation.cut_off()
     return Elapsed(simulation.clock, simulation.worked)
 
@@ -79,61 +74,27 @@ class _Event:
 
     at: float
     order: int
-    trial: Trial = field(compare=False)
-    result: dict[str, Any] = field(compare=False)
+    number: int = field(compare=False)
+    epoch: int = field(compare=False)
+    result: dict[str, float] | str = field(compare=False)
+    """Metrics, or the traceback of the curve."""
 
 
 class _Simulation:
-    """The event queue; to schedulers it is what Ray's TuneController is to them."""
+    """Drives a controller by a queue of events in virtual time."""
 
-    def __init__(self, recorder: Recorder, curve: Curve) -> None:
+    def __init__(self, controller: Controller, curve: Curve) -> None:
         self.clock = 0.0
         self.worked = 0.0
-        self._recorder, self._curve = recorder, curve
-        self._scheduler: Any = RecordingScheduler(recorder)  # its controller is this object
-        self._searcher = StudySearcher(recorder, self._scheduler)
-        self._started = 0
-        self._live: dict[str, Trial] = {}
-        self._added: deque[Trial] = deque()
+        self._controller, self._curve = controller, curve
+        self._trained: dict[int, int] = {}
+        """Live trial -> its last epoch."""
         self._events: list[_Event] = []
         self._order = count()
 
-    # ---- what schedulers ask of a controller -----------------------------------------------------------------------
-
-    search_alg = None
-
-    def get_trials(self) -> list[Trial]:
-        """The trials that have not ended; schedulers look for running, pending and paused ones."""
-        return list(self._live.values())
-
-    def get_live_trials(self) -> set[Trial]:
-        """The same, as a set."""
-        return set(self._live.values())
-
-    def pause_trial(self, trial: Trial, should_checkpoint: bool = True) -> None:
-        """Takes a trial off its worker; an epoch that it is in is lost."""
-        trial.set_status(Trial.PAUSED)
-        self.cut_off(trial)
-
-    def stop_trial(self, trial: Trial) -> None:
-        """Ends a trial, as Ray's controller does."""
-        if trial.trial_id not in self._live:
-            return
-        del self._live[trial.trial_id]
-        if trial.status in (Trial.PENDING, Trial.PAUSED):
-            self._scheduler.on_trial_remove(self, trial)
-            self._searcher.on_trial_complete(trial.trial_id)
-        else:
-            result = trial.run_metadata.last_result
-            self._scheduler.on_trial_complete(self, trial, result)
-            self._searcher.on_trial_complete(trial.trial_id, result)
-        trial.set_status(Trial.TERMINATED)
-
-    # ---- the loop ----------------------------------------------------------------------------------------------------
-
     def run(self, until: float) -> str | None:
         """Runs to the end of the budget or of the time; returns why trials were cut off, if they were."""
-        while not self._recorder.spent and self._recorder.failing is None:
+        while not self._controller.limits.spent and self._controller.failing is None:
             self._fill()
             if not self._events:
                 return None
@@ -141,96 +102,76 @@ class _Simulation:
                 self.clock = until
                 return SPENT_TIME
             self._finish_epoch(heapq.heappop(self._events))
-        return self._recorder.spent
+        return self._controller.limits.spent
 
     def go_on(self) -> None:
         """Takes up the trials that an earlier search has left, each where it stood."""
-        running: list[tuple[Moment, Trial, int]] = []
-        for number, trial in self._scheduler.past.trials.items():
-            record = self._recorder.study.trial(number)
-            assert record.began is not None
-            self._live[trial.trial_id] = trial
-            self._searcher.go_on(trial.trial_id, number)
-            self._recorder.here(number)
-            if record.state is State.RUNNING:
-                running.append((max(record.began, record.last), trial, (record.epoch or record.inherited) + 1))
-        for moment, trial, epoch in sorted(running, key=lambda one: one[0].order):
+        running: list[tuple[Moment, TrialRecord]] = []
+        for trial in self._controller.unfinished:
+            assert trial.began is not None
+            self._controller.has(trial.number)
+            self._trained[trial.number] = trial.epoch or trial.inherited
+            if trial.state is State.RUNNING:
+                running.append((max(trial.began, trial.last), trial))
+        for moment, trial in sorted(running, key=lambda one: one[0].order):
             self.clock = moment.at
-            self._begin_epoch(trial, epoch)
-        self.clock = self._recorder.study.last.at
+            self._begin_epoch(trial)
+        self.clock = self._controller.study.last.at
 
-    def cut_off(self, trial: Trial | None = None) -> None:
-        """Drops the epoch that a trial is in, or all; what was not worked on it yet does not count as worked."""
-        dropped = [event for event in self._events if trial is None or event.trial is trial]
-        self._events = [event for event in self._events if event not in dropped]
-        heapq.heapify(self._events)
-        self.worked -= sum(event.at - self.clock for event in dropped)
+    def cut_off(self) -> None:
+        """Drops the epochs that are being trained; what was not worked on them yet does not count as worked."""
+        self.worked -= sum(event.at - self.clock for event in self._events)
+        self._events = []
 
     def _fill(self) -> None:
         """Gives every free worker a trial, where there is one."""
         while True:
-            self._add_trial()
-            while (trial := self._scheduler.choose_trial_to_run(self) or self._pending()) is None:
-                if not self._add_trial():  # a child may have taken the place of the trial that was to be chosen
+            match self._controller.next():
+                case Start(trial):
+                    self._trained[trial.number] = trial.inherited
+                    self._begin_epoch(trial)
+                case Resume(number):
+                    self._begin_epoch(self._controller.study.trial(number))
+                case Drop(number):
+                    del self._trained[number]
+                case Wait() | NothingLeft():
                     return
-            trial.set_status(Trial.RUNNING)
-            trained = int(trial.run_metadata.last_result.get(RESOURCE, trial.config[INHERITED]))
-            self._begin_epoch(trial, trained + 1)
 
-    def _add_trial(self) -> bool:
-        """Adds the trial that the searcher suggests, if it does."""
-        trial_id = f"{self._started:06d}"
-        suggestion = self._searcher.suggest(trial_id)
-        if not isinstance(suggestion, dict):
-            return False
-        self._started += 1
-        trial = Trial("simulated", config=suggestion, trial_id=trial_id, stub=True, _setup_default_resource=False)
-        self._live[trial_id] = trial
-        self._added.append(trial)
-        self._scheduler.on_trial_add(self, trial)
-        return True
-
-    def _pending(self) -> Trial | None:
-        while self._added and self._added[0].status != Trial.PENDING:
-            self._added.popleft()
-        return next((trial for trial in self._added if trial.status == Trial.PENDING), None)
-
-    def _begin_epoch(self, trial: Trial, epoch: int) -> None:
-        """Asks the curve for the epoch and puts its end into the queue."""
-        config = trial.config["config"]
+    def _begin_epoch(self, trial: TrialRecord) -> None:
+        """Asks the curve for the next epoch of a trial and puts its end into the queue."""
+        epoch, seconds = self._trained[trial.number] + 1, 0.0
+        result: dict[str, float] | str
         try:
-            returned: Any = self._curve(dict(config), epoch)
+            returned: Any = self._curve(dict(trial.config), epoch)
         except (Exception, SystemExit):  # what a user's curve raises is a failed trial, as what a model raises is
-            seconds, result = 0.0, {DONE: True, ERROR: traceback.format_exc()}
+            result = traceback.format_exc()
         else:
-            metrics, seconds = self._checked(returned)
-            result = {RESOURCE: epoch, **{f"{METRICS}/{name}": value for name, value in metrics.items()}}
+            result, seconds = self._checked(returned)
         self.worked += seconds
-        heapq.heappush(self._events, _Event(self.clock + seconds, next(self._order), trial, result))
+        heapq.heappush(self._events, _Event(self.clock + seconds, next(self._order), trial.number, epoch, result))
 
     def _finish_epoch(self, event: _Event) -> None:
-        """Reports an epoch and does what the scheduler decides, as Ray's controller does."""
-        self.clock, trial, result = event.at, event.trial, event.result
-        if result.get(DONE):
-            trial.run_metadata.last_result = {**trial.run_metadata.last_result, **result}
-            self.stop_trial(trial)
+        """Reports an epoch and does what the controller decides."""
+        self.clock, number = event.at, event.number
+        if isinstance(event.result, str):
+            del self._trained[number]
+            self._controller.ended(number, Failed(Failure.ERROR, event.result))
             return
-        told = {**result, "trial_id": trial.trial_id, "training_iteration": result[RESOURCE], "time_total_s": event.at}
-        decision = self._scheduler.on_trial_result(self, trial, told)
-        trial.run_metadata.last_result = told
-        if decision == TrialScheduler.STOP:
-            self.stop_trial(trial)
-        elif decision == TrialScheduler.PAUSE:
-            trial.set_status(Trial.PAUSED)
-        elif trial.status == Trial.RUNNING:
-            self._begin_epoch(trial, result[RESOURCE] + 1)
+        self._trained[number] = event.epoch
+        match self._controller.report(number, event.epoch, event.result):
+            case Decision.CONTINUE:
+                self._begin_epoch(self._controller.study.trial(number))
+            case Decision.PAUSE:
+                self._controller.stored(number)
+            case Decision.STOP:
+                del self._trained[number]
 
     def _checked(self, returned: Any) -> tuple[dict[str, float], float]:
         """What the curve returned, if it is metrics and seconds."""
         if not (isinstance(returned, tuple) and len(returned) == 2):
             raise InputError(f"the curve must return a pair (metrics, seconds), got {returned!r:.80}")
         metrics, seconds = returned
-        spec = self._recorder.study.spec
+        spec = self._controller.study.spec
         wanted = [objective.metric for objective in spec.objectives] + [rule.metric for rule in spec.constraints]
         missing = wanted if not isinstance(metrics, Mapping) else [name for name in wanted if name not in metrics]
         if missing:

@@ -1,10 +1,11 @@
 """Schedulers by name: who decides after each report whether a trial goes on.
 
-A scheduler is a `ray.tune.schedulers.TrialScheduler`. `freeze_thaw`, `asha`, `hyperband` and `pbt` are ours;
-`asha_stop` and `median` are Ray's, and any other goes by `module:Class`.
+`freeze_thaw`, `asha`, `hyperband` and `pbt` are ours; `asha_stop` and `median` are Ray Tune's, and any other
+`ray.tune.schedulers.TrialScheduler` goes by `module:Class`.
 """
 
 import inspect
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from hpo.errors import InputError, Problem
 from hpo.fitness import Fitness
 from hpo.registry import Registry, did_you_mean
 from hpo.schedulers.rungs import halvings, rungs
+from hpo.schedulers.scheduler import Child, Decision, Scheduler, Situation
 from hpo.spec import SearchSpec
 
 if TYPE_CHECKING:
@@ -34,7 +36,11 @@ RESOURCE = "epoch"
 __all__ = [
     "RESOURCE",
     "SCHEDULERS",
+    "Child",
+    "Decision",
     "Explore",
+    "Scheduler",
+    "Situation",
     "build",
     "changeable",
     "check",
@@ -90,11 +96,7 @@ def check(spec: SearchSpec) -> Iterable[Problem]:
     if not unknown:
         try:
             ladder(spec)
-            if name not in (
-                "freeze_thaw",
-                "asha",
-                "none",
-            ):  # these cannot fail any more, and building them imports Ray
+            if name not in ("freeze_thaw", "asha", "none"):  # these cannot fail any more; Ray's take long to import
                 build(spec, "maximize")
         except (TypeError, ValueError, AssertionError) as error:
             yield Problem(("scheduler",), str(error) or f"'{name}' refuses {settings}")
@@ -115,7 +117,7 @@ def _check_foreign(spec: SearchSpec) -> Iterable[Problem]:
         )
         return
     try:
-        scheduler = build(spec, "maximize")
+        scheduler = _made(spec, {})
     except Exception as error:  # whatever a user's scheduler raises
         yield Problem(("scheduler",), f"scheduler '{name}' refuses {settings}: {error}")
         return
@@ -152,7 +154,8 @@ def build(
     explore: Explore | None = None,
     by_trials: bool = False,
     reference: int | None = None,
-) -> "TrialScheduler":
+    clock: Callable[[], float] = time.time,
+) -> Scheduler:
     """The scheduler of a spec.
 
     Args:
@@ -162,25 +165,40 @@ def build(
         explore: makes a child's config; for `pbt`.
         by_trials: whether the number of trials is all that ends the search; for `freeze_thaw`.
         reference: the number of the trial that has the user's own config; for `freeze_thaw`.
+        clock: the study's; for Ray's.
     """
-    name, settings, epochs = spec.scheduler.name, spec.scheduler.settings, spec.training.epochs
-    factory = SCHEDULERS.load(name)
-    own = {
-        "metric": spec.objective.metric,
+    offered = {
         "goal": goal,
-        "epochs": epochs,
-        "measure": partial(fitness.measure, spec),
         "resume": resume or _nothing,
+        "explore": explore or _unchanged,
         "by_trials": by_trials,
         "reference": reference,
-        "explore": explore or _unchanged,
+    }
+    made = _made(spec, offered)
+    if isinstance(made, Scheduler):
+        return made
+    from hpo.schedulers.of_ray import OfRay
+
+    return OfRay(made, RESOURCE, clock)
+
+
+def _made(spec: SearchSpec, offered: Mapping[str, Any]) -> "Scheduler | TrialScheduler":
+    """What the factory that the spec names makes of its settings, and of what is offered where it takes that."""
+    name, settings = spec.scheduler.name, spec.scheduler.settings
+    factory = SCHEDULERS.load(name)
+    metric, goal = spec.objective.metric, offered.get("goal", "maximize")
+    own = {
+        "metric": metric,
+        "epochs": spec.training.epochs,
+        "measure": partial(fitness.measure, spec),
         "seed": spec.seed,
+        **offered,
     }
     if name not in SCHEDULERS.names:
-        own = {"metric": spec.objective.metric, "mode": _mode(goal), "time_attr": RESOURCE}
+        own = {"metric": metric, "mode": _mode(goal), "time_attr": RESOURCE}
     takes = inspect.signature(factory).parameters
-    scheduler: TrialScheduler = factory(**{key: value for key, value in own.items() if key in takes} | settings)
-    return scheduler
+    made: Scheduler | TrialScheduler = factory(**{key: value for key, value in own.items() if key in takes} | settings)
+    return made
 
 
 def freeze_thaw(
@@ -191,7 +209,7 @@ def freeze_thaw(
     reference: int | None,
     grace: int | None = None,
     eta: int | None = None,
-) -> "TrialScheduler":
+) -> Scheduler:
     """The sampler's model says whether a paused trial goes on or a new one starts: see `hpo.schedulers.thaw`.
 
     Args:
@@ -213,7 +231,7 @@ def asha(
     epochs: int,
     grace: int | None = None,
     eta: int = 3,
-) -> "TrialScheduler":
+) -> Scheduler:
     """Asynchronous successive halving of the promotion type: see `hpo.schedulers.halving`.
 
     Args:
@@ -233,7 +251,7 @@ def hyperband(
     grace: int | None = None,
     eta: int = 3,
     brackets: int | None = None,
-) -> "TrialScheduler":
+) -> Scheduler:
     """Asynchronous Hyperband: promotion-type ASHA in several brackets side by side.
 
     Args:
@@ -294,7 +312,7 @@ def pbt(
     interval: int | None = None,
     quantile: float = 0.25,
     resample: float = 0.25,
-) -> "TrialScheduler":
+) -> Scheduler:
     """Population based training: see `hpo.schedulers.population`. The trials of the budget are the population.
 
     Args:

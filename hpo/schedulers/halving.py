@@ -6,11 +6,12 @@ type: there the first arrivals at every rung run on, good or not, since nobody s
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from hpo.fitness import Fitness, ranking
 from hpo.schedulers.pausing import Pausing
 from hpo.schedulers.rungs import bracket_sizes, rungs, turns
+from hpo.schedulers.scheduler import Situation
+from hpo.trial import Metrics
 
 _COMPARED = 1000
 """The last to reach a rung, of several objectives."""
@@ -130,7 +131,7 @@ class Bracket:
 class Asha(Pausing):
     """Promotion-type ASHA, in one bracket or in several at once (asynchronous Hyperband).
 
-    Trials are known by `config["number"]`; the bracket of a trial follows from its number alone.
+    The bracket of a trial follows from its number alone.
 
     Args:
         measure: metrics -> fitness. Compared is a trial's best up to the rung; several objectives by Pareto front.
@@ -160,11 +161,11 @@ class Asha(Pausing):
         """The bracket of a trial."""
         return self._brackets[self._turns[number % len(self._turns)]]
 
-    def waiting(self) -> int | None:
+    def waiting(self, situation: Situation) -> int | None:
         """The paused trial that is to go on next: of the highest rung, and there the best. None where none is."""
-        return min(self._candidates(), default=(0, 0, None))[2]
+        return min(self._candidates(situation.no_new and situation.idle), default=(0, 0, None))[2]
 
-    def pauses(self, number: int, epoch: int, metrics: dict[str, Any]) -> bool:
+    def waits(self, number: int, epoch: int, metrics: Metrics, situation: Situation) -> bool:
         """At its rung, unless it is among the best there already."""
         place = self.note(number, epoch, metrics)
         if place is None or epoch >= self._epochs:
@@ -182,14 +183,14 @@ class Asha(Pausing):
         """Takes it off its rungs."""
         self.bracket(number).forget(number)
 
-    def note(self, number: int, epoch: int, metrics: Mapping[str, float]) -> int | None:
+    def note(self, number: int, epoch: int, metrics: Metrics) -> int | None:
         """Its place on the ladder, where it has just reached one."""
         return self.bracket(number).record(number, epoch, self._measure(metrics))
 
-    def _candidates(self) -> Iterable[tuple[int, int, int]]:
+    def _candidates(self, closing: bool) -> Iterable[tuple[int, int, int]]:
         """Promotable paused trials, as (minus the rung's epoch, place among its bracket's promotable, number)."""
         for bracket in self._brackets:
             for place, rung in enumerate(bracket.ladder[:-1]):
-                for order, number in enumerate(bracket.promotable(place, closing=self.no_new and self.idle)):
+                for order, number in enumerate(bracket.promotable(place, closing)):
                     if number in self._paused:
                         yield -rung, order, number

@@ -8,27 +8,18 @@ no searcher, and draws from Python's global generator.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from hpo.fitness import Fitness, ranking
 from hpo.schedulers import Explore
 from hpo.schedulers.pausing import Pausing
+from hpo.schedulers.scheduler import Child, Situation
+from hpo.spec import Config
+from hpo.trial import Metrics
 
 LEAST = 3
 """Members that are compared; of fewer, none is replaced."""
-
-
-@dataclass(frozen=True)
-class Child:
-    """A trial to come: `number` ends for it, `parent` lends it its state after `epoch`."""
-
-    number: int
-    parent: int
-    epoch: int
-    config: Mapping[str, Any]
 
 
 class Population(Pausing):
@@ -46,6 +37,8 @@ class Population(Pausing):
     Raises:
         ValueError: a setting is out of range.
     """
+
+    breeds = True
 
     def __init__(
         self,
@@ -68,49 +61,52 @@ class Population(Pausing):
         self._interval, self._quantile, self._resample = interval, quantile, resample
         self._scores: dict[int, dict[int, Fitness]] = {}
         """number -> epoch -> fitness, at the ends of intervals; replaced members stay, or others would be last."""
-        self._stored: dict[int, tuple[int, Mapping[str, Any]]] = {}
-        """Of the members whose state is stored: the epoch that it is of, and their config."""
+        self._configs: dict[int, Config] = {}
+        self._stored: dict[int, int] = {}
+        """Member whose state is stored -> the epoch that the state is of."""
         self._compared: set[tuple[int, int]] = set()
         """(number, epoch) of the decisions that were made."""
         self._replaced: set[int] = set()
 
-    def pauses(self, number: int, epoch: int, metrics: dict[str, Any]) -> bool:
+    def started(self, number: int, config: Config, at: float) -> None:
+        """A child of it begins with a change of its config."""
+        self._configs[number] = config
+
+    def waits(self, number: int, epoch: int, metrics: Metrics, situation: Situation) -> bool:
         """After every interval: only a paused trial's state is stored."""
         return self.note(number, epoch, metrics)
 
-    def note(self, number: int, epoch: int, metrics: dict[str, Any]) -> bool:
+    def note(self, number: int, epoch: int, metrics: Metrics) -> bool:
         """What it is worth at the end of an interval; whether it is one."""
         if epoch % self._interval or epoch >= self._epochs:
             return False
         self._scores.setdefault(number, {})[epoch] = self._measure(metrics)
         return True
 
-    def recall(self, trial: Any, epoch: int, metrics: dict[str, Any], waits: bool) -> None:
+    def replay(self, number: int, epoch: int, metrics: Metrics, at: float, paused: bool) -> None:
         """As any; at the end of an interval it was stored, until it has ended."""
-        super().recall(trial, epoch, metrics, waits)
-        number = int(trial.config["number"])
+        super().replay(number, epoch, metrics, at, paused)
         if epoch in self._scores.get(number, ()):
-            self._stored[number] = (epoch, trial.config["config"])
+            self._stored[number] = epoch
 
-    def keeps(self, number: int, epoch: int | None) -> None:
-        """Of a trial of an earlier search: the state of this epoch is stored, or none."""
-        if number in self._stored and self._stored[number][0] != epoch:
-            del self._stored[number]
+    def stored(self, number: int, epoch: int | None) -> None:
+        """A member lends only what is stored."""
+        if epoch is not None and epoch in self._scores.get(number, ()):
+            self._stored[number] = epoch
+        else:
+            self._stored.pop(number, None)
 
-    def waiting(self) -> int | None:
+    def waiting(self, situation: Situation) -> int | None:
         """The member that has trained least, once all have begun; of several the worst, before its leaders are gone."""
-        if not self.no_new or not self.paused:
+        if not situation.no_new or not self.paused:
             return None
         least = min(map(self._epoch, self.paused))
         return ranking({n: self._scores[n][least] for n in sorted(self.paused) if self._epoch(n) == least})[-1]
 
-    def offspring(self) -> Child | None:
+    def offspring(self, situation: Situation) -> Child | None:
         """The child in whose favour the waiting member is to end; None where it goes on itself."""
-        for paused, trial in self._paused.items():
-            if trial.status == "PAUSED":
-                self._stored[paused] = (self._epoch(paused), trial.config["config"])
-        number = self.waiting()
-        if number is None or self._paused[number].status != "PAUSED":  # its state is being stored
+        number = self.waiting(situation)
+        if number is None or self._stored.get(number) != self._epoch(number):  # its state is still being stored
             return None
         epoch = self._epoch(number)
         if (number, epoch) in self._compared:
@@ -121,14 +117,14 @@ class Population(Pausing):
         if not leaders:
             return None
         parent = leaders[int(rng.integers(len(leaders)))]
-        stands, config = self._stored[parent]
         self._replaced.add(number)
-        return Child(number, parent, stands, self._explore(config, rng, self._resample))
+        return Child(number, parent, self._stored[parent], self._explore(self._configs[parent], rng, self._resample))
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """It stays in the comparison; its state is gone."""
-        super().on_trial_complete(tune_controller, trial, result)
-        self._stored.pop(int(trial.config["number"]), None)
+    def ended(self, number: int, comparable: bool) -> None:
+        """It stays in the comparison where others can be compared with it; its state is gone."""
+        super().ended(number, comparable)
+        self._stored.pop(number, None)
+        self._configs.pop(number, None)
 
     def forget(self, number: int) -> None:
         """A member that failed, diverged or was taken out is compared no more, unless a child has its place."""

@@ -8,7 +8,6 @@ user's own config is trained in full where that costs nothing of the budget: wha
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 from hpo.fitness import Fitness
 from hpo.schedulers.halving import Bracket
 from hpo.schedulers.pausing import Pausing
+from hpo.schedulers.scheduler import Situation
+from hpo.trial import Metrics
 
 _KEPT = 3
 """The best one in so many of each rung goes on, whatever the model says."""
@@ -49,12 +50,16 @@ class FreezeThaw(Pausing):
         self._answer: tuple[object, int | None] = (None, None)
         self._reports = 0
 
-    def pauses(self, number: int, epoch: int, metrics: dict[str, Any]) -> bool:
+    def waits(self, number: int, epoch: int, metrics: Metrics, situation: Situation) -> bool:
         """At a rung, unless it is the reference, among the best there, or what the model would train next."""
         place = self.note(number, epoch, metrics)
         if place is None or epoch >= self._bracket.ladder[-1]:
             return False
-        if number == self._reference or number in self._kept(place) or self._asked(number) == number:
+        if (
+            number == self._reference
+            or number in self._kept(place, situation)
+            or self._asked(situation, number) == number
+        ):
             self.promote(number)
             return False
         return True
@@ -63,12 +68,12 @@ class FreezeThaw(Pausing):
         """Another one of its rungs may be the next."""
         self._bracket.promote(number)
 
-    def note(self, number: int, epoch: int, metrics: dict[str, Any]) -> int | None:
+    def note(self, number: int, epoch: int, metrics: Metrics) -> int | None:
         """Its place on the ladder, where it has just reached one."""
         self._reports += 1
         return self._bracket.record(number, epoch, self._measure(metrics))
 
-    def waiting(self) -> int | None:
+    def waiting(self, situation: Situation) -> int | None:
         """The best of the highest rung that are kept, else the one that the model would train next.
 
         In the end one at least of each rung goes on, so one trial is trained in full.
@@ -76,21 +81,21 @@ class FreezeThaw(Pausing):
         if not self.paused:
             return None
         places = reversed(range(len(self._bracket.ladder) - 1))
-        kept = (number for place in places for number in self._kept(place) if number in self.paused)
+        kept = (number for place in places for number in self._kept(place, situation) if number in self.paused)
         first = next(kept, None)
-        return self._asked() if first is None else first
+        return self._asked(situation) if first is None else first
 
     def forget(self, number: int) -> None:
         """It is compared no more."""
         self._bracket.forget(number)
 
-    def _kept(self, place: int) -> list[int]:
+    def _kept(self, place: int, situation: Situation) -> list[int]:
         """Those of a rung that go on now and have not yet, the best first."""
-        if not (self.no_new or self._by_trials):
+        if not (situation.no_new or self._by_trials):
             return []
-        return self._bracket.promotable(place, closing=self.no_new and self.idle)
+        return self._bracket.promotable(place, closing=situation.no_new and situation.idle)
 
-    def _asked(self, *reported: int) -> int | None:
+    def _asked(self, situation: Situation, *reported: int) -> int | None:
         """The model's choice of the paused trials and who has just reported.
 
         Before the next report it is not asked again about the same trials.
@@ -98,7 +103,7 @@ class FreezeThaw(Pausing):
         numbers = self._numbers.array()
         if reported:
             numbers = np.sort(np.append(numbers, reported))
-        question = (numbers.tobytes(), self._reports, self.no_new)
+        question = (numbers.tobytes(), self._reports, situation.no_new)
         if self._answer[0] != question:
-            self._answer = (question, self._resume(numbers, not (self.no_new or self._by_trials)))
+            self._answer = (question, self._resume(numbers, not (situation.no_new or self._by_trials)))
         return self._answer[1]

@@ -10,8 +10,9 @@ import torch
 
 from hpo import datasets, samplers, spec
 from hpo.budget import Left
-from hpo.engine.hooks import RecordingScheduler, StudySearcher
-from hpo.engine.recorder import Recorder
+from hpo.controller import Controller, End, Failed, Finished, Lost, Start
+from hpo.controller.retries import Retries
+from hpo.engine.driver import Driver
 from hpo.engine.words import INHERITED, METRICS, THREADS
 from hpo.engine.worker import Shared, Worker
 from hpo.engine.workplace import Workplace
@@ -19,7 +20,7 @@ from hpo.spec import Config, Failures
 from hpo.study import Study
 from hpo.training import Context, Report
 from hpo.training.objective import Snapshot
-from hpo.trial import Failure, Outcome, State
+from hpo.trial import Failure
 from tests.conftest import facts
 
 
@@ -31,61 +32,54 @@ def study(document: dict[str, Any]) -> Study:
     return made
 
 
-def begun(study: Study, trials: int, slots: int) -> Recorder:
-    recorder = Recorder(study, (), slots, Left(trials))
+def begun(study: Study, trials: int, slots: int, max_retries: int = 0) -> Controller:
+    retries = Retries(Failures(max_retries=max_retries), delay=0.0)
+    controller = Controller(study, Left(trials), lambda: slots, retries=retries)
     for _ in range(trials):
-        recorder.start()
-    return recorder
+        assert isinstance(controller.next(), Start)
+    return controller
 
 
 @pytest.mark.parametrize(("running", "slots", "shares"), [(1, 2, [1]), (1, 8, [7]), (3, 8, [1, 1, 1]), (2, 2, [0, 0])])
 def test_free_slots_are_shared_and_never_more_than_there_are(
     study: Study, running: int, slots: int, shares: list[int]
 ) -> None:
-    recorder = begun(study, running, slots)
-    assert [recorder.lend(number) for number in range(running)] == shares
-    assert recorder.running + sum(shares) <= slots
+    controller = begun(study, running, slots)
+    assert [controller.lend(number) for number in range(running)] == shares
+    assert controller.running + sum(shares) <= slots
 
 
-def test_a_slot_that_is_lent_is_taken_until_it_is_given_back(study: Study) -> None:
-    recorder = begun(study, 1, 2)
-    assert recorder.has_room and recorder.lend(0) == 1
-    assert not recorder.has_room and recorder.share == 0
-    assert (recorder.take_back(0), recorder.take_back(0)) == (1, 0)
-    assert recorder.has_room
+def test_a_slot_that_is_lent_is_taken_until_the_trial_reports(study: Study) -> None:
+    controller = begun(study, 1, 2)
+    assert controller.has_room and controller.lend(0) == 1
+    assert not controller.has_room and controller.share == 0
+    controller.report(0, 1, {"accuracy": 0.5})
+    assert controller.lent(0) == 0
+    assert controller.has_room
 
 
-def test_it_is_free_again_when_the_trial_pauses_ends_or_is_lost(study: Study) -> None:
-    recorder = Recorder(study, (), 8, Left(4), Failures(max_retries=1))
-    leave = (
-        lambda: recorder.pause(0),
-        lambda: recorder.end(1, Outcome(State.PRUNED, "stopped")),
-        lambda: recorder.lose(2),
-        lambda: recorder.fail(3, Failure.ERROR, "it does not work"),
-    )
-    for number, leaves in enumerate(leave):
-        recorder.start()
-        study.report(number, 1, {"accuracy": 0.5})
-        recorder._lent[number] = 1
-        leaves()
-        assert recorder.take_back(number) == 0
+@pytest.mark.parametrize("end", [Finished(), Lost(), Failed(Failure.ERROR, "it does not work")], ids=str)
+def test_it_is_free_again_when_the_trial_ends_fails_or_is_lost(study: Study, end: End) -> None:
+    controller = begun(study, 1, 2, max_retries=1)
+    controller.report(0, 1, {"accuracy": 0.5})
+    assert controller.lend(0) == 1
+    controller.ended(0, end)
+    assert controller.lent(0) == 0 and controller.has_room
 
 
-def test_nothing_is_lent_while_a_trial_is_to_begin_again(study: Study) -> None:
-    recorder = begun(study, 2, 4)
-    recorder.lose(1)
-    assert recorder.share == 0
-    again = recorder.recover()
-    assert again is not None and again.number == 1 and recorder.share == 1
+def test_nothing_is_lent_while_a_trial_is_to_restart(study: Study) -> None:
+    controller = begun(study, 2, 4)
+    controller.ended(1, Lost())
+    assert controller.share == 0
+    assert controller.next() == Start(study.trial(1)) and controller.share == 1
 
 
-def test_a_trial_that_begins_again_is_told_which_epochs_had_more_threads(study: Study) -> None:
+def test_a_trial_that_restarts_is_told_which_epochs_had_more_threads(study: Study) -> None:
     study.ask()
     for epoch, more in ((1, {}), (2, {THREADS: 2.0})):
         study.report(0, epoch, {"accuracy": 0.5, **more})
-    recorder = Recorder(study, (), 2, Left(1))
-    told = StudySearcher(recorder, RecordingScheduler(recorder)).suggest("a trial")
-    assert told["number"] == 0 and told[THREADS] == {2: 2}
+    told = Driver(Controller(study, Left(1), lambda: 2)).suggest()
+    assert isinstance(told, dict) and told["number"] == 0 and told[THREADS] == {2: 2}
 
 
 def counted(config: Config, context: Context) -> Iterator[Report]:

@@ -2,25 +2,21 @@
 
 import random
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ray.tune.schedulers import TrialScheduler
 
 import hpo
 from hpo.errors import SpecError
 from hpo.fitness import Fitness, ranking
 from hpo.results import SimulationResult
+from hpo.schedulers import Decision, Situation
 from hpo.schedulers.halving import Asha, Rung
 from hpo.schedulers.rungs import bracket_sizes, rungs, turns
 from hpo.spec import Config
 from hpo.trial import Metrics, State, TrialRecord
-
-NOBODY: Any = None
-"""In place of Ray's controller, where a scheduler does not ask it."""
 
 
 class Watch:
@@ -148,34 +144,34 @@ def asha(eta: int = 2) -> Asha:
     return Asha(lambda metrics: Fitness(0.0, (metrics["loss"],)), 4, 1, eta)
 
 
-def report(scheduler: Asha, number: int, epoch: int, loss: float) -> str:
-    trial: Any = SimpleNamespace(config={"number": number}, status="PAUSED")
-    return scheduler.on_trial_result(NOBODY, trial, {"epoch": epoch, "loss": loss})
+def report(scheduler: Asha, number: int, epoch: int, loss: float) -> Decision:
+    return scheduler.report(number, epoch, {"loss": loss}, Situation())
 
 
-def chosen(scheduler: Asha) -> int | None:
+def chosen(scheduler: Asha, situation: Situation = Situation()) -> int | None:  # noqa: B008 - it is frozen
     """The paused trial that goes on."""
-    controller: Any = SimpleNamespace(get_trials=list)
-    trial = scheduler.choose_trial_to_run(controller)
-    return None if trial is None else int(trial.config["number"])
+    number = scheduler.next(situation)
+    if number is not None:
+        scheduler.resumed(number)
+    return number
 
 
 def test_a_trial_among_the_best_goes_on_without_pausing() -> None:
     scheduler = asha()
-    assert report(scheduler, 0, 1, 0.5) == TrialScheduler.PAUSE  # the first one of a rung is no better than anybody
-    assert report(scheduler, 1, 1, 0.4) == TrialScheduler.CONTINUE
-    assert report(scheduler, 2, 1, 0.6) == TrialScheduler.PAUSE
-    assert report(scheduler, 1, 2, 0.4) == TrialScheduler.PAUSE
-    assert report(scheduler, 1, 3, 0.4) == TrialScheduler.CONTINUE  # no rung
-    assert report(scheduler, 1, 4, 0.4) == TrialScheduler.CONTINUE  # the end
+    assert report(scheduler, 0, 1, 0.5) == Decision.PAUSE  # the first one of a rung is no better than anybody
+    assert report(scheduler, 1, 1, 0.4) == Decision.CONTINUE
+    assert report(scheduler, 2, 1, 0.6) == Decision.PAUSE
+    assert report(scheduler, 1, 2, 0.4) == Decision.PAUSE
+    assert report(scheduler, 1, 3, 0.4) == Decision.CONTINUE  # no rung
+    assert report(scheduler, 1, 4, 0.4) == Decision.CONTINUE  # the end
 
 
 def test_the_highest_rung_goes_first() -> None:
     scheduler = asha()
     for number, loss in enumerate((0.8, 0.9)):
-        assert report(scheduler, number, 2, loss) == TrialScheduler.PAUSE
+        assert report(scheduler, number, 2, loss) == Decision.PAUSE
     decisions = [report(scheduler, number, 1, loss) for number, loss in enumerate((0.1, 0.2, 0.3, 0.9), start=2)]
-    assert decisions == [*[TrialScheduler.CONTINUE] * 2, *[TrialScheduler.PAUSE] * 2]
+    assert decisions == [*[Decision.CONTINUE] * 2, *[Decision.PAUSE] * 2]
     assert chosen(scheduler) == 0  # worse than trial 4, but one rung higher
     assert chosen(scheduler) == 4
     assert chosen(scheduler) is None
@@ -184,35 +180,32 @@ def test_the_highest_rung_goes_first() -> None:
 def test_the_best_of_each_rung_goes_on_when_nothing_else_is_left() -> None:
     scheduler = asha(eta=4)
     for number, loss in enumerate((0.5, 0.4, 0.6)):
-        assert report(scheduler, number, 1, loss) == TrialScheduler.PAUSE
-    for scheduler.no_new, scheduler.idle in ((False, False), (True, False), (False, True)):
-        assert chosen(scheduler) is None
-    scheduler.no_new = scheduler.idle = True
-    assert chosen(scheduler) == 1
-    assert chosen(scheduler) is None
+        assert report(scheduler, number, 1, loss) == Decision.PAUSE
+    for no_new, idle in ((False, False), (True, False), (False, True)):
+        assert chosen(scheduler, Situation(no_new, idle)) is None
+    closing = Situation(no_new=True, idle=True)
+    assert chosen(scheduler, closing) == 1
+    assert chosen(scheduler, closing) is None
 
 
 def test_what_an_earlier_search_has_seen_keeps_its_places() -> None:
     earlier = {0: {1: {"loss": 0.5}}, 1: {1: {"loss": 0.4}, 2: {"loss": 0.45}}, 2: {1: {"loss": 0.3}}}
     scheduler = asha()
     for number, reports in earlier.items():
-        trial: Any = SimpleNamespace(config={"number": number})
         for epoch, metrics in reports.items():
-            scheduler.recall(trial, epoch, metrics, waits=False)
-    assert scheduler.waiting() is None  # they have ended
-    assert report(scheduler, 3, 1, 0.35) == TrialScheduler.CONTINUE  # the second of four
-    assert report(scheduler, 4, 1, 0.38) == TrialScheduler.PAUSE  # the third of five
-    assert report(scheduler, 3, 2, 0.42) == TrialScheduler.CONTINUE  # 0.35 is before trial 1, whose best is 0.4
+            scheduler.replay(number, epoch, metrics, 0.0, paused=False)
+    assert scheduler.next(Situation()) is None  # they have ended
+    assert report(scheduler, 3, 1, 0.35) == Decision.CONTINUE  # the second of four
+    assert report(scheduler, 4, 1, 0.38) == Decision.PAUSE  # the third of five
+    assert report(scheduler, 3, 2, 0.42) == Decision.CONTINUE  # 0.35 is before trial 1, whose best is 0.4
 
 
-@pytest.mark.parametrize("event", ["on_trial_error", "on_trial_remove"])
-def test_a_trial_that_is_gone_is_not_promoted(event: str) -> None:
+def test_a_trial_that_is_gone_is_not_promoted() -> None:
     scheduler = asha()
-    trial: Any = SimpleNamespace(config={"number": 0}, status="PAUSED")
-    scheduler.on_trial_result(NOBODY, trial, {"epoch": 1, "loss": 0.1})
-    getattr(scheduler, event)(NOBODY, trial)
+    report(scheduler, 0, 1, 0.1)
+    scheduler.ended(0, comparable=False)
     report(scheduler, 1, 1, 0.2)
-    assert scheduler.waiting() is None
+    assert scheduler.next(Situation()) is None
 
 
 def test_more_brackets_than_rungs_are_refused() -> None:

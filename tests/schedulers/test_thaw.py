@@ -1,15 +1,12 @@
 from collections.abc import Collection
-from types import SimpleNamespace
-from typing import Any
-
-import pytest
-from ray.tune.schedulers import TrialScheduler
 
 from hpo.fitness import Fitness
+from hpo.schedulers import Situation
 from hpo.schedulers.thaw import FreezeThaw
 
-NOBODY: Any = None
 LADDER = (2, 4, 9)
+OPEN, LAST, CLOSING = Situation(), Situation(no_new=True), Situation(no_new=True, idle=True)
+"""New trials may start; no more may; and nothing runs."""
 
 
 class Model:
@@ -29,17 +26,16 @@ def made(by_trials: bool = False, reference: int | None = None) -> tuple[FreezeT
     return FreezeThaw(lambda metrics: Fitness(0.0, (metrics["loss"],)), LADDER, model, by_trials, reference), model
 
 
-def report(scheduler: FreezeThaw, number: int, epoch: int, loss: float) -> str:
-    trial: Any = SimpleNamespace(config={"number": number}, status="PAUSED")
-    decision = scheduler.on_trial_result(NOBODY, trial, {"epoch": epoch, "loss": loss})
-    return {TrialScheduler.PAUSE: "pause", TrialScheduler.CONTINUE: "continue"}[decision]
+def report(scheduler: FreezeThaw, number: int, epoch: int, loss: float, situation: Situation = OPEN) -> str:
+    return scheduler.report(number, epoch, {"loss": loss}, situation).value
 
 
-def resumed(scheduler: FreezeThaw) -> int | None:
+def resumed(scheduler: FreezeThaw, situation: Situation = OPEN) -> int | None:
     """The paused trial that goes on."""
-    controller: Any = SimpleNamespace(get_trials=list)
-    trial = scheduler.choose_trial_to_run(controller)
-    return None if trial is None else int(trial.config["number"])
+    number = scheduler.next(situation)
+    if number is not None:
+        scheduler.resumed(number)
+    return number
 
 
 def test_the_model_says_who_goes_on() -> None:
@@ -59,10 +55,9 @@ def test_the_model_is_asked_once_between_two_reports() -> None:
     for number in range(2):
         report(scheduler, number, 2, 0.5)
     before = len(model.asked)
-    assert [scheduler.waiting() for _ in range(3)] == [None] * 3
+    assert [scheduler.next(OPEN) for _ in range(3)] == [None] * 3
     assert len(model.asked) <= before + 1
-    scheduler.no_new = True
-    scheduler.waiting()
+    scheduler.next(LAST)
     assert model.asked[-1] == (frozenset({0, 1}), False)
 
 
@@ -71,14 +66,13 @@ def test_in_the_end_the_best_third_of_a_rung_goes_on_whatever_the_model_says() -
     for number, loss in enumerate((0.5, 0.3, 0.4, 0.6, 0.2, 0.7)):
         report(scheduler, number, 2, loss)
     assert resumed(scheduler) is None
-    scheduler.no_new = True
-    assert [resumed(scheduler) for _ in range(3)] == [4, 1, None]
-    assert report(scheduler, 4, 4, 0.2) == "pause"  # the first of its rung stands beside nobody
-    assert report(scheduler, 1, 4, 0.3) == "pause"
-    assert report(scheduler, 6, 2, 0.1) == "continue"  # the best of seven
-    assert report(scheduler, 6, 4, 0.1) == "continue"  # the best of three
-    assert report(scheduler, 6, 9, 0.1) == "continue"  # the end
-    assert resumed(scheduler) is None
+    assert [resumed(scheduler, LAST) for _ in range(3)] == [4, 1, None]
+    assert report(scheduler, 4, 4, 0.2, LAST) == "pause"  # the first of its rung stands beside nobody
+    assert report(scheduler, 1, 4, 0.3, LAST) == "pause"
+    assert report(scheduler, 6, 2, 0.1, LAST) == "continue"  # the best of seven
+    assert report(scheduler, 6, 4, 0.1, LAST) == "continue"  # the best of three
+    assert report(scheduler, 6, 9, 0.1, LAST) == "continue"  # the end
+    assert resumed(scheduler, LAST) is None
 
 
 def test_where_trials_are_what_counts_the_best_third_goes_on_at_once() -> None:
@@ -91,8 +85,7 @@ def test_where_trials_are_what_counts_the_best_third_goes_on_at_once() -> None:
     report(scheduler, 6, 2, 0.5)
     assert resumed(scheduler) == 3  # the model may want more
     assert not any(new for _, new in model.asked)  # and is not asked what a new one promises
-    scheduler.idle = True
-    assert resumed(scheduler) is None  # a new one may start
+    assert resumed(scheduler, Situation(idle=True)) is None  # a new one may start
 
 
 def test_the_reference_is_trained_in_full_and_stands_among_the_others() -> None:
@@ -112,43 +105,34 @@ def test_what_the_model_resumed_counts_among_the_kept() -> None:
     report(scheduler, 2, 2, 0.3)
     assert resumed(scheduler) == 0
     model.chosen = None
-    scheduler.no_new = True
-    assert resumed(scheduler) is None  # one in three goes on already
+    assert resumed(scheduler, LAST) is None  # one in three goes on already
 
 
 def test_one_trial_at_least_is_trained_in_full() -> None:
     scheduler, _ = made()
     for number, loss in enumerate((0.5, 0.4)):
         report(scheduler, number, 2, loss)
-    scheduler.no_new = True
-    assert resumed(scheduler) is None
-    scheduler.idle = True
-    assert resumed(scheduler) == 1
-    assert resumed(scheduler) is None
-    scheduler.idle = False
-    assert report(scheduler, 1, 4, 0.4) == "pause"
-    scheduler.idle = True
-    assert resumed(scheduler) == 1
+    assert resumed(scheduler, LAST) is None
+    assert resumed(scheduler, CLOSING) == 1
+    assert resumed(scheduler, CLOSING) is None
+    assert report(scheduler, 1, 4, 0.4, LAST) == "pause"
+    assert resumed(scheduler, CLOSING) == 1
 
 
-@pytest.mark.parametrize("event", ["on_trial_error", "on_trial_remove"])
-def test_a_trial_that_is_gone_is_not_kept(event: str) -> None:
+def test_a_trial_that_is_gone_is_not_kept() -> None:
     scheduler, _ = made()
     for number, loss in enumerate((0.1, 0.2, 0.3)):
         report(scheduler, number, 2, loss)
-    trial: Any = SimpleNamespace(config={"number": 0}, status="PAUSED")
-    getattr(scheduler, event)(NOBODY, trial)
-    scheduler.no_new = True
-    assert resumed(scheduler) is None  # none of two
+    scheduler.ended(0, comparable=False)
+    assert resumed(scheduler, LAST) is None  # none of two
     report(scheduler, 3, 2, 0.4)
-    assert resumed(scheduler) == 1
+    assert resumed(scheduler, LAST) == 1
 
 
 def test_an_earlier_search_is_remembered() -> None:
     told, live = made()[0], made()[0]
     for number, loss in enumerate((0.3, 0.2, 0.1)):
         report(live, number, 2, loss)
-        told.recall(SimpleNamespace(config={"number": number}, status="PAUSED"), 2, {"loss": loss}, waits=True)  # type: ignore[arg-type]
+        told.replay(number, 2, {"loss": loss}, 0.0, paused=True)
     for scheduler in (told, live):
-        scheduler.no_new = True
-        assert [resumed(scheduler), resumed(scheduler)] == [2, None]
+        assert [resumed(scheduler, LAST), resumed(scheduler, LAST)] == [2, None]

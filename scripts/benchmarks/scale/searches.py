@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import hpo
-from hpo.engine.hooks import RecordingScheduler
+from hpo.controller import Controller
 from hpo.study import Study
 from hpo.trial import Metrics, TrialRecord
 
@@ -107,28 +107,30 @@ class Meter:
 
 @contextmanager
 def metered(meter: Meter) -> Iterator[None]:
-    """The driver with a stopwatch in its hand: a suggestion is a whole `ask`, a decision is one without the report."""
-    inner: list[float] = []
+    """The driver with a stopwatch in its hand: a suggestion is a whole `ask`; a decision is all else but reports."""
+    asked, reported = Study.ask, Study.report
+    calls: dict[str, Callable[..., Any]] = {"report": Controller.report, "next": Controller.next}
 
-    def decision(self: RecordingScheduler, *args: Any) -> str:
-        before, reported = time.process_time(), len(meter.parts["report"])
-        answer = found["on_trial_result"](self, *args)
-        inner.append(time.process_time() - before - sum(meter.parts["report"][reported:]))
-        return str(answer)
+    def decision(call: Callable[..., Any]) -> Callable[..., Any]:
+        def measured(*args: Any) -> Any:
+            before, noted = time.process_time(), {part: len(meter.parts[part]) for part in ("suggestion", "report")}
+            answer = call(*args)
+            others = sum(sum(meter.parts[part][count:]) for part, count in noted.items())
+            meter.parts["decision"].append(time.process_time() - before - others)
+            return answer
 
-    found: dict[str, Any] = {"on_trial_result": RecordingScheduler.on_trial_result}
-    asked, reported, waits = Study.ask, Study.report, RecordingScheduler.choose_trial_to_run
+        return measured
+
     Study.ask = meter.timed("suggestion", asked)  # type: ignore[method-assign]
     Study.report = meter.timed("report", reported)  # type: ignore[method-assign]
-    RecordingScheduler.on_trial_result = decision  # type: ignore[method-assign]
-    RecordingScheduler.choose_trial_to_run = meter.timed("decision", waits)  # type: ignore[method-assign]
+    for name, call in calls.items():
+        setattr(Controller, name, decision(call))
     try:
         yield
     finally:
-        meter.parts["decision"] += inner
         Study.ask, Study.report = asked, reported  # type: ignore[method-assign]
-        RecordingScheduler.on_trial_result = found["on_trial_result"]  # type: ignore[method-assign]
-        RecordingScheduler.choose_trial_to_run = waits  # type: ignore[method-assign]
+        for name, call in calls.items():
+            setattr(Controller, name, call)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from ray import cloudpickle
 
 from hpo import samplers, spec
 from hpo.budget import Left
-from hpo.engine.hooks import RecordingScheduler, StudySearcher
-from hpo.engine.recorder import Recorder
+from hpo.controller import Controller
+from hpo.engine.driver import Driver, TuneScheduler, TuneSearcher, TuneStopper
 from hpo.study import Study
 from tests.conftest import facts
 
@@ -24,8 +24,8 @@ def test_what_ray_pickles_holds_no_study(document: dict[str, Any], scheduler: st
     with study.searching():
         study.use(samplers.build(study.spec, 0))
         study.ask()
-        recorder = Recorder(study, [], 2, Left(4, by_trials=True))
-        given = RecordingScheduler(recorder)
-        for one in (given, StudySearcher(recorder, given)):
+        controller = Controller(study, Left(4, by_trials=True), lambda: 2)
+        driver = Driver(controller)
+        for one in (TuneScheduler(driver, "accuracy"), TuneSearcher(driver), TuneStopper(lambda: controller.busy)):
             pickled = cloudpickle.dumps(one)
-            assert b"optuna" not in pickled and b"Study" not in pickled.replace(b"StudySearcher", b"")
+            assert b"optuna" not in pickled and b"Study" not in pickled

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from hpo.engine.controller import settle
+from hpo.engine.tune_controller import settle
 
 
 class Trainable:
@@ -25,14 +25,14 @@ def test_a_worker_has_time_to_store_its_trial() -> None:
 def test_on_a_ray_of_our_own_actors_have_no_environment_and_take_the_ready_processes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hpo.engine.controller.started_here", lambda: True)
+    monkeypatch.setattr("hpo.engine.tune_controller.started_here", lambda: True)
     cache = settled()._class_cache
     actor = cache.get(Trainable)
     assert cache.get(Trainable) is actor and "runtime_env" not in actor._default_options
 
 
 def test_on_a_cluster_that_is_joined_tune_passes_its_variables_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpo.engine.controller.started_here", lambda: False)
+    monkeypatch.setattr("hpo.engine.tune_controller.started_here", lambda: False)
     assert settled()._class_cache == "Tune's"
 
 

@@ -1,0 +1,153 @@
+"""The limits of a search: trials, epochs, GPU hours and time; and the trial that the last epochs are kept for."""
+
+import math
+from collections.abc import Callable
+
+from hpo.budget import Left
+from hpo.controller.live_trial import IN_SLOT, LiveTrials, Phase
+from hpo.gpu import GpuBudget
+from hpo.study import Study
+from hpo.trial import State, TrialRecord
+
+SPENT_EPOCHS, SPENT_TIME = "stopped by the budget of epochs", "stopped by the time limit"
+SPENT_GPU = "stopped by the budget of GPU hours"
+"""Why a search stops its trials."""
+
+
+class Limits:
+    """Counts what a search uses, and says when it has used up its budget.
+
+    Args:
+        study: the study that is searched.
+        left: what the budget leaves at the beginning.
+        live: the trials that have not ended.
+        gpus: GPUs that each trial holds.
+        recalls: whether the scheduler resumes paused trials.
+        until: says why the search is to end after the running epochs; None where the engine itself ends trials within
+            their epochs.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        left: Left,
+        live: LiveTrials,
+        gpus: float,
+        recalls: bool,
+        until: Callable[[], str | None] | None = None,
+    ) -> None:
+        self._study, self._live, self._recalls, self._until = study, live, recalls, until
+        self.left = left
+        self.late = False
+        """Whether the time limit has ended a trial within an epoch."""
+        self._gpu = None if left.gpu_hours is None else GpuBudget(study, left.gpu_hours, gpus)
+        self._started, self._reports = 0, 0
+        self._completed = any(it.state is State.COMPLETE and not it.taken_over for it in study.trials())
+        """Whether a trial of the study was trained in full."""
+
+    # ---- counting ----------------------------------------------------------------------------------------------------
+
+    def started(self) -> None:
+        """Counts a trial that the budget of trials pays for."""
+        self._started += 1
+
+    def reported(self) -> None:
+        """Counts an epoch."""
+        self._reports += 1
+
+    def ended(self, trial: TrialRecord) -> None:
+        """Notes whether a trial was trained in full."""
+        self._completed |= trial.state is State.COMPLETE
+
+    def begin(self, number: int) -> None:
+        """Starts counting the GPU seconds of a trial that takes a slot."""
+        if self._gpu is not None:
+            self._gpu.begin(number)
+
+    def rest(self, number: int) -> None:
+        """Stops counting the GPU seconds of a trial that gives its slot back."""
+        if self._gpu is not None:
+            self._gpu.rest(number)
+
+    def write(self) -> None:
+        """Writes the GPU seconds that were used into the study."""
+        if self._gpu is not None:
+            self._gpu.note()
+
+    # ---- asking ------------------------------------------------------------------------------------------------------
+
+    @property
+    def all_started(self) -> bool:
+        """Whether no new trial may start; paused ones may still go on."""
+        return self._study.exhausted or (self.left.trials is not None and self._started >= self.left.trials)
+
+    @property
+    def spent(self) -> str | None:
+        """The limit of all training that is used up, as the reason why trials are stopped."""
+        if self.left.epochs is not None and self._reports >= self.left.epochs:
+            return SPENT_EPOCHS
+        return SPENT_GPU if self._gpu is not None and self._gpu.spent else None
+
+    @property
+    def over(self) -> str | None:
+        """Why the search is to end after the running epochs, by the time or by what `until` says."""
+        return SPENT_TIME if self.late else None if self._until is None else self._until()
+
+    @property
+    def allows_an_epoch(self) -> bool:
+        """Whether one more trial may train an epoch beside those that are training."""
+        if self._until is None:  # the engine cuts trials off
+            return True
+        return self.over is None and self.spent is None and (self.reserved_for is not None or self._free_epochs > 0)
+
+    def ends(self, number: int) -> str | None:
+        """Why a trial that has reported is not to train another epoch; None where it may.
+
+        Where the engine ends trials within their epochs, the only reason is that the others are kept for the finalist.
+        """
+        if self.reserved_for not in (None, number):
+            return SPENT_EPOCHS
+        if self._until is None:
+            return None
+        return self.spent or (SPENT_EPOCHS if self._free_epochs < 1 else self.over)
+
+    @property
+    def finalist(self) -> int | None:
+        """The trial that the last epochs of the budget are kept for, so that at least one is trained in full.
+
+        It is the best of those that can still be. None while there are enough epochs for any trial, and once a trial is
+        complete.
+        """
+        if self._completed or self._free_epochs > self._full:
+            return None
+        phases = Phase if self._recalls else (*IN_SLOT, Phase.LOST)
+        able = [self._study.trial(number) for number in self._live.numbers(*phases) if self._beside(number) >= 0]
+        return min(able, key=_standing).number if able else None
+
+    @property
+    def reserved_for(self) -> int | None:
+        """The finalist, once all epochs that are left are for it alone."""
+        finalist = self.finalist
+        return finalist if finalist is not None and self._beside(finalist) < 1 else None
+
+    @property
+    def _full(self) -> int:
+        return self._study.spec.training.epochs
+
+    @property
+    def _free_epochs(self) -> float:
+        """Epochs of the budget that no trial is training."""
+        if self.left.epochs is None:
+            return math.inf
+        return self.left.epochs - self._reports - self._live.count(Phase.TRAINING)
+
+    def _beside(self, number: int) -> float:
+        """Epochs that are left for other trials when this one is trained in full; below 0 it cannot be."""
+        trial = self._study.trial(number)
+        needed = self._full - max(trial.epoch, trial.inherited)
+        return self._free_epochs - needed + (self._live[number].phase is Phase.TRAINING)
+
+
+def _standing(trial: TrialRecord) -> tuple[object, ...]:
+    """A trial's place among others as a key for sorting, the best first; one without a value comes last."""
+    return (0, trial.fitness, trial.number) if trial.fitness is not None else (1, -trial.epoch, trial.number)
