@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from hpo.api import (
+        ask_and_tell,
         build_ensemble,
         export,
         open_ensemble,
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
         validate,
     )
     from hpo.ensemble.model import Ensemble
+    from hpo.schedulers import Decision
 
 __all__ = [
+    "Decision",
     "Ensemble",
+    "ask_and_tell",
     "build_ensemble",
     "export",
     "open_ensemble",
@@ -49,6 +53,10 @@ def __getattr__(name: str) -> Any:
         from hpo.ensemble.model import Ensemble
 
         return Ensemble
+    if name == "Decision":
+        from hpo.schedulers import Decision
+
+        return Decision
     if name in __all__:
         from hpo import api
 

@@ -5,6 +5,7 @@ import gc
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from hpo.terminal import saying
 from hpo.trial import Observer
 
 if TYPE_CHECKING:
+    from hpo.ask_tell import AskAndTell
     from hpo.datasets.dataset import Inputs
     from hpo.disk import Freed
     from hpo.engine.simulated import Curve
@@ -363,6 +365,70 @@ def simulate(
             observers=observers,
         )
     return SimulationResult(study, workers, elapsed.seconds, elapsed.worked)
+
+
+@contextmanager
+def ask_and_tell(
+    space: Space,
+    *,
+    workers: int = 1,
+    trials: int | str | None = None,
+    epochs: int | str | None = None,
+    time_limit: float | None = None,
+    storage: str | Path | None = "studies",
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    observers: Sequence[Observer] = (),
+) -> "Iterator[AskAndTell]":
+    """Searches by your own loop: it asks for a trial, reports its epochs, and tells how it has ended.
+
+        with hpo.ask_and_tell("space.yaml") as search:
+            while (trial := search.ask()) is not None:
+                for epoch in range(trial.epoch + 1, search.epochs + 1):
+                    if search.report(trial, epoch, train(trial.config)) is not hpo.Decision.CONTINUE:
+                        break
+
+    Everything is recorded in the study before a call returns, and MLflow is told. After a kill at any moment the same
+    code goes on: `ask` gives the trials that were being trained first. Ctrl-C and an error in the loop leave the study
+    to be gone on with too.
+
+    Args:
+        space: a YAML file, a dict of the same shape, or a spec, without `data` and `model`. Its parameters may have any
+            names, and `objective` says what is better.
+        workers: how many trials may be asked for before one of them has paused or ended.
+        trials: budget, instead of the one in the spec; a text such as `+20` is so many more than the study has.
+        epochs: budget of all trials together, instead of the one in the spec; `+200` likewise.
+        time_limit: budget in seconds, instead of the one in the spec; `ask` gives nothing more afterwards.
+        storage: the folder of all studies; in memory, without MLflow, where None.
+        seed: instead of the one in the spec.
+        overrides: dotted name -> value, as `--set` has it.
+        observers: are told what has been recorded.
+
+    Raises:
+        SpecError: the spec has problems, all of them in one message.
+        InputError: there is no worker, or the spec has `data` or `model`, which only `hpo.search` trains.
+        StudyError: there is a study of this name with another spec, or another process is searching it.
+    """
+    from hpo import ask_tell
+
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, got {workers}")
+    given = {**(overrides or {}), **_budget(trials, epochs, None, time_limit), **_given(seed=seed)}
+    folder = None if storage is None else Path(storage)
+    if folder is not None:
+        given = searching.in_all(space, given, folder, None)
+    spec = specs.load_search(space, given, searching.SEARCH_CHECKS, samplers.try_proposal)
+    if isinstance(spec, StudySpec):
+        raise InputError(
+            "a search by ask and tell trains nothing itself: leave `data` and `model` out, or use hpo.search"
+        )
+    if spec.target == "ensemble":
+        raise InputError("target: ensemble needs predictions, which ask and tell are not told; leave it out")
+    study = _simulated_study(spec, folder)
+    with ask_tell.searching(study, folder, workers, observers) as (search, tracker):
+        yield search
+    if tracker is not None and tracker.problem is not None:
+        warnings.warn(tracker.problem, stacklevel=3)
 
 
 def _simulated_study(spec: SearchSpec, storage: str | Path | None) -> Study:

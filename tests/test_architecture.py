@@ -13,7 +13,7 @@ FLOORS = (
     {"cli"},
     {"api"},
     {"assembly", "searching"},
-    {"forecast", "reproduction", "retraining"},
+    {"ask_tell", "forecast", "reproduction", "retraining"},
     {"results"},
     {"engine"},
     {"controller"},

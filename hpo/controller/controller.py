@@ -356,6 +356,18 @@ class Controller:
             self.gone = _RENAMED.format(study=self.study.name, folder=self.study.folder)
         return self.gone is not None
 
+    def trains(self, number: int) -> bool:
+        """Whether a trial holds a slot."""
+        live = self._live.get(number)
+        return live is not None and live.phase in IN_SLOT
+
+    def last_epoch(self, number: int) -> int:
+        """The epoch after which a live trial's next report must come; recorded epochs may be repeated in any order."""
+        live = self._live[number]
+        trained = self.study.trial(number)
+        last = max(trained.epoch, trained.inherited)
+        return trained.inherited if last <= live.recorded else last
+
     def hangs(self, number: int) -> bool:
         """Whether nothing was heard of a trial for as long as it may be silent."""
         live = self._live.get(number)
@@ -437,6 +449,7 @@ class Controller:
         if live.phase is Phase.PAUSED and not live.stored:
             return Wait()
         self._scheduler.resumed(number)
+        live.recorded = self.study.trial(number).epoch  # an engine without its state trains it again from the beginning
         if live.phase is Phase.PAUSED:
             self._take_slot(live)
         else:

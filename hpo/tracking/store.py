@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from hpo.files import NotAFile, check_own, open_regular, read_regular
 from hpo.record import publish
+from hpo.spec import StudySpec
 from hpo.study import SPEC, Study
 from hpo.tracking.moved import ARTIFACTS, DATABASE, follow_storage, sqlite_uri
 from hpo.tracking.problems import Unusable
@@ -177,12 +178,13 @@ def study_run(client: MlflowClient, experiment_id: str, study: Study, storage: P
     """
     for existing in client.search_runs([experiment_id], query_of(study, "study"), max_results=1):
         return str(existing.info.run_id)
-    spec = study.study_spec
+    spec = study.spec
+    trained = {}
+    if isinstance(spec, StudySpec):
+        trained = {"task": spec.task, "data": spec.data.name, "model": spec.model.name}
     tags = {
         **study_tags(study, "study"),
-        "task": spec.task,
-        "data": spec.data.name,
-        "model": spec.model.name,
+        **trained,
         "sampler": spec.sampler.name,
         "scheduler": spec.scheduler.name,
         "objective": f"{study.goal} {spec.objective.metric}",

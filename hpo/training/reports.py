@@ -60,7 +60,7 @@ def checked(yielded: Any, spec: SearchSpec, last: int) -> Report:
     if not isinstance(yielded, Report):
         raise ObjectiveError(f"the objective yielded {_shown(yielded)}: {_RULE}")
     epoch = _epoch(yielded.epoch, last)
-    metrics = _metrics(yielded.metrics, spec, epoch)
+    metrics = checked_metrics(yielded.metrics, spec, epoch)
     for name in ("snapshot", "state"):
         value = getattr(yielded, name)
         if not callable(value) and (name == "snapshot" or value is not None):
@@ -129,7 +129,17 @@ def _epoch(epoch: Any, last: int) -> int:
     return number
 
 
-def _metrics(metrics: Any, spec: SearchSpec, epoch: int) -> dict[str, float]:
+def checked_metrics(metrics: Any, spec: SearchSpec, epoch: int) -> dict[str, float]:
+    """The metrics of an epoch as floats.
+
+    Args:
+        metrics: anything.
+        spec: names the metrics that are searched for, and those of the constraints.
+        epoch: for messages.
+
+    Raises:
+        ObjectiveError: they are no numbers by name, or one that the spec names is missing.
+    """
     if not isinstance(metrics, Mapping):
         raise ObjectiveError(
             f"the objective reported {_shown(metrics)} as metrics at epoch {epoch}: they must be a dict, name -> number"
