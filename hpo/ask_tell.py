@@ -18,10 +18,11 @@ from hpo.controller import (
     Finished,
     NothingLeft,
     Resume,
+    Retries,
     Start,
     Wait,
 )
-from hpo.controller.retries import Retries
+from hpo.controller.live_trial import IN_SLOT
 from hpo.errors import HpoError, InputError
 from hpo.schedulers import Decision
 from hpo.spec import Config
@@ -72,7 +73,7 @@ class AskAndTell:
         with self._lock:
             limits = self._controller.limits
             met = limits.spent is not None or limits.over is not None
-            return self._nothing_left or (met and not self._controller.busy)
+            return self._nothing_left or (met and not self._controller.slots.busy)
 
     @property
     def best(self) -> TrialRecord | None:
@@ -167,19 +168,20 @@ class AskAndTell:
         """
         with self._lock:
             limits = self._controller.limits
-            stays = interrupted or self._controller.hopeless
+            stays = interrupted or bool(self._controller.trouble)
             self._controller.close(None if stays else limits.spent or limits.over)
 
     def _check(self) -> None:
-        controller = self._controller
-        if controller.failing is not None:
-            raise HpoError(controller.failing)
-        if controller.misses_folder():
-            raise HpoError(f"the search has ended: {controller.gone}")
+        trouble = self._controller.trouble
+        if trouble.failing is not None:
+            raise HpoError(trouble.failing)
+        if trouble.misses_folder():
+            raise HpoError(f"the search has ended: {trouble.gone}")
 
     def _trained(self, trial: AskedTrial | int) -> int:
         number = trial.number if isinstance(trial, AskedTrial) else trial
-        if not self._controller.trains(number):
+        live = self._controller.live(number)
+        if live is None or live.phase not in IN_SLOT:
             raise InputError(
                 f"trial {number!r} is not being trained: report and tell take trials that `ask` gave, until they pause"
                 " or end"
@@ -187,7 +189,10 @@ class AskAndTell:
         return number
 
     def _epoch(self, number: int, epoch: int) -> int:
-        last = self._controller.last_epoch(number)
+        trial, live = self.study.trial(number), self._controller.live(number)
+        last = max(trial.epoch, trial.inherited)
+        if live is not None and last <= live.recorded:  # recorded epochs may be reported once more
+            last = trial.inherited
         try:
             whole = operator.index(epoch)
         except TypeError:

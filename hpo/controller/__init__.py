@@ -1,7 +1,8 @@
 """What to train next and what has happened, whoever runs the trials: `Controller`."""
 
-from hpo.controller.controller import (
-    Controller,
+from hpo.controller.controller import Controller
+from hpo.controller.limits import SPENT_TIME
+from hpo.controller.protocol import (
     Drop,
     End,
     Failed,
@@ -15,8 +16,8 @@ from hpo.controller.controller import (
     Start,
     Wait,
 )
-from hpo.controller.limits import SPENT_TIME
-from hpo.controller.retries import is_full
+from hpo.controller.retries import Retries
+from hpo.controller.trouble import is_full
 
 __all__ = [
     "SPENT_TIME",
@@ -30,6 +31,7 @@ __all__ = [
     "NothingLeft",
     "Order",
     "Resume",
+    "Retries",
     "SetAside",
     "Start",
     "Wait",

@@ -12,6 +12,7 @@ from hpo.trial import State, TrialRecord
 SPENT_EPOCHS, SPENT_TIME = "stopped by the budget of epochs", "stopped by the time limit"
 SPENT_GPU = "stopped by the budget of GPU hours"
 """Why a search stops its trials."""
+_IN_AN_EPOCH = (Phase.TRAINING, Phase.LOST)
 
 
 class Limits:
@@ -94,11 +95,16 @@ class Limits:
         return SPENT_TIME if self.late else None if self._until is None else self._until()
 
     @property
-    def allows_an_epoch(self) -> bool:
-        """Whether one more trial may train an epoch beside those that are training."""
+    def is_met(self) -> bool:
+        """Whether no trial may begin an epoch any more, since the search is to end after the running ones."""
         if self._until is None:  # the engine cuts trials off
-            return True
-        return self.over is None and self.spent is None and (self.reserved_for is not None or self._free_epochs > 0)
+            return False
+        return self.over is not None or self.spent is not None
+
+    @property
+    def has_a_free_epoch(self) -> bool:
+        """Whether a trial may train an epoch beside those that run, or restart as soon as they may."""
+        return self._until is None or self.reserved_for is not None or self._free_epochs > 0
 
     def ends(self, number: int) -> str | None:
         """Why a trial that has reported is not to train another epoch; None where it may.
@@ -136,16 +142,16 @@ class Limits:
 
     @property
     def _free_epochs(self) -> float:
-        """Epochs of the budget that no trial is training."""
+        """Epochs of the budget that no trial is training, or trains as soon as it restarts."""
         if self.left.epochs is None:
             return math.inf
-        return self.left.epochs - self._reports - self._live.count(Phase.TRAINING)
+        return self.left.epochs - self._reports - self._live.count(*_IN_AN_EPOCH)
 
     def _beside(self, number: int) -> float:
         """Epochs that are left for other trials when this one is trained in full; below 0 it cannot be."""
         trial = self._study.trial(number)
         needed = self._full - max(trial.epoch, trial.inherited)
-        return self._free_epochs - needed + (self._live[number].phase is Phase.TRAINING)
+        return self._free_epochs - needed + (self._live[number].phase in _IN_AN_EPOCH)
 
 
 def _standing(trial: TrialRecord) -> tuple[object, ...]:

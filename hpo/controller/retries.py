@@ -1,6 +1,5 @@
 """What a failure leads to: the same trial again, its end, or the end of the search."""
 
-import errno
 import time
 from collections import Counter
 
@@ -72,8 +71,3 @@ class Retries:
             return None
         (cause, often), *_ = Counter(self._causes).most_common()
         return f"the last {count} trials failed one after another, so the search has ended; {often} of them: {cause}"
-
-
-def is_full(told: str) -> bool:
-    """Whether an error says that a disk, or a user's quota, is full."""
-    return any(f"[Errno {number}]" in told for number in (errno.ENOSPC, errno.EDQUOT))

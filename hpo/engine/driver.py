@@ -122,11 +122,11 @@ class Driver(Uncopied):
     def reported(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> str:
         """Passes a report on; the decision in Ray's words."""
         number = _number(trial)
-        lent = self._controller.lent(number)
+        lent = self._controller.slots.lent(number)
         decision = self._controller.report(number, int(result[RESOURCE]), _metrics(result))
         if decision is Decision.PAUSE:
             self._storing[number] = trial
-        elif decision is Decision.CONTINUE and not self._controller.repeats(number):
+        elif decision is Decision.CONTINUE and (live := self._controller.live(number)) and not live.repeating:
             self._lend(tune_controller, trial, number, lent)
         return _DECISIONS[decision]
 
@@ -148,7 +148,8 @@ class Driver(Uncopied):
             self._controller.ended(number, SetAside())
             return
         if unseen(trial):
-            self._controller.gone = self._controller.gone or self._doubt()
+            trouble = self._controller.trouble
+            trouble.gone = trouble.gone or self._doubt()
             self._controller.ended(number, SetAside())
             return
         hung = self._controller.hangs(number)

@@ -10,8 +10,7 @@ from signal import Signals
 from ray import tune
 
 from hpo.budget import Left
-from hpo.controller import SPENT_TIME, Controller, is_full
-from hpo.controller.retries import Retries
+from hpo.controller import SPENT_TIME, Controller, Retries, is_full
 from hpo.datasets import Dataset
 from hpo.engine import machines
 from hpo.engine.cluster import cluster, environment, trial_resources
@@ -144,12 +143,12 @@ def run(
         finally:
             controller.close(ending.reason)
             there.close()
-        if controller.full is not None:
-            raise HpoError(_NO_ROOM.format(reason=controller.full, resume=study.command("resume")))
-        if controller.gone is not None:
-            raise HpoError(_GONE.format(reason=controller.gone, resume=study.command("resume")))
-        if controller.failing is not None and interruption.signal is None:
-            raise HpoError(controller.failing)
+        if controller.trouble.full is not None:
+            raise HpoError(_NO_ROOM.format(reason=controller.trouble.full, resume=study.command("resume")))
+        if controller.trouble.gone is not None:
+            raise HpoError(_GONE.format(reason=controller.trouble.gone, resume=study.command("resume")))
+        if controller.trouble.failing is not None and interruption.signal is None:
+            raise HpoError(controller.trouble.failing)
     return interruption.signal
 
 
@@ -157,8 +156,8 @@ def _ended_early(error: Exception, controller: Controller) -> HpoError:
     """What has ended a search that was not to end, as a sentence that says how to go on."""
     own = _of_ours(error)
     resume, reason = controller.study.command("resume"), last_line(own or error)
-    if controller.misses_folder():
-        return HpoError(_GONE.format(reason=controller.gone, resume=resume))
+    if controller.trouble.misses_folder():
+        return HpoError(_GONE.format(reason=controller.trouble.gone, resume=resume))
     if is_full(reason):
         return HpoError(_NO_ROOM.format(reason=reason, resume=resume))
     if own is not None:
@@ -213,7 +212,7 @@ class _Ending:
     @property
     def reason(self) -> str | None:
         """The limit of the budget that was met; None where none was, or something else has ended the search."""
-        if self._interruption.signal is not None or self._controller.hopeless:
+        if self._interruption.signal is not None or self._controller.trouble:
             return None
         return self._controller.limits.spent or self._controller.limits.over
 
@@ -225,7 +224,7 @@ class _Ending:
         Args:
             trains: says whether a trial trains or is being stored, for which there are so many seconds.
         """
-        if self._controller.hopeless or self._controller.misses_folder():
+        if self._controller.trouble or self._controller.trouble.misses_folder():
             return True
         if self._interruption.signal is not None:
             self._tell()
@@ -233,7 +232,7 @@ class _Ending:
             return left <= 0 or not trains(left)
         if time.monotonic() >= self._deadline + _GRACE_SECONDS:  # a worker is somewhere where it hears nothing
             return True
-        return self.reason is not None and not self._controller.busy
+        return self.reason is not None and not self._controller.slots.busy
 
     def _tell(self) -> None:
         """Says once why trials end."""

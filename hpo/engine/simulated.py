@@ -13,8 +13,7 @@ from numbers import Real
 from typing import Any
 
 from hpo.budget import Left
-from hpo.controller import SPENT_TIME, Controller, Drop, Failed, NothingLeft, Resume, Start, Wait
-from hpo.controller.retries import Retries
+from hpo.controller import SPENT_TIME, Controller, Drop, Failed, NothingLeft, Resume, Retries, Start, Wait
 from hpo.errors import InputError
 from hpo.schedulers import Decision
 from hpo.spec import Config
@@ -94,7 +93,7 @@ class _Simulation:
 
     def run(self, until: float) -> str | None:
         """Runs to the end of the budget or of the time; returns why trials were cut off, if they were."""
-        while not self._controller.limits.spent and self._controller.failing is None:
+        while not self._controller.limits.spent and self._controller.trouble.failing is None:
             self._fill()
             if not self._events:
                 return None

@@ -9,9 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from hpo import samplers, spec
 from hpo.budget import Left
-from hpo.controller import Controller, Drop, Failed, Late, Lost, NothingLeft, Resume, SetAside, Start, Wait
+from hpo.controller import Controller, Drop, Failed, Late, Lost, NothingLeft, Resume, Retries, SetAside, Start, Wait
 from hpo.controller.live_trial import IN_SLOT, Phase
-from hpo.controller.retries import Retries
 from hpo.schedulers import Decision
 from hpo.spec import SearchSpec
 from hpo.study import Study
@@ -175,7 +174,7 @@ class Engine(RuleBasedStateMachine):
 
 TestEngine = Engine.TestCase
 TestEngine.settings = settings(
-    max_examples=30, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
@@ -236,7 +235,7 @@ class Twins(RuleBasedStateMachine):
 
 TestTwins = Twins.TestCase
 TestTwins.settings = settings(
-    max_examples=30, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=100, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
@@ -276,7 +275,7 @@ def test_a_full_disk_is_no_trials_fault() -> None:
     controller = begun(max_retries=0)
     controller.next()
     controller.ended(0, Failed(Failure.ERROR, "OSError: [Errno 28] No space left on device"))
-    assert controller.full is not None and controller.hopeless and controller.next() == Wait()
+    assert controller.trouble.full is not None and controller.trouble and controller.next() == Wait()
     assert controller.study.trial(0).state is State.RUNNING
 
 

@@ -26,6 +26,10 @@ def test_what_ray_pickles_holds_no_study(document: dict[str, Any], scheduler: st
         study.ask()
         controller = Controller(study, Left(4, by_trials=True), lambda: 2)
         driver = Driver(controller)
-        for one in (TuneScheduler(driver, "accuracy"), TuneSearcher(driver), TuneStopper(lambda: controller.busy)):
+        for one in (
+            TuneScheduler(driver, "accuracy"),
+            TuneSearcher(driver),
+            TuneStopper(lambda: controller.slots.busy),
+        ):
             pickled = cloudpickle.dumps(one)
             assert b"optuna" not in pickled and b"Study" not in pickled

@@ -10,8 +10,7 @@ import torch
 
 from hpo import datasets, samplers, spec
 from hpo.budget import Left
-from hpo.controller import Controller, End, Failed, Finished, Lost, Start
-from hpo.controller.retries import Retries
+from hpo.controller import Controller, End, Failed, Finished, Lost, Retries, Start
 from hpo.engine.driver import Driver
 from hpo.engine.words import INHERITED, METRICS, THREADS
 from hpo.engine.worker import Shared, Worker
@@ -46,15 +45,15 @@ def test_free_slots_are_shared_and_never_more_than_there_are(
 ) -> None:
     controller = begun(study, running, slots)
     assert [controller.lend(number) for number in range(running)] == shares
-    assert controller.running + sum(shares) <= slots
+    assert controller.slots.running + sum(shares) <= slots
 
 
 def test_a_slot_that_is_lent_is_taken_until_the_trial_reports(study: Study) -> None:
     controller = begun(study, 1, 2)
     assert controller.has_room and controller.lend(0) == 1
-    assert not controller.has_room and controller.share == 0
+    assert not controller.has_room and controller.slots.share == 0
     controller.report(0, 1, {"accuracy": 0.5})
-    assert controller.lent(0) == 0
+    assert controller.slots.lent(0) == 0
     assert controller.has_room
 
 
@@ -64,14 +63,14 @@ def test_it_is_free_again_when_the_trial_ends_fails_or_is_lost(study: Study, end
     controller.report(0, 1, {"accuracy": 0.5})
     assert controller.lend(0) == 1
     controller.ended(0, end)
-    assert controller.lent(0) == 0 and controller.has_room
+    assert controller.slots.lent(0) == 0 and controller.has_room
 
 
 def test_nothing_is_lent_while_a_trial_is_to_restart(study: Study) -> None:
     controller = begun(study, 2, 4)
     controller.ended(1, Lost())
-    assert controller.share == 0
-    assert controller.next() == Start(study.trial(1)) and controller.share == 1
+    assert controller.slots.share == 0
+    assert controller.next() == Start(study.trial(1)) and controller.slots.share == 1
 
 
 def test_a_trial_that_restarts_is_told_which_epochs_had_more_threads(study: Study) -> None:

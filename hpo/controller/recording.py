@@ -1,0 +1,67 @@
+"""What happens to trials goes into the study, then observers hear of it."""
+
+from collections.abc import Callable, Sequence
+
+from hpo.schedulers import Child
+from hpo.study import Study
+from hpo.trial import Metrics, Observer, Outcome, TrialRecord
+
+
+class Recording:
+    """Writes into a study and tells observers, in this order.
+
+    Args:
+        study: has its sampler.
+        observers: are told what has been recorded.
+    """
+
+    def __init__(self, study: Study, observers: Sequence[Observer]) -> None:
+        self._study, self._observers = study, observers
+
+    def take_up(self) -> list[TrialRecord]:
+        """The trials that an earlier search has left, of which observers hear as if they began."""
+        unfinished = self._study.unfinished()
+        for trial in unfinished:
+            self._tell_start(trial)
+        return unfinished
+
+    def propose(self) -> TrialRecord:
+        """A new trial, with a config of the sampler's."""
+        return self._tell_start(self._study.ask())
+
+    def bear(self, child: Child) -> TrialRecord:
+        """A new trial that goes on with the training of its parent."""
+        return self._tell_start(self._study.bear(child.config, child.parent, child.epoch, child.number))
+
+    def report(self, number: int, epoch: int, metrics: Metrics) -> None:
+        """The metrics of an epoch."""
+        self._study.report(number, epoch, metrics)
+        self._tell(lambda observer: observer.trial_reported(number, epoch, metrics))
+
+    def pause(self, number: int) -> None:
+        """A trial waits."""
+        self._study.pause(number)
+        self._tell(lambda observer: observer.trial_paused(number))
+
+    def resume(self, number: int) -> None:
+        """A paused trial goes on."""
+        self._study.resume(number)
+        self._tell(lambda observer: observer.trial_resumed(number))
+
+    def retry(self, number: int) -> None:
+        """A trial that has failed is to restart."""
+        self._study.retry(number)
+
+    def end(self, number: int, outcome: Outcome) -> TrialRecord:
+        """A trial has ended."""
+        trial = self._study.end(number, outcome)
+        self._tell(lambda observer: observer.trial_ended(trial))
+        return trial
+
+    def _tell_start(self, trial: TrialRecord) -> TrialRecord:
+        self._tell(lambda observer: observer.trial_started(trial))
+        return trial
+
+    def _tell(self, event: Callable[[Observer], None]) -> None:
+        for observer in self._observers:
+            event(observer)

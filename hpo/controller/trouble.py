@@ -1,0 +1,44 @@
+"""Why a search cannot go on, through no limit of its budget: it ends at once, and the next one takes up what runs."""
+
+import errno
+
+from hpo.study import Study
+
+_RENAMED = "the folder of study '{study}' is no longer at '{folder}': it was renamed or removed"
+
+
+class Trouble:
+    """The reasons, each a sentence, or None where all is well.
+
+    Args:
+        study: that is searched.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self.failing: str | None = None
+        """The trials only fail."""
+        self.full: str | None = None
+        """A disk is full, which is no trial's fault."""
+        self.gone: str | None = None
+        """The study's folder, or that of the artifacts, is no longer there."""
+
+    def __bool__(self) -> bool:
+        return self.failing is not None or self.full is not None or self.gone is not None
+
+    def misses_folder(self) -> bool:
+        """Looks whether the study's folder is still where it was; True where it is not."""
+        if self.gone is None and not self._study.is_there:
+            self.gone = _RENAMED.format(study=self._study.name, folder=self._study.folder)
+        return self.gone is not None
+
+    def explains(self, reason: str) -> bool:
+        """Whether a trial's failure is no fault of its own: a disk is full, or the study's folder is gone."""
+        if is_full(reason):
+            self.full = next(line for line in reason.splitlines() if is_full(line)).strip()
+        return self.full is not None or self.misses_folder()
+
+
+def is_full(told: str) -> bool:
+    """Whether an error says that a disk, or a user's quota, is full."""
+    return any(f"[Errno {number}]" in told for number in (errno.ENOSPC, errno.EDQUOT))
