@@ -227,7 +227,8 @@ class Controller:
         """The engine has a trial that an earlier search has left, as it was."""
         live = self._live[number]
         if live.phase is Phase.PAUSED_LOST:
-            self._live.move(number, Phase.PAUSED).stored = True
+            self._live.move(number, Phase.PAUSED)
+            self.stored(number)
         elif live.phase is Phase.LOST:
             self.slots.take(live)
 
