@@ -198,3 +198,24 @@ def test_a_picture_has_one_class_however_many_bits_it_has(tmp_path: Path, hpo: R
         assert line in told
     with pytest.warns(UserWarning, match="pictures of 16 bits read as 8 bits"):
         api.predict("mine", folder / "0-16.png", storage="studies")
+
+
+def test_what_is_exported_stays() -> None:
+    """Whoever imports one of these must not lose it without a deprecation."""
+    assert sorted(hpo.__all__) == [
+        "Decision",
+        "Ensemble",
+        "ask_and_tell",
+        "build_ensemble",
+        "export",
+        "open_ensemble",
+        "open_study",
+        "plan",
+        "predict",
+        "reproduce",
+        "resume",
+        "search",
+        "simulate",
+        "validate",
+    ]
+    assert all(hasattr(hpo, name) for name in hpo.__all__)
