@@ -13,8 +13,8 @@ import torch
 from hpo import environment
 from hpo.artifacts import Stored
 from hpo.code import TrainingCode
+from hpo.engine.messages import THREADS
 from hpo.engine.threads import Threads
-from hpo.engine.words import THREADS
 from hpo.errors import StudyError
 from hpo.study import Study
 from hpo.training import Context, Objective, Report, train

@@ -22,16 +22,16 @@ from hpo import datasets, models, samplers, schedulers, tasks
 from hpo import spec as specs
 from hpo.budget import Spent
 from hpo.code import TrainingCode
+from hpo.data_summary import DataSummary
 from hpo.datasets import Dataset
 from hpo.disk import POOL, DiskBudget
 from hpo.errors import InputError, Problem, ResourceError, StudyError, TrialsError
-from hpo.facts import DataFacts
-from hpo.places import own_place
-from hpo.record import of_this_machine
+from hpo.locations import own_place
 from hpo.results import SearchResult
 from hpo.space import never_active, possible_configs
 from hpo.spec import Budget, Resources, SearchSpec, Space, StudySpec
 from hpo.study import Study, differences
+from hpo.study_storage import of_this_machine
 from hpo.terminal import Say, saying
 from hpo.tracking.writer import Tracker
 from hpo.trial import LIVE
@@ -392,14 +392,14 @@ def rewards(study: Study, predictions: "tuple[NDArray[Any], Source] | None" = No
     if predictions is not None:
         task = study.spec.task if isinstance(study.spec, StudySpec) else "classification"
         return Contributions(study, *predictions, task)
-    targets = study.facts.targets["validation"]
+    targets = study.data_summary.targets["validation"]
     return Contributions(study, targets, partial(stored_predictions, study), study.study_spec.task)
 
 
 def _open_or_create(spec: StudySpec, request: Request, dataset: Dataset) -> Study:
     if spec.study in Study.names(request.storage):
         return _reopen(spec, request, dataset)
-    facts = DataFacts(
+    data_summary = DataSummary(
         outputs=dataset.outputs,
         targets={"validation": dataset.validation.targets, "test": dataset.test.targets},
         example=dataset.validation.inputs[:1],
@@ -407,22 +407,22 @@ def _open_or_create(spec: StudySpec, request: Request, dataset: Dataset) -> Stud
         encoding=dataset.encoding,
     )
     name, code = request.warm_start, _code(spec, request)
-    earlier = None if name is None else _earlier(name, spec, facts, request.storage)
+    earlier = None if name is None else _earlier(name, spec, data_summary, request.storage)
     if earlier is not None:
         earlier.check_code(code, request.accept_code, f"hpo.search(..., warm_start='{name}', objective=...)")
     places = {"artifacts": request.artifacts, "database": request.database}
-    return Study.create(request.storage, spec, facts, earlier, code=code, **places)
+    return Study.create(request.storage, spec, data_summary, earlier, code=code, **places)
 
 
 def _code(spec: StudySpec, request: Request) -> TrainingCode:
     return TrainingCode.of(request.objective, spec.model.name)
 
 
-def _earlier(name: str, spec: StudySpec, facts: DataFacts, storage: Path) -> Study:
+def _earlier(name: str, spec: StudySpec, data_summary: DataSummary, storage: Path) -> Study:
     """The study to take trials from; only where the same config would have been the same trial."""
     earlier = Study.open(storage, name)
     theirs = earlier.study_spec
-    if earlier.facts.fingerprint != facts.fingerprint:
+    if earlier.data_summary.fingerprint != data_summary.fingerprint:
         splits = [(one.seed, one.data.validation) for one in (theirs, spec)]
         reason = "has other data" if splits[0] == splits[1] else f"split its data otherwise (seed {theirs.seed})"
         raise StudyError(f"--from {name}: that study {reason}, so its trials say nothing about this one's")
@@ -433,18 +433,20 @@ def _earlier(name: str, spec: StudySpec, facts: DataFacts, storage: Path) -> Stu
 
 def _reopen(spec: StudySpec, request: Request, dataset: Dataset) -> Study:
     study = same_spec(Study.open(request.storage, spec.study, request.database), spec, request.storage)
-    if study.facts.fingerprint != dataset.fingerprint:
+    if study.data_summary.fingerprint != dataset.fingerprint:
         raise StudyError(
             f"study '{spec.study}' in '{request.storage}' was started with other data:"
             f" '{spec.data.path or spec.data.name}' has changed since. Give the new search a name of its own with"
             " --study"
         )
-    if request.artifacts is not None and str(study.places.artifacts) != str(own_place(request.artifacts, spec.study)):
+    if request.artifacts is not None and str(study.locations.artifacts) != str(
+        own_place(request.artifacts, spec.study)
+    ):
         raise StudyError(
             f"study '{spec.study}' stores its artifacts in '{study.place}', not in '{request.artifacts}'; leave"
             " --artifacts out, or give the new search a name of its own with --study"
         )
-    if request.database is not None and study.places.database is None:
+    if request.database is not None and study.locations.database is None:
         raise StudyError(
             f"study '{spec.study}' has its record in its folder, not in a database; leave --database (HPO_DATABASE)"
             " out, or give the new search a name of its own with --study"

@@ -36,16 +36,16 @@ from hpo import spec as specs
 from hpo.artifacts import Artifacts, Folder, Place
 from hpo.budget import Spent
 from hpo.code import TrainingCode, check
+from hpo.data_summary import DATA_FILE, DataSummary
 from hpo.datasets.dataset import Dataset
 from hpo.errors import DataError, InputError, StudyError
-from hpo.facts import FACTS, DataFacts
 from hpo.files import NotAFile, check_own
-from hpo.ledger import Ledger
-from hpo.places import FILE, Places, claim, own_place
-from hpo.record import DatabaseStorage, check_free, hold, holder, journal, mend, quiet
+from hpo.journal import CachedStorage
+from hpo.locations import FILE, Locations, claim, own_place
 from hpo.registry import did_you_mean
 from hpo.space import ConfigKey, Space, config_key, distribution, possible_configs
 from hpo.spec import Config, SearchSpec, StudySpec
+from hpo.study_storage import DatabaseStorage, check_free, hold, holder, journal, mend, quiet
 from hpo.trial import LIVE, NEVER, Metrics, Moment, Outcome, State, TrialRecord
 
 SPEC = "spec.yaml"
@@ -84,7 +84,7 @@ _REPORT = fitness.REPORT
 _LOCK = "search.lock"
 _ID = re.compile(r"[0-9a-f]{32}")
 _OWN = (
-    *(SPEC, "journal.log", "journal.log.lock", _LOCK, FILE, environment.FILE, FACTS),
+    *(SPEC, "journal.log", "journal.log.lock", _LOCK, FILE, environment.FILE, DATA_FILE),
     *("artifacts", ENSEMBLES, "retrained"),
 )
 """What may be in a study's folder."""
@@ -108,7 +108,7 @@ class Study:
         folder: Path,
         spec: SearchSpec,
         storage: optuna.storages.BaseStorage | None = None,
-        places: Places | None = None,
+        places: Locations | None = None,
     ) -> None:
         self.folder = folder
         self.spec = spec
@@ -116,8 +116,8 @@ class Study:
         self._storage = storage
         self.goal = tasks.goal(spec)
         self._goals = [tasks.goal_of(objective) for objective in spec.objectives]
-        self.places = places or Places()
-        self.place: Place = self.places.artifacts or Folder(folder)
+        self.locations = places or Locations()
+        self.place: Place = self.locations.artifacts or Folder(folder)
         """The place of the artifacts of trials, and of the members that ensembles have trained."""
         self.artifacts = Artifacts(self.place / "artifacts")
         self._space = Space.of(spec)
@@ -141,7 +141,7 @@ class Study:
         cls,
         storage: Path,
         spec: SearchSpec,
-        facts: DataFacts | None = None,
+        data_summary: DataSummary | None = None,
         earlier: "Study | None" = None,
         *,
         code: TrainingCode | None = None,
@@ -153,7 +153,7 @@ class Study:
         Args:
             storage: the folder of all studies.
             spec: what is searched.
-            facts: of its data; None for a simulated search, which has none.
+            data_summary: of its data; None for a simulated search, which has none.
             earlier: a study whose trials are taken over where their configs lie in the space of this one.
             code: that trains its trials; None for a simulated search.
             artifacts: a path or URI, such as `s3://bucket/prefix`, under which its artifacts go; the folder where None.
@@ -174,10 +174,10 @@ class Study:
             raise StudyError(f"storage '{storage}' cannot be written: {error}") from None
         try:
             files.write(draft, SPEC, specs.dump(spec).encode())
-            if facts is not None:
-                facts.write(draft / FACTS)
+            if data_summary is not None:
+                data_summary.write(draft / DATA_FILE)
                 environment.write(draft)
-            where = Places.chosen(spec.study, artifacts, database, _data_path(spec))
+            where = Locations.chosen(spec.study, artifacts, database, _data_path(spec))
             where.write(draft)
             made = cls(draft, spec, places=where)
             made._begin(made._open_storage(new=True), earlier, code)
@@ -222,7 +222,7 @@ class Study:
                     " (artifacts may be elsewhere by --artifacts)"
                 )
             raise StudyError(f"study '{name}': {error}, {way}") from None
-        spec, places = specs.load_stored(folder / SPEC), Places.read(folder, database)
+        spec, places = specs.load_stored(folder / SPEC), Locations.read(folder, database)
         if spec.study != name:
             raise StudyError(f"'{folder}' is study '{spec.study}'; name its folder so again: a study keeps its name")
         if data_path is not None and _data_path(spec) is None:
@@ -271,12 +271,12 @@ class Study:
                     storage=storage, study_name=self.name, directions=self._goals, sampler=_NO_SAMPLER
                 )
             except optuna.exceptions.DuplicatedStudyError:
-                where = self.places.database.url if self.places.database else self.folder
+                where = self.locations.database.url if self.locations.database else self.folder
                 raise StudyError(
                     f"database '{where}' has a study '{self.name}' already, of another folder; give the new search a"
                     " name of its own with --study"
                 ) from None
-        record.set_user_attr("id", self.places.record or uuid.uuid4().hex)
+        record.set_user_attr("id", self.locations.record or uuid.uuid4().hex)
         if self._storage is None:
             record.set_user_attr(_SPEC, self.spec.model_dump(mode="json", exclude_unset=True))
         if code is not None:
@@ -290,7 +290,7 @@ class Study:
 
     def _forget(self) -> None:
         """Takes a study whose folder was not made in the end out of its database."""
-        if self.places.database is not None:
+        if self.locations.database is not None:
             optuna.delete_study(study_name=self.name, storage=self._open_storage())
 
     def _taken_over(self, earlier: "Study", old: TrialRecord, order: Iterator[int]) -> FrozenTrial | None:
@@ -352,7 +352,7 @@ class Study:
         spec = self.study_spec
         self.check_data()
         dataset = datasets.load(spec.data, data_dir, spec.seed)
-        if dataset.fingerprint != self.facts.fingerprint:
+        if dataset.fingerprint != self.data_summary.fingerprint:
             raise StudyError(
                 f"study '{self.name}' was started with other data: '{spec.data.path or spec.data.name}' has changed"
                 " since. Put the data back, or run a new search on them"
@@ -375,10 +375,10 @@ class Study:
     def note_data(self, spec: StudySpec) -> None:
         """Remembers where a spec has the data, which were found to be the study's."""
         path = _data_path(spec)
-        if path is not None and Path(path) != self.places.data:
-            self.places = replace(self.places, data=Path(path))
+        if path is not None and Path(path) != self.locations.data:
+            self.locations = replace(self.locations, data=Path(path))
             with contextlib.suppress(OSError):  # one that can only be read is told again next time
-                self.places.write(self.folder)
+                self.locations.write(self.folder)
 
     @cached_property
     def record(self) -> "OptunaStudy":
@@ -391,7 +391,7 @@ class Study:
         try:
             record = OptunaStudy(study_name=self.name, storage=self._open_storage(), sampler=_NO_SAMPLER)
         except (KeyError, FileNotFoundError):
-            where = self.places.database.url if self.places.database else self.folder
+            where = self.locations.database.url if self.locations.database else self.folder
             raise StudyError(f"'{where}' has no record of study '{self.name}'") from None
         except (
             ArithmeticError,
@@ -406,8 +406,8 @@ class Study:
             raise self._damaged(str(error) or type(error).__name__) from error
         except OSError as error:
             raise StudyError(f"study '{self.name}': its record in '{self.folder}' cannot be read: {error}") from error
-        if self.places.database is not None:
-            self._check_own(record.user_attrs.get("id"), self.places.database.url)
+        if self.locations.database is not None:
+            self._check_own(record.user_attrs.get("id"), self.locations.database.url)
         if self._storage is None:
             self._check_spec(record.user_attrs.get(_SPEC))
         return record
@@ -420,7 +420,7 @@ class Study:
 
     def _check_own(self, kept: object, database: str) -> None:
         """Holds a record in a database to be this folder's: another database has another study of this name."""
-        own, file = self.places.record, self.folder / FILE
+        own, file = self.locations.record, self.folder / FILE
         if own is None:
             raise StudyError(
                 f"study '{self.name}': '{file}' does not say which record is its own; if it is the one in database"
@@ -494,7 +494,7 @@ class Study:
     def _open_storage(self, new: bool = False) -> optuna.storages.BaseStorage:
         if self._storage is not None:
             return self._storage
-        return self.places.database.storage(new) if self.places.database else journal(self.folder, new)
+        return self.locations.database.storage(new) if self.locations.database else journal(self.folder, new)
 
     @property
     def is_there(self) -> bool:
@@ -544,19 +544,19 @@ class Study:
         return own
 
     @cached_property
-    def facts(self) -> DataFacts:
+    def data_summary(self) -> DataSummary:
         """What is kept of the data.
 
         Raises:
             StudyError: the study was simulated.
         """
-        if not (self.folder / FACTS).exists():
+        if not (self.folder / DATA_FILE).exists():
             raise StudyError(f"study '{self.name}' was simulated: it has no data")
         try:
-            return DataFacts.read(self.folder / FACTS)
+            return DataSummary.read(self.folder / DATA_FILE)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise StudyError(
-                f"study '{self.name}': {FACTS} is damaged, or of another version of hpo: {error}; run a new search"
+                f"study '{self.name}': {DATA_FILE} is damaged, or of another version of hpo: {error}; run a new search"
             ) from error
 
     # ---- what happened -------------------------------------------------------------------------------------------
@@ -778,7 +778,7 @@ class Study:
     def _together(self) -> AbstractContextManager[None]:
         """What is written within is flushed once, while a search holds the study."""
         storage = self.record._storage
-        return storage.together() if isinstance(storage, Ledger) else nullcontext()
+        return storage.together() if isinstance(storage, CachedStorage) else nullcontext()
 
     @contextmanager
     def searching(self, told: str = "") -> Iterator[None]:
@@ -808,8 +808,8 @@ class Study:
         try:
             with ExitStack() as stack:
                 stack.enter_context(hold(self.folder / _LOCK, self.name, told))
-                if self.places.database is not None:
-                    connection = stack.enter_context(self.places.database.hold(self.name))
+                if self.locations.database is not None:
+                    connection = stack.enter_context(self.locations.database.hold(self.name))
                     if isinstance(storage := self.record._storage, DatabaseStorage):
                         stack.enter_context(storage.through(connection))
                 else:
@@ -829,7 +829,7 @@ class Study:
         Raises:
             StudyError: it is another study's, or does not say whose it is.
         """
-        place = self.places.artifacts
+        place = self.locations.artifacts
         if place is not None:
             claim(place, self.name, self.id, named is not None and str(own_place(named, self.name)) == str(place))
 
@@ -850,7 +850,7 @@ class Study:
     def _alone(self) -> Iterator[None]:
         """Nobody else changes the study's trials: what was read once is not read again."""
         record = self.record
-        storage, record._storage = record._storage, Ledger(record._storage)
+        storage, record._storage = record._storage, CachedStorage(record._storage)
         try:
             yield
         finally:

@@ -15,7 +15,7 @@ import torch
 from ruamel.yaml import YAML
 
 from hpo import cli, models, spec
-from hpo.facts import DataFacts
+from hpo.data_summary import DataSummary
 from hpo.study import Study
 from hpo.trial import Outcome, State
 
@@ -159,7 +159,7 @@ def space(document: dict[str, Any], tmp_path: Path) -> Path:
 @pytest.fixture
 def study(document: dict[str, Any], tmp_path: Path) -> Study:
     """A study with three complete trials, one pruned and one failed, and the artifacts that such trials leave."""
-    made = Study.create(tmp_path / "studies", spec.load(document), facts())
+    made = Study.create(tmp_path / "studies", spec.load(document), data_summary())
     for skill in (2.0, 1.5, 1.0):
         finish(made, skill, epochs=3)
     finish(made, 0.5, epochs=1)
@@ -167,10 +167,10 @@ def study(document: dict[str, Any], tmp_path: Path) -> Study:
     return made
 
 
-def facts(rows: int = 60) -> DataFacts:
+def data_summary(rows: int = 60) -> DataSummary:
     """Facts of the squares."""
     images, labels = squares(rows, seed=1)
-    return DataFacts(
+    return DataSummary(
         outputs=("a", "b", "c"),
         targets={"validation": labels, "test": labels[::-1].copy()},
         example=images[:1, :, :, None],
@@ -183,14 +183,14 @@ def finish(study: Study, skill: float, epochs: int, **metrics: float) -> int:
     trial = study.ask()
     generator = np.random.default_rng(trial.number)
     predictions = {
-        split: probabilities(study.facts.targets[split], skill, generator) for split in ("validation", "test")
+        split: probabilities(study.data_summary.targets[split], skill, generator) for split in ("validation", "test")
     }
-    accuracy = float((predictions["validation"].argmax(axis=1) == study.facts.targets["validation"]).mean())
+    accuracy = float((predictions["validation"].argmax(axis=1) == study.data_summary.targets["validation"]).mean())
     for epoch in range(1, epochs + 1):
         value = accuracy * epoch / epochs
         study.report(trial.number, epoch, {"accuracy": value, "nll": 1.0 - value, **metrics})
     torch.manual_seed(trial.number)
-    model = models.build(study.study_spec.apply(trial.config).model, study.facts.input_shape, CLASSES)
+    model = models.build(study.study_spec.apply(trial.config).model, study.data_summary.input_shape, CLASSES)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     study.artifacts.write(trial.number, epochs, weights, predictions)  # type: ignore[arg-type]
     complete = epochs == study.spec.training.epochs

@@ -17,7 +17,7 @@ from hpo import api, assembly, registry, spec
 from hpo.errors import DataError, HpoError, InputError, StudyError
 from hpo.study import Study
 from hpo.tracking.store import connect
-from tests.conftest import PATIENCE, Run, facts, finish, squares
+from tests.conftest import PATIENCE, Run, data_summary, finish, squares
 from tests.ensemble.folders import write_ensemble
 
 
@@ -46,7 +46,7 @@ def test_the_test_split_is_scored_beside_the_best_single_trial(study: Study, tmp
     best = study.leaderboard()[0]
     stored = study.artifacts.read(best.number)
     assert stored is not None and result.best_single == best.number
-    expected = (stored.predictions("test").argmax(axis=1) == study.facts.targets["test"]).mean()
+    expected = (stored.predictions("test").argmax(axis=1) == study.data_summary.targets["test"]).mean()
     assert result.best_single_test["accuracy"] == pytest.approx(expected)
     # labels of test and validation differ in order: a score read off the wrong split would be at chance
     assert result.test["accuracy"] > 0.7
@@ -122,7 +122,7 @@ def test_an_ensemble_of_a_users_model_says_what_must_be_trusted(
         "    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.Linear(width, outputs))\n"
     )
     document["model"] = {"name": "travelling_net:net"}
-    made = Study.create(tmp_path / "studies", spec.load(document), facts())
+    made = Study.create(tmp_path / "studies", spec.load(document), data_summary())
     for skill in (1.0, 2.0):
         finish(made, skill, epochs=3)
     monkeypatch.setattr(registry, "_trusted", set())  # as in a process of its own

@@ -19,16 +19,16 @@ FLOORS = (
     {"controller"},
     {"training", "ensemble", "tracking", "report", "disk", "gpu"},
     {"study", "samplers"},
-    {"code", "environment", "facts", "places", "space"},
-    {"artifacts", "record"},
-    {"ledger"},
+    {"code", "environment", "data_summary", "locations", "space"},
+    {"artifacts", "study_storage"},
+    {"journal"},
     {"schedulers", "models", "datasets", "budget"},
     {"trial"},
     {"fitness"},
     {"tasks"},
     {"spec"},
     {"arrays"},
-    {"files", "kernels", "numbers", "registry", "signals", "terminal"},
+    {"files", "kernels", "number_set", "registry", "signals", "terminal"},
     {"errors"},
 )
 HEAVY = {"torch", "ray", "matplotlib", "mlflow", "optuna", "sklearn", "torchvision", "pandas", "rich", "pydantic"}
@@ -55,7 +55,7 @@ def imported_rooms(path: Path) -> set[str]:
 
 
 MOST_METHODS = 25
-LARGE = {"Study": 63, "Ledger": 30, "Controller": 32}
+LARGE = {"Study": 63, "CachedStorage": 30, "Controller": 32}
 """Classes that have more: the study on disk is still to be parted; the ledger has the methods of Optuna's storage."""
 LISTS = {"glob", "iterdir", "listdir", "rglob", "scandir", "walk"}
 MAKES = {"copy2", "copyfile", "copytree", "hardlink_to", "makedirs", "mkdir", "symlink_to", "touch"}
@@ -69,7 +69,7 @@ ELSEWHERE = {
     "engine/secret.py": "the user's own folder",
     "engine/startup.py": "the folder for temporary files",
     "ensemble/onnx.py": "a file that the user names",
-    "record.py": "a file that is published, in the storage folder or the user's own",
+    "study_storage.py": "a file that is published, in the storage folder or the user's own",
     "results.py": "a file that the user names",
     "study.py": "the storage folder",
     "tracking/store.py": "MLflow's database, in the storage folder",

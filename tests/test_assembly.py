@@ -17,19 +17,19 @@ import hpo
 from hpo import api, assembly, datasets, models, spec
 from hpo.artifacts import Split
 from hpo.assembly import Request
+from hpo.data_summary import DataSummary
 from hpo.ensemble.calibration import temper
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import Targets, costs
 from hpo.ensemble.selection import choose
 from hpo.errors import DataError, InputError, StudyError
-from hpo.facts import DataFacts
 from hpo.spec import StudySpec
 from hpo.study import Study
 from hpo.tracking.ensembles import tracking_to
 from hpo.tracking.store import tracking_uri
 from hpo.trial import Outcome, State
-from tests.conftest import facts, finish, squares
+from tests.conftest import data_summary, finish, squares
 
 PACKAGE = Path(hpo.__file__).parent
 
@@ -142,7 +142,7 @@ def untested(document: dict[str, Any], tmp_path: Path) -> Study:
     assert isinstance(wanted, StudySpec)
     dataset = datasets.load(wanted.data, tmp_path, wanted.seed)
     targets: dict[Split, Targets] = {"validation": dataset.validation.targets, "test": dataset.test.targets}
-    known = DataFacts(dataset.outputs, targets, dataset.validation.inputs[:1], dataset.fingerprint)
+    known = DataSummary(dataset.outputs, targets, dataset.validation.inputs[:1], dataset.fingerprint)
     study = Study.create(tmp_path / "studies", wanted, known)
     for skill in (2.0, 1.5, 1.0):
         finish(study, skill, epochs=3)
@@ -203,7 +203,7 @@ def test_a_request_knows_what_it_needs() -> None:
 
 
 def test_with_shuffled_labels_the_test_score_stays_at_chance(document: dict[str, Any], tmp_path: Path) -> None:
-    known = facts(rows=300)
+    known = data_summary(rows=300)
     generator = np.random.default_rng(0)
     shuffled = {split: generator.permutation(targets) for split, targets in known.targets.items()}
     study = Study.create(tmp_path / "studies", spec.load(document), known)
@@ -272,7 +272,7 @@ def test_a_regression_has_an_interval(tmp_path: Path) -> None:
         "sampler": "random",
     }
     row = generator.normal(size=(1, 4)).astype(np.float32)
-    known = DataFacts(("price",), targets, row, "of numbers")  # type: ignore[arg-type]
+    known = DataSummary(("price",), targets, row, "of numbers")  # type: ignore[arg-type]
     study = Study.create(tmp_path / "studies", spec.load(document), known)
     for _ in range(6):
         trial = study.ask()

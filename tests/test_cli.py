@@ -15,7 +15,7 @@ from PIL import Image
 from hpo import spec
 from hpo.study import Study
 from hpo.trial import Outcome, State
-from tests.conftest import PATIENCE, Run, facts, squares, without_ray
+from tests.conftest import PATIENCE, Run, data_summary, squares, without_ray
 
 
 def test_help_is_quick_and_teaches() -> None:
@@ -205,7 +205,7 @@ def test_studies_trials_and_best_are_listed(hpo: Run, study: Study) -> None:
 
 def test_a_value_is_listed_with_its_epoch(hpo: Run, document: dict[str, Any], tmp_path: Path) -> None:
     """It is the best epoch's, and not the one's at which the trial was stopped."""
-    study = Study.create(tmp_path / "studies", spec.load(document), facts())
+    study = Study.create(tmp_path / "studies", spec.load(document), data_summary())
     number = study.ask().number
     for epoch, value in ((1, 0.5938), (2, 0.3403)):
         study.report(number, epoch, {"accuracy": value})

@@ -14,13 +14,13 @@ import torch
 
 from hpo import api, datasets, models, registry, spec
 from hpo.code import Code, TrainingCode
+from hpo.data_summary import DATA_FILE, DataSummary
 from hpo.errors import StudyError
-from hpo.facts import FACTS, DataFacts
 from hpo.study import Study
 from hpo.tasks.kinds import kind
 from hpo.training import Predictor, train
 from hpo.trial import Outcome, State
-from tests.conftest import Run, facts, finish
+from tests.conftest import Run, data_summary, finish
 
 NET = '''"""Networks."""
 import math
@@ -265,7 +265,7 @@ def mine(config: Any, context: Any) -> Iterator[Any]:
 def study_of(document: dict[str, Any], objective: Any = None, name: str = "squares") -> Study:
     """A study with two trials, below where the user stands."""
     read = spec.load({**document, "study": name})
-    made = Study.create(Path("studies"), read, facts(), code=TrainingCode.of(objective, read.model.name))
+    made = Study.create(Path("studies"), read, data_summary(), code=TrainingCode.of(objective, read.model.name))
     for skill in (2.0, 1.0):
         finish(made, skill, epochs=3)
     return made
@@ -310,14 +310,14 @@ def dataset_facts() -> None:
 def dataset_facts_of(study: Study) -> None:
     read = study.study_spec
     dataset = datasets.load(read.data, Path("data"), read.seed)
-    kept = DataFacts(
+    kept = DataSummary(
         dataset.outputs,
         {"validation": dataset.validation.targets, "test": dataset.test.targets},
         dataset.validation.inputs[:1],
         dataset.fingerprint,
     )
-    kept.write(study.folder / FACTS)
-    study.__dict__.pop("facts", None)
+    kept.write(study.folder / DATA_FILE)
+    study.__dict__.pop("data_summary", None)
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -346,7 +346,7 @@ def test_a_study_whose_model_has_changed_is_refused_until_that_is_accepted(
 
 def test_nothing_is_said_of_a_study_that_kept_nothing(document: dict[str, Any], hpo: Run, ray_cluster: None) -> None:
     """As release 0.1 made them."""
-    Study.create(Path("studies"), spec.load(document), facts())
+    Study.create(Path("studies"), spec.load(document), data_summary())
     dataset_facts()
     code, _, err = hpo("resume", "--trials", "1")
     assert code == 0 and "Study 'squares' is of release 0.1, which kept nothing of the code" in err
@@ -364,7 +364,7 @@ def honest(study: Study, skills: int = 4) -> None:
         study.report(trial.number, 1, {"accuracy": 0.3 - number / 100, "nll": 1.0})
         torch.manual_seed(number)
         model = study.study_spec.apply(trial.config).model
-        network = models.build(model, study.facts.input_shape, 3)
+        network = models.build(model, study.data_summary.input_shape, 3)
         for parameter in network.parameters():
             parameter.data *= 3  # far from the middle, so that an activation matters
         predictor = Predictor(network, kind("classification"), torch.device("cpu"), None)
@@ -378,7 +378,7 @@ def own_study(document: dict[str, Any], project: Path, npz_file: Path) -> Study:
     """A study of four honest trials of an own model."""
     document["model"] = {"name": "net:net"}
     read = spec.load(document)
-    made = Study.create(Path("studies"), read, facts(), code=TrainingCode.of(None, "net:net"))
+    made = Study.create(Path("studies"), read, data_summary(), code=TrainingCode.of(None, "net:net"))
     honest(made)
     return made
 

@@ -14,7 +14,7 @@ from hpo.ensemble.model import Ensemble
 from hpo.errors import InputError, StudyError
 from hpo.study import Study
 from hpo.trial import Outcome, State
-from tests.conftest import facts, finish
+from tests.conftest import data_summary, finish
 
 KB = 1000
 
@@ -22,7 +22,7 @@ KB = 1000
 @pytest.fixture
 def make(document: dict[str, Any], tmp_path: Path) -> Callable[[], Study]:
     """Studies of their own, without trials."""
-    return lambda: Study.create(tmp_path / os.urandom(4).hex(), spec.load(document), facts())
+    return lambda: Study.create(tmp_path / os.urandom(4).hex(), spec.load(document), data_summary())
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from hpo.controller import Controller, Lost, Start
 from hpo.controller.limits import SPENT_GPU
 from hpo.gpu import GpuBudget
 from hpo.study import Study
-from tests.conftest import Run, facts
+from tests.conftest import Run, data_summary
 
 
 @pytest.fixture
 def empty(document: dict[str, Any], tmp_path: Path) -> Study:
-    made = Study.create(tmp_path / "studies", spec.load(document), facts())
+    made = Study.create(tmp_path / "studies", spec.load(document), data_summary())
     made.clock = lambda: 0.0
     return made
 

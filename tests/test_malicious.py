@@ -40,15 +40,15 @@ from hpo.ensemble.combiner import from_json
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
 from hpo.errors import DataError, HpoError, ObjectiveError, SpecError, StudyError
+from hpo.locations import claim
 from hpo.models.weights import set_weights, weights_of
-from hpo.places import claim
-from hpo.record import Database
 from hpo.study import Study
+from hpo.study_storage import Database
 from hpo.tracking.problems import Unusable
 from hpo.tracking.runs import Runs
 from hpo.training import Context, train
 from hpo.trial import Failure, Outcome, State
-from tests.conftest import Run, facts, finish
+from tests.conftest import Run, data_summary, finish
 from tests.ensemble.folders import inputs, write_ensemble
 
 TRACE = "executed"
@@ -233,7 +233,7 @@ def test_a_stored_spec_runs_no_code_of_its_folder(
 ) -> None:
     path = "studies.squares.evil:thing"  # `studies` is a package without an __init__.py
     whole = {**document, section: {"name": path}, "parameters": {}, "budget": {"trials": 9}}
-    study = Study.create(tmp_path / "studies", spec.load(whole), facts())
+    study = Study.create(tmp_path / "studies", spec.load(whole), data_summary())
     (study.folder / "evil.py").write_text(EVIL)
     monkeypatch.setattr(registry, "_trusted", set())
     commands = {"resume": (), "trials": (), "best": (), "studies": (), "reproduce": ("0",), "ensemble": ()}
@@ -279,7 +279,7 @@ def test_the_state_of_a_sampler_is_no_pickle(
     setting: dict[str, bool], document: dict[str, Any], tmp_path: Path
 ) -> None:
     whole = spec.load({**document, "sampler": {"name": "cmaes", **setting}})
-    made = Study.create(tmp_path / "studies", whole, facts())
+    made = Study.create(tmp_path / "studies", whole, data_summary())
     finish(made, 1.0, epochs=3)
     begun, bomb = made.ask().number, pickle.dumps(Bomb()).hex()
     for prefix in ("cma", "sepcma", "cmawm"):  # a state is written in a trial that runs, and read of one that has ended
@@ -391,7 +391,10 @@ def test_places_that_point_elsewhere_remove_nothing_there(
     study: Study, document: dict[str, Any], hpo: Run, tmp_path: Path
 ) -> None:
     other = Study.create(
-        tmp_path / "studies", spec.load({**document, "study": "other"}), facts(), artifacts=str(tmp_path / "shared")
+        tmp_path / "studies",
+        spec.load({**document, "study": "other"}),
+        data_summary(),
+        artifacts=str(tmp_path / "shared"),
     )
     for skill in (1.0, 2.0):
         finish(other, skill, epochs=3)
@@ -890,7 +893,7 @@ def test_archives_and_headers_that_claim_too_much_are_refused_unread(study: Stud
     assert any("trial 0: its validation predictions cannot be read" in line for line in Pool.load(study, 50).skipped)
     (study.folder / "data.npz").write_bytes((tmp_path / "claim.npz").read_bytes())
     with pytest.raises(StudyError, match="data.npz is damaged"):
-        assert Study.open(tmp_path / "studies", "squares").facts
+        assert Study.open(tmp_path / "studies", "squares").data_summary
 
 
 def test_files_that_are_larger_than_they_may_be_are_not_read(study: Study, hpo: Run) -> None:
@@ -921,7 +924,7 @@ def test_files_that_are_larger_than_they_may_be_are_not_read(study: Study, hpo: 
 def test_one_damaged_journal_does_not_hide_the_other_studies(
     line: bytes, study: Study, document: dict[str, Any], hpo: Run, tmp_path: Path
 ) -> None:
-    Study.create(tmp_path / "studies", spec.load({**document, "study": "sound"}), facts())
+    Study.create(tmp_path / "studies", spec.load({**document, "study": "sound"}), data_summary())
     lines = (study.folder / "journal.log").read_bytes().splitlines(keepends=True)
     (study.folder / "journal.log").write_bytes(b"".join([*lines[:3], line, *lines[3:]]))
     code, out, told = hpo("studies", "--format", "json")
@@ -972,7 +975,7 @@ DAMAGES: dict[str, Callable[[Study], None]] = {
 def test_whatever_is_wrong_in_a_study_the_others_are_listed(
     damage: str, study: Study, document: dict[str, Any], hpo: Run, tmp_path: Path
 ) -> None:
-    Study.create(tmp_path / "studies", spec.load({**document, "study": "sound"}), facts())
+    Study.create(tmp_path / "studies", spec.load({**document, "study": "sound"}), data_summary())
     DAMAGES[damage](study)
     code, out, told = hpo("studies", "--format", "json")
     listed = {entry["study"]: entry.get("problem") for entry in json.loads(out)}
@@ -1027,7 +1030,7 @@ def test_no_traceback_is_obeyed_by_a_terminal(
 @pytest.mark.usefixtures("npz_file")
 def test_who_is_told_to_trust_is_told_what(document: dict[str, Any], hpo: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Study.create(
-        Path("studies"), spec.load({**document, "model": {"name": "evil:thing"}, "parameters": {}}), facts()
+        Path("studies"), spec.load({**document, "model": {"name": "evil:thing"}, "parameters": {}}), data_summary()
     )
     made.ask()
     monkeypatch.setattr(registry, "_trusted", set())

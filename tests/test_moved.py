@@ -10,8 +10,8 @@ import pytest
 from mlflow import MlflowClient
 
 from hpo import api, datasets, spec
+from hpo.data_summary import DATA_FILE, DataSummary
 from hpo.errors import DataError, InputError, StudyError
-from hpo.facts import FACTS, DataFacts
 from hpo.study import Study, differences
 from hpo.tracking.store import connect, tracking_uri, trial_runs
 from tests.conftest import Run, finish, squares
@@ -34,13 +34,13 @@ def project(document: dict[str, Any], npz_file: Path, tmp_path: Path, monkeypatc
     return folder
 
 
-def dataset_facts(document: dict[str, Any]) -> DataFacts:
+def dataset_facts(document: dict[str, Any]) -> DataSummary:
     """Of the data that a search file names."""
     wanted = spec.load(document)
-    made = Study.create(Path("for the facts"), wanted)
+    made = Study.create(Path("for the data_summary"), wanted)
     dataset_facts_of(made)
-    (made.folder / FACTS).rename("facts.npz")
-    return DataFacts.read(Path("facts.npz"))
+    (made.folder / DATA_FILE).rename("data_summary.npz")
+    return DataSummary.read(Path("data_summary.npz"))
 
 
 def renamed(project: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> Path:
@@ -115,7 +115,7 @@ def test_artifacts_beside_the_storage_move_with_it(
     document: dict[str, Any], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document |= {"study": "beside", "data": {**document["data"], "path": "squares.npz"}}
-    made = Study.create(Path("studies"), spec.load(document), api.open_study().facts, artifacts="left")
+    made = Study.create(Path("studies"), spec.load(document), api.open_study().data_summary, artifacts="left")
     finish(made, 2.0, epochs=3)
     other = renamed(project, monkeypatch, "renamed")
     opened = Study.open(Path("studies"), "beside")

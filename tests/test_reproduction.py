@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from hpo import api, datasets, reproduction, spec
-from hpo.engine.best import Best
+from hpo.data_summary import DataSummary
+from hpo.engine.best_epoch import BestEpoch
 from hpo.errors import StudyError
-from hpo.facts import DataFacts
 from hpo.spec import Config
 from hpo.study import Study
 from hpo.training import Context, Report, train
@@ -35,10 +35,10 @@ def trained(document: dict[str, Any]) -> Study:
     wanted = spec.load(document)
     dataset = datasets.load(wanted.data, Path("data"), wanted.seed)
     targets = {"validation": dataset.validation.targets, "test": dataset.test.targets}
-    facts = DataFacts(dataset.outputs, targets, dataset.validation.inputs[:1], dataset.fingerprint)  # type: ignore[arg-type]
-    study = Study.create(Path("studies"), wanted, facts)
+    data_summary = DataSummary(dataset.outputs, targets, dataset.validation.inputs[:1], dataset.fingerprint)  # type: ignore[arg-type]
+    study = Study.create(Path("studies"), wanted, data_summary)
     trial = study.ask()
-    best = Best(wanted, study.artifacts, trial.number)
+    best = BestEpoch(wanted, study.artifacts, trial.number)
     for report in train(trial.config, Context(wanted, dataset, wanted.trial_seed(trial.number))):
         best.see(report)
         study.report(trial.number, report.epoch, report.metrics)

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo import datasets, spec
+from hpo.data_summary import DataSummary
 from hpo.datasets import Dataset
 from hpo.engine.members import Trained
 from hpo.ensemble.folds import folds_of
 from hpo.errors import HpoError, InputError, SpecError, StudyError
-from hpo.facts import DataFacts
 from hpo.retraining import Retrained, Trainer, bagging, boosting, deep, distill, out_of_fold, read_student
 from hpo.retraining.bagging import bag_jobs, bootstrap, mean_of_others, out_of_bag
 from hpo.retraining.boosting import reweighted, vote
@@ -79,9 +79,9 @@ def trainer(document: dict[str, Any], tmp_path: Path) -> Trainer:
     return Trainer(study, dataset)
 
 
-def _facts(dataset: Dataset) -> DataFacts:
+def _facts(dataset: Dataset) -> DataSummary:
     targets: dict[Any, Any] = {"validation": dataset.validation.targets, "test": dataset.test.targets}
-    return DataFacts(dataset.outputs, targets, dataset.validation.inputs[:1], dataset.fingerprint)
+    return DataSummary(dataset.outputs, targets, dataset.validation.inputs[:1], dataset.fingerprint)
 
 
 def with_objective(trainer: Trainer, objective: Any) -> Trainer:
@@ -261,7 +261,7 @@ def test_out_of_fold_is_of_stacking(trainer: Trainer) -> None:
 def _longer(trainer: Trainer, epochs: int) -> Trainer:
     read = trainer.study.study_spec
     read = read.model_copy(update={"training": read.training.model_copy(update={"epochs": epochs}), "study": "longer"})
-    study = Study.create(trainer.study.folder.parent, read, trainer.study.facts)
+    study = Study.create(trainer.study.folder.parent, read, trainer.study.data_summary)
     finish(study, 2.0, epochs)
     return Trainer(study, trainer.dataset)
 
@@ -405,7 +405,7 @@ def test_a_student_of_numbers_has_no_label_smoothing(trainer: Trainer, tmp_path:
     assert read_student(trainer, str(tmp_path / "student.yaml")).config["training.label_smoothing"] == 0.1
     read = trainer.study.study_spec
     document = {**read.model_dump(exclude_unset=True), "study": "numbers", "task": "regression", "objective": "r2"}
-    study = Study.create(trainer.study.folder.parent, spec.load(document), trainer.study.facts)
+    study = Study.create(trainer.study.folder.parent, spec.load(document), trainer.study.data_summary)
     number = study.ask().number
     study.report(number, 3, {"r2": 0.5})
     study.end(number, Outcome(State.COMPLETE))
@@ -450,7 +450,7 @@ def test_other_data_than_the_studys_are_refused(trainer: Trainer, npz_file: Path
 
 def test_a_study_without_trials_has_nothing_to_retrain(trainer: Trainer) -> None:
     read = trainer.study.study_spec.model_copy(update={"study": "empty"})
-    study = Study.create(trainer.study.folder.parent, read, trainer.study.facts)
+    study = Study.create(trainer.study.folder.parent, read, trainer.study.data_summary)
     with pytest.raises(StudyError, match="study 'empty' has no trial to retrain yet"):
         bagging(Trainer(study, trainer.dataset))
 

@@ -12,7 +12,7 @@ from hpo.results import SearchResult
 from hpo.searching import check_found
 from hpo.study import Study
 from hpo.trial import Outcome, State
-from tests.conftest import facts
+from tests.conftest import data_summary
 
 
 def more(study: Study, **limits: Any) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_resources_that_are_used_are_not(document: dict[str, Any], resources: di
 
 
 def test_a_study_that_asked_for_two_gpus_can_still_be_read(document: dict[str, Any]) -> None:
-    Study.create(Path("studies"), spec.load({**document, "resources": {"gpu": 2}}), facts())
+    Study.create(Path("studies"), spec.load({**document, "resources": {"gpu": 2}}), data_summary())
     assert api.open_study().study_spec.resources.gpu == 2
     with pytest.raises(SpecError, match="resources.gpu: must be at most 1"):
         api.resume()
@@ -80,7 +80,7 @@ def test_what_trains_on_the_cpu_holds_no_gpu(document: dict[str, Any]) -> None:
 
 
 def failed(document: dict[str, Any], *causes: str, storage: str = "studies") -> Study:
-    study = Study.create(Path(storage), spec.load(document), facts())
+    study = Study.create(Path(storage), spec.load(document), data_summary())
     for cause in causes:
         study.end(study.ask().number, Outcome(State.FAILED, f"Traceback\n{cause}"))
     return study

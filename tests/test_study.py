@@ -18,15 +18,15 @@ from hpo.errors import StudyError
 from hpo.spec import Budget
 from hpo.study import Study, differences
 from hpo.trial import Outcome, State
-from tests.conftest import PATIENCE, Run, facts, finish, without_ray, without_rights
+from tests.conftest import PATIENCE, Run, data_summary, finish, without_ray, without_rights
 
 
 def test_a_study_is_read_back_from_disk(study: Study, tmp_path: Path) -> None:
     opened = Study.open(tmp_path / "studies", "squares")
     assert opened.spec == study.spec
     assert [trial.to_json() for trial in opened.trials()] == [trial.to_json() for trial in study.trials()]
-    assert opened.facts.outputs == ("a", "b", "c")
-    assert opened.facts.input_shape == (1, 8, 8)
+    assert opened.data_summary.outputs == ("a", "b", "c")
+    assert opened.data_summary.input_shape == (1, 8, 8)
     assert opened.id == study.id
 
 
@@ -76,7 +76,7 @@ def test_the_leaderboard_is_sorted_and_the_incumbent_is_at_full_resource(study: 
 
 
 def test_the_best_epoch_is_the_earliest_of_the_best_and_never_nan(document: dict[str, Any], tmp_path: Path) -> None:
-    study = Study.create(tmp_path / "studies", spec.load(document), facts())
+    study = Study.create(tmp_path / "studies", spec.load(document), data_summary())
     number = study.ask().number
     for epoch, value in enumerate([float("nan"), 0.5, 0.7, 0.7], start=1):
         study.report(number, epoch, {"accuracy": value})
@@ -85,7 +85,7 @@ def test_the_best_epoch_is_the_earliest_of_the_best_and_never_nan(document: dict
 
 
 def test_a_diverged_trial_is_pruned_without_a_value(document: dict[str, Any], tmp_path: Path) -> None:
-    study = Study.create(tmp_path / "studies", spec.load(document), facts())
+    study = Study.create(tmp_path / "studies", spec.load(document), data_summary())
     number = study.ask().number
     study.report(number, 1, {"accuracy": float("nan")})
     trial = study.end(number, Outcome(State.PRUNED, "diverged"))
@@ -95,7 +95,7 @@ def test_a_diverged_trial_is_pruned_without_a_value(document: dict[str, Any], tm
 
 def test_a_second_study_of_the_name_is_refused(study: Study, tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="exists already"):
-        Study.create(tmp_path / "studies", study.spec, facts())
+        Study.create(tmp_path / "studies", study.spec, data_summary())
     assert [path.name for path in (tmp_path / "studies").iterdir()] == ["squares"]
 
 
@@ -158,7 +158,7 @@ def test_a_torn_last_line_is_cut_off_before_anything_is_appended(study: Study, t
 
 
 def test_json_has_no_nan(document: dict[str, Any], tmp_path: Path) -> None:
-    made = Study.create(tmp_path / "studies", spec.load(document), facts())
+    made = Study.create(tmp_path / "studies", spec.load(document), data_summary())
     number = made.ask().number
     made.report(number, 1, {"accuracy": float("nan"), "nll": 1.0})
     assert made.trial(number).to_json()["reports"] == {"1": {"accuracy": None, "nll": 1.0}}

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 import hpo
 from hpo import schedulers, searching, spec
 from hpo.controller import replay
+from hpo.data_summary import DataSummary
 from hpo.errors import StudyError
-from hpo.facts import DataFacts
 from hpo.samplers import build
 from hpo.space import believed
 from hpo.spec import Config, Parameter
 from hpo.study import Study
 from hpo.trial import Outcome, State
-from tests.conftest import facts
+from tests.conftest import data_summary
 
 STUDIES = Path("studies")
 
@@ -44,7 +44,7 @@ def trial(study: Study, config: Config, *accuracies: float, state: State = State
 
 
 def later(document: dict[str, Any], earlier: Study, **changes: Any) -> Study:
-    return Study.create(STUDIES, spec.load({**document, **changes, "study": "later"}), facts(), earlier)
+    return Study.create(STUDIES, spec.load({**document, **changes, "study": "later"}), data_summary(), earlier)
 
 
 def taken(study: Study) -> list[Config]:
@@ -54,7 +54,7 @@ def taken(study: Study) -> list[Config]:
 @pytest.fixture
 def earlier(document: dict[str, Any]) -> Study:
     """Its first trial has the default config, of lr 0.01 and width 16."""
-    study = Study.create(STUDIES, spec.load(document), facts())
+    study = Study.create(STUDIES, spec.load(document), data_summary())
     study.ask()
     for epoch, accuracy in enumerate([0.4, 0.6, 0.5], start=1):
         study.report(0, epoch, {"accuracy": accuracy, "nll": 1 - accuracy, "latency_ms": 10 * accuracy})
@@ -130,7 +130,7 @@ def test_a_parameter_that_was_fixed_has_its_fixed_value(document: dict[str, Any]
     study = later(document, earlier)
     assert [config["training.batch_size"] for config in taken(study)] == [32, 32, 32]
     document["parameters"]["training.batch_size"] = {"values": [16, 64]}
-    assert taken(Study.create(Path("elsewhere"), spec.load(document), facts(), earlier)) == []
+    assert taken(Study.create(Path("elsewhere"), spec.load(document), data_summary(), earlier)) == []
 
 
 def test_a_parameter_that_is_fixed_now_must_have_that_value(document: dict[str, Any], earlier: Study) -> None:
@@ -168,9 +168,9 @@ def test_simulated_studies_compare_configs(tmp_path: Path) -> None:
 # ---- what is refused -------------------------------------------------------------------------------------------------
 
 
-def other_data() -> DataFacts:
-    known = facts()
-    return DataFacts(known.outputs, known.targets, known.example, "of circles")
+def other_data() -> DataSummary:
+    known = data_summary()
+    return DataSummary(known.outputs, known.targets, known.example, "of circles")
 
 
 def test_other_data_say_nothing(document: dict[str, Any], earlier: Study) -> None:
@@ -182,22 +182,22 @@ def test_another_model_is_another_search(document: dict[str, Any], earlier: Stud
     document["model"] = "convnet"
     document["parameters"] = {"optimizer.lr": {"min": 0.01, "max": 0.1}}
     with pytest.raises(StudyError, match="--from squares: that study is about model 'mlp', not 'convnet'"):
-        searching._earlier("squares", spec.load(document), facts(), STUDIES)
+        searching._earlier("squares", spec.load(document), data_summary(), STUDIES)
 
 
 def test_an_unknown_study_is_named(document: dict[str, Any], earlier: Study) -> None:
     with pytest.raises(StudyError, match="no study 'square' in 'studies'. Did you mean 'squares'"):
-        searching._earlier("square", spec.load(document), facts(), STUDIES)
+        searching._earlier("square", spec.load(document), data_summary(), STUDIES)
 
 
 def test_a_simulated_study_has_no_models(document: dict[str, Any]) -> None:
     Study.create(STUDIES, spec.load_search({"study": "dreamt"}))
     with pytest.raises(StudyError, match="study 'dreamt' was simulated: it has no models"):
-        searching._earlier("dreamt", spec.load(document), facts(), STUDIES)
+        searching._earlier("dreamt", spec.load(document), data_summary(), STUDIES)
 
 
 def test_the_same_data_and_model_are_welcome(document: dict[str, Any], earlier: Study) -> None:
-    assert searching._earlier("squares", spec.load(document), facts(), STUDIES).id == earlier.id
+    assert searching._earlier("squares", spec.load(document), data_summary(), STUDIES).id == earlier.id
 
 
 # ---- priors ----------------------------------------------------------------------------------------------------------

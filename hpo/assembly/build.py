@@ -142,7 +142,7 @@ def _finished(
     result, test = _scored(name, draft, pool)
     folder = folder_of(pool.study, f".{name}.{uuid.uuid4().hex}")
     try:
-        model.write(folder, pool.study.study_spec, pool.study.facts, draft.parts, draft.combiner, draft.interval)
+        model.write(folder, pool.study.study_spec, pool.study.data_summary, draft.parts, draft.combiner, draft.interval)
         ensemble = model.Ensemble(folder)  # what cannot be loaded again is not an ensemble
         result = _measured(result, ensemble, request.max_latency)
         drawn.report(folder, result, draft, pool, test)
@@ -176,7 +176,7 @@ def _write_result(folder: Folder, result: EnsembleResult) -> None:
 def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[str, Predictions]]:
     """Scores the draft beside the best single trial: here, and nowhere before, test rows are read."""
     study, task = pool.study, pool.task
-    targets = study.facts.targets
+    targets = study.data_summary.targets
     test = {
         drawn.single_name(pool): pool.test_predictions([pool.best])[0],
         drawn.ensemble_name(draft): draft.combiner.combine(draft.test()),

@@ -105,16 +105,16 @@ def _greedy_cost(pool: Pool, size: int, fitted: Rows, scored: Rows) -> float:
 
 def _of_outputs(result: EnsembleResult, draft: Draft, pool: Pool, test: Mapping[str, Predictions]) -> dict[str, Figure]:
     """Draws the figures of the predictions, from test rows."""
-    facts = result.study.facts
-    targets: Targets = facts.targets["test"]
+    data_summary = result.study.data_summary
+    targets: Targets = data_summary.targets["test"]
     if pool.task == "regression":
         half_widths = {} if draft.interval is None else {ensemble_name(draft): draft.interval.half_widths}
         level = 0.9 if draft.interval is None else draft.interval.level
-        return {"regression": figures.regression(test, targets, facts.outputs, half_widths, level)}
+        return {"regression": figures.regression(test, targets, data_summary.outputs, half_widths, level)}
     drawings = {"reliability": figures.reliability(_stages(draft, pool, test), targets)}
     if pool.task == "multilabel":
-        return {**drawings, "f1_by_label": figures.f1_by_label(test, targets, facts.outputs)}
-    return {**drawings, "confusion": figures.confusion(test, targets, facts.outputs)}
+        return {**drawings, "f1_by_label": figures.f1_by_label(test, targets, data_summary.outputs)}
+    return {**drawings, "confusion": figures.confusion(test, targets, data_summary.outputs)}
 
 
 def _stages(draft: Draft, pool: Pool, test: Mapping[str, Predictions]) -> dict[str, dict[str, Predictions]]:

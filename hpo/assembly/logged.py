@@ -53,7 +53,7 @@ def logged(result: EnsembleResult, storage: Path, request: Request) -> EnsembleR
 def _record(result: EnsembleResult) -> "EnsembleRecord":
     from hpo.tracking.ensembles import EnsembleRecord
 
-    facts = result.study.facts
+    data_summary = result.study.data_summary
     metrics = {
         **{f"validation_{name}": value for name, value in result.validation.items()},
         **{f"test_{name}": value for name, value in result.test.items()},
@@ -68,7 +68,7 @@ def _record(result: EnsembleResult) -> "EnsembleRecord":
         loader=LOADER_MODULE,
         members=result.members,
         metrics=metrics,
-        example=facts.example,
-        classes=len(facts.outputs),
+        example=data_summary.example,
+        classes=len(data_summary.outputs),
         report=None if result.report is None else FOLDER,
     )

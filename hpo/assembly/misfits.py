@@ -46,8 +46,12 @@ def _changed(study: Study) -> bool:
 
 
 def _problem(study: Study, trial: TrialRecord, dataset: Dataset | None) -> str | None:
-    spec, facts = study.study_spec, study.facts
-    rows = Examples(facts.example, facts.targets["validation"][:1]) if dataset is None else dataset.validation
+    spec, data_summary = study.study_spec, study.data_summary
+    rows = (
+        Examples(data_summary.example, data_summary.targets["validation"][:1])
+        if dataset is None
+        else dataset.validation
+    )
     try:
         stored = study.artifacts.read(trial.number)
         if stored is None:
@@ -61,7 +65,7 @@ def _problem(study: Study, trial: TrialRecord, dataset: Dataset | None) -> str |
     if dataset is None:
         return None
     apart = np.abs(predicted - known).max(axis=1).mean()
-    scale = float(np.std(facts.targets["validation"])) if spec.task == "regression" else 1.0
+    scale = float(np.std(data_summary.targets["validation"])) if spec.task == "regression" else 1.0
     if not apart <= _UNLIKE * scale:
         return ": its weights predict something else by the model as it is now, whose code has changed since"
     return None

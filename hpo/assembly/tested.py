@@ -64,8 +64,8 @@ def predict_rows(study: Study, model: Named, stored: Stored, examples: Examples)
     from hpo.training import Predictor
     from hpo.training.precision import choose_device
 
-    task, facts, device = study.study_spec.task, study.facts, choose_device("auto")
-    network = models.build(model, facts.input_shape, len(facts.outputs), task)
+    task, data_summary, device = study.study_spec.task, study.data_summary, choose_device("auto")
+    network = models.build(model, data_summary.input_shape, len(data_summary.outputs), task)
     set_weights(network, stored.weights())
     predictor = Predictor(placement.place(network, device), kind(task), device, None)
     return predictor(examples).float().cpu().numpy()

@@ -118,13 +118,13 @@ class Controller:
             return Drop(self._dropped.popleft())
         if self._leaving():
             return Wait()
-        order = self._next_trial() if self.has_room else None
+        order = self._next_trial() if self.has_free_slot else None
         if order is not None:
             return order
         if self.limits.all_started:
             if not self._live:
                 return NothingLeft()
-            if not self.slots.running and self.has_room:
+            if not self.slots.running and self.has_free_slot:
                 self._end_paused()
         return Drop(self._dropped.popleft()) if self._dropped else Wait()
 
@@ -205,7 +205,7 @@ class Controller:
         return [self.study.trial(number) for number in sorted(self._live.numbers(*Phase))]
 
     @property
-    def has_room(self) -> bool:
+    def has_free_slot(self) -> bool:
         """Whether another trial may run now."""
         if self.trouble or self._leaving() or not self.slots.is_one_free:
             return False

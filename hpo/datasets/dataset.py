@@ -17,7 +17,7 @@ Inputs = NDArray[np.uint8] | NDArray[np.float32] | NDArray[np.float64]
 
 Rows are float32, or float64 where float32 would blur what tells them apart (`hpo.datasets.precision`).
 """
-Numbers = type[np.float32] | type[np.float64]
+FloatType = type[np.float32] | type[np.float64]
 """The type of a table's rows."""
 Targets = NDArray[Any]
 """Targets: classes int64 `(n,)`, independent labels uint8 `(n, labels)`, 0 or 1, or values float32 `(n, targets)`."""

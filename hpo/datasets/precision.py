@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.datasets.dataset import Numbers
+from hpo.datasets.dataset import FloatType
 from hpo.errors import DataError
 
 _TOLERANCE = 1e-4
@@ -23,7 +23,7 @@ _BLOCK = 2**22
 """Numbers that are looked at together."""
 
 
-def table_type(table: NDArray[np.number], where: str) -> Numbers:
+def table_type(table: NDArray[np.number], where: str) -> FloatType:
     """The type in which rows `(n, features)` keep what tells them apart.
 
     Args:
@@ -35,7 +35,7 @@ def table_type(table: NDArray[np.number], where: str) -> Numbers:
     """
     if np.can_cast(table.dtype, np.float32) and not np.isinf(table).any():
         return np.float32
-    needed: Numbers = np.float32
+    needed: FloatType = np.float32
     for first, block in _blocks(table):
         wide = block.astype(np.float64)
         if np.isinf(wide).any():

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.datasets.dataset import Encoding, Inputs, Numbers
+from hpo.datasets.dataset import Encoding, FloatType, Inputs
 from hpo.datasets.notes import Notes
 from hpo.errors import DataError
 
@@ -21,7 +21,7 @@ class Wanted:
     shape: tuple[int, ...]
     """(channels, height, width) or (features,)."""
     encoding: Encoding = field(default_factory=Encoding)
-    numbers: Numbers = np.float32
+    numbers: FloatType = np.float32
     """The type of a table's rows."""
     notes: Notes = field(default_factory=Notes, compare=False)
     """Collects what is left out or changed."""

@@ -9,9 +9,9 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from hpo.controller import Controller, Drop, Failed, Finished, Late, Lost, NothingLeft, Resume, SetAside, Start
-from hpo.engine.deaths import death, machine_left, unseen
+from hpo.engine.messages import ERROR, INHERITED, LATE, MEMORY, METRICS, THREADS
 from hpo.engine.tune_controller import abandon, allow, hurry, settle
-from hpo.engine.words import ERROR, INHERITED, LATE, MEMORY, METRICS, THREADS
+from hpo.engine.worker_failures import death, machine_left, unseen
 from hpo.schedulers import RESOURCE, Decision
 from hpo.trial import Failure, TrialRecord
 

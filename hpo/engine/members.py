@@ -26,15 +26,15 @@ from numpy.typing import NDArray
 from hpo.artifacts import Artifacts, Folder, Place, Split, Stored, Unseen
 from hpo.code import TrainingCode
 from hpo.datasets import Dataset, Examples
-from hpo.engine.best import Best
+from hpo.engine.best_epoch import BestEpoch
 from hpo.engine.cluster import cluster, started_here, trial_resources
 from hpo.engine.lifeline import lifeline
 from hpo.engine.machines import Machines
 from hpo.engine.pickling import Sent
-from hpo.engine.workplace import Workplace
+from hpo.engine.worker_settings import WorkerSettings
 from hpo.errors import HpoError, StudyError
-from hpo.record import LOCKING, locked
 from hpo.spec import Config, Resources, StudySpec
+from hpo.study_storage import LOCKING, locked
 from hpo.training import Context, Objective
 from hpo.training.reports import reports_of
 
@@ -102,7 +102,7 @@ class _Shared:
     objective: Objective
     spec: StudySpec
     artifacts: Artifacts
-    workplace: Workplace
+    settings: WorkerSettings
 
 
 def train_members(
@@ -174,7 +174,7 @@ def _train_all(
     each = trial_resources(resources)
     artifacts = artifacts.marked()
     there = Machines(each, sys.maxsize, artifacts.mark)
-    shared = _Shared(Sent(objective), spec, artifacts, Workplace.here(each))
+    shared = _Shared(Sent(objective), spec, artifacts, WorkerSettings.here(each))
     put = ray.put(shared), ray.put(dataset)
     task = ray.remote(_train).options(num_cpus=each["cpu"], num_gpus=each["gpu"], max_retries=0)
     running = {task.remote(job, prints[job.number], *put): job for job in jobs}
@@ -216,7 +216,7 @@ def _outcome(job: Job, ref: Any, artifacts: Artifacts) -> Trained | None:
 def _train(job: Job, fingerprint: str, shared: _Shared, dataset: Dataset) -> dict[str, Any]:
     """The worker's side: trains one job, and returns what `done.json` holds, or the reason why there is none."""
     started = time.monotonic()
-    shared.workplace.enter()
+    shared.settings.enter()
     shared.artifacts.check()
     try:
         shared.artifacts.trial(job.number).clear()
@@ -235,7 +235,7 @@ def _train(job: Job, fingerprint: str, shared: _Shared, dataset: Dataset) -> dic
 
 def _best_epoch(job: Job, shared: _Shared, dataset: Dataset) -> tuple[int, dict[str, float]] | None:
     """Trains a job and stores its best epoch; that epoch and its metrics."""
-    best = Best(shared.spec, shared.artifacts, job.number)
+    best = BestEpoch(shared.spec, shared.artifacts, job.number)
     for report in reports_of(shared.objective, job.config, Context(shared.spec, job.view(dataset), job.seed)):
         best.see(report)
         if job.last_epoch is not None and report.epoch >= job.last_epoch:

@@ -22,7 +22,7 @@ import torch
 from hpo.datasets import Dataset, Examples
 from hpo.engine.cluster import trial_resources
 from hpo.engine.pickling import Sent
-from hpo.engine.workplace import Workplace
+from hpo.engine.worker_settings import WorkerSettings
 from hpo.errors import HpoError, ResourceError, first_line
 from hpo.space import Space
 from hpo.spec import Config, Parameter, Resources, StudySpec
@@ -123,7 +123,7 @@ def fitting(spec: StudySpec, dataset: Dataset, objective: Objective, resources: 
     shared = _Shared(
         objective=Sent(objective),
         spec=spec,
-        workplace=Workplace.here(each),
+        settings=WorkerSettings.here(each),
         data=(_bytes(dataset.train), _bytes(dataset.validation)),
     )
     choices = _choices(spec)
@@ -180,7 +180,7 @@ def _by_memory(host: int, node: Node) -> int:
 class _Shared:
     objective: Objective
     spec: StudySpec
-    workplace: Workplace
+    settings: WorkerSettings
     data: tuple[int, int]
     """Bytes of all rows for training and for validation."""
 
@@ -325,7 +325,7 @@ class _Probe:
 
     def _train(self, config: Config) -> Footprint:
         shared = self._shared
-        shared.workplace.enter()
+        shared.settings.enter()
         device = choose_device(shared.spec.training.device)
         self._marks = self._marks or _Marks(device)
         training = shared.spec.apply(config).training

@@ -18,7 +18,7 @@ from hpo.engine.driver import Driver, TuneScheduler, TuneSearcher, TuneStopper
 from hpo.engine.lifeline import lifeline
 from hpo.engine.pickling import Sent
 from hpo.engine.worker import Shared, Worker
-from hpo.engine.workplace import Workplace
+from hpo.engine.worker_settings import WorkerSettings
 from hpo.errors import HpoError, last_line
 from hpo.signals import Interruption, interruptions
 from hpo.spec import Failures, Resources, SearchSpec
@@ -115,7 +115,7 @@ def run(
             artifacts=artifacts,
             timeout=rules.trial_timeout,
             deadline=None if deadline == math.inf else time.time() + deadline - time.monotonic(),
-            workplace=Workplace.here(each),
+            settings=WorkerSettings.here(each),
         )
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(Worker, shared=shared), each),

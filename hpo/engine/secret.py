@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hpo.files import read_regular
-from hpo.record import publish
+from hpo.study_storage import publish
 
 _BYTES = 32
 _TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")

@@ -15,11 +15,11 @@ from ray.train._internal.session import _TrainingResult
 
 from hpo.artifacts import Artifacts, Unseen
 from hpo.datasets import Dataset
-from hpo.engine.best import Best
+from hpo.engine.best_epoch import BestEpoch
+from hpo.engine.messages import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS, THREADS
 from hpo.engine.threads import Threads
 from hpo.engine.watchdog import OutOfTime, until, watched
-from hpo.engine.words import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS, THREADS
-from hpo.engine.workplace import Workplace
+from hpo.engine.worker_settings import WorkerSettings
 from hpo.errors import HpoError, ObjectiveError, first_line
 from hpo.fitness import Fitness
 from hpo.schedulers import RESOURCE
@@ -45,7 +45,7 @@ class Shared:
     spec: StudySpec
     dataset: Dataset
     artifacts: Artifacts
-    workplace: Workplace
+    settings: WorkerSettings
     timeout: float | None = None
     """Seconds for an epoch, after which its process is killed."""
     deadline: float | None = None
@@ -63,13 +63,13 @@ class Worker(tune.Trainable):
         """Prepares the process once, then the first trial."""
         assert shared is not None, "tune.with_parameters gives it"
         self._shared = shared
-        shared.workplace.enter()
+        shared.settings.enter()
         self._ensemble = shared.spec.target == "ensemble"  # then the sampler reads predictions at every report
         self._reports: Iterator[Report] | None = None
         self._generator: Iterator[Report] | None = None
         self._report: Report | None = None
         self._writing: Future[None] | None = None
-        self._best: Best
+        self._best: BestEpoch
         self._stored_at: float
         self._epoch: int
         self._had: dict[int, int]
@@ -126,7 +126,7 @@ class Worker(tune.Trainable):
         if report is None:
             return {DONE: True}
         lent = {}
-        if threads > self._shared.workplace.threads:
+        if threads > self._shared.settings.threads:
             self._had[report.epoch] = lent[THREADS] = threads
         return {RESOURCE: report.epoch, METRICS: {**report.metrics, **lent}}
 
@@ -167,7 +167,7 @@ class Worker(tune.Trainable):
         self._reports = self._report = None
         self._inherited = self._resumes_at = int(config[INHERITED])
         self._best = self._known(None)
-        self._threads = Threads(self._shared.workplace.threads)
+        self._threads = Threads(self._shared.settings.threads)
         self._had, self._epoch = dict(config.get(THREADS, {})), 0
         self._stored_at = time.monotonic()
 
@@ -195,7 +195,7 @@ class Worker(tune.Trainable):
         """Reports after those that the trial has made already."""
         last = 0
         while True:
-            self._threads.use(self._had.get(last + 1, self._shared.workplace.threads))
+            self._threads.use(self._had.get(last + 1, self._shared.settings.threads))
             report = next(reports, None)
             if report is None:
                 return
@@ -221,9 +221,11 @@ class Worker(tune.Trainable):
             )
             return None
 
-    def _known(self, worth: Any) -> Best:
+    def _known(self, worth: Any) -> BestEpoch:
         """The best epoch of this trial, of which so much is known."""
-        return Best(self._shared.spec, self._shared.artifacts, self._number, None if worth is None else Fitness(*worth))
+        return BestEpoch(
+            self._shared.spec, self._shared.artifacts, self._number, None if worth is None else Fitness(*worth)
+        )
 
     def _saved(self, report: Report, state: TrainingState) -> TrainingState:
         best = self._best.worth and tuple(self._best.worth)

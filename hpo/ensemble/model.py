@@ -20,6 +20,7 @@ from safetensors.numpy import load
 
 from hpo import models, registry
 from hpo.artifacts import Folder, Stored
+from hpo.data_summary import DataSummary
 from hpo.datasets.dataset import Encoding, Inputs
 from hpo.datasets.wanted import Wanted
 from hpo.ensemble.calibration import Interval, temper
@@ -28,7 +29,6 @@ from hpo.ensemble.document import Document, IntervalPart, MemberPart, parse
 from hpo.ensemble.networks import Networks
 from hpo.ensemble.score import Predictions
 from hpo.errors import DataError, HpoError, InputError, on_one_line
-from hpo.facts import DataFacts
 from hpo.models import placement
 from hpo.models.weights import set_weights
 from hpo.spec import Config, Named, StudySpec
@@ -245,7 +245,7 @@ class Served:
 def write(
     folder: Folder,
     spec: StudySpec,
-    facts: DataFacts,
+    data_summary: DataSummary,
     parts: Sequence[Part],
     combiner: Combiner,
     interval: Interval | None = None,
@@ -255,7 +255,7 @@ def write(
     Args:
         folder: is made; nothing is in it yet.
         spec: of the study.
-        facts: of its data.
+        data_summary: of its data.
         parts: the members, in the combiner's order; several may be of one trial.
         combiner: joins them.
         interval: of regression values.
@@ -285,10 +285,10 @@ def write(
     document = {
         "study": spec.study,
         "task": spec.task,
-        "outputs": list(facts.outputs),
-        "input_shape": list(facts.input_shape),
-        "input_type": facts.example.dtype.name,
-        "encoding": facts.encoding.to_json(),
+        "outputs": list(data_summary.outputs),
+        "input_shape": list(data_summary.input_shape),
+        "input_type": data_summary.example.dtype.name,
+        "encoding": data_summary.encoding.to_json(),
         "members": entries,
         "combiner": combiner.to_json(),
     }

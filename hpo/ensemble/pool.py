@@ -56,7 +56,7 @@ class Pool:
                 arrays.append(array)
         skipped += _without_value(study, ranked)
         _check_enough(study, len(trials), least, skipped)
-        task, targets = study.study_spec.task, study.facts.targets["validation"]
+        task, targets = study.study_spec.task, study.data_summary.targets["validation"]
         temperatures = tuple(fit_temperature(array, targets, task) for array in arrays)
         calibrated = np.stack([temper(*pair, task) for pair in zip(arrays, temperatures, strict=True)])
         return cls(study, tuple(trials), calibrated, targets, temperatures, tuple(skipped))
@@ -151,7 +151,7 @@ def _read(study: Study, trial: TrialRecord, split: Split) -> Predictions | str:
     if stored is None:
         where = ": it was taken over from another study, where they are" if trial.taken_over else ""
         return f" has no stored predictions{where}"
-    expected = (len(study.facts.targets[split]), len(study.facts.outputs))
+    expected = (len(study.data_summary.targets[split]), len(study.data_summary.outputs))
     try:
         array = stored.predictions(split, expected)
     except (OSError, ValueError, EOFError) as error:
@@ -166,7 +166,7 @@ def _read(study: Study, trial: TrialRecord, split: Split) -> Predictions | str:
 def _unlike_report(study: Study, trial: TrialRecord, array: Predictions) -> str | None:
     """Why stored predictions cannot be of the study's own split: they are far worse than the trial reported."""
     reported = trial.reports[trial.best_epoch] if trial.best_epoch is not None else {}
-    task, targets = study.study_spec.task, study.facts.targets["validation"]
+    task, targets = study.study_spec.task, study.data_summary.targets["validation"]
     if task == "regression":
         name, value = "rmse", float(np.sqrt(costs(array, targets, task)))
         unlike = name in reported and value > reported[name] * (1 + _UNLIKE) + 1e-6 and targets.shape[1] == 1

@@ -14,8 +14,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.fitness import Fitness
-from hpo.ledger import Ledger
-from hpo.numbers import Numbers
+from hpo.journal import CachedStorage
+from hpo.number_set import NumberSet
 from hpo.samplers.fitness import Measured, Yardstick
 
 
@@ -42,7 +42,7 @@ class Table:
     """A resource that the trials were ranked at."""
     order: list[tuple[Fitness, int]] = field(default_factory=list)
     """What the trials there are worth, with their numbers, the best first."""
-    running: Numbers = field(default_factory=Numbers)
+    running: NumberSet = field(default_factory=NumberSet)
     """Trials that run or are paused."""
     begun: set[int] = field(default_factory=set)
     """Those of them that have reported nothing yet."""
@@ -80,7 +80,7 @@ class Table:
         self.reports += reports - self.reported[number]
         self.reported[number] = reports
         running = trial.state is TrialState.RUNNING
-        sets: tuple[tuple[Numbers | set[int], bool], ...] = (
+        sets: tuple[tuple[NumberSet | set[int], bool], ...] = (
             (self.running, running),
             (self.begun, running and not trial.intermediate_values),
             (self.fruitless, trial.state.is_finished() and now is None),
@@ -117,7 +117,7 @@ def measure_each(study: optuna.Study, yardstick: Yardstick) -> Table:
     """All trials of the study and what they are measured as; the next call changes it."""
     tables = _MEASURED.setdefault(study._storage, {})
     table = tables.setdefault((study._study_id, yardstick), Table())
-    if isinstance(study._storage, Ledger):
+    if isinstance(study._storage, CachedStorage):
         trials, log = study._storage.log(study._study_id)
         table.update(trials, list(dict.fromkeys(log[table.told :])), yardstick)
         table.told = len(log)

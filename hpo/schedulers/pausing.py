@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Set
 
-from hpo.numbers import Numbers
+from hpo.number_set import NumberSet
 from hpo.schedulers.scheduler import Decision, Scheduler, Situation
 from hpo.trial import Metrics
 
@@ -15,7 +15,7 @@ class Pausing(Scheduler):
 
     def __init__(self) -> None:
         self._paused: dict[int, None] = {}
-        self._numbers = Numbers()
+        self._numbers = NumberSet()
         """The same as an array that is cheap to ask for; long studies have thousands."""
 
     @property

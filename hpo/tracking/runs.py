@@ -9,8 +9,8 @@ from mlflow.entities import Metric, Param, RunTag
 from hpo import schedulers
 from hpo.study import Study
 from hpo.tracking.keys import keys
-from hpo.tracking.news import News, milliseconds
 from hpo.tracking.store import TRIAL_TAG, connect, study_run, study_tags, trial_runs
+from hpo.tracking.updates import Update, milliseconds
 from hpo.tracking.written import write_text
 from hpo.trial import LIVE, State, TrialRecord
 
@@ -43,10 +43,10 @@ class Runs:
         """Trials whose end MLflow knows, and so everything before."""
         self._open: set[int] = set()
 
-    def unknown(self, trials: Iterable[TrialRecord]) -> dict[int, News]:
+    def unknown(self, trials: Iterable[TrialRecord]) -> dict[int, Update]:
         """What MLflow has perhaps not been told of these, as the search before had died."""
         untold = (trial for trial in trials if trial.number not in self._known and trial.began is not None)
-        return {trial.number: News.all_of(trial) for trial in untold}
+        return {trial.number: Update.all_of(trial) for trial in untold}
 
     def close(self) -> None:
         """The search is over; a run whose trial has not ended waits for the next one."""
@@ -54,31 +54,31 @@ class Runs:
             self._client.set_terminated(self._ids[number], "KILLED")
         self._client.set_terminated(self._parent)
 
-    def write(self, news: News) -> None:
+    def write(self, updates: Update) -> None:
         """Tells what has happened to a trial; to tell it twice does no harm."""
-        if news.started is not None:
-            if news.number not in self._ids:
-                self._ids[news.number] = self._create(news.started)
-            elif news.started.state in LIVE:
-                self._client.update_run(self._ids[news.number], status="RUNNING")
-            self._open.add(news.number)
-        run = self._ids[news.number]
+        if updates.started is not None:
+            if updates.number not in self._ids:
+                self._ids[updates.number] = self._create(updates.started)
+            elif updates.started.state in LIVE:
+                self._client.update_run(self._ids[updates.number], status="RUNNING")
+            self._open.add(updates.number)
+        run = self._ids[updates.number]
         entities: list[Metric | Param | RunTag] = []
-        if news.started is not None:
-            key = keys(news.started.config)
-            entities += [Param(key[name], str(value)) for name, value in news.started.config.items()]
-        for epoch, (metrics, moment) in news.reports.items():
+        if updates.started is not None:
+            key = keys(updates.started.config)
+            entities += [Param(key[name], str(value)) for name, value in updates.started.config.items()]
+        for epoch, (metrics, moment) in updates.reports.items():
             key = keys(metrics)
             entities += [Metric(key[name], value, milliseconds(moment.at), epoch) for name, value in metrics.items()]
-        if news.ended is not None:
-            entities += self._outcome(news.ended)
+        if updates.ended is not None:
+            entities += self._outcome(updates.ended)
         for first in range(0, len(entities), _LARGEST_BATCH):
             self._client.log_batch(run, **_sorted(entities[first : first + _LARGEST_BATCH]))
-        if news.ended is not None:
-            if news.ended.failure and news.ended.reason:
-                write_text(self._client, self._storage, run, "traceback.txt", news.ended.reason)
-            self._client.set_terminated(run, _STATUS[news.ended.state], _end_of(news.ended))
-            self._open.discard(news.number)
+        if updates.ended is not None:
+            if updates.ended.failure and updates.ended.reason:
+                write_text(self._client, self._storage, run, "traceback.txt", updates.ended.reason)
+            self._client.set_terminated(run, _STATUS[updates.ended.state], _end_of(updates.ended))
+            self._open.discard(updates.number)
 
     def _create(self, trial: TrialRecord) -> str:
         assert trial.began is not None

@@ -15,9 +15,9 @@ from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 
 from hpo.files import NotAFile, check_own, open_regular, read_regular
-from hpo.record import publish
 from hpo.spec import StudySpec
 from hpo.study import SPEC, Study
+from hpo.study_storage import publish
 from hpo.tracking.moved import ARTIFACTS, DATABASE, follow_storage, sqlite_uri
 from hpo.tracking.problems import Unusable
 from hpo.tracking.written import write_text

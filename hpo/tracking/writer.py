@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from hpo.study import Study
-from hpo.tracking.news import News
 from hpo.tracking.problems import Unusable, one_line, reason
+from hpo.tracking.updates import Update
 from hpo.trial import Metrics, TrialRecord
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ class Tracker:
     def __init__(self, study: Study, storage: Path, say: Callable[[str], None] = lambda line: None) -> None:
         self._study, self._storage, self._say = study, storage, say
         self._before = study.trials()
-        self._news: queue.SimpleQueue[News | None] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[Update | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
         self._runs: Runs | None = None
-        self._behind: dict[int, News] = {}
+        self._behind: dict[int, Update] = {}
         """What MLflow is still to be told."""
         self._failures: Counter[int] = Counter()
         self._given_up: set[int] = set()
@@ -79,12 +79,12 @@ class Tracker:
 
     def trial_started(self, trial: TrialRecord) -> None:
         """Queued."""
-        self._news.put(News(trial.number, started=trial))
+        self._news.put(Update(trial.number, started=trial))
 
     def trial_reported(self, number: int, epoch: int, metrics: Metrics) -> None:
         """Queued."""
         moment = self._study.trial(number).reported[epoch]
-        self._news.put(News(number, reports={epoch: (metrics, moment)}))
+        self._news.put(Update(number, reports={epoch: (metrics, moment)}))
 
     def trial_paused(self, number: int) -> None:
         """MLflow has no such state; the run goes on."""
@@ -94,7 +94,7 @@ class Tracker:
 
     def trial_ended(self, trial: TrialRecord) -> None:
         """Queued."""
-        self._news.put(News(trial.number, ended=trial))
+        self._news.put(Update(trial.number, ended=trial))
 
     # ---- the thread ----------------------------------------------------------------------------------------------
 
@@ -107,7 +107,7 @@ class Tracker:
                 self._say(f"MLflow is left out of this search: {error}")
                 while not self._over:
                     self._gather(None)
-            self._lost += sum(news.records for news in self._behind.values())
+            self._lost += sum(updates.records for updates in self._behind.values())
             if not self._closed():
                 self._lost = max(1, self._lost)  # the run of the search itself
 
@@ -128,22 +128,22 @@ class Tracker:
         until = math.inf if patience is None else time.monotonic() + patience
         while (left := until - time.monotonic()) > 0:
             try:
-                news = self._news.get(timeout=None if patience is None and until == math.inf else left)
+                updates = self._news.get(timeout=None if patience is None and until == math.inf else left)
             except queue.Empty:
                 break
-            if news is None:
+            if updates is None:
                 self._over = True
                 return
-            self._hear(news)
+            self._hear(updates)
             if patience is None:
                 until = min(until, time.monotonic() + _GATHER_SECONDS)
 
-    def _hear(self, news: News) -> None:
+    def _hear(self, updates: Update) -> None:
         """Something that MLflow is to be told, after what it is to be told already."""
-        if news.number in self._behind:
-            self._behind[news.number].add(news)
+        if updates.number in self._behind:
+            self._behind[updates.number].add(updates)
         else:
-            self._behind[news.number] = news
+            self._behind[updates.number] = updates
 
     def _told(self) -> bool:
         """Tells MLflow what it does not know; False where it takes nothing, and is to be tried again."""
@@ -153,8 +153,8 @@ class Tracker:
 
                 self._runs = Runs(self._study, self._storage)
                 behind, self._behind = self._behind, self._runs.unknown(self._before)
-                for news in behind.values():
-                    self._hear(news)
+                for updates in behind.values():
+                    self._hear(updates)
         except Unusable:
             raise
         except Exception as error:  # MLflow's clients raise whatever their transport raises
@@ -184,22 +184,22 @@ class Tracker:
         """
         taken = 0
         for number in list(self._behind):
-            news = self._behind[number]
+            updates = self._behind[number]
             if number in self._given_up:  # nor is its end told, or nobody would look for the rest
-                self._lost += news.records
+                self._lost += updates.records
                 del self._behind[number]
                 continue
             try:
-                runs.write(news)
+                runs.write(updates)
             except Exception as error:
                 self._missed(error)
                 del self._behind[number]
                 self._failures[number] += bool(taken)
                 if self._failures[number] >= _TRIES:
-                    self._lost += news.records
+                    self._lost += updates.records
                     self._given_up.add(number)
                 else:
-                    self._behind[number] = news
+                    self._behind[number] = updates
                 if not taken:
                     return False
             else:

@@ -26,7 +26,7 @@ from hpo.study import Study
 from hpo.training import Context, Report
 from hpo.training.objective import Snapshot
 from hpo.trial import Metrics, TrialRecord
-from tests.conftest import PATIENCE, facts, squares
+from tests.conftest import PATIENCE, data_summary, squares
 
 TRIALS, SECONDS = 16, 0.2
 HEALTH = {
@@ -125,7 +125,7 @@ def main() -> None:
 
     first, _ = add_node(), add_node()
     ray.init(address=cluster.address, log_to_driver=False)
-    study = Study.create(Path("studies"), spec.load(document()), facts())
+    study = Study.create(Path("studies"), spec.load(document()), data_summary())
     study.use(samplers.build(study.spec, 0))
     engine.run(
         study,

@@ -11,7 +11,7 @@ from hpo.budget import Left
 from hpo.controller import Controller
 from hpo.engine.driver import Driver, TuneScheduler, TuneSearcher, TuneStopper
 from hpo.study import Study
-from tests.conftest import facts
+from tests.conftest import data_summary
 
 SCHEDULERS = ["freeze_thaw", "asha", "hyperband", "asha_stop", "median", "pbt", "none"]
 
@@ -20,7 +20,7 @@ SCHEDULERS = ["freeze_thaw", "asha", "hyperband", "asha_stop", "median", "pbt", 
 def test_what_ray_pickles_holds_no_study(document: dict[str, Any], scheduler: str) -> None:
     """Tuner pickles all that it is given; a connection to a database cannot be, and a copy of a study would be old."""
     document |= {"sampler": "curves", "scheduler": scheduler}
-    study = Study.create(Path("studies"), spec.load(document), facts())
+    study = Study.create(Path("studies"), spec.load(document), data_summary())
     with study.searching():
         study.use(samplers.build(study.spec, 0))
         study.ask()

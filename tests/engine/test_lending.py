@@ -12,21 +12,21 @@ from hpo import datasets, samplers, spec
 from hpo.budget import Left
 from hpo.controller import Controller, End, Failed, Finished, Lost, Retries, Start
 from hpo.engine.driver import Driver
-from hpo.engine.words import INHERITED, METRICS, THREADS
+from hpo.engine.messages import INHERITED, METRICS, THREADS
 from hpo.engine.worker import Shared, Worker
-from hpo.engine.workplace import Workplace
+from hpo.engine.worker_settings import WorkerSettings
 from hpo.spec import Config, Failures
 from hpo.study import Study
 from hpo.training import Context, Report
 from hpo.training.objective import Snapshot
 from hpo.trial import Failure
-from tests.conftest import facts
+from tests.conftest import data_summary
 
 
 @pytest.fixture
 def study(document: dict[str, Any]) -> Study:
     document["scheduler"] = "none"
-    made = Study.create(Path("studies"), spec.load(document), facts())
+    made = Study.create(Path("studies"), spec.load(document), data_summary())
     made.use(samplers.build(made.spec, 0))
     return made
 
@@ -50,11 +50,11 @@ def test_free_slots_are_shared_and_never_more_than_there_are(
 
 def test_a_slot_that_is_lent_is_taken_until_the_trial_reports(study: Study) -> None:
     controller = begun(study, 1, 2)
-    assert controller.has_room and controller.lend(0) == 1
-    assert not controller.has_room and controller.slots.share == 0
+    assert controller.has_free_slot and controller.lend(0) == 1
+    assert not controller.has_free_slot and controller.slots.share == 0
     controller.report(0, 1, {"accuracy": 0.5})
     assert controller.slots.lent(0) == 0
-    assert controller.has_room
+    assert controller.has_free_slot
 
 
 @pytest.mark.parametrize("end", [Finished(), Lost(), Failed(Failure.ERROR, "it does not work")], ids=str)
@@ -63,7 +63,7 @@ def test_it_is_free_again_when_the_trial_ends_fails_or_is_lost(study: Study, end
     controller.report(0, 1, {"accuracy": 0.5})
     assert controller.lend(0) == 1
     controller.ended(0, end)
-    assert controller.slots.lent(0) == 0 and controller.has_room
+    assert controller.slots.lent(0) == 0 and controller.has_free_slot
 
 
 def test_nothing_is_lent_while_a_trial_is_to_restart(study: Study) -> None:
@@ -93,7 +93,7 @@ def worker(study: Study) -> Iterator[Worker]:
     before = torch.get_num_threads()
     wanted = study.study_spec
     dataset = datasets.load(wanted.data, Path("data"), wanted.seed)
-    shared = Shared(counted, wanted, dataset, study.artifacts, Workplace.here({"cpu": 1.0}))
+    shared = Shared(counted, wanted, dataset, study.artifacts, WorkerSettings.here({"cpu": 1.0}))
     made = Worker.__new__(Worker)  # Ray's own beginning wants a cluster
     made.setup({"number": 0, "config": {}, INHERITED: 0, THREADS: {2: 3}}, shared=shared)
     yield made

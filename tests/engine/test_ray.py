@@ -24,7 +24,7 @@ from hpo.study import Study
 from hpo.training import Context, Report, train
 from hpo.training.objective import Snapshot
 from hpo.trial import Metrics, State, TrialRecord
-from tests.conftest import facts, untimed
+from tests.conftest import data_summary, untimed
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -97,7 +97,7 @@ class Witness:
 
 
 def search(document: dict[str, Any], objective: Any, trials: int, **arguments: Any) -> Study:
-    study = Study.create(Path("studies"), spec.load(document), facts())
+    study = Study.create(Path("studies"), spec.load(document), data_summary())
     study.use(samplers.build(study.spec, 0))
     wanted = study.study_spec
     dataset = datasets.load(wanted.data, Path("data"), wanted.seed)
@@ -280,7 +280,7 @@ def test_a_sampler_that_fails_ends_the_search_with_its_reason(document: dict[str
             raise ValueError("out of ideas")
 
     document["optimizer"].pop("lr")  # trial 0 has no default for it
-    study = Study.create(Path("studies"), spec.load(document), facts())
+    study = Study.create(Path("studies"), spec.load(document), data_summary())
     study.use(Failing())
     with pytest.raises(HpoError, match="the search ended early, what is done is kept: ValueError: out of ideas"):
         dataset = datasets.load(study.study_spec.data, Path("data"), study.spec.seed)

@@ -15,7 +15,7 @@ from hpo.budget import Left
 from hpo.engine import ray as engine
 from hpo.study import Study
 from hpo.trial import Metrics, State, TrialRecord
-from tests.conftest import facts
+from tests.conftest import data_summary
 from tests.engine.test_ray import curve
 
 EPOCHS = 9
@@ -108,7 +108,7 @@ def test_an_interrupted_search_is_the_search_that_it_would_have_been(
     for fate in fates:
         with pytest.MonkeyPatch.context() as patched:
             struck = Fate(fate)
-            patched.setattr("hpo.record.os.utime", lambda file: None)
+            patched.setattr("hpo.study_storage.os.utime", lambda file: None)
             try:
                 api.simulate(wanted, struck.curve, workers=workers, storage=storage, observers=[struck])
             except Killed:
@@ -146,7 +146,7 @@ def test_trials_that_only_wait_go_on_or_end(document: dict[str, Any], scheduler:
     """Ray knows none of them, and so would wait for ever."""
     document |= {"sampler": "curves", "scheduler": scheduler, "budget": {"trials": 3}}
     document["training"]["epochs"] = 9
-    study = Study.create(Path("studies"), spec.load(document), facts())
+    study = Study.create(Path("studies"), spec.load(document), data_summary())
     study.use(samplers.build(study.spec, 0))
     with study.searching():
         for width in range(3):

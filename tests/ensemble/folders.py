@@ -9,11 +9,11 @@ import torch
 
 from hpo import models, spec
 from hpo.artifacts import Artifacts, Folder
+from hpo.data_summary import DataSummary
 from hpo.datasets.dataset import Encoding, Inputs
 from hpo.ensemble.calibration import Interval
 from hpo.ensemble.combiner import Average, Combiner
 from hpo.ensemble.model import Part, write
-from hpo.facts import DataFacts
 from hpo.models.standardize import moments
 
 TASKS = ("classification", "multilabel", "regression")
@@ -53,12 +53,12 @@ def write_ensemble(
         "model": {"name": model, **(settings or ({"layers": 1, "width": 8} if model == "mlp" else {}))},
     }
     example = inputs(kind, 64, seed=9)
-    facts = DataFacts(outputs, {}, example[:1], "made", encoding or Encoding())
+    data_summary = DataSummary(outputs, {}, example[:1], "made", encoding or Encoding())
     study = spec.load(document)
     parts = []
     for place in range(members):
         torch.manual_seed(place)
-        network = models.build(study.model, facts.input_shape, len(outputs), task)
+        network = models.build(study.model, data_summary.input_shape, len(outputs), task)
         network.standardize.fit(*moments(example), wide=example.dtype == np.float64)
         if network.rescale is not None:
             network.rescale.fit(np.arange(3.0) * 10, np.full(3, 4.0))
@@ -70,7 +70,7 @@ def write_ensemble(
         parts.append(Part(f"trial {place}", place, {}, study.model, temperatures[place % len(temperatures)], stored))
     places = tuple(range(members))
     combiner = combiner or Average(places, tuple(np.full(members, 1 / members).tolist()), task)
-    write(Folder(folder), study, facts, parts, combiner, interval)
+    write(Folder(folder), study, data_summary, parts, combiner, interval)
     return folder
 
 

@@ -8,7 +8,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
 from hpo.fitness import Fitness
-from hpo.ledger import Ledger
+from hpo.journal import CachedStorage
 from hpo.samplers.fitness import Yardstick
 from hpo.samplers.population import measure_all, ranked, resource
 from hpo.samplers.table import measure_each
@@ -35,7 +35,7 @@ def test_what_has_not_changed_is_measured_once() -> None:
 
 @given(
     st.lists(st.tuples(st.integers(0, 6), st.integers(1, 4), st.integers(0, 3), st.booleans()), max_size=40),
-    st.sampled_from([InMemoryStorage, lambda: Ledger(InMemoryStorage())]),
+    st.sampled_from([InMemoryStorage, lambda: CachedStorage(InMemoryStorage())]),
 )
 @settings(deadline=None, max_examples=60)
 def test_what_is_kept_between_calls_is_what_measuring_anew_would_find(

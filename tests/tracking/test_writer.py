@@ -14,18 +14,18 @@ from mlflow.entities import Run
 
 from hpo import spec
 from hpo.study import Study
-from hpo.tracking.news import News
 from hpo.tracking.problems import Unusable
 from hpo.tracking.runs import Runs
 from hpo.tracking.store import connect, tracking_uri
+from hpo.tracking.updates import Update
 from hpo.tracking.writer import Tracker
 from hpo.trial import Failure, Outcome, State
-from tests.conftest import PATIENCE, facts, finish
+from tests.conftest import PATIENCE, data_summary, finish
 
 
 @pytest.fixture
 def fresh(document: dict[str, Any], tmp_path: Path) -> Study:
-    return Study.create(tmp_path / "studies", spec.load(document), facts())
+    return Study.create(tmp_path / "studies", spec.load(document), data_summary())
 
 
 def run_trial(
@@ -96,12 +96,12 @@ def dies(study: Study, tracker: Tracker) -> None:
 
 def test_a_study_with_anothers_id_has_runs_of_its_own(document: dict[str, Any], tmp_path: Path) -> None:
     for name in ("mine", "theirs"):
-        made = Study.create(tmp_path / "studies", spec.load({**document, "study": name}), facts())
+        made = Study.create(tmp_path / "studies", spec.load({**document, "study": name}), data_summary())
         made.record.set_user_attr("id", "0" * 32)
         runs = Runs(made, tmp_path / "studies")
         finish(made, 1.0, epochs=3)
-        for news in runs.unknown(made.trials()).values():
-            runs.write(news)
+        for updates in runs.unknown(made.trials()).values():
+            runs.write(updates)
         runs.close()
     client, experiment = connect(tmp_path / "studies")
     found = client.search_runs([experiment])
@@ -158,11 +158,11 @@ def test_an_outage_is_made_good(fresh: Study, tmp_path: Path, monkeypatch: pytes
     down, calls = threading.Event(), []
     write = Runs.write
 
-    def unsure(self: Runs, news: News) -> None:
-        calls.append(news.number)
+    def unsure(self: Runs, updates: Update) -> None:
+        calls.append(updates.number)
         if down.is_set():
             raise ConnectionError("no route")
-        write(self, news)
+        write(self, updates)
 
     monkeypatch.setattr(Runs, "write", unsure)
     with Tracker(fresh, storage) as tracker:
@@ -189,10 +189,10 @@ def test_records_that_are_refused_do_not_hold_the_others_up(
     monkeypatch.setattr("hpo.tracking.writer._PAUSE_SECONDS", 0.01)
     write = Runs.write
 
-    def picky(self: Runs, news: News) -> None:
-        if news.number == 0:
+    def picky(self: Runs, updates: Update) -> None:
+        if updates.number == 0:
             raise ValueError("not this one")
-        write(self, news)
+        write(self, updates)
 
     monkeypatch.setattr(Runs, "write", picky)
     with Tracker(fresh, tmp_path / "studies") as tracker:
@@ -230,7 +230,7 @@ def test_names_that_mlflow_refuses_cost_no_metric(fresh: Study, tmp_path: Path) 
 @pytest.mark.parametrize("folder", ["my%20project", "a?b#c", "plain"])
 def test_a_storage_is_a_path_and_no_uri(folder: str, document: dict[str, Any], tmp_path: Path) -> None:
     storage = tmp_path / folder / "studies"
-    study = Study.create(storage, spec.load(document), facts())
+    study = Study.create(storage, spec.load(document), data_summary())
     with Tracker(study, storage) as tracker:
         run_trial(study, tracker, [], Outcome(State.FAILED, "Traceback", Failure.ERROR))
     assert tracker.problem is None
@@ -342,7 +342,7 @@ def test_neither_hard_nor_symbolic_links_are_needed(
     monkeypatch.setattr(os, "link", none)
     monkeypatch.setattr(os, "symlink", none)
     storage = tmp_path / "studies"
-    study = Study.create(storage, spec.load(document), facts())
+    study = Study.create(storage, spec.load(document), data_summary())
     with study.searching(), Tracker(study, storage) as tracker:
         run_trial(study, tracker, [0.2], Outcome(State.PRUNED))
     assert tracker.problem is None

@@ -14,7 +14,7 @@ from torch.nn import functional
 from hpo import datasets, models, spec
 from hpo.artifacts import Artifacts
 from hpo.datasets import Dataset, Examples
-from hpo.engine.best import Best
+from hpo.engine.best_epoch import BestEpoch
 from hpo.models import placement
 from hpo.models.weights import set_weights
 from hpo.spec import StudySpec
@@ -296,7 +296,7 @@ def coloured(dataset: Dataset) -> Dataset:
 def trial(made: StudySpec, dataset: Dataset, folder: Path) -> list[dict[str, float]]:
     """All that a trial does, once at a stretch and once with a pause, and what an ensemble does with what it leaves."""
     artifacts, whole = Artifacts(folder), []
-    best = Best(made, artifacts, 0)
+    best = BestEpoch(made, artifacts, 0)
     for report in train({}, Context(made, dataset, 0)):
         whole.append(untimed(report.metrics))
         best.see(report)
@@ -410,7 +410,7 @@ def test_what_passes_in_bfloat16_can_be_trained_in_it(document: dict[str, Any], 
     made, dataset = read(document, model={"name": named(network)})
     assert list(rehearsal.problems(made, dataset)) == []
     artifacts = Artifacts(tmp_path / "one")
-    best = Best(made, artifacts, 0)
+    best = BestEpoch(made, artifacts, 0)
     for report in train({}, Context(made, dataset, 0)):
         best.see(report)
     best.store(others=True)

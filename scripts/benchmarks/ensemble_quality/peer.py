@@ -102,7 +102,7 @@ def _run(key: Key, pool: Pool, selected: Selected) -> Run:
     temperature = fit_temperature(validation, pool.targets, task)
     test = temper(average.combine(pool.test_predictions(average.members)), temperature, task)
     members = len(average.members)
-    return scored(key, test, pool.study.facts.targets["test"], task, round(selected.seconds, 3), members)
+    return scored(key, test, pool.study.data_summary.targets["test"], task, round(selected.seconds, 3), members)
 
 
 def _average(selected: Selected, task: str) -> Average:

@@ -36,7 +36,7 @@ def replay(data: str, seed: int, pool: Pool, names: Sequence[str]) -> Iterator[R
             choices[name] = choose(name, pool.validation, pool.targets, TOP, task=task, best=pool.best)
             seconds[name] = round(time.perf_counter() - started, 3)
     test = pool.test_predictions(range(len(pool.trials)))
-    targets = pool.study.facts.targets["test"]
+    targets = pool.study.data_summary.targets["test"]
     for name in names:
         key = Key(data, seed, name)
         if name in BASELINES:

@@ -12,7 +12,7 @@ from hpo.registry import trust, trusted
 
 
 @dataclass(frozen=True)
-class Workplace:
+class WorkerSettings:
     """What every process that trains is told first.
 
     `folder` is where the user's own modules and paths start, `threads` how many of them torch may use, `code` are the

@@ -14,7 +14,7 @@ from typing import Any, Self
 from hpo import files
 from hpo.artifacts import Folder, Place, place
 from hpo.errors import StudyError
-from hpo.record import Database
+from hpo.study_storage import Database
 
 FILE = "places.json"
 MARKER = ".study"
@@ -23,7 +23,7 @@ _MOST_BYTES = 2**16
 
 
 @dataclass(frozen=True)
-class Places:
+class Locations:
     """The places of one study's parts; None is its own folder."""
 
     artifacts: Place | None = None

@@ -22,7 +22,7 @@ from optuna.storages._cached_storage import _CachedStorage
 
 from hpo.errors import HpoError, InputError, StudyError
 from hpo.files import open_regular
-from hpo.ledger import MOST_LINE_BYTES, Journal
+from hpo.journal import MOST_LINE_BYTES, Journal
 
 if TYPE_CHECKING:
     import sqlalchemy

@@ -7,7 +7,7 @@ from hpo.trial import LIVE, Metrics, Moment, TrialRecord
 
 
 @dataclass
-class News:
+class Update:
     """What has happened to a trial since MLflow was last told.
 
     Times are the study's: what is told twice is told once.
@@ -30,7 +30,7 @@ class News:
         """How many things have happened."""
         return (self.started is not None) + len(self.reports) + (self.ended is not None)
 
-    def add(self, later: "News") -> None:
+    def add(self, later: "Update") -> None:
         """What has happened after that."""
         self.started = later.started or self.started
         self.reports |= later.reports

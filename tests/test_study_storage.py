@@ -19,12 +19,12 @@ from optuna.trial import TrialState
 
 from hpo import spec
 from hpo.errors import HpoError, InputError, StudyError
-from hpo.places import FILE
-from hpo.record import VARIABLE, Database, DatabaseStorage, hold, publish, quiet
+from hpo.locations import FILE
 from hpo.study import Study
+from hpo.study_storage import VARIABLE, Database, DatabaseStorage, hold, publish, quiet
 from hpo.trial import Outcome, State
 from tests import servers
-from tests.conftest import Run, facts, finish
+from tests.conftest import Run, data_summary, finish
 
 STUDIES = Path("studies")
 
@@ -48,7 +48,7 @@ def url(server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
 @pytest.fixture
 def stored(document: dict[str, Any], url: str) -> Study:
     """A study in the database, with two trials."""
-    made = Study.create(STUDIES, spec.load(document), facts(), database=url)
+    made = Study.create(STUDIES, spec.load(document), data_summary(), database=url)
     finish(made, 2.0, epochs=3)
     finish(made, 1.0, epochs=1)
     return made
@@ -93,7 +93,7 @@ def test_the_password_is_written_nowhere(stored: Study, url: str, monkeypatch: p
         if file.is_file():
             content = file.read_bytes()
             assert servers.PASSWORD.encode() not in content and servers.QUOTED.encode() not in content
-    assert servers.PASSWORD not in repr(stored.places) and servers.QUOTED not in repr(stored.places)
+    assert servers.PASSWORD not in repr(stored.locations) and servers.QUOTED not in repr(stored.locations)
     with psycopg.connect(url) as connection:
         rows = connection.execute("SELECT value_json FROM study_user_attributes").fetchall()
     assert not [row for row in rows if "s3cret" in row[0]]
@@ -117,7 +117,7 @@ def test_studies_in_a_database_are_listed_by_when_they_were_touched(
     stored: Study, document: dict[str, Any], url: str
 ) -> None:
     assert Study.names(STUDIES) == ["squares"]
-    Study.create(STUDIES, spec.load({**document, "study": "second"}), facts())
+    Study.create(STUDIES, spec.load({**document, "study": "second"}), data_summary())
     assert Study.names(STUDIES) == ["squares", "second"]
     time.sleep(0.02)
     with stored.searching():
@@ -129,7 +129,7 @@ def test_a_name_that_another_folder_has_in_the_database_is_refused(
     stored: Study, document: dict[str, Any], url: str
 ) -> None:
     with pytest.raises(StudyError, match="has a study 'squares' already, of another folder; .* --study") as error:
-        Study.create(Path("elsewhere"), spec.load(document), facts(), database=url)
+        Study.create(Path("elsewhere"), spec.load(document), data_summary(), database=url)
     assert "s3cret" not in str(error.value)
     assert list(Path("elsewhere").iterdir()) == []
 
@@ -143,10 +143,10 @@ def test_a_folder_that_cannot_be_made_leaves_nothing_in_the_database(document: d
             (STUDIES / "squares" / "in the way").mkdir(parents=True)
 
     with pytest.raises(StudyError, match="another process was faster"):
-        Slow.create(STUDIES, read, facts(), database=url)
+        Slow.create(STUDIES, read, data_summary(), database=url)
     (STUDIES / "squares" / "in the way").rmdir()
     (STUDIES / "squares").rmdir()
-    assert Study.create(STUDIES, read, facts(), database=url).trials() == []
+    assert Study.create(STUDIES, read, data_summary(), database=url).trials() == []
 
 
 def test_two_at_once_make_the_tables(url: str) -> None:
@@ -213,7 +213,7 @@ def test_who_holds_a_folder_is_named(tmp_path: Path) -> None:
 def test_a_database_that_cannot_be_reached_is_one_sentence(document: dict[str, Any], url: str) -> None:
     for wrong in (f"postgresql://u:s3cret@127.0.0.1:{servers.free_port()}/x", url.replace(servers.QUOTED, "s3cret")):
         with pytest.raises(StudyError, match="database 'postgresql://.*' cannot be used: ") as error:
-            Study.create(STUDIES, spec.load(document), facts(), database=wrong)
+            Study.create(STUDIES, spec.load(document), data_summary(), database=wrong)
         assert "s3cret" not in str(error.value) and "\n" not in str(error.value) and error.value.__cause__ is None
     assert list(STUDIES.iterdir()) == []
 
@@ -235,7 +235,7 @@ def test_another_folders_record_of_the_same_name_is_not_used(
     stored: Study, url: str, document: dict[str, Any], tmp_path: Path, hpo: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, url)
-    made = Study.create(tmp_path / "theirs", spec.load(document), facts())
+    made = Study.create(tmp_path / "theirs", spec.load(document), data_summary())
     finish(made, 2.0, epochs=3)
     before = [trial.to_json() for trial in stored.trials()]
     file, own = made.folder / FILE, json.loads((stored.folder / FILE).read_text())

@@ -1,7 +1,7 @@
 """What a search keeps between itself and the storage of its study, so that a trial costs the same in any study.
 
 A search is the only one that writes to its study's trials. So it reads each trial once, and again only after it has
-changed it: `Ledger`, over any storage of Optuna's. And what belongs together goes to the disk at once: `Journal`.
+changed it: `CachedStorage`, over any storage of Optuna's. What belongs together goes to the disk at once: `Journal`.
 """
 
 import copy
@@ -190,7 +190,7 @@ def _append(path: Path, content: bytes) -> None:
             raise
 
 
-class Ledger(BaseStorage):
+class CachedStorage(BaseStorage):
     """A storage to whose trials nobody else writes: a trial that was not changed is the same object as before.
 
     Args:

@@ -9,7 +9,7 @@ from hpo import api, datasets, spec
 from hpo.artifacts import Artifacts, place
 from hpo.disk import DiskBudget, collect
 from hpo.engine import members
-from hpo.engine.workplace import Workplace
+from hpo.engine.worker_settings import WorkerSettings
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
 from hpo.errors import InputError, StudyError
@@ -17,7 +17,7 @@ from hpo.retraining.retrained import FOLDER
 from hpo.study import Study
 from hpo.training import train
 from tests import servers
-from tests.conftest import facts, finish
+from tests.conftest import data_summary, finish
 
 STUDIES = Path("studies")
 
@@ -34,7 +34,7 @@ def store() -> Iterator[str]:
 def elsewhere(document: dict[str, Any], store: str, tmp_path: Path) -> Study:
     """A study with the artifacts of four trials in an object store."""
     uri = f"s3://bucket/{tmp_path.name}?{store}"
-    made = Study.create(STUDIES, spec.load(document), facts(), artifacts=uri)
+    made = Study.create(STUDIES, spec.load(document), data_summary(), artifacts=uri)
     for skill in (2.0, 1.5, 1.0):
         finish(made, skill, epochs=3)
     finish(made, 0.5, epochs=1)
@@ -75,7 +75,7 @@ def test_members_are_trained_into_an_object_store(elsewhere: Study) -> None:
     dataset = datasets.load(study.data, Path("data"), study.seed)
     artifacts = Artifacts(elsewhere.place / FOLDER / "deep")
     job = members.Job(0, "member 0", elsewhere.trial(0).config, seed=1)
-    shared = members._Shared(train, study, artifacts, Workplace.here({"cpu": 1}))
+    shared = members._Shared(train, study, artifacts, WorkerSettings.here({"cpu": 1}))
     done = members._train(job, "fingerprint", shared, dataset)
     assert "reason" not in done
     found = members._found(job, "fingerprint", artifacts, dataset)
@@ -84,14 +84,14 @@ def test_members_are_trained_into_an_object_store(elsewhere: Study) -> None:
 
 
 def test_a_shared_folder_may_have_the_artifacts(document: dict[str, Any], tmp_path: Path) -> None:
-    made = Study.create(STUDIES, spec.load(document), facts(), artifacts="shared")
+    made = Study.create(STUDIES, spec.load(document), data_summary(), artifacts="shared")
     finish(made, 1.0, epochs=3)
     assert Study.open(STUDIES, "squares").artifacts.folder == tmp_path / "shared" / "squares" / "artifacts"
     assert made.artifacts.read(0) is not None
 
 
 def test_the_default_places_are_not_written_down_but_that_of_the_data_is(document: dict[str, Any]) -> None:
-    made = Study.create(STUDIES, spec.load(document), facts())
+    made = Study.create(STUDIES, spec.load(document), data_summary())
     own = {"spec.yaml", "data.npz", "environment.json", "journal.log"}
     assert {path.name for path in made.folder.iterdir()} == own | {"places.json"}
     kept = json.loads((made.folder / "places.json").read_text())
@@ -104,14 +104,14 @@ def test_a_place_that_is_taken_is_refused(
 ) -> None:
     uri = f"s3://bucket/{tmp_path.name}?{store}"
     with pytest.raises(StudyError, match="holds files already: of another study 'squares'; .* --study"):
-        Study.create(Path("others"), spec.load(document), facts(), artifacts=uri)
+        Study.create(Path("others"), spec.load(document), data_summary(), artifacts=uri)
     assert list(Path("others").iterdir()) == []
 
 
 @pytest.mark.parametrize("uri", ["s3://nothing/a?QUERY", "/proc/none", "s3://"])
 def test_a_place_that_cannot_be_written_is_one_sentence(document: dict[str, Any], store: str, uri: str) -> None:
     with pytest.raises(StudyError, match="artifacts cannot be written to '.*/squares.*': ") as error:
-        Study.create(STUDIES, spec.load(document), facts(), artifacts=uri.replace("QUERY", store))
+        Study.create(STUDIES, spec.load(document), data_summary(), artifacts=uri.replace("QUERY", store))
     assert "\n" not in str(error.value) and list(STUDIES.iterdir()) == []
 
 
@@ -130,7 +130,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(document: dict[str, Any]
 )
 def test_credentials_are_refused_before_anything_is_made(document: dict[str, Any], uri: str) -> None:
     with pytest.raises(InputError, match="given with credentials") as error:
-        Study.create(STUDIES, spec.load(document), facts(), artifacts=uri)
+        Study.create(STUDIES, spec.load(document), data_summary(), artifacts=uri)
     assert "word@" not in str(error.value) and "rd@" not in str(error.value) and "=word" not in str(error.value)
     assert list(STUDIES.iterdir()) == []
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 _ROOM = 64
 
 
-class Numbers:
+class NumberSet:
     """A set of numbers from 0 on, whose array costs little however many there are."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from hpo.training.objective import Snapshot
 from hpo.training.reports import taken
 
 
-class Best:
+class BestEpoch:
     """Keeps the snapshot of a trial's best epoch.
 
     Files are written when it is stored, and not at each epoch that is better than the last.

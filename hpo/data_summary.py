@@ -15,12 +15,12 @@ from hpo.arrays import open_arrays
 from hpo.artifacts import Split
 from hpo.datasets.dataset import Encoding, Inputs, input_shape
 
-FACTS = "data.npz"
-"""The file of a study's data facts in its folder."""
+DATA_FILE = "data.npz"
+"""The file of a study's data summary in its folder."""
 
 
 @dataclass(frozen=True, eq=False)
-class DataFacts:
+class DataSummary:
     """What a study keeps of its data, so that ensembles need neither the data set nor a network.
 
     `targets` are as `hpo.datasets.dataset.Targets` has them, `example` is one input: an image `(1, h, w, c)` uint8 or a

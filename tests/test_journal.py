@@ -1,4 +1,4 @@
-"""The ledger shows what its storage has, and the journal is the same file whoever flushes it."""
+"""The cached storage shows what its storage has, and the journal is the same file whoever flushes it."""
 
 import resource
 import signal
@@ -14,9 +14,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from hpo.errors import StudyError
-from hpo.ledger import Journal, Ledger
-from hpo.record import mend
+from hpo.journal import CachedStorage, Journal
 from hpo.study import Study
+from hpo.study_storage import mend
 
 RANGE = optuna.distributions.FloatDistribution(0, 1)
 STEPS = st.lists(st.tuples(st.sampled_from(["new", "waiting", "param", "report", "attr", "system", "end", "pop"]),
@@ -62,14 +62,14 @@ def test_a_ledger_shows_what_its_storage_has(steps: list[tuple[str, int]]) -> No
     inner = InMemoryStorage()
     study = inner.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
     inner.create_new_trial(study)
-    ledger = Ledger(inner)
+    cached = CachedStorage(inner)
     for step, place in steps:
-        act(ledger, study, step, place)
-        assert shown(ledger, study) == shown(inner, study)
+        act(cached, study, step, place)
+        assert shown(cached, study) == shown(inner, study)
         for states in ((TrialState.WAITING,), (TrialState.RUNNING, TrialState.COMPLETE)):
             wanted = [trial.number for trial in inner.get_all_trials(study, states=states)]
-            assert [trial.number for trial in ledger.get_all_trials(study, states=states)] == wanted
-        assert ledger.get_n_trials(study) == inner.get_n_trials(study)
+            assert [trial.number for trial in cached.get_all_trials(study, states=states)] == wanted
+        assert cached.get_n_trials(study) == inner.get_n_trials(study)
 
 
 @given(STEPS, STEPS)
@@ -79,13 +79,13 @@ def test_its_log_names_what_has_changed(before: list[tuple[str, int]], after: li
     study = inner.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
     for step, place in before:
         act(inner, study, step, place)
-    ledger = Ledger(inner)
-    trials, log = ledger.log(study)
+    cached = CachedStorage(inner)
+    trials, log = cached.log(study)
     assert list(trials) == inner.get_all_trials(study) and list(log) == list(range(len(trials)))
     for step, place in after:
         known, told = list(trials), len(log)
-        act(ledger, study, step, place)
-        assert ledger.log(study) == (trials, log)  # the same lists, brought up to date
+        act(cached, study, step, place)
+        assert cached.log(study) == (trials, log)  # the same lists, brought up to date
         assert list(trials) == inner.get_all_trials(study)
         others = set(range(len(known))) - set(log[told:])
         assert all(trials[number] is known[number] for number in others)
@@ -93,17 +93,17 @@ def test_its_log_names_what_has_changed(before: list[tuple[str, int]], after: li
 
 
 def test_a_trial_that_has_not_changed_is_the_same_object(tmp_path: Path) -> None:
-    ledger = Ledger(JournalStorage(Journal(str(tmp_path / "j"))))
-    study = ledger.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
-    one, other = ledger.create_new_trial(study), ledger.create_new_trial(study)
-    before = ledger.get_all_trials(study, deepcopy=False)
-    ledger.set_trial_user_attr(one, "a", 1)
-    after = ledger.get_all_trials(study, deepcopy=False)
+    cached = CachedStorage(JournalStorage(Journal(str(tmp_path / "j"))))
+    study = cached.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
+    one, other = cached.create_new_trial(study), cached.create_new_trial(study)
+    before = cached.get_all_trials(study, deepcopy=False)
+    cached.set_trial_user_attr(one, "a", 1)
+    after = cached.get_all_trials(study, deepcopy=False)
     assert after[0] is not before[0]
     assert after[1] is before[1]
-    assert ledger.get_trial(other) is after[1]
+    assert cached.get_trial(other) is after[1]
     with pytest.raises(KeyError):
-        ledger.get_trial_id_from_study_id_trial_number(study, 2)
+        cached.get_trial_id_from_study_id_trial_number(study, 2)
 
 
 @given(st.lists(STEPS, max_size=4))
@@ -112,14 +112,14 @@ def test_what_is_flushed_together_is_the_same_journal(tmp_path_factory: pytest.T
     file = tmp_path_factory.mktemp("journal") / "j"
     storage = JournalStorage(Journal(str(file)))
     study = storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
-    ledger = Ledger(storage)
+    cached = CachedStorage(storage)
     for block in blocks:
         before = file.read_bytes()
-        with ledger.together():
+        with cached.together():
             for step, place in block:
-                act(ledger, study, step, place)
+                act(cached, study, step, place)
             assert file.read_bytes() == before
-        assert shown(JournalStorage(JournalFileBackend(str(file))), study) == shown(ledger, study)
+        assert shown(JournalStorage(JournalFileBackend(str(file))), study) == shown(cached, study)
     assert not list(file.parent.glob("*.lock"))
 
 
@@ -128,7 +128,7 @@ def test_what_another_writes_before_comes_before(tmp_path: Path) -> None:
     study = mine.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
     theirs = JournalStorage(JournalFileBackend(str(tmp_path / "j")))
     theirs.create_new_trial(study)
-    with Ledger(mine).together():
+    with CachedStorage(mine).together():
         trial = mine.create_new_trial(study)
         mine.set_trial_user_attr(trial, "whose", "mine")
     theirs.create_new_trial(study)
@@ -137,10 +137,10 @@ def test_what_another_writes_before_comes_before(tmp_path: Path) -> None:
 
 
 def test_what_was_written_before_an_error_is_kept(tmp_path: Path) -> None:
-    ledger = Ledger(JournalStorage(Journal(str(tmp_path / "j"))))
-    study = ledger.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
-    with pytest.raises(RuntimeError), ledger.together():
-        ledger.create_new_trial(study)
+    cached = CachedStorage(JournalStorage(Journal(str(tmp_path / "j"))))
+    study = cached.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
+    with pytest.raises(RuntimeError), cached.together():
+        cached.create_new_trial(study)
         raise RuntimeError
     assert JournalStorage(JournalFileBackend(str(tmp_path / "j"))).get_n_trials(study) == 1
 
@@ -170,12 +170,12 @@ def written(folder: Path, blocks: list[list[tuple[str, int]]]) -> Path:
     """A journal in a study's folder, each block flushed at once."""
     file = folder / "squares" / "journal.log"
     file.parent.mkdir()
-    ledger = Ledger(JournalStorage(Journal(str(file))))
-    study = ledger.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
+    cached = CachedStorage(JournalStorage(Journal(str(file))))
+    study = cached.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
     for block in [[("new", 0), ("param", 3), ("report", 1)], *blocks, [("new", 0), ("end", 0)]]:
-        with ledger.together():
+        with cached.together():
             for step, place in block:
-                act(ledger, study, step, place)
+                act(cached, study, step, place)
     return file
 
 
@@ -221,7 +221,7 @@ def test_a_changed_value_is_told_before_any_trial_is_read(study: Study) -> None:
 def test_lines_without_a_checksum_are_read_as_they_are(tmp_path: Path) -> None:
     """Release 0.1 wrote none, and neither does optuna-dashboard; what comes after them is checked with them."""
     file = tmp_path / "journal.log"
-    old = Ledger(JournalStorage(JournalFileBackend(str(file))))
+    old = CachedStorage(JournalStorage(JournalFileBackend(str(file))))
     study = old.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
     act(old, study, "new", 0)
     mine = JournalStorage(Journal(str(file)))
