@@ -1,6 +1,7 @@
 """Imports run one way, floor by floor, and rooms on one floor do not import each other."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,10 @@ def test_no_merge_is_half_done() -> None:
         if path.suffix in (".md", ".py", ".toml", ".yaml"):
             lines = path.read_text().splitlines()
             assert not any(line.startswith(("<" * 7, ">" * 7)) or line == "=" * 7 for line in lines), path
+
+
+def test_links_of_pages_lead_somewhere() -> None:
+    root = PACKAGE.parent
+    for page in [*root.glob("*.md"), *(root / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+            assert link.startswith("http") or (page.parent / link).exists(), f"{page.name}: {link}"
