@@ -32,9 +32,9 @@ from pathlib import Path
 import hpo
 from driver import noted
 from hpo.errors import HpoError
-space, database, notes = sys.argv[1:]
+space, database, notes, seconds = sys.argv[1:]
 try:
-    hpo.search(space, database=database, concurrency=2, objective=partial(noted, Path(notes), 0.1))
+    hpo.search(space, database=database, concurrency=2, objective=partial(noted, Path(notes), float(seconds)))
 except HpoError as error:
     sys.exit(f"Error: {error}")
 """
@@ -57,11 +57,12 @@ def write_space(document: dict[str, Any], name: str = "squares") -> str:
 
 
 @contextmanager
-def search(space: str, url: str) -> Iterator["subprocess.Popen[bytes]"]:
+def search(space: str, url: str, seconds: float = 0.1) -> Iterator["subprocess.Popen[bytes]"]:
+    """A search whose epochs take so many seconds."""
     name = Path(space).stem
     Path("search.py").write_text(SEARCH)
     with Path(f"{name}.log").open("wb") as log:
-        command = [sys.executable, "search.py", space, url, f"{name}.notes"]
+        command = [sys.executable, "search.py", space, url, f"{name}.notes", str(seconds)]
         environment = without_ray()
         environment["PYTHONPATH"] = os.pathsep.join([str(FAULTS), environment.get("PYTHONPATH", "")])
         started = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
@@ -188,7 +189,7 @@ def test_a_server_without_a_free_connection_is_one_sentence_or_waited_for(
 def test_two_drivers(document: dict[str, Any], server: PostgresServer) -> None:
     """Of one study the second is refused; two studies in one database are both whole."""
     first, second = write_space(document), write_space(document, "others")
-    with search(first, server.url) as one, search(second, server.url) as two:
+    with search(first, server.url, seconds=1.0) as one, search(second, server.url) as two:
         wait(one, lambda: trained() > 5)
         with search(first, server.url) as refused:
             assert refused.wait(PATIENCE) == 1
