@@ -425,7 +425,7 @@ def ask_and_tell(
     if spec.target == "ensemble":
         raise InputError("target: ensemble needs predictions, which ask and tell are not told; leave it out")
     study = _simulated_study(spec, folder)
-    with ask_tell.searching(study, folder, workers, observers) as (search, tracker):
+    with ask_tell.searching(study, spec.budget, folder, workers, observers) as (search, tracker):
         yield search
     if tracker is not None and tracker.problem is not None:
         warnings.warn(tracker.problem, stacklevel=3)

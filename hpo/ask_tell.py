@@ -25,7 +25,7 @@ from hpo.controller import (
 from hpo.controller.live_trial import IN_SLOT
 from hpo.errors import HpoError, InputError
 from hpo.schedulers import Decision
-from hpo.spec import Config
+from hpo.spec import Budget, Config
 from hpo.study import Study
 from hpo.tracking.writer import Tracker
 from hpo.training.reports import checked_metrics
@@ -211,17 +211,18 @@ def _asked(trial: TrialRecord) -> AskedTrial:
 
 @contextmanager
 def searching(
-    study: Study, storage: Path | None, workers: int, observers: Sequence[Observer]
+    study: Study, budget: Budget, storage: Path | None, workers: int, observers: Sequence[Observer]
 ) -> Iterator[tuple[AskAndTell, Tracker | None]]:
     """Holds a study for a search by the caller's loop.
 
     Args:
-        study: that is searched until its budget is spent.
+        study: that is searched until the budget is spent.
+        budget: of all searches of the study; the time is of this one.
         storage: the folder of all studies, whose MLflow is told; none is where the study is in memory.
         workers: how many trials may be asked for before one has ended.
         observers: are told what has been recorded.
     """
-    spec, limit = study.spec, study.spec.budget.time_limit
+    spec, limit = study.spec, budget.time_limit
     deadline = None if limit is None else time.monotonic() + limit
     with ExitStack() as held:
         held.enter_context(study.searching())
@@ -229,7 +230,7 @@ def searching(
         tracker = None if storage is None else held.enter_context(Tracker(study, storage))
         controller = Controller(
             study,
-            study.spent().left(spec.budget),
+            study.spent().left(budget),
             lambda: workers,
             observers=[*observers, *([] if tracker is None else [tracker])],
             retries=Retries(spec.failures, delay=0.0),

@@ -1,13 +1,15 @@
 """What the public functions return."""
 
 import csv
+import os
 import re
+import stat
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from signal import Signals
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,8 +211,9 @@ def write_csv(path: str | Path | Writable, batches: Iterable[Predictions]) -> in
         return _write_rows(path, batches)
     try:
         whole = Path(path)
-        if whole.exists() and not whole.is_file():
-            return _write_file(whole, batches)
+        if (stream := _stream(whole)) is not None:
+            with _text(stream) as file:
+                return _write_rows(file, batches)
         draft = whole.with_name(f".{whole.name}.{uuid.uuid4().hex}")
         try:
             rows = _write_file(draft, batches)
@@ -222,9 +225,26 @@ def write_csv(path: str | Path | Writable, batches: Iterable[Predictions]) -> in
     return rows
 
 
+def _stream(path: Path) -> int | None:
+    """The descriptor of a pipe or a device, opened to write; None of a file, and where nothing is."""
+    if not path.exists() or path.is_file():
+        return None
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):  # it has become one meanwhile
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
 def _write_file(path: Path, batches: Iterable[Predictions]) -> int:
-    with path.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file:  # bytes of a name, no text
+    with _text(path) as file:
         return _write_rows(file, batches)
+
+
+def _text(file: Path | int) -> IO[str]:
+    if isinstance(file, Path):
+        return file.open("w", encoding="utf-8", newline="", errors="backslashreplace")  # bytes of a name, no text
+    return os.fdopen(file, "w", encoding="utf-8", newline="", errors="backslashreplace")
 
 
 def _write_rows(file: Writable, batches: Iterable[Predictions]) -> int:

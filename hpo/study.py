@@ -788,12 +788,14 @@ class Study:
             told: what others may read of it, as `Study.searcher`: how to join its Ray.
 
         Raises:
-            StudyError: another process is searching it; the lock goes with its process, however that ends.
+            StudyError: another process is searching it (the lock goes with its process, however that ends); or its
+                artifacts are in a place that is not known to be its own.
         """
         if self._storage is not None:  # in memory, nobody else can
             with self._alone():
                 yield
             return
+        self.claim()
         with self.held(told), self._alone():
             yield
 

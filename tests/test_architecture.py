@@ -28,7 +28,7 @@ FLOORS = (
     {"fitness"},
     {"tasks"},
     {"spec"},
-    {"arrays"},
+    {"arrays", "tensors"},
     {"files", "kernels", "number_set", "registry", "signals", "terminal"},
     {"errors"},
 )

@@ -137,6 +137,13 @@ def test_a_trial_that_paused_may_be_trained_again_from_its_beginning() -> None:
     assert found(search.study) == simulated(**changes)
 
 
+def test_a_plus_is_so_many_more_than_the_study_has() -> None:
+    for trials, wanted in ((2, 2), ("+3", 5)):
+        with hpo.ask_and_tell(document(sampler="random", scheduler="none"), trials=trials) as search:
+            train_all(search)
+        assert len(search.study.trials()) == wanted
+
+
 def test_threads_share_a_search() -> None:
     def work(search: Any) -> int:
         return train_all(search)

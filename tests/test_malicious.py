@@ -26,7 +26,6 @@ import torch
 from torch import nn
 
 from hpo import api, assembly, datasets, environment, files, registry, samplers, spec
-from hpo.arrays import load_tensors
 from hpo.artifacts import Folder, Stored
 from hpo.artifacts.stored import packed
 from hpo.datasets.inputs import input_batches
@@ -44,6 +43,7 @@ from hpo.locations import claim
 from hpo.models.weights import set_weights, weights_of
 from hpo.study import Study
 from hpo.study_storage import Database
+from hpo.tensors import load_tensors
 from hpo.tracking.problems import Unusable
 from hpo.tracking.runs import Runs
 from hpo.training import Context, train
@@ -146,7 +146,7 @@ def test_a_state_that_grows_is_refused_unread(study: Study) -> None:
     with pytest.raises(pickle.UnpicklingError, match="would unpack to more than its"):
         study.artifacts.load_state(0)
     torch.save({"w": torch.zeros(9).to_sparse()}, file)
-    with pytest.raises(pickle.UnpicklingError, match="a tensor that is not dense"):
+    with pytest.raises(pickle.UnpicklingError, match="names torch._utils._rebuild_sparse_tensor"):
         study.artifacts.load_state(0)
     laughs: list[Any] = []
     for _ in range(60):
@@ -736,6 +736,31 @@ def test_a_record_of_many_threads_sets_no_more_than_a_machine_has(monkeypatch: p
 def test_a_task_of_the_combiner_is_one_of_ours() -> None:
     with pytest.raises(ValueError, match="its task 'kinds' is none"):
         from_json({"kind": "average", "weights": [0.5, 0.5], "task": "kinds"}, 2, 3)
+
+
+@pytest.mark.parametrize("way", ["simulate", "ask_and_tell"])
+def test_a_place_that_nobody_has_claimed_is_not_written_to(way: str, treasure: Path, tmp_path: Path) -> None:
+    wanted: dict[str, Any] = {
+        "study": "curves",
+        "training": {"epochs": 3},
+        "parameters": {"x": {"min": 0, "max": 1}},
+        "objective": {"metric": "loss", "goal": "minimize"},
+        "budget": {"trials": 2},
+        "sampler": "random",
+    }
+    api.simulate(wanted, lambda config, epoch: ({"loss": 1.0}, 1.0), storage=tmp_path / "studies", trials=1)
+    (treasure.parent / "artifacts" / "00001").mkdir(parents=True)
+    (treasure.parent / "artifacts" / "00001" / "state.pt").write_text("dear")
+    places = {"artifacts": str(treasure.parent), "database": None}
+    (tmp_path / "studies" / "curves" / "places.json").write_text(json.dumps(places))
+    before = contents(treasure.parent)
+    with pytest.raises(StudyError, match="does not say that it is this study's"):
+        if way == "simulate":
+            api.simulate(wanted, lambda config, epoch: ({"loss": 1.0}, 1.0), storage=tmp_path / "studies")
+        else:
+            with api.ask_and_tell(wanted, storage=tmp_path / "studies"):
+                pass
+    assert contents(treasure.parent) == before
 
 
 def test_folders_without_an_end_are_one_sentence(study: Study, hpo: Run) -> None:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from hpo.arrays import load_array, load_tensors
+from hpo.arrays import load_array
 from hpo.artifacts.mark import Mark
 from hpo.artifacts.place import Folder, Place, place
 from hpo.errors import StudyError
+from hpo.tensors import load_tensors
 
 Split = Literal["validation", "test", "held_out"]
 """Rows that a trial predicts; held out are training rows that a retrained member was not trained on."""
