@@ -202,7 +202,7 @@ def test_ui_leaves_nothing_behind(whom: Callable[[int, int], None]) -> None:
         wait_for(f"http://127.0.0.1:{port}/health", started, Path("log"))
         whom(started.pid, signal.SIGTERM if whom is os.kill else signal.SIGHUP)
         started.wait(PATIENCE)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while alive(started.pid) and time.monotonic() < deadline:
             time.sleep(0.2)
         left = alive(started.pid)
