@@ -62,7 +62,7 @@ def load_tensors(content: bytes | memoryview) -> Any:
     try:
         described = _Reader(io.BytesIO(members[listing[0]])).load()
         return _Maker(members, prefix).made(described, 0)
-    except pickle.UnpicklingError:
+    except (pickle.UnpicklingError, MemoryError):
         raise
     except Exception as error:  # a pickle that is none may raise anything
         raise pickle.UnpicklingError(f"is not as torch.save writes it: {error}") from None
