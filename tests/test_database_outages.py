@@ -85,7 +85,7 @@ def wait(started: "subprocess.Popen[bytes]", happens: Callable[[], bool], name: 
         time.sleep(0.05)
 
 
-def to_the_end(started: "subprocess.Popen[bytes]", space: str, url: str) -> int:
+def to_the_end(started: "subprocess.Popen[bytes]", space: str, url: str, seconds: float = 0.1) -> int:
     """Until the search is over; one that ended in a sentence, since a transaction was cut, goes on: how often."""
     for again in range(4):
         code, log = started.wait(PATIENCE), Path(space).with_suffix(".log").read_text()
@@ -93,7 +93,7 @@ def to_the_end(started: "subprocess.Popen[bytes]", space: str, url: str) -> int:
         if code == 0:
             return again
         assert code == 1 and "the study's database" in log and "`hpo resume --study" in log, log
-        with search(space, url) as started:
+        with search(space, url, seconds) as started:
             started.wait(PATIENCE)
     raise AssertionError(Path(space).with_suffix(".log").read_text())
 
@@ -191,12 +191,12 @@ def test_two_drivers(document: dict[str, Any], server: PostgresServer) -> None:
     first, second = write_space(document), write_space(document, "others")
     with search(first, server.url, seconds=1.0) as one, search(second, server.url) as two:
         wait(one, lambda: trained() > 5)
-        with search(first, server.url) as refused:
+        with search(first, server.url, seconds=1.0) as refused:
             assert refused.wait(PATIENCE) == 1
             assert (
                 f"study 'squares' is being searched by another process (process {one.pid} on"
                 in Path("squares.log").read_text()
             )
-        assert to_the_end(one, first, server.url) == 0 and to_the_end(two, second, server.url) == 0
+        assert to_the_end(one, first, server.url, 1.0) == 0 and to_the_end(two, second, server.url) == 0
     check(server.url)
     check(server.url, "others")
