@@ -353,7 +353,7 @@ def simulate(
 
     if (spec.target == "ensemble") != (predictions is not None):
         raise InputError("target: ensemble needs the argument predictions, and no other target takes it")
-    study = _simulated_study(spec, storage)
+    study = _without_data(spec, storage)
     with study.searching():
         study.use(samplers.build(spec, len(study.trials()), searching.rewards(study, predictions)))
         elapsed = engine.run(
@@ -424,14 +424,14 @@ def ask_and_tell(
         )
     if spec.target == "ensemble":
         raise InputError("target: ensemble needs predictions, which ask and tell are not told; leave it out")
-    study = _simulated_study(spec, folder)
+    study = _without_data(spec, folder)
     with ask_tell.searching(study, spec.budget, folder, workers, observers) as (search, tracker):
         yield search
     if tracker is not None and tracker.problem is not None:
         warnings.warn(tracker.problem, stacklevel=3)
 
 
-def _simulated_study(spec: SearchSpec, storage: str | Path | None) -> Study:
+def _without_data(spec: SearchSpec, storage: str | Path | None) -> Study:
     if storage is None:
         return Study.in_memory(spec)
     if spec.study not in Study.names(Path(storage)):

@@ -1,13 +1,11 @@
 """A search whose trials are trained by the caller's own loop: it asks for trials, and tells what became of them."""
 
-import operator
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hpo import samplers
 from hpo.controller import (
@@ -28,7 +26,7 @@ from hpo.schedulers import Decision
 from hpo.spec import Budget, Config
 from hpo.study import Study
 from hpo.tracking.writer import Tracker
-from hpo.training.reports import checked_metrics
+from hpo.training.reports import checked_metrics, epoch_number
 from hpo.trial import Failure, Observer, TrialRecord
 
 
@@ -37,14 +35,14 @@ class AskedTrial:
     """A trial that the caller is to train."""
 
     number: int
-    """Its number in the study."""
+    """The number of the trial in the study."""
     config: Config
     """Parameter name -> value."""
     epoch: int = 0
     """Epochs that it was trained already. Go on after this one from a state of your own, or train all again: what is
     reported once more is not recorded again."""
     parent: int | None = None
-    """Of a trial that `pbt` has bred: the trial whose state after `epoch` it begins with."""
+    """The trial whose state after `epoch` this one begins with, where `pbt` has bred it; else None."""
 
 
 class AskAndTell:
@@ -71,8 +69,7 @@ class AskAndTell:
     def over(self) -> bool:
         """Whether nothing is left to train: the budget is used up, and no trial is being trained."""
         with self._lock:
-            limits = self._controller.limits
-            met = limits.spent is not None or limits.over is not None
+            met = self._controller.limits.met is not None
             return self._nothing_left or (met and not self._controller.slots.busy)
 
     @property
@@ -167,9 +164,8 @@ class AskAndTell:
             interrupted: whether the caller's loop has raised.
         """
         with self._lock:
-            limits = self._controller.limits
             stays = interrupted or bool(self._controller.trouble)
-            self._controller.close(None if stays else limits.spent or limits.over)
+            self._controller.close(None if stays else self._controller.limits.met)
 
     def _check(self) -> None:
         trouble = self._controller.trouble
@@ -193,11 +189,8 @@ class AskAndTell:
         last = max(trial.epoch, trial.inherited)
         if live is not None and last <= live.recorded:  # recorded epochs may be reported once more
             last = trial.inherited
-        try:
-            whole = operator.index(epoch)
-        except TypeError:
-            whole = 0
-        if isinstance(epoch, bool) or not last < whole <= self.epochs:
+        whole = epoch_number(epoch)
+        if not last < whole <= self.epochs:
             raise InputError(
                 f"epoch must be a whole number from {last + 1} to {self.epochs} for trial {number}, got {epoch!r:.80}"
             )
@@ -236,7 +229,7 @@ def searching(
             retries=Retries(spec.failures, delay=0.0),
             until=lambda: SPENT_TIME if deadline is not None and time.monotonic() >= deadline else None,
         )
-        search: Any = AskAndTell(study, controller)
+        search = AskAndTell(study, controller)
         try:
             yield search, tracker
         except BaseException:

@@ -109,7 +109,7 @@ class _Described:
     size: Any
     stride: Any
     kind: Any = None
-    """Its type, where the storage has none."""
+    """The type of the tensor, where the storage has none."""
     __setstate__ = _refuse
 
 

@@ -51,15 +51,15 @@ class TrialRecord:
     spec: SearchSpec = field(repr=False)
     reason: str | None = None
     lineage: Mapping[str, Any] | None = None
-    """Of a trial that was bred: its strategy, parents and operator; by evolution also the step size."""
+    """The origin of a config that was bred: strategy, parents and operator; by evolution also the step size."""
     inherited: int = 0
     """Epochs that another trial was trained, and whose state this one began with."""
     replaces: int | None = None
-    """Of such a child, the member whose place it has."""
+    """The member whose place this trial has, where it is a child of `pbt`."""
     taken_over: bool = False
-    """From another study: its epochs were paid for there, and its artifacts are there."""
+    """Whether the trial is another study's: its epochs were paid for there, and its artifacts are there."""
     failure: str | None = None
-    """Of a trial that failed, its kind: a value of `Failure`."""
+    """The kind of failure, a value of `Failure`; None where the trial has not failed."""
     retries: int = 0
     """How often it has begun again after it had failed."""
     began: Moment | None = None
@@ -78,6 +78,11 @@ class TrialRecord:
     def epoch(self) -> int:
         """The last epoch reported; 0 before the first."""
         return max(self.reports, default=0)
+
+    @property
+    def began_at(self) -> float:
+        """The study's clock when the trial began; 0 where its record does not say."""
+        return 0.0 if self.began is None else self.began.at
 
     @property
     def last(self) -> Moment:
@@ -122,7 +127,7 @@ class TrialRecord:
         return self.reason.strip().splitlines()[-1] if self.reason and self.reason.strip() else None
 
     def to_json(self) -> dict[str, Any]:
-        """As `hpo trials --format json` prints it; JSON has no NaN, so that is None."""
+        """The document that `hpo trials --format json` prints; JSON has no NaN, so a NaN is None."""
         document = {
             "trial": self.number,
             "state": self.state.value,
@@ -152,7 +157,7 @@ class TrialRecord:
 
 
 LIVE = (State.RUNNING, State.PAUSED)
-"""Of trials that have not ended. Where nobody searches the study, the next search goes on with them."""
+"""The states of trials that have not ended. Where nobody searches the study, the next search goes on with them."""
 
 
 class Failure(Enum):
@@ -164,7 +169,7 @@ class Failure(Enum):
     HANG = "hang"
     """No report came for longer than `failures.trial_timeout`."""
     DEATH = "death"
-    """Its worker process died."""
+    """The worker process of the trial died."""
     MACHINE = "machine lost"
     """Again and again."""
 

@@ -68,6 +68,17 @@ def rounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         sys.modules.pop(name, None)
 
 
+@pytest.fixture(scope="module")
+def store() -> Iterator[str]:
+    """An object store on this machine, with credentials in the environment; the options of its URIs."""
+    from tests import servers  # which imports from here
+
+    with pytest.MonkeyPatch.context() as environment:
+        servers.credentials(environment)
+        with servers.s3() as query:
+            yield query
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """One Ray for the whole test session, with a GPU that is only pretended."""

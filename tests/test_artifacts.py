@@ -1,6 +1,5 @@
 import multiprocessing
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +9,8 @@ import torch
 from hpo.artifacts import Artifacts, Folder, Place, Split, Unseen, leftovers, place, whole_epoch
 from hpo.errors import InputError, StudyError
 from hpo.study import Study
-from tests import servers
 
 ROWS = np.full((4, 2), 0.5, np.float32)
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as environment:
-        servers.credentials(environment)
-        with servers.s3() as query:
-            yield query
 
 
 @pytest.fixture(params=["folder", "s3"])

@@ -1,5 +1,4 @@
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,9 @@ from hpo.errors import InputError, StudyError
 from hpo.retraining.retrained import FOLDER
 from hpo.study import Study
 from hpo.training import train
-from tests import servers
 from tests.conftest import data_summary, finish
 
 STUDIES = Path("studies")
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as environment:
-        servers.credentials(environment)
-        with servers.s3() as query:
-            yield query
 
 
 @pytest.fixture

@@ -136,11 +136,11 @@ class Folder(Place):
     """The folder, as the user gave it; it may be reached through links."""
     below: str = ""
     """The path below `base`, with slashes; empty is `base` itself."""
-    found: str = field(default="", repr=False, compare=False)
+    found: str | None = field(default=None, repr=False, compare=False)
     """The path of `base` below the root, on which no link was when it was found."""
 
     def __post_init__(self) -> None:
-        if not self.found:
+        if self.found is None:
             object.__setattr__(self, "found", os.path.realpath(self.base).lstrip("/"))
 
     def __str__(self) -> str:

@@ -285,8 +285,7 @@ class Controller:
         live = LiveTrial(trial.number, Phase.LOST)
         self._live.add(live)
         self.slots.take(live)
-        began = 0.0 if trial.began is None else trial.began.at
-        self._scheduler.started(trial.number, trial.config, began)
+        self._scheduler.started(trial.number, trial.config, trial.began_at)
         return trial
 
     def _restart(self) -> TrialRecord | None:

@@ -95,11 +95,14 @@ class Limits:
         return SPENT_TIME if self.late else None if self._until is None else self._until()
 
     @property
+    def met(self) -> str | None:
+        """Why the search is to end: a limit of training or time, or what `until` says; else None."""
+        return self.spent or self.over
+
+    @property
     def is_met(self) -> bool:
         """Whether no trial may begin an epoch any more, since the search is to end after the running ones."""
-        if self._until is None:  # the engine cuts trials off
-            return False
-        return self.over is not None or self.spent is not None
+        return self._until is not None and self.met is not None  # else the engine cuts trials off
 
     @property
     def has_a_free_epoch(self) -> bool:

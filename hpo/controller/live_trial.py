@@ -21,11 +21,11 @@ class Phase(Enum):
 
 
 _ALLOWED = {
-    Phase.TRAINING: {Phase.REPORTED, Phase.PAUSED, Phase.LOST},
+    Phase.TRAINING: {Phase.REPORTED, Phase.LOST},
     Phase.REPORTED: {Phase.TRAINING, Phase.PAUSED, Phase.LOST},
     Phase.PAUSED: {Phase.TRAINING, Phase.PAUSED_LOST},
     Phase.PAUSED_LOST: {Phase.LOST, Phase.PAUSED},
-    Phase.LOST: {Phase.TRAINING, Phase.PAUSED_LOST},
+    Phase.LOST: {Phase.TRAINING},
 }
 """Phase -> the phases that may follow."""
 IN_SLOT = (Phase.TRAINING, Phase.REPORTED)
@@ -43,7 +43,7 @@ class LiveTrial:
     repeating: bool = False
     """Whether the last report repeated a recorded epoch."""
     stored: bool = False
-    """Of a paused trial: whether the engine has stored its state."""
+    """Whether the engine has stored the state of the trial, while it is paused."""
     lent: int = 0
     """Slots that the trial uses beside its own, while no other trial needs them."""
     heard: float = 0.0
@@ -68,9 +68,6 @@ class LiveTrials:
 
     def __len__(self) -> int:
         return len(self._trials)
-
-    def __contains__(self, number: int) -> bool:
-        return number in self._trials
 
     def __getitem__(self, number: int) -> LiveTrial:
         return self._trials[number]

@@ -17,11 +17,12 @@ def tell(study: Study, scheduler: Scheduler) -> TrialRecord | None:
     records = {trial.number: trial for trial in study.trials()}
     metrics = [objective.metric for objective in study.spec.objectives]
     told: set[int] = set()
+    latest = study.last.order
 
     def start(record: TrialRecord) -> None:
         if record.number not in told:
             told.add(record.number)
-            scheduler.started(record.number, record.config, 0.0 if record.began is None else record.began.at)
+            scheduler.started(record.number, record.config, record.began_at)
 
     for record in records.values():
         if record.state in LIVE:
@@ -30,7 +31,7 @@ def tell(study: Study, scheduler: Scheduler) -> TrialRecord | None:
     reports = [(moment.order, n, epoch) for n, trial in records.items() for epoch, moment in trial.reported.items()]
     for order, number, epoch in sorted(reports):
         record = records[number]
-        if order == study.last.order and record.state is State.RUNNING:
+        if order == latest and record.state is State.RUNNING:
             undecided = record
             continue
         start(record)

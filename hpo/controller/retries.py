@@ -23,7 +23,7 @@ class Retries:
     """
 
     def __init__(self, rules: Failures, delay: float = _FIRST_DELAY) -> None:
-        self.rules = rules
+        self._rules = rules
         self._delay = delay
         self._causes: list[str] = []
         """Causes of the trials that failed one after another."""
@@ -40,7 +40,7 @@ class Retries:
             reason: the whole message.
         """
         lonely = failure is Failure.MEMORY and not live.alone
-        if not lonely and earlier >= self.rules.max_retries:
+        if not lonely and earlier >= self._rules.max_retries:
             return Outcome(State.FAILED, reason, failure)
         live.alone |= lonely
         live.not_before = time.monotonic() + self._delay * 2 ** min(earlier, _DOUBLINGS)
@@ -53,7 +53,7 @@ class Retries:
 
     def hangs(self, live: LiveTrial) -> bool:
         """Whether the trial has been silent for as long as it may be."""
-        timeout = self.rules.trial_timeout
+        timeout = self._rules.trial_timeout
         return timeout is not None and time.monotonic() - live.heard >= timeout
 
     def succeeded(self) -> None:
@@ -67,7 +67,7 @@ class Retries:
             return None
         self._causes.append(trial.cause or "")
         count = len(self._causes)
-        if count < self.rules.max_failures:
+        if count < self._rules.max_failures:
             return None
         (cause, often), *_ = Counter(self._causes).most_common()
         return f"the last {count} trials failed one after another, so the search has ended; {often} of them: {cause}"

@@ -8,7 +8,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from hpo.controller import Controller, Drop, Failed, Finished, Late, Lost, NothingLeft, Resume, SetAside, Start
+from hpo.controller import Controller, Drop, Failed, Finished, Late, Lost, NothingLeft, Order, Resume, SetAside, Start
 from hpo.engine.messages import ERROR, INHERITED, LATE, MEMORY, METRICS, THREADS
 from hpo.engine.tune_controller import abandon, allow, hurry, settle
 from hpo.engine.worker_failures import death, machine_left, unseen
@@ -69,7 +69,7 @@ class Driver(Uncopied):
         doubt: Callable[[], str | None] = lambda: None,
         miss: Callable[[str], None] = lambda address: None,
     ) -> None:
-        self._controller, self._over, self._leaving = controller, over, leaving
+        self._controller, self.over, self._leaving = controller, over, leaving
         self._left_lately, self._lends, self._doubt, self._miss = left_lately, lends, doubt, miss
         self._tune: TuneController | None = None
         self._order: Start | Resume | Drop | None = None
@@ -86,7 +86,7 @@ class Driver(Uncopied):
 
     def suggest(self) -> dict[str, Any] | str | None:
         """A trial to add, as its worker is told of it; None while there is none, FINISHED after the last."""
-        if self._over():  # Ray would ask again and again where no trial is there, and do nothing else
+        if self.over():  # Ray would ask again and again where no trial is there, and do nothing else
             return Searcher.FINISHED
         match self._asked():
             case Start(trial):
@@ -172,7 +172,7 @@ class Driver(Uncopied):
 
     # ---- asking the controller ---------------------------------------------------------------------------------------
 
-    def _asked(self) -> object:
+    def _asked(self) -> Order:
         """The controller's order; it asks for the next one only when Ray has taken this one."""
         for number, trial in list(self._storing.items()):
             if trial.status != "RUNNING":
@@ -282,8 +282,8 @@ class TuneScheduler(Uncopied, TrialScheduler):
 class TuneStopper(Uncopied, Stopper):
     """Ray asks here whether the search is over."""
 
-    def __init__(self, over: Callable[[], bool]) -> None:
-        self._over = over
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
 
     def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
         """Single trials are the scheduler's business."""
@@ -291,7 +291,7 @@ class TuneStopper(Uncopied, Stopper):
 
     def stop_all(self) -> bool:
         """Whether the search is over."""
-        return self._over()
+        return self._driver.over()
 
 
 def _number(trial: "Trial") -> int:

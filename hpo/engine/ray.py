@@ -85,7 +85,7 @@ def run(
         there = machines.Machines(each, concurrency or sys.maxsize, artifacts.mark)
         rules = failures or study.spec.failures
         leaving = lambda: interruption.signal is not None  # noqa: E731
-        deadline = math.inf if deadline is None else deadline
+        ends = math.inf if deadline is None else deadline
         controller = Controller(
             study,
             left,
@@ -93,11 +93,11 @@ def run(
             observers=observers,
             retries=Retries(rules),
             gpus=each["gpu"],
-            until=lambda: SPENT_TIME if time.monotonic() >= deadline else until(),
+            until=lambda: SPENT_TIME if time.monotonic() >= ends else until(),
             leaving=leaving,
         )
         controller.heed_states(study.artifacts.state_epoch)
-        ending = _Ending(controller, deadline, interruption, grace_period, say)
+        ending = _Ending(controller, ends, interruption, grace_period, say)
         cpus = lendable(study.spec, each)
         driver = Driver(
             controller,
@@ -114,7 +114,7 @@ def run(
             dataset=dataset,
             artifacts=artifacts,
             timeout=rules.trial_timeout,
-            deadline=None if deadline == math.inf else time.time() + deadline - time.monotonic(),
+            deadline=None if deadline is None else time.time() + deadline - time.monotonic(),
             settings=WorkerSettings.here(each),
         )
         tuner = tune.Tuner(
@@ -130,7 +130,7 @@ def run(
             run_config=tune.RunConfig(
                 name=study.name,
                 storage_path=scratch,
-                stop=TuneStopper(lambda: ending.over(driver.trains)),
+                stop=TuneStopper(driver),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the worker stores what is kept
                 verbose=0,
             ),
@@ -214,7 +214,7 @@ class _Ending:
         """The limit of the budget that was met; None where none was, or something else has ended the search."""
         if self._interruption.signal is not None or self._controller.trouble:
             return None
-        return self._controller.limits.spent or self._controller.limits.over
+        return self._controller.limits.met
 
     def over(self, trains: Callable[[float], bool]) -> bool:
         """Whether the search is over: at once where it is hopeless, else when no trial runs.

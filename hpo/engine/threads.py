@@ -9,7 +9,7 @@ import torch
 _WORTH = 0.9
 """Twice the threads are kept where an epoch takes no more than this share of the seconds."""
 _LEAST_SECONDS = 0.1
-"""Of an epoch, for it to gain anything."""
+"""Seconds that an epoch must take for more threads to gain anything."""
 _MOST = 1024
 """More threads than any machine has cores."""
 
@@ -26,7 +26,7 @@ class Threads:
         self._set: int | None = None
         self._seconds = 0.0
         self._enough: int | None = None
-        """That twice as many were not faster than."""
+        """Number of threads than which twice as many were not faster."""
 
     def allow(self, most: int) -> None:
         """So many may be used from the next epoch on, never fewer than its own."""

@@ -51,7 +51,7 @@ class Table:
     reported: list[int] = field(default_factory=list)
     """How many reports each trial has."""
     reports: int = 0
-    """Of all trials."""
+    """Total number of reports."""
 
     def update(self, trials: Sequence[FrozenTrial], news: list[int], yardstick: Yardstick) -> None:
         """Measures what has changed, which are the trials of these numbers."""

@@ -18,7 +18,7 @@ _COMPARED = 1000
 
 
 class Rung:
-    """Who reached a rung, in order; with one objective nothing is ever sorted anew.
+    """The trials that reached a rung, in order; with one objective nothing is ever sorted anew.
 
     With several objectives a front changes with everybody who arrives, so that only the last thousand are compared.
     """
@@ -184,7 +184,7 @@ class Asha(Pausing):
         self.bracket(number).forget(number)
 
     def note(self, number: int, epoch: int, metrics: Metrics) -> int | None:
-        """Its place on the ladder, where it has just reached one."""
+        """Notes what a trial is worth; the place on the ladder of a rung that it has just reached, else None."""
         return self.bracket(number).record(number, epoch, self._measure(metrics))
 
     def _candidates(self, closing: bool) -> Iterable[tuple[int, int, int]]:

@@ -84,7 +84,7 @@ class Population(Pausing):
         return True
 
     def replay(self, number: int, epoch: int, metrics: Metrics, at: float, paused: bool) -> None:
-        """As any; at the end of an interval it was stored, until it has ended."""
+        """Notes the report; a member's state was stored at the end of an interval, until the member has ended."""
         super().replay(number, epoch, metrics, at, paused)
         if epoch in self._scores.get(number, ()):
             self._stored[number] = epoch

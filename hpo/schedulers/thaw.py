@@ -69,7 +69,7 @@ class FreezeThaw(Pausing):
         self._bracket.promote(number)
 
     def note(self, number: int, epoch: int, metrics: Metrics) -> int | None:
-        """Its place on the ladder, where it has just reached one."""
+        """Notes what a trial is worth; the place on the ladder of a rung that it has just reached, else None."""
         self._reports += 1
         return self._bracket.record(number, epoch, self._measure(metrics))
 

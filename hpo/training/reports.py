@@ -115,12 +115,17 @@ def _exits_told() -> Iterator[None]:
         ) from error
 
 
-def _epoch(epoch: Any, last: int) -> int:
+def epoch_number(epoch: Any) -> int:
+    """An epoch of any library's whole numbers as an int; 0 where it is no whole number."""
     try:
-        number = operator.index(epoch)
+        return 0 if isinstance(epoch, bool) else operator.index(epoch)
     except TypeError:
-        number = -1
-    if isinstance(epoch, bool) or number < 1:
+        return 0
+
+
+def _epoch(epoch: Any, last: int) -> int:
+    number = epoch_number(epoch)
+    if number < 1:
         raise ObjectiveError(f"the objective reported epoch {epoch!r:.80}: epochs are whole numbers and count from 1")
     if number <= last:
         raise ObjectiveError(

@@ -29,7 +29,7 @@ def test_what_ray_pickles_holds_no_study(document: dict[str, Any], scheduler: st
         for one in (
             TuneScheduler(driver, "accuracy"),
             TuneSearcher(driver),
-            TuneStopper(lambda: controller.slots.busy),
+            TuneStopper(driver),
         ):
             pickled = cloudpickle.dumps(one)
             assert b"optuna" not in pickled and b"Study" not in pickled
