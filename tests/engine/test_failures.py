@@ -24,7 +24,8 @@ from hpo.study import Study
 from hpo.training import Context, Report
 from hpo.training.objective import Snapshot
 from hpo.trial import Failure, Metrics, State
-from tests.engine.test_ray import Witness, search, snapshot
+from tests.conftest import PATIENCE
+from tests.engine.test_ray import Witness, limited, search, snapshot
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -118,8 +119,8 @@ def test_what_lacks_memory_alone_has_failed(document: dict[str, Any]) -> None:
 
 def test_what_hangs_is_killed_and_says_where_it_stood(document: dict[str, Any]) -> None:
     started = time.monotonic()
-    study = search(rules(document, trial_timeout="3s"), hanging, trials=3, concurrency=2)
-    assert time.monotonic() - started < 60
+    study = search(rules(document, trial_timeout="5s"), hanging, trials=3, concurrency=2)
+    assert time.monotonic() - started < PATIENCE
     assert [trial.failure for trial in study.trials()] == [None, "hang", "hang"]
     assert "no report came within failures.trial_timeout" in (study.trial(1).reason or "")
     assert study.trial(0).state is State.COMPLETE and study.trial(1).epoch == 1
@@ -129,9 +130,7 @@ def test_what_hangs_is_killed_and_says_where_it_stood(document: dict[str, Any]) 
 
 
 def test_an_epoch_that_is_not_done_in_time_is_given_up(document: dict[str, Any]) -> None:
-    started = time.monotonic()
-    study = search(rules(document), endless, trials=9, concurrency=2, deadline=started + 25)
-    assert 24 < time.monotonic() - started < 60
+    study = limited(rules(document), endless)
     reported = [trial for trial in study.trials() if trial.reports]
     assert reported and all(trial.state is State.RUNNING for trial in study.trials() if not trial.reports)
     assert {(trial.state, trial.reason) for trial in reported} == {(State.PRUNED, "stopped by the time limit")}

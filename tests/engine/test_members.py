@@ -219,7 +219,7 @@ def test_an_interruption_ends_what_runs_and_keeps_what_is_done(read: StudySpec, 
             run([job(0), job(100)], sleepy, read, dataset, interrupt)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 90  # the second one takes 100 s
     (found,) = run([job(0)], sleepy, read, dataset)
     assert found.found and Artifacts(FOLDER).read(100) is None
 

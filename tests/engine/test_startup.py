@@ -184,10 +184,11 @@ def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
         began = time.monotonic()
         with turn(given_up):  # its holder hangs
             assert 0.4 < time.monotonic() - began < 10
+        monkeypatch.setattr(startup, "_TURN_SECONDS", 60.0)
         given_up.set()
         began = time.monotonic()
         with turn(given_up):
-            assert time.monotonic() - began < 0.4
+            assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
