@@ -14,24 +14,29 @@ from typing import TYPE_CHECKING, Any, Literal
 from numpy.typing import NDArray
 from rich.console import Console
 
-from hpo import registry, samplers, searching
+from hpo import plugins, samplers
 from hpo import spec as specs
+from hpo.ensemble.build.result import EnsembleResult
+from hpo.ensemble.predictions import Predictions
 from hpo.errors import HpoError, InputError, StudyError, shortened
-from hpo.results import EnsembleResult, Predictions, SearchResult, SimulationResult
+from hpo.searching import search as searching
+from hpo.searching.results import SearchResult, SimulationResult
 from hpo.spec import SearchSpec, Space, StudySpec
-from hpo.study import Study
+from hpo.study.data import check_there
+from hpo.study.folder import study_names
+from hpo.study.study import Study
+from hpo.study.trial import Observer
 from hpo.terminal import saying
-from hpo.trial import Observer
 
 if TYPE_CHECKING:
-    from hpo.ask_tell import AskAndTell
+    from hpo.controller.disk import Freed
     from hpo.datasets.dataset import Inputs
-    from hpo.disk import Freed
     from hpo.engine.simulated import Curve
     from hpo.ensemble.contribution import Source
     from hpo.ensemble.model import Ensemble
-    from hpo.forecast import Plan
-    from hpo.reproduction import Reproduction
+    from hpo.searching.ask_tell import AskAndTell
+    from hpo.searching.plan import Plan
+    from hpo.searching.reproduce import Reproduction
     from hpo.training import Objective
 
 atexit.register(gc.freeze)  # or the interpreter would look for garbage in all that was imported, for a second or two
@@ -178,11 +183,11 @@ def search(
 
 def _with_ensemble(result: SearchResult, request: searching.Request, told: Console) -> SearchResult:
     """The result, and an ensemble of its best trials, if there can be one."""
-    from hpo import assembly
+    from hpo.ensemble.build import Request, build
 
     say = saying(told, "dim")
     try:
-        built = assembly.build(result.study, assembly.Request(), request.storage, request.data_dir, say)
+        built = build(result.study, Request(), request.storage, request.data_dir, say)
     except (HpoError, OSError) as error:  # what was searched is none the worse
         saying(told)(f"There is no ensemble: {error}")
         return result
@@ -202,7 +207,7 @@ def _check_none(**options: Any) -> None:
 def _trust(space: Space, trust: bool) -> None:
     """Lets code be imported that a spec object names, which may be of a stored file; `trust` is the user's word."""
     if trust and isinstance(space, SearchSpec):
-        registry.trust(space.import_paths)
+        plugins.trust(space.import_paths)
 
 
 def _budget(
@@ -248,7 +253,7 @@ def resume(
     """
     opened = open_study(study, storage, trust=trust, data_path=data_path)
     if not join:  # who joins is sent the data
-        opened.check_data()
+        check_there(opened)
     return search(
         opened.study_spec,
         trials=trials,
@@ -298,10 +303,10 @@ def reproduce(
             other code.
         DataError: the data cannot be read.
     """
-    from hpo import reproduction
+    from hpo.searching.reproduce import reproduce as train_again
 
     opened = open_study(study, storage, trust=trust, data_path=data_path)
-    return reproduction.reproduce(opened, trial, Path(data_dir), objective, accept_code=accept_code)
+    return train_again(opened, trial, Path(data_dir), objective, accept_code=accept_code)
 
 
 def simulate(
@@ -354,8 +359,8 @@ def simulate(
     if (spec.target == "ensemble") != (predictions is not None):
         raise InputError("target: ensemble needs the argument predictions, and no other target takes it")
     study = _without_data(spec, storage)
-    with study.searching():
-        study.use(samplers.build(spec, len(study.trials()), searching.rewards(study, predictions)))
+    with study.hold.searching():
+        study.writer.use(samplers.build(spec, len(study.trials()), searching.rewards(study, predictions)))
         elapsed = engine.run(
             study,
             curve,
@@ -409,7 +414,7 @@ def ask_and_tell(
         InputError: there is no worker, or the spec has `data` or `model`, which only `hpo.search` trains.
         StudyError: there is a study of this name with another spec, or another process is searching it.
     """
-    from hpo import ask_tell
+    from hpo.searching import ask_tell
 
     if workers < 1:
         raise InputError(f"workers must be at least 1, got {workers}")
@@ -434,7 +439,7 @@ def ask_and_tell(
 def _without_data(spec: SearchSpec, storage: str | Path | None) -> Study:
     if storage is None:
         return Study.in_memory(spec)
-    if spec.study not in Study.names(Path(storage)):
+    if spec.study not in study_names(Path(storage)):
         return Study.create(Path(storage), spec)
     return searching.same_spec(Study.open(Path(storage), spec.study), spec, Path(storage))
 
@@ -460,7 +465,7 @@ def plan(
         SpecError: the spec has problems, all of them in one message.
         InputError: a number is out of range, or the curve cannot be imported, fails, or returned something else.
     """
-    from hpo import forecast
+    from hpo.searching import plan as planning
 
     counts = tuple(workers)
     if not counts:
@@ -471,16 +476,16 @@ def plan(
         raise InputError(f"seconds per epoch must be above 0, got {seconds_per_epoch}")
     spec = specs.load_search(space, overrides, searching.SEARCH_CHECKS)
     if curve is None:
-        synthetic = forecast.SyntheticCurve(spec, seconds_per_epoch)
-        rows = forecast.forecasts(forecast.without_proposals(spec), synthetic, counts)
-        return forecast.Plan(spec.study, forecast.SYNTHETIC.format(seconds=seconds_per_epoch), rows)
+        synthetic = planning.SyntheticCurve(spec, seconds_per_epoch)
+        rows = planning.forecasts(planning.without_proposals(spec), synthetic, counts)
+        return planning.Plan(spec.study, planning.SYNTHETIC.format(seconds=seconds_per_epoch), rows)
     name = curve if isinstance(curve, str) else getattr(curve, "__name__", repr(curve))
     if isinstance(curve, str):
-        registry.trust([curve])
-    given = registry.Registry("curve", {}).load(curve) if isinstance(curve, str) else curve
+        plugins.trust([curve])
+    given = plugins.Registry("curve", {}).load(curve) if isinstance(curve, str) else curve
     if not callable(given):
         raise InputError(f"curve '{name}' must be a function (config, epoch) -> (metrics, seconds), got {given!r:.80}")
-    return forecast.Plan(spec.study, name, forecast.forecasts(spec, given, counts))
+    return planning.Plan(spec.study, name, planning.forecasts(spec, given, counts))
 
 
 def open_study(
@@ -502,14 +507,14 @@ def open_study(
     Raises:
         StudyError: there is none.
     """
-    names = Study.names(Path(storage))
+    names = study_names(Path(storage))
     if name is None and not names:
         raise StudyError(
             f"there are no studies in '{storage}'. Run `hpo search` first, or name the folder with --storage"
         )
     study = Study.open(Path(storage), name or names[-1], data_path=data_path)
     if trust:
-        registry.trust(study.spec.import_paths)
+        plugins.trust(study.spec.import_paths)
     return study
 
 
@@ -521,7 +526,7 @@ def all_studies(storage: str | Path = "studies") -> tuple[list[Study], dict[str,
     """
     found: list[Study] = []
     problems: dict[str, str] = {}
-    for name in Study.names(Path(storage)):
+    for name in study_names(Path(storage)):
         try:
             study = Study.open(Path(storage), name)
             study.best()
@@ -557,7 +562,7 @@ def collect(
         StudyError: there is no such study, it is being searched, or its artifacts are in a place that is not known to
             be its own.
     """
-    from hpo import disk
+    from hpo.controller import disk
 
     return disk.collect(open_study(study, storage), keep, dry_run, artifacts)
 
@@ -618,10 +623,10 @@ def build_ensemble(
             the ensemble is taken, or members would be trained by other code than its trials.
         DataError: the data are needed, and cannot be read.
     """
-    from hpo import assembly
+    from hpo.ensemble.build import Request, build
 
     told = console or Console(quiet=True)
-    request = assembly.Request(
+    request = Request(
         method=method,
         top=top,
         pool=pool,
@@ -638,7 +643,7 @@ def build_ensemble(
     )
     opened = open_study(study, storage, trust=trust, data_path=data_path)
     say = saying(told, "dim")
-    return assembly.build(opened, request, Path(storage), Path(data_dir), say)
+    return build(opened, request, Path(storage), Path(data_dir), say)
 
 
 def predict(
@@ -713,7 +718,7 @@ def open_ensemble(name: str, storage: str | Path = "studies", *, trust: bool = F
         DataError: its folder is damaged.
         InputError: it names a model of your own, and is not trusted.
     """
-    from hpo.assembly import find
+    from hpo.ensemble.build import find
     from hpo.ensemble.model import Ensemble
 
     return Ensemble(find(name, Path(storage)), trust=trust)
@@ -744,7 +749,7 @@ def export(
         InputError: `hpo[onnx]` is not installed, there is no such member, or the combiner cannot be exported.
         HpoError: PyTorch cannot export a network, or the file predicts something else.
     """
-    from hpo.assembly import find
+    from hpo.ensemble.build import find
     from hpo.ensemble.onnx import export_onnx
 
     return export_onnx(find(ensemble, Path(storage)), output, member, trust=trust)

@@ -14,10 +14,11 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from hpo import cli, models, spec
-from hpo.data_summary import DataSummary
-from hpo.study import Study
-from hpo.trial import Outcome, State
+from hpo import models, spec
+from hpo.cli import main
+from hpo.study.data_summary import DataSummary
+from hpo.study.study import Study
+from hpo.study.trial import Outcome, State
 
 CLASSES, SIDE = 3, 8
 FAULTS = Path(__file__).parents[1] / "scripts" / "faults"
@@ -84,7 +85,7 @@ def ray_cluster() -> Iterator[None]:
     """One Ray for the whole test session, with a GPU that is only pretended."""
     import ray
 
-    from hpo.engine.cluster import environment
+    from hpo.engine.ray.cluster import environment
 
     with environment():
         ray.init(
@@ -107,7 +108,7 @@ def hpo(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["hpo", *arguments])
         try:
-            cli.main()
+            main()
             code = 0
         except SystemExit as exit_:
             code = int(exit_.code or 0)
@@ -174,7 +175,7 @@ def study(document: dict[str, Any], tmp_path: Path) -> Study:
     for skill in (2.0, 1.5, 1.0):
         finish(made, skill, epochs=3)
     finish(made, 0.5, epochs=1)
-    made.end(made.ask().number, Outcome(State.FAILED, "Traceback\nValueError: no"))
+    made.writer.end(made.writer.ask().number, Outcome(State.FAILED, "Traceback\nValueError: no"))
     return made
 
 
@@ -191,7 +192,7 @@ def data_summary(rows: int = 60) -> DataSummary:
 
 def finish(study: Study, skill: float, epochs: int, **metrics: float) -> int:
     """A trial whose predictions are right more often the larger `skill` is; its weights are those of a fresh model."""
-    trial = study.ask()
+    trial = study.writer.ask()
     generator = np.random.default_rng(trial.number)
     predictions = {
         split: probabilities(study.data_summary.targets[split], skill, generator) for split in ("validation", "test")
@@ -199,13 +200,13 @@ def finish(study: Study, skill: float, epochs: int, **metrics: float) -> int:
     accuracy = float((predictions["validation"].argmax(axis=1) == study.data_summary.targets["validation"]).mean())
     for epoch in range(1, epochs + 1):
         value = accuracy * epoch / epochs
-        study.report(trial.number, epoch, {"accuracy": value, "nll": 1.0 - value, **metrics})
+        study.writer.report(trial.number, epoch, {"accuracy": value, "nll": 1.0 - value, **metrics})
     torch.manual_seed(trial.number)
     model = models.build(study.study_spec.apply(trial.config).model, study.data_summary.input_shape, CLASSES)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     study.artifacts.write(trial.number, epochs, weights, predictions)  # type: ignore[arg-type]
     complete = epochs == study.spec.training.epochs
-    study.end(trial.number, Outcome(State.COMPLETE) if complete else Outcome(State.PRUNED, "stopped by asha"))
+    study.writer.end(trial.number, Outcome(State.COMPLETE) if complete else Outcome(State.PRUNED, "stopped by asha"))
     return trial.number
 
 

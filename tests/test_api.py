@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 import hpo
-from hpo import api, assembly, registry, spec
+from hpo import api, plugins, spec
+from hpo.ensemble import build
 from hpo.errors import DataError, HpoError, InputError, StudyError
-from hpo.study import Study
+from hpo.study.study import Study
 from hpo.tracking.store import connect
 from tests.conftest import PATIENCE, Run, data_summary, finish, squares
 from tests.ensemble.folders import write_ensemble
@@ -89,10 +90,10 @@ def test_ensembles_have_names_of_their_own(study: Study, tmp_path: Path) -> None
     with pytest.raises(StudyError, match="there is an ensemble 'squares-2' already"):
         hpo.build_ensemble(method="voting", storage=storage, name="squares-2")
     with pytest.raises(StudyError, match="no ensemble 'squares-3' .* Did you mean"):
-        assembly.find("squares-3", storage)
+        build.find("squares-3", storage)
     shutil.copytree(study.folder, storage / "copy")
     with pytest.raises(StudyError, match="exists in several studies \\(copy, squares\\)"):
-        assembly.find("squares-1", storage)
+        build.find("squares-1", storage)
 
 
 def test_an_ensemble_outlives_a_broken_tracking_store(study: Study, tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_an_ensemble_of_a_users_model_says_what_must_be_trusted(
     made = Study.create(tmp_path / "studies", spec.load(document), data_summary())
     for skill in (1.0, 2.0):
         finish(made, skill, epochs=3)
-    monkeypatch.setattr(registry, "_trusted", set())  # as in a process of its own
+    monkeypatch.setattr(plugins, "_trusted", set())  # as in a process of its own
     with pytest.raises(InputError, match="model 'travelling_net:net' is code that '.*spec.yaml' names"):
         hpo.build_ensemble(storage=tmp_path / "studies")
     assert not (made.folder / "ensembles").exists() or not list((made.folder / "ensembles").iterdir())
@@ -140,7 +141,7 @@ def test_a_spec_object_is_trusted_where_the_user_says_so(
     (tmp_path / "spoken_net.py").write_text("from hpo.models.mlp import mlp as net\n")
     document["model"] = {"name": "spoken_net:net"}
     made = spec.load(document)
-    monkeypatch.setattr(registry, "_trusted", set())
+    monkeypatch.setattr(plugins, "_trusted", set())
     with pytest.raises(HpoError, match="model 'spoken_net:net' is code that .* trust=True"):
         hpo.validate(made)
     assert hpo.validate(made, trust=True) == made

@@ -25,29 +25,33 @@ import safetensors.numpy
 import torch
 from torch import nn
 
-from hpo import api, assembly, datasets, environment, files, registry, samplers, spec
-from hpo.artifacts import Folder, Stored
-from hpo.artifacts.stored import packed
+from hpo import api, datasets, files, plugins, samplers, spec
 from hpo.datasets.inputs import input_batches
 from hpo.datasets.npz import read_arrays
 from hpo.datasets.wanted import Wanted
-from hpo.engine.joining import Invitation
-from hpo.engine.secret import is_proof
-from hpo.engine.threads import Threads
-from hpo.engine.watchdog import watched
+from hpo.engine.ray.joining import Invitation
+from hpo.engine.ray.secret import is_proof
+from hpo.engine.ray.threads import Threads
+from hpo.engine.ray.watchdog import watched
+from hpo.ensemble import build
 from hpo.ensemble.combiner import from_json
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
 from hpo.errors import DataError, HpoError, ObjectiveError, SpecError, StudyError
-from hpo.locations import claim
+from hpo.files.tensors import load_tensors
 from hpo.models.weights import set_weights, weights_of
-from hpo.study import Study
-from hpo.study_storage import Database
-from hpo.tensors import load_tensors
+from hpo.study import data as study_data
+from hpo.study import environment
+from hpo.study.artifacts import Folder, Stored
+from hpo.study.artifacts.stored import packed
+from hpo.study.hold import Hold
+from hpo.study.locations import claim
+from hpo.study.storage.database import Database
+from hpo.study.study import Study
+from hpo.study.trial import Failure, Outcome, State
 from hpo.tracking.problems import Unusable
 from hpo.tracking.runs import Runs
 from hpo.training import Context, train
-from hpo.trial import Failure, Outcome, State
 from tests.conftest import Run, data_summary, finish
 from tests.ensemble.folders import inputs, write_ensemble
 
@@ -198,7 +202,7 @@ def test_data_with_objects_are_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def stranger(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process has not been told of any code yet, as a new command has not."""
-    monkeypatch.setattr(registry, "_trusted", set())
+    monkeypatch.setattr(plugins, "_trusted", set())
 
 
 def put(document: Any, keys: tuple[Any, ...], value: object) -> None:
@@ -235,7 +239,7 @@ def test_a_stored_spec_runs_no_code_of_its_folder(
     whole = {**document, section: {"name": path}, "parameters": {}, "budget": {"trials": 9}}
     study = Study.create(tmp_path / "studies", spec.load(whole), data_summary())
     (study.folder / "evil.py").write_text(EVIL)
-    monkeypatch.setattr(registry, "_trusted", set())
+    monkeypatch.setattr(plugins, "_trusted", set())
     commands = {"resume": (), "trials": (), "best": (), "studies": (), "reproduce": ("0",), "ensemble": ()}
     for command, arguments in commands.items():
         code, _, told = hpo(command, *arguments)
@@ -256,20 +260,20 @@ def test_own_code_runs_where_it_was_named_or_is_trusted(tmp_path: Path, monkeypa
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "own_net.py").write_text("from hpo.models.mlp import mlp as net\n")
     with pytest.MonkeyPatch.context() as told:
-        told.setattr(registry, "_trusted", {"own_net:net"})
+        told.setattr(plugins, "_trusted", {"own_net:net"})
         settings = {"layers": 1, "width": 4}
         folder = write_ensemble(tmp_path / "made", model="own_net:net", settings=settings)
     with pytest.raises(HpoError, match="model 'own_net:net' is code that"):
         Ensemble(folder)
     spec.load({"study": "x", "data": "digits", "model": {"name": "own_net:net"}})
     assert Ensemble(folder).networks
-    monkeypatch.setattr(registry, "_trusted", set())
+    monkeypatch.setattr(plugins, "_trusted", set())
     assert Ensemble(folder, trust=True).networks
-    monkeypatch.setattr(registry, "_trusted", set())
+    monkeypatch.setattr(plugins, "_trusted", set())
     with pytest.raises(HpoError, match="own_net:net"):
         Ensemble(folder)
     environment = {**os.environ, "HPO_TRUST": "own_net:net,other:net"}
-    script = "from hpo import registry; print(*sorted(registry.trusted()))"
+    script = "from hpo import registry; print(*sorted(plugins.trusted()))"
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.stdout == "other:net own_net:net\n", done.stderr
 
@@ -281,13 +285,13 @@ def test_the_state_of_a_sampler_is_no_pickle(
     whole = spec.load({**document, "sampler": {"name": "cmaes", **setting}})
     made = Study.create(tmp_path / "studies", whole, data_summary())
     finish(made, 1.0, epochs=3)
-    begun, bomb = made.ask().number, pickle.dumps(Bomb()).hex()
+    begun, bomb = made.writer.ask().number, pickle.dumps(Bomb()).hex()
     for prefix in ("cma", "sepcma", "cmawm"):  # a state is written in a trial that runs, and read of one that has ended
-        made.record._storage.set_trial_system_attr(made._running[begun], f"{prefix}:optimizer:0", bomb)
-    made.report(begun, 1, {"accuracy": 0.5, "nll": 0.5})
-    made.end(begun, Outcome(State.COMPLETE))
-    made.use(samplers.build(whole, started=2))
-    assert made.ask().config.keys() == whole.parameters.keys()
+        made.record._storage.set_trial_system_attr(made.writer._running[begun], f"{prefix}:optimizer:0", bomb)
+    made.writer.report(begun, 1, {"accuracy": 0.5, "nll": 0.5})
+    made.writer.end(begun, Outcome(State.COMPLETE))
+    made.writer.use(samplers.build(whole, started=2))
+    assert made.writer.ask().config.keys() == whole.parameters.keys()
 
 
 @pytest.mark.parametrize(
@@ -553,7 +557,7 @@ def test_an_ensemble_does_not_follow_its_folder_elsewhere(
         before.update(contents(treasure.parent))
 
     before: dict[Path, bytes | None] = {}
-    owners = {"copy_weights": Stored, "report": assembly.drawn, "logged": assembly.logged}
+    owners = {"copy_weights": Stored, "report": build.drawn, "logged": build.logged}
     after(monkeypatch, owners[stage], stage, harm)
     with pytest.raises((HpoError, OSError), match="is reached through a link"):
         api.build_ensemble("squares", method="voting", storage=study.folder.parent)
@@ -569,7 +573,7 @@ def test_mlflow_gets_nothing_that_a_link_points_to(
             (draft / name).symlink_to(treasure)
         swap(draft / "report" / "weights.png", treasure)
 
-    after(monkeypatch, assembly.drawn, "report", harm)
+    after(monkeypatch, build.drawn, "report", harm)
     result = api.build_ensemble("squares", method="voting", name="made", storage=study.folder.parent)
     assert result.tracking_problem is None
     logged = [path for path in (tmp_path / "studies" / "mlflow-artifacts").rglob("*") if path.is_file()]
@@ -596,7 +600,7 @@ def test_drafts_elsewhere_are_not_cleared_up(
     elsewhere = treasure.parent / "ensembles" / f".draft.{'0' * 32}"
     elsewhere.mkdir(parents=True)
     os.utime(elsewhere, (0, 0))
-    after(monkeypatch, Study, "claim", lambda: swap(study.folder / "ensembles", elsewhere.parent))
+    after(monkeypatch, Hold, "claim", lambda: swap(study.folder / "ensembles", elsewhere.parent))
     code, _, told = hpo("gc", "--keep", "1")
     assert code == 0 and elsewhere.exists() and "draft" not in told
 
@@ -623,7 +627,7 @@ def test_a_link_that_is_turned_after_the_place_was_claimed_leads_nowhere(
     }
     (study.folder / "places.json").write_text(json.dumps(places))
     before = contents(treasure.parent)
-    after(monkeypatch, Study, "claim", lambda: (turned.unlink(), turned.symlink_to(treasure.parent)))  # type: ignore[arg-type, func-returns-value]
+    after(monkeypatch, Hold, "claim", lambda: (turned.unlink(), turned.symlink_to(treasure.parent)))  # type: ignore[arg-type, func-returns-value]
     hpo(*command)
     assert contents(treasure.parent) == before
 
@@ -703,7 +707,7 @@ def test_a_study_whose_own_notes_are_damaged_is_one_sentence(name: str, value: A
 
 
 def test_a_reason_of_empty_lines_has_no_cause(study: Study, hpo: Run) -> None:
-    study.end(study.ask().number, Outcome(State.FAILED, "\n\n"))
+    study.writer.end(study.writer.ask().number, Outcome(State.FAILED, "\n\n"))
     assert hpo("trials")[0] == 0
 
 
@@ -717,7 +721,7 @@ def test_what_other_packages_say_is_harmless(
 ) -> None:
     """A logger that nobody handles, and a warning, may have what a database or a file says."""
     code = (
-        "import logging, warnings\nfrom hpo import cli\ncli._show_control_characters()\n"
+        "import logging, warnings\nfrom hpo.cli import program\nprogram._show_control_characters()\n"
         "logging.getLogger('psycopg').warning('said \x1b]0;title\x07')\nwarnings.warn('said \u202e')\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -806,8 +810,8 @@ def test_a_journal_that_is_a_link_makes_no_file(study: Study, treasure: Path) ->
 def test_members_are_not_trained_elsewhere(
     study: Study, treasure: Path, document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    after(monkeypatch, Study, "claim", lambda: swap(study.folder / "retrained", treasure.parent))
-    monkeypatch.setattr(Study, "dataset", lambda *_: datasets.load(study.study_spec.data, tmp_path, 0))
+    after(monkeypatch, Hold, "claim", lambda: swap(study.folder / "retrained", treasure.parent))
+    monkeypatch.setattr(study_data, "load", lambda *_: datasets.load(study.study_spec.data, tmp_path, 0))
     with pytest.raises(StudyError, match="members cannot be trained into '.*retrained/deep': .* through a link"):
         api.build_ensemble("squares", method="deep", storage=study.folder.parent)
     assert list(treasure.parent.iterdir()) == [treasure]
@@ -822,7 +826,7 @@ def test_test_rows_are_predicted_into_a_place_of_the_study_alone(study: Study, h
     (study.folder / "places.json").write_text(json.dumps(places))
     before = contents(tmp_path / "home")
     with pytest.MonkeyPatch.context() as patched, pytest.raises(StudyError, match="does not say that it is this stud"):
-        patched.setattr(Study, "dataset", lambda *_: datasets.load(study.study_spec.data, tmp_path, 0))
+        patched.setattr(study_data, "load", lambda *_: datasets.load(study.study_spec.data, tmp_path, 0))
         api.build_ensemble("squares", method="single", storage=study.folder.parent)
     assert contents(tmp_path / "home") == before
 
@@ -851,7 +855,7 @@ def test_a_place_that_turns_to_another_folder_is_not_followed(
         door.unlink()
         door.symlink_to(tmp_path / "home")
 
-    after(monkeypatch, Study, "claim", turn)
+    after(monkeypatch, Hold, "claim", turn)
     before = contents(tmp_path / "home")
     assert hpo("gc", "--keep", "1")[0] == 0
     assert contents(tmp_path / "home") == before and len(list((tmp_path / "own" / "artifacts").glob("0*"))) == 1
@@ -931,14 +935,14 @@ def test_files_that_are_larger_than_they_may_be_are_not_read(study: Study, hpo: 
     )
     with (study.folder / "search.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert study.searcher is not None
+        assert study.hold.searcher is not None
     assert environment.read(study.folder) is None
-    with study.held():
+    with study.hold.held():
         assert (study.folder / "search.lock").stat().st_size < 2**10
     with (study.folder / "journal.log").open("ab") as sparse:
         whole = sparse.tell()
         sparse.truncate(60 * 2**30)
-    with pytest.raises(StudyError, match="is not as it was written"), study.held():
+    with pytest.raises(StudyError, match="is not as it was written"), study.hold.held():
         Study.open(study.folder.parent, "squares").trials()
     assert whole < (study.folder / "journal.log").stat().st_size
 
@@ -1057,8 +1061,8 @@ def test_who_is_told_to_trust_is_told_what(document: dict[str, Any], hpo: Run, m
     made = Study.create(
         Path("studies"), spec.load({**document, "model": {"name": "evil:thing"}, "parameters": {}}), data_summary()
     )
-    made.ask()
-    monkeypatch.setattr(registry, "_trusted", set())
+    made.writer.ask()
+    monkeypatch.setattr(plugins, "_trusted", set())
     code, out, _ = hpo("trials")
     assert code == 0 and "`hpo resume --study squares --trust` goes on with it, and runs 'evil:thing', which" in out
     assert "'studies/squares/spec.yaml' names: look there first" in " ".join(out.split())
@@ -1080,7 +1084,7 @@ def change_mlflow(storage: Path, statement: str) -> None:
 
 
 def test_files_of_mlflow_stay_in_the_storage_folder(study: Study, treasure: Path, tmp_path: Path) -> None:
-    study.end(study.ask().number, Outcome(State.FAILED, "Traceback\nValueError: no", Failure.ERROR))
+    study.writer.end(study.writer.ask().number, Outcome(State.FAILED, "Traceback\nValueError: no", Failure.ERROR))
     tell_mlflow(study)
     storage = tmp_path / "studies"
     for place in (treasure.parent, storage / "mlflow-artifacts" / ".." / ".." / "home"):

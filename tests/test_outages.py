@@ -10,8 +10,8 @@ from types import ModuleType
 import pytest
 from mlflow import MlflowClient
 
-from hpo.study import Study
-from hpo.trial import State
+from hpo.study.study import Study
+from hpo.study.trial import State
 from tests.conftest import FAULTS, PATIENCE, without_ray
 from tests.servers import MlflowServer, mlflow_server
 

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
 from hpo import api
-from hpo.trial import State
+from hpo.study.trial import State
 from tests.conftest import PATIENCE, without_ray
 from tests.servers import PASSWORD, QUOTED, credentials, mlflow_server, postgres, s3
 

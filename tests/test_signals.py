@@ -14,8 +14,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from hpo.signals import interruptions, raising
-from hpo.study import Study
-from hpo.trial import State
+from hpo.study.folder import study_names
+from hpo.study.study import Study
+from hpo.study.trial import State
 from tests.conftest import PATIENCE, without_ray
 from tests.servers import free_port, wait_for
 
@@ -46,7 +47,7 @@ def wait(search: "subprocess.Popen[bytes]", happens: Callable[[], bool]) -> None
 
 def trains(epochs: int) -> bool:
     """Whether a trial has trained for so many epochs."""
-    if "squares" not in Study.names(Path("studies")):
+    if "squares" not in study_names(Path("studies")):
         return False
     return any(trial.epoch >= epochs for trial in Study.open(Path("studies"), "squares").trials())
 
@@ -82,7 +83,7 @@ def test_a_search_ends_in_order_and_goes_on(long_space: str, sent: signal.Signal
     (trial,) = study.trials()
     assert trial.state is State.RUNNING and 5 <= trial.epoch < EPOCHS
     assert study.artifacts.state_epoch(0) == trial.epoch  # nothing is trained twice
-    assert study.searcher is None
+    assert study.hold.searcher is None
     with command(*search) as started:  # the same command goes on, beyond where it stood
         wait(started, lambda: trains(trial.epoch + 5))
         started.send_signal(sent)

@@ -16,14 +16,14 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from hpo import spec
-from hpo.artifacts import Folder
+from hpo.ensemble.predictions import Predictions, write_csv
 from hpo.report import tables
 from hpo.report.page import write_report
 from hpo.report.progress import Progress
-from hpo.results import Predictions, write_csv
-from hpo.study import Study
+from hpo.study.artifacts import Folder
+from hpo.study.study import Study
+from hpo.study.trial import Failure, Outcome, State
 from hpo.terminal import Answer, Libraries, plain, saying, text, warn
-from hpo.trial import Failure, Outcome, State
 from tests.conftest import Run, without_ray
 
 NASTY = "[/red] [bold]z[/bold] :warning: \x1b[2J\x1b]0;title\x07\x9b31m \u202eevil\r"
@@ -62,10 +62,10 @@ def hostile(document: dict[str, Any], tmp_path: Path) -> Study:
         "scheduler": "asha",
     }
     made = Study.create(tmp_path / "studies", spec.load_search(simulated))
-    trial = made.ask()
-    made.report(trial.number, 1, {"[/red]": 0.5})
-    made.end(trial.number, Outcome(State.PRUNED, NASTY))
-    made.end(made.ask().number, Outcome(State.FAILED, f"Traceback\nValueError: {NASTY}", Failure.ERROR))
+    trial = made.writer.ask()
+    made.writer.report(trial.number, 1, {"[/red]": 0.5})
+    made.writer.end(trial.number, Outcome(State.PRUNED, NASTY))
+    made.writer.end(made.writer.ask().number, Outcome(State.FAILED, f"Traceback\nValueError: {NASTY}", Failure.ERROR))
     return made
 
 
@@ -146,7 +146,8 @@ def shell(line: str) -> tuple[int, str]:
 
 
 def test_files_do_not_take_the_place_of_a_closed_stream(tmp_path: Path) -> None:
-    script = "from hpo.cli import _open_standard_streams as o; o(); print(open('x', 'w').fileno(), file=open('y', 'w'))"
+    opened = "print(open('x', 'w').fileno(), file=open('y', 'w'))"
+    script = f"from hpo.cli.program import _open_standard_streams as o; o(); {opened}"
     code = f'"{sys.executable}" -c "{script}" <&- >&- 2>&-'
     assert subprocess.run(["bash", "-c", code], env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])})
     assert int((tmp_path / "y").read_text()) > 2

@@ -9,12 +9,11 @@ An engine asks `next`, tells each `report`, and tells when a trial has `ended`. 
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from hpo import samplers, schedulers
-from hpo.budget import Left
 from hpo.controller import replay
+from hpo.controller.endings import Endings
 from hpo.controller.limits import Limits
 from hpo.controller.live_trial import IN_SLOT, RESTING, LiveTrial, LiveTrials, Phase
 from hpo.controller.protocol import (
@@ -37,8 +36,9 @@ from hpo.controller.slots import Slots
 from hpo.controller.trouble import Trouble
 from hpo.samplers.exploration import explorer
 from hpo.schedulers import Decision, Scheduler, Situation
-from hpo.study import Study
-from hpo.trial import Failure, Metrics, Observer, Outcome, State, TrialRecord
+from hpo.study.budget import Left
+from hpo.study.study import Study
+from hpo.study.trial import Metrics, Observer, Outcome, State, TrialRecord
 
 
 class Controller:
@@ -80,8 +80,9 @@ class Controller:
         self.limits = Limits(study, left, self._live, gpus, self._scheduler.pauses, until)
         self.slots = Slots(self._live, self.limits, slots)
         self.trouble = Trouble(study)
-        self._dropped: deque[int] = deque()
-        """Paused trials that have ended and that the engine is to drop."""
+        self._endings = Endings(
+            study, self._live, self._scheduler, self._recording, self.limits, self.slots, self._retries, self.trouble
+        )
         self._take_up()
 
     def _take_up(self) -> None:
@@ -97,7 +98,7 @@ class Controller:
         for child in self.unfinished:
             parted = None if child.replaces is None else self._live.get(child.replaces)
             if parted is not None and parted.phase in RESTING:
-                self._replace(child, parted.number)
+                self._endings.replace(child, parted.number)
 
     def _decide_again(self, trial: TrialRecord) -> None:
         """Decides on the report after which the earlier search has died, as that one would have, while others ran."""
@@ -114,8 +115,8 @@ class Controller:
 
     def next(self) -> Order:
         """What the engine is to do now. It asks again at once, but after `Wait` and `NothingLeft`."""
-        if self._dropped:
-            return Drop(self._dropped.popleft())
+        if self._endings.dropped:
+            return Drop(self._endings.dropped.popleft())
         if self._leaving():
             return Wait()
         order = self._next_trial() if self.has_free_slot else None
@@ -125,8 +126,8 @@ class Controller:
             if not self._live:
                 return NothingLeft()
             if not self.slots.running and self.has_free_slot:
-                self._end_paused()
-        return Drop(self._dropped.popleft()) if self._dropped else Wait()
+                self._endings.end_paused()
+        return Drop(self._endings.dropped.popleft()) if self._endings.dropped else Wait()
 
     def report(self, number: int, epoch: int, metrics: Metrics) -> Decision:
         """Records a report and says what becomes of the trial. One that stops has ended; it need not be told again.
@@ -169,15 +170,15 @@ class Controller:
             return
         match end:
             case Finished():
-                self._end(number, Outcome(State.COMPLETE, "the objective ended by itself"))
+                self._endings.end(number, Outcome(State.COMPLETE, "the objective ended by itself"))
             case SetAside():
-                self._set_aside(live)
+                self._endings.set_aside(live)
             case Late():
-                self._cut(number)
+                self._endings.cut(number)
             case Lost():
-                self._restart_or_end(live, self._retries.after_loss(live))
+                self._endings.lose(live)
             case Failed(kind, reason):
-                self._fail(live, kind, reason)
+                self._endings.fail(live, kind, reason)
 
     def close(self, reason: str | None) -> None:
         """Ends the live trials where a limit of the budget has ended the search.
@@ -190,12 +191,8 @@ class Controller:
         """
         if self.trouble.gone is None:
             self.limits.write()
-        if reason is None:
-            return
-        for live in sorted(self._live, key=lambda live: live.number):
-            if self.study.trial(live.number).reports:
-                resting = live.phase in RESTING
-                self._end(live.number, self._not_promoted(live) if resting else Outcome(State.PRUNED, reason))
+        if reason is not None:
+            self._endings.close(reason)
 
     # ---- what an engine may know -------------------------------------------------------------------------------------
 
@@ -270,7 +267,7 @@ class Controller:
         child = self._scheduler.offspring(situation) if self.limits.finalist is None else None
         if child is not None:
             born = self._begin(self._recording.bear(child))
-            self._replace(born, child.number)
+            self._endings.replace(born, child.number)
             return Start(born)
         number = self._scheduler.next(situation)
         if number is not None:
@@ -330,7 +327,7 @@ class Controller:
                 return self._stop(number, Outcome(State.PRUNED, f"diverged: {name} is {metrics.get(name)}"))
         decision = self._scheduler.report(number, epoch, metrics, self._situation)
         for other in self._scheduler.dismissed():
-            self._dismiss(other)
+            self._endings.dismiss(other)
         if epoch >= spec.training.epochs:
             return self._stop(number, Outcome(State.COMPLETE))
         if decision is Decision.STOP and number != self.limits.finalist:
@@ -342,7 +339,7 @@ class Controller:
         return Decision.CONTINUE if reason is None else self._stop(number, Outcome(State.PRUNED, reason))
 
     def _stop(self, number: int, outcome: Outcome) -> Decision:
-        self._end(number, outcome)
+        self._endings.end(number, outcome)
         return Decision.STOP
 
     def _pause(self, number: int) -> None:
@@ -351,85 +348,9 @@ class Controller:
         self._retries.succeeded()
         self._recording.pause(number)
 
-    def _fail(self, live: LiveTrial, kind: Failure, reason: str) -> None:
-        if self.trouble.explains(reason):
-            self._set_aside(live)
-            return
-        outcome = self._retries.after_failure(live, self.study.trial(live.number).retries, kind, reason)
-        if outcome is None:
-            self._recording.retry(live.number)
-        self._restart_or_end(live, outcome)
-
-    def _restart_or_end(self, live: LiveTrial, outcome: Outcome | None) -> None:
-        if outcome is None:
-            self._set_aside(live)
-        else:
-            self._end(live.number, outcome)
-
-    def _set_aside(self, live: LiveTrial) -> None:
-        """Frees a trial's slot until it restarts."""
-        live.recorded = self.study.trial(live.number).epoch
-        self.slots.free(live, Phase.PAUSED_LOST if live.phase in RESTING else Phase.LOST)
-
-    def _cut(self, number: int) -> None:
-        """Ends a trial within an epoch; one without a report is left to the next search."""
-        self.limits.late = True
-        if self.study.trial(number).reports:
-            self._end(number, Outcome(State.PRUNED, self.limits.over))
-        else:
-            self._scheduler.ended(number, comparable=False)
-            self.slots.leave(number)
-
-    def _end_paused(self) -> None:
-        """Ends all paused trials: nothing runs, nothing new will come, and the scheduler resumes none of them."""
-        paused = list(self._live.among(*RESTING))
-        if any(live.phase is Phase.PAUSED and not live.stored for live in paused):
-            return
-        for live in sorted(paused, key=lambda live: live.number):
-            self._dismiss(live.number)
-
-    def _replace(self, child: TrialRecord, number: int) -> None:
-        """Ends a paused trial, whose child has its place."""
-        assert child.lineage is not None
-        reason = f"replaced by a child of trial {child.lineage['parents'][0]}"
-        self._dismiss(number, Outcome(State.PRUNED, reason), comparable=True)
-
-    def _dismiss(self, number: int, outcome: Outcome | None = None, comparable: bool = False) -> None:
-        """Ends a paused trial, and has the engine drop it where the engine has it."""
-        live = self._live[number]
-        if live.phase is Phase.PAUSED:
-            self._dropped.append(number)
-        self._end(number, outcome or self._not_promoted(live), comparable)
-
-    def _not_promoted(self, live: LiveTrial) -> Outcome:
-        """The outcome of a paused trial that was never resumed."""
-        lost = "; its machine was lost before it was stored" if live.losses and live.phase is Phase.PAUSED_LOST else ""
-        return Outcome(State.PRUNED, f"paused by {self.study.spec.scheduler.name} and not promoted{lost}")
-
-    def _end(self, number: int, outcome: Outcome, comparable: bool | None = None) -> None:
-        """Records the end of a trial.
-
-        Args:
-            number: the trial's.
-            outcome: how it ended.
-            comparable: whether others are still compared with it; where None, if it has not failed and its last
-                report is finite.
-        """
-        if comparable is None:
-            trial = self.study.trial(number)
-            last = trial.reports.get(trial.epoch, {}).get(trial.metric, math.nan)
-            comparable = outcome.state is not State.FAILED and math.isfinite(last)
-        self._scheduler.ended(number, comparable)
-        self.slots.leave(number)
-        record = self._recording.end(number, outcome)
-        self.limits.ended(record)
-        if (told := self._retries.too_many(record)) is not None:
-            command = self.study.command("trials")
-            self.trouble.failing = f"{told}; `{command}` shows all, failures.max_failures says how many it takes"
-
 
 def _scheduler(study: Study, left: Left) -> Scheduler:
     """A new scheduler of the study's spec, which may ask the study's sampler."""
     resume, explore = samplers.resumption(study.record), explorer(study.spec)
-    clock = lambda: study.clock()  # noqa: E731 - a simulation sets another clock later
+    clock = lambda: study.writer.clock()  # noqa: E731 - a simulation sets another clock later
     return schedulers.build(study.spec, study.goal, resume, explore, left.by_trials, study.reference, clock)

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable
 
-from hpo.budget import Left
+from hpo.controller.gpu import GpuBudget
 from hpo.controller.live_trial import IN_SLOT, LiveTrials, Phase
-from hpo.gpu import GpuBudget
-from hpo.study import Study
-from hpo.trial import State, TrialRecord
+from hpo.study.budget import Left
+from hpo.study.study import Study
+from hpo.study.trial import State, TrialRecord
 
 SPENT_EPOCHS, SPENT_TIME = "stopped by the budget of epochs", "stopped by the time limit"
 SPENT_GPU = "stopped by the budget of GPU hours"
@@ -80,7 +80,7 @@ class Limits:
     @property
     def all_started(self) -> bool:
         """Whether no new trial may start; paused ones may still go on."""
-        return self._study.exhausted or (self.left.trials is not None and self._started >= self.left.trials)
+        return self._study.writer.exhausted or (self.left.trials is not None and self._started >= self.left.trials)
 
     @property
     def spent(self) -> str | None:

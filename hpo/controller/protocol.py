@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hpo.trial import Failure, TrialRecord
+from hpo.study.trial import Failure, TrialRecord
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from hpo.schedulers import Child
-from hpo.study import Study
-from hpo.trial import Metrics, Observer, Outcome, TrialRecord
+from hpo.study.study import Study
+from hpo.study.trial import Metrics, Observer, Outcome, TrialRecord
 
 
 class Recording:
@@ -20,41 +20,41 @@ class Recording:
 
     def take_up(self) -> list[TrialRecord]:
         """The trials that an earlier search has left, of which observers hear as if they began."""
-        unfinished = self._study.unfinished()
+        unfinished = self._study.writer.unfinished()
         for trial in unfinished:
             self._tell_start(trial)
         return unfinished
 
     def propose(self) -> TrialRecord:
         """A new trial, with a config of the sampler's."""
-        return self._tell_start(self._study.ask())
+        return self._tell_start(self._study.writer.ask())
 
     def bear(self, child: Child) -> TrialRecord:
         """A new trial that goes on with the training of its parent."""
-        return self._tell_start(self._study.bear(child.config, child.parent, child.epoch, child.number))
+        return self._tell_start(self._study.writer.bear(child.config, child.parent, child.epoch, child.number))
 
     def report(self, number: int, epoch: int, metrics: Metrics) -> None:
         """The metrics of an epoch."""
-        self._study.report(number, epoch, metrics)
+        self._study.writer.report(number, epoch, metrics)
         self._tell(lambda observer: observer.trial_reported(number, epoch, metrics))
 
     def pause(self, number: int) -> None:
         """A trial waits."""
-        self._study.pause(number)
+        self._study.writer.pause(number)
         self._tell(lambda observer: observer.trial_paused(number))
 
     def resume(self, number: int) -> None:
         """A paused trial goes on."""
-        self._study.resume(number)
+        self._study.writer.resume(number)
         self._tell(lambda observer: observer.trial_resumed(number))
 
     def retry(self, number: int) -> None:
         """A trial that has failed is to restart."""
-        self._study.retry(number)
+        self._study.writer.retry(number)
 
     def end(self, number: int, outcome: Outcome) -> TrialRecord:
         """A trial has ended."""
-        trial = self._study.end(number, outcome)
+        trial = self._study.writer.end(number, outcome)
         self._tell(lambda observer: observer.trial_ended(trial))
         return trial
 

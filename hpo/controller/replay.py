@@ -3,8 +3,8 @@
 import math
 
 from hpo.schedulers import Scheduler
-from hpo.study import Study
-from hpo.trial import LIVE, State, TrialRecord
+from hpo.study.study import Study
+from hpo.study.trial import LIVE, State, TrialRecord
 
 
 def tell(study: Study, scheduler: Scheduler) -> TrialRecord | None:
@@ -17,7 +17,7 @@ def tell(study: Study, scheduler: Scheduler) -> TrialRecord | None:
     records = {trial.number: trial for trial in study.trials()}
     metrics = [objective.metric for objective in study.spec.objectives]
     told: set[int] = set()
-    latest = study.last.order
+    latest = study.writer.last.order
 
     def start(record: TrialRecord) -> None:
         if record.number not in told:

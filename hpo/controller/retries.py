@@ -5,7 +5,7 @@ from collections import Counter
 
 from hpo.controller.live_trial import LiveTrial
 from hpo.spec import Failures
-from hpo.trial import Failure, Outcome, State, TrialRecord
+from hpo.study.trial import Failure, Outcome, State, TrialRecord
 
 _FIRST_DELAY, _DOUBLINGS = 1.0, 6
 """Seconds before the first retry of a trial, and how often the delay doubles."""

@@ -2,7 +2,7 @@
 
 import errno
 
-from hpo.study import Study
+from hpo.study.study import Study
 
 _RENAMED = "the folder of study '{study}' is no longer at '{folder}': it was renamed or removed"
 

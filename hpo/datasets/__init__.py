@@ -10,7 +10,7 @@ from hpo.datasets.dataset import Dataset, Encoding, Examples, Source
 from hpo.datasets.notes import Notes
 from hpo.datasets.split import split_validation
 from hpo.errors import DataError, InputError, Problem
-from hpo.registry import Registry
+from hpo.plugins import Registry
 from hpo.spec import DataSettings, StudySpec
 
 __all__ = ["DATASETS", "Dataset", "Encoding", "Examples", "Source", "check", "load"]

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.arrays import open_arrays
 from hpo.datasets.dataset import Encoding, Examples, Inputs, Source, Targets, task_of
 from hpo.datasets.precision import check_targets, table_type
 from hpo.errors import DataError
+from hpo.files.arrays import open_arrays
 from hpo.spec import DataSettings
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")

@@ -12,13 +12,13 @@ from itertools import count
 from numbers import Real
 from typing import Any
 
-from hpo.budget import Left
 from hpo.controller import SPENT_TIME, Controller, Drop, Failed, NothingLeft, Resume, Retries, Start, Wait
 from hpo.errors import InputError
 from hpo.schedulers import Decision
 from hpo.spec import Config
-from hpo.study import Study
-from hpo.trial import Failure, Moment, Observer, State, TrialRecord
+from hpo.study.budget import Left
+from hpo.study.study import Study
+from hpo.study.trial import Failure, Moment, Observer, State, TrialRecord
 
 Curve = Callable[[Config, int], tuple[Mapping[str, float], float]]
 """(config, epoch) -> (metrics after that epoch, seconds that it takes)."""
@@ -54,12 +54,12 @@ def run(
     Raises:
         InputError: the curve returned something else than metrics with the objective, and seconds.
     """
-    before = study.last.at
-    study.clock = lambda: before
+    before = study.writer.last.at
+    study.writer.clock = lambda: before
     retries = Retries(study.spec.failures, delay=0.0)
     controller = Controller(study, left, lambda: workers, observers=observers, retries=retries)
     simulation = _Simulation(controller, curve)
-    study.clock = lambda: simulation.clock
+    study.writer.clock = lambda: simulation.clock
     simulation.go_on()
     reason = simulation.run(math.inf if time_limit is None else time_limit)
     controller.close(reason)
@@ -115,7 +115,7 @@ class _Simulation:
         for moment, trial in sorted(running, key=lambda one: one[0].order):
             self.clock = moment.at
             self._begin_epoch(trial)
-        self.clock = self._controller.study.last.at
+        self.clock = self._controller.study.writer.last.at
 
     def cut_off(self) -> None:
         """Drops the epochs that are being trained; what was not worked on them yet does not count as worked."""

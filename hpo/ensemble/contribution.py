@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.ensemble.calibration import fit_temperature, temper
-from hpo.ensemble.greedy import greedy_weights
+from hpo.ensemble.methods.greedy import greedy_weights
 from hpo.ensemble.score import SCORES, Predictions, Score, Targets
 from hpo.errors import InputError
-from hpo.study import Study
-from hpo.trial import TrialRecord
+from hpo.study.study import Study
+from hpo.study.trial import TrialRecord
 
 _ROUNDS = 10
 """The size of the ensemble that a trial is added to."""

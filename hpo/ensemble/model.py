@@ -18,9 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from hpo import models, registry
-from hpo.artifacts import Folder, Stored
-from hpo.data_summary import DataSummary
+from hpo import models, plugins
 from hpo.datasets.dataset import Encoding, Inputs
 from hpo.datasets.wanted import Wanted
 from hpo.ensemble.calibration import Interval, temper
@@ -32,6 +30,8 @@ from hpo.errors import DataError, HpoError, InputError, on_one_line
 from hpo.models import placement
 from hpo.models.weights import set_weights
 from hpo.spec import Config, Named, StudySpec
+from hpo.study.artifacts import Folder, Stored
+from hpo.study.data_summary import DataSummary
 from hpo.tasks.kinds import floats, kind
 
 LOADER_MODULE = __name__
@@ -111,9 +111,9 @@ class Ensemble:
             self.combiner: Combiner = _combiner(document.combiner, len(self.members), len(self.outputs))
             self.interval: Interval | None = _interval(document.interval, len(self.outputs))
         code = [member.model.name for member in self.members if ":" in member.model.name]
-        registry.note_stored(code, folder.path / DOCUMENT)
+        plugins.note_stored(code, folder.path / DOCUMENT)
         if trust:
-            registry.trust(code)
+            plugins.trust(code)
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.networks: tuple[torch.nn.Module, ...] = tuple(self._network(folder, member) for member in self.members)
         self._stacked = Networks(self.networks, [member.architecture for member in self.members])

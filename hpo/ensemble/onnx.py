@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo.artifacts import Folder
 from hpo.datasets.dataset import Inputs
 from hpo.ensemble.combiner import (
     LEAST,
@@ -32,6 +31,7 @@ from hpo.ensemble.combiner import (
 )
 from hpo.ensemble.model import Ensemble
 from hpo.errors import HpoError, InputError, first_line
+from hpo.study.artifacts import Folder
 from hpo.tasks import SMALLEST_PROBABILITY
 from hpo.tasks.kinds import floats, kind
 

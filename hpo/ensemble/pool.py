@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.artifacts import Split
 from hpo.ensemble.calibration import fit_temperature, temper
 from hpo.ensemble.score import Predictions, Targets, costs, hits
 from hpo.errors import StudyError
-from hpo.study import Study
-from hpo.trial import LIVE, TrialRecord
+from hpo.study.artifacts import Split
+from hpo.study.study import Study
+from hpo.study.trial import LIVE, TrialRecord
 
 _UNLIKE = 0.1
 """So far may the accuracy of stored predictions be below the reported one, or the RMSE above it as a share of it."""
@@ -43,7 +43,7 @@ class Pool:
         arrays: list[Predictions] = []
         ranked = study.leaderboard()
         skipped: list[str] = []
-        evicted, searched = study.artifacts.evicted(), study.searcher is not None
+        evicted, searched = study.artifacts.evicted(), study.hold.searcher is not None
         for trial in ranked:
             if len(trials) == size:
                 break

@@ -24,15 +24,15 @@ from threadpoolctl import threadpool_limits
 
 from hpo.ensemble.calibration import Calibration, Interval, calibration, conformal, fit_temperature, reliability, temper
 from hpo.ensemble.combiner import Average, Calibrated, Combiner
-from hpo.ensemble.folds import fold_numbers
-from hpo.ensemble.greedy import bagged_greedy, greedy
 from hpo.ensemble.members import SELECTIONS, best_members
+from hpo.ensemble.methods.folds import fold_numbers
+from hpo.ensemble.methods.greedy import bagged_greedy, greedy
+from hpo.ensemble.methods.stacking import STACKS, operations, stacking, stacking_boosting, stacking_ridge
+from hpo.ensemble.methods.voting import hard_voting, median, soft_voting
+from hpo.ensemble.methods.weighted import weighted_voting
 from hpo.ensemble.score import SCORES, Predictions, Targets, costs, hits
-from hpo.ensemble.stacking import STACKS, operations, stacking, stacking_boosting, stacking_ridge
-from hpo.ensemble.voting import hard_voting, median, soft_voting
-from hpo.ensemble.weighted import weighted_voting
 from hpo.errors import InputError
-from hpo.registry import did_you_mean
+from hpo.plugins import did_you_mean
 
 Method = Callable[[Predictions, Targets, int, str], Combiner]
 """A method: candidates `(candidates, rows, outputs)`, targets, a number of members and a task -> a combiner."""

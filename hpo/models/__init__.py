@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo.errors import InputError, Problem
-from hpo.registry import Registry, did_you_mean
+from hpo.plugins import Registry, did_you_mean
 from hpo.spec import Named, StudySpec, text_for
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hpo.tensors import load_tensors
+from hpo.files.tensors import load_tensors
 
 Weights = Mapping[str, NDArray[np.generic]]
 """Name -> array, as `state_dict` names them.

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rich.table import Column, Table
 from rich.text import Text
 
-from hpo.artifacts import Folder
+from hpo.study.artifacts import Folder
 from hpo.terminal import plain
 
 PAGE = "report.html"

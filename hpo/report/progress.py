@@ -9,11 +9,11 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from hpo.budget import Left
 from hpo.report.tables import at_epoch, config_text, duration
-from hpo.study import Study
+from hpo.study.budget import Left
+from hpo.study.study import Study
+from hpo.study.trial import Metrics, State, TrialRecord
 from hpo.terminal import saying, text
-from hpo.trial import Metrics, State, TrialRecord
 
 _RECENT = 5
 

@@ -5,9 +5,9 @@ from typing import Any, Protocol
 
 from rich.table import Table
 
-from hpo.study import Study
+from hpo.study.study import Study
+from hpo.study.trial import State, TrialRecord, count_states
 from hpo.terminal import text
-from hpo.trial import State, TrialRecord, count_states
 
 
 class Cost(Protocol):

@@ -15,12 +15,12 @@ from optuna.samplers import BaseSampler, RandomSampler
 
 from hpo import tasks
 from hpo.errors import InputError, Problem
-from hpo.registry import Registry
+from hpo.plugins import Registry
 from hpo.samplers.proposer import Proposer
 from hpo.samplers.view import WINDOW
-from hpo.space import Space
 from hpo.spec import SearchSpec
-from hpo.study_storage import quiet
+from hpo.spec.space import Space
+from hpo.study.storage import quiet
 
 SAMPLERS = Registry(
     "sampler",

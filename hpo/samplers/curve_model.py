@@ -21,7 +21,7 @@ from scipy.linalg.lapack import dpotrf, dpotri, dtrtri
 from scipy.optimize import minimize
 
 from hpo.samplers.evolution.encoding import from_unit, size, to_unit
-from hpo.space import Space
+from hpo.spec.space import Space
 
 Array = NDArray[np.float64]
 

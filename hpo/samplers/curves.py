@@ -29,8 +29,8 @@ from hpo.samplers.known import known_configs
 from hpo.samplers.table import Table, measure_each
 from hpo.schedulers import first_rung
 from hpo.schedulers.rungs import rungs
-from hpo.space import Space, distribution
 from hpo.spec import Config
+from hpo.spec.space import Space, distribution
 
 _STARTUP = 6
 _FEWEST = 3

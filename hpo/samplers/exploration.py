@@ -10,8 +10,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from hpo.samplers.evolution import encoding
 from hpo.samplers.evolution.variation import neighbour, reflected
 from hpo.schedulers import Explore, changeable
-from hpo.space import Space, distribution
 from hpo.spec import Config, SearchSpec
+from hpo.spec.space import Space, distribution
 
 _FACTOR = 1.2
 """Of a parameter with a log scale; Jaderberg et al. 2017, section 4.1."""

@@ -17,7 +17,7 @@ from operator import attrgetter
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.fitness import REPORT, Fitness
+from hpo.study.ranking import REPORT, Fitness
 
 _IGNORED = (TrialState.FAIL, TrialState.WAITING)
 

@@ -10,8 +10,8 @@ from optuna.trial import TrialState
 
 from hpo.samplers.fitness import Yardstick
 from hpo.samplers.table import Table, measure_each
-from hpo.space import ConfigKey, config_key
 from hpo.spec import Config
+from hpo.spec.space import ConfigKey, config_key
 
 _KNOWN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 """The config of a trial that failed may be tried again."""

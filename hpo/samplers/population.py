@@ -8,9 +8,9 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from hpo.fitness import Fitness
 from hpo.samplers.fitness import Measured, Yardstick
 from hpo.samplers.table import Table, measure_each
+from hpo.study.ranking import Fitness
 
 
 class Population(list[Measured]):

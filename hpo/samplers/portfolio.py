@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.registry import did_you_mean
+from hpo.plugins import did_you_mean
 from hpo.samplers import standard, tpe
 from hpo.samplers.evolution import EvolutionSampler
 from hpo.samplers.fitness import Measured, Yardstick, until

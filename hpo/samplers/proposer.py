@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.samplers.known import known_configs
 from hpo.samplers.view import StudyAtResource
-from hpo.space import LISTED, Space, believed, distribution
 from hpo.spec import Config
+from hpo.spec.space import LISTED, Space, believed, distribution
 
 _PRIOR = 2**31
 """Sets the draws from users' priors apart from the other draws of a trial."""

@@ -13,10 +13,10 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.fitness import Fitness
-from hpo.journal import CachedStorage
-from hpo.number_set import NumberSet
 from hpo.samplers.fitness import Measured, Yardstick
+from hpo.schedulers.number_set import NumberSet
+from hpo.study.ranking import Fitness
+from hpo.study.storage.cached import CachedStorage
 
 
 @dataclass(eq=False)

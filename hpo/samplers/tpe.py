@@ -23,8 +23,8 @@ from hpo.samplers.rows import Array, Configs
 from hpo.samplers.standard import built
 from hpo.samplers.table import Table
 from hpo.samplers.view import StudyAtResource
-from hpo.space import Space, distribution
 from hpo.spec import Config
+from hpo.spec.space import Space, distribution
 
 # Optuna's own go through arrays number by number: half of the time of a proposal where a parameter is an integer.
 _truncnorm._log_ndtr, _truncnorm._ndtr = log_ndtr, ndtr

@@ -19,9 +19,9 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.fitness import Fitness, ranking
 from hpo.samplers.fitness import Yardstick
 from hpo.samplers.table import Table, measure_each
+from hpo.study.ranking import Fitness, best_first
 
 WINDOW = 400
 """How many trials are enough to know good from bad by; TPE then takes as many for good as of all, 25."""
@@ -200,7 +200,7 @@ class _View:
 
     def _best(self, most: int) -> list[int]:
         if any(len(worth.costs) > 1 for worth in islice(self.complete.values(), 1)):
-            return ranking({number: self.complete[number] for number in sorted(self.complete)[-_SORTED:]})[:most]
+            return best_first({number: self.complete[number] for number in sorted(self.complete)[-_SORTED:]})[:most]
         return [number for _, number in self.table.ranked(self.common)[:most]]
 
 

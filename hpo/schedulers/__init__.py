@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo import fitness
 from hpo.errors import InputError, Problem
-from hpo.fitness import Fitness
-from hpo.registry import Registry, did_you_mean
+from hpo.plugins import Registry, did_you_mean
 from hpo.schedulers.rungs import halvings, rungs
 from hpo.schedulers.scheduler import Child, Decision, Scheduler, Situation
 from hpo.spec import SearchSpec
+from hpo.study import ranking
+from hpo.study.ranking import Fitness
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
@@ -190,7 +190,7 @@ def _made(spec: SearchSpec, offered: Mapping[str, Any]) -> "Scheduler | TrialSch
     own = {
         "metric": metric,
         "epochs": spec.training.epochs,
-        "measure": partial(fitness.measure, spec),
+        "measure": partial(ranking.measure, spec),
         "seed": spec.seed,
         **offered,
     }

@@ -7,11 +7,11 @@ type: there the first arrivals at every rung run on, good or not, since nobody s
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from hpo.fitness import Fitness, ranking
 from hpo.schedulers.pausing import Pausing
 from hpo.schedulers.rungs import bracket_sizes, rungs, turns
 from hpo.schedulers.scheduler import Situation
-from hpo.trial import Metrics
+from hpo.study.ranking import Fitness, best_first
+from hpo.study.trial import Metrics
 
 _COMPARED = 1000
 """The last to reach a rung, of several objectives."""
@@ -78,7 +78,7 @@ class Rung:
     def _fronts(self) -> list[int]:
         if self._ranked is None:
             recent = list(self._worth)[-_COMPARED:]
-            self._ranked = ranking({number: self._worth[number] for number in sorted(recent)})
+            self._ranked = best_first({number: self._worth[number] for number in sorted(recent)})
         return self._ranked
 
 

@@ -8,7 +8,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from hpo.schedulers.scheduler import Decision, Scheduler, Situation
 from hpo.spec import Config
-from hpo.trial import Metrics
+from hpo.study.trial import Metrics
 
 _DECISIONS = {
     TrialScheduler.CONTINUE: Decision.CONTINUE,

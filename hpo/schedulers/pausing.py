@@ -3,9 +3,9 @@
 from abc import abstractmethod
 from collections.abc import Set
 
-from hpo.number_set import NumberSet
+from hpo.schedulers.number_set import NumberSet
 from hpo.schedulers.scheduler import Decision, Scheduler, Situation
-from hpo.trial import Metrics
+from hpo.study.trial import Metrics
 
 
 class Pausing(Scheduler):

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from hpo.fitness import Fitness, ranking
 from hpo.schedulers import Explore
 from hpo.schedulers.pausing import Pausing
 from hpo.schedulers.scheduler import Child, Situation
 from hpo.spec import Config
-from hpo.trial import Metrics
+from hpo.study.ranking import Fitness, best_first
+from hpo.study.trial import Metrics
 
 LEAST = 3
 """Members that are compared; of fewer, none is replaced."""
@@ -101,7 +101,7 @@ class Population(Pausing):
         if not situation.no_new or not self.paused:
             return None
         least = min(map(self._epoch, self.paused))
-        return ranking({n: self._scores[n][least] for n in sorted(self.paused) if self._epoch(n) == least})[-1]
+        return best_first({n: self._scores[n][least] for n in sorted(self.paused) if self._epoch(n) == least})[-1]
 
     def offspring(self, situation: Situation) -> Child | None:
         """The child in whose favour the waiting member is to end; None where it goes on itself."""
@@ -141,7 +141,7 @@ class Population(Pausing):
         They are compared at the last epoch that enough of them have reached: who comes first is not spared by that.
         """
         for epoch in sorted(self._scores[number], reverse=True):
-            ranked = ranking({member: at[epoch] for member, at in sorted(self._scores.items()) if epoch in at})
+            ranked = best_first({member: at[epoch] for member, at in sorted(self._scores.items()) if epoch in at})
             if len(ranked) >= LEAST:
                 share = max(1, math.floor(len(ranked) * self._quantile + 1e-9))
                 last = number in ranked[len(ranked) - share :]

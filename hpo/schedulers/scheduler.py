@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hpo.spec import Config
-from hpo.trial import Metrics
+from hpo.study.trial import Metrics
 
 
 class Decision(Enum):

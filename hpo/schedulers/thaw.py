@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.fitness import Fitness
 from hpo.schedulers.halving import Bracket
 from hpo.schedulers.pausing import Pausing
 from hpo.schedulers.scheduler import Situation
-from hpo.trial import Metrics
+from hpo.study.ranking import Fitness
+from hpo.study.trial import Metrics
 
 _KEPT = 3
 """The best one in so many of each rung goes on, whatever the model says."""

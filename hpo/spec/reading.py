@@ -22,7 +22,7 @@ from ruamel.yaml.events import (
 
 from hpo.errors import Problem, SpecError, first_line
 from hpo.files import read_regular
-from hpo.registry import did_you_mean, import_paths, note_stored, trust
+from hpo.plugins import did_you_mean, import_paths, note_stored, trust
 from hpo.spec.parameter import Parameter
 from hpo.spec.rules import in_our_words, parameter_problems
 from hpo.spec.study_spec import SearchSpec, StudySpec

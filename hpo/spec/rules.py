@@ -8,7 +8,7 @@ from typing import Any
 import pydantic
 
 from hpo.errors import Problem
-from hpo.registry import did_you_mean
+from hpo.plugins import did_you_mean
 from hpo.spec.parameter import Parameter
 from hpo.spec.section import Constraint, Objective
 from hpo.spec.study_spec import SearchSpec, StudySpec, section_class

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from hpo.registry import import_paths
+from hpo.plugins import import_paths
 from hpo.spec.parameter import Parameter
 from hpo.spec.section import (
     Budget,

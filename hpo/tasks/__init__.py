@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from hpo.errors import Problem, SpecError
-from hpo.registry import did_you_mean
+from hpo.plugins import did_you_mean
 from hpo.spec import Objective, SearchSpec, StudySpec
 
 Goal = Literal["maximize", "minimize"]

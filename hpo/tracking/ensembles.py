@@ -20,9 +20,9 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Param
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
-from hpo.artifacts import Folder
 from hpo.datasets.dataset import Inputs
-from hpo.study import Study
+from hpo.study.artifacts import Folder
+from hpo.study.study import Study
 from hpo.tracking.store import (
     TRIAL_TAG,
     connect,

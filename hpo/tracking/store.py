@@ -16,8 +16,9 @@ from mlflow.exceptions import MlflowException
 
 from hpo.files import NotAFile, check_own, open_regular, read_regular
 from hpo.spec import StudySpec
-from hpo.study import SPEC, Study
-from hpo.study_storage import publish
+from hpo.study.folder import SPEC
+from hpo.study.storage.lock import publish
+from hpo.study.study import Study
 from hpo.tracking.moved import ARTIFACTS, DATABASE, follow_storage, sqlite_uri
 from hpo.tracking.problems import Unusable
 from hpo.tracking.written import write_text

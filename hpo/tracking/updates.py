@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Self
 
-from hpo.trial import LIVE, Metrics, Moment, TrialRecord
+from hpo.study.trial import LIVE, Metrics, Moment, TrialRecord
 
 
 @dataclass

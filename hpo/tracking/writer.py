@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from hpo.study import Study
+from hpo.study.study import Study
+from hpo.study.trial import Metrics, TrialRecord
 from hpo.tracking.problems import Unusable, one_line, reason
 from hpo.tracking.updates import Update
-from hpo.trial import Metrics, TrialRecord
 
 if TYPE_CHECKING:
     from hpo.tracking.runs import Runs

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 
 from hpo import files
-from hpo.artifacts import Folder
+from hpo.study.artifacts import Folder
 from hpo.tracking.moved import ARTIFACTS, DATABASE, sqlite_uri
 from hpo.tracking.problems import Unusable
 

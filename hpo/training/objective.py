@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.artifacts import Split
 from hpo.datasets import Dataset
 from hpo.spec import Config, StudySpec
+from hpo.study.artifacts import Split
 
 TrainingState = Mapping[str, Any]
 """Tensors, numbers, texts, lists and dicts of these."""

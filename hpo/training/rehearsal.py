@@ -14,11 +14,11 @@ import torch
 from safetensors.numpy import save
 
 from hpo import models
-from hpo.artifacts.stored import packed, unpacked
 from hpo.datasets import Dataset, Examples
 from hpo.errors import Problem, on_one_line
 from hpo.models.standardize import OutputError, Standardized
 from hpo.spec import StudySpec
+from hpo.study.artifacts.stored import packed, unpacked
 from hpo.training.objective import Context
 from hpo.training.supervised import train
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hpo.errors import ObjectiveError
-from hpo.registry import did_you_mean
+from hpo.plugins import did_you_mean
 from hpo.spec import Config, SearchSpec
 from hpo.training.objective import Context, Objective, Report, Snapshot
 

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hpo import models
-from hpo.artifacts import Split
 from hpo.datasets import Dataset, Examples
 from hpo.errors import ObjectiveError, first_line
 from hpo.kernels import own_kernels
 from hpo.models import placement
 from hpo.models.standardize import moments
 from hpo.spec import Config
+from hpo.study.artifacts import Split
 from hpo.tasks import GOALS
 from hpo.tasks.kinds import kind
 from hpo.training.batches import Batches, validation_rows

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from hpo import environment
+from hpo.study import environment
 
 
 def some_of(known: Collection[str], kind: str = "peer") -> Callable[[str], list[str]]:

@@ -19,8 +19,9 @@ from typing import Any
 import rounds
 from hosts import Host, Unable, end, hosts
 
-from hpo.study import Study
-from hpo.trial import LIVE, State
+from hpo.study.folder import study_names
+from hpo.study.study import Study
+from hpo.study.trial import LIVE, State
 
 _SPACE = """\
 study: outage
@@ -167,7 +168,7 @@ def run(name: str, folder: Path, trials: int) -> dict[str, Any]:
 
 def _ended(cluster: Cluster) -> dict[int, float | None]:
     """The trials that have ended, and their values."""
-    if "outage" not in Study.names(cluster.folder / "studies"):
+    if "outage" not in study_names(cluster.folder / "studies"):
         return {}
     return {trial.number: trial.value for trial in cluster.study().trials() if trial.state not in LIVE}
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from mlflow.entities import ViewType
 
-from hpo.study import Study
+from hpo.study.folder import study_names
+from hpo.study.study import Study
+from hpo.study.trial import LIVE, State
 from hpo.tracking.store import connect, trial_runs
-from hpo.trial import LIVE, State
 
 _DRIVER = Path(__file__).with_name("driver.py")
 _EARLIEST, _LATEST = 5.0, 16.0
@@ -128,7 +129,7 @@ class _Search:
 
     def state(self) -> str:
         """How far the study is."""
-        if self._name not in Study.names(self._storage):
+        if self._name not in study_names(self._storage):
             return "no study yet"
         counts = Counter(trial.state.value for trial in self._study().trials())
         return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no trial yet"
@@ -166,7 +167,7 @@ class _Search:
 
     def _over(self) -> list[int]:
         """The trials that have ended."""
-        if self._name not in Study.names(self._storage):
+        if self._name not in study_names(self._storage):
             return []
         return [trial.number for trial in self._study().trials() if trial.state not in LIVE]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import rounds
 
-from hpo.study import Study
-from hpo.trial import LIVE, State
+from hpo.study.study import Study
+from hpo.study.trial import LIVE, State
 
 _PATIENCE = 1200.0
 """Seconds within which all searches of a round must have ended."""

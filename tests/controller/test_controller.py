@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hpo import samplers, spec
-from hpo.budget import Left
 from hpo.controller import Controller, Drop, Failed, Late, Lost, NothingLeft, Resume, Retries, SetAside, Start, Wait
 from hpo.controller.live_trial import IN_SLOT, Phase
 from hpo.schedulers import Decision
 from hpo.spec import SearchSpec
-from hpo.study import Study
-from hpo.trial import LIVE, Failure, State
+from hpo.study.budget import Left
+from hpo.study.study import Study
+from hpo.study.trial import LIVE, Failure, State
 
 EPOCHS, SLOTS = 8, 3
 SCHEDULERS = ["asha", "hyperband", "asha_stop", "median", "none", {"name": "pbt", "interval": 2}]
@@ -36,7 +36,7 @@ def document(scheduler: Any, trials: int, max_retries: int = 1) -> SearchSpec:
 
 
 def controller_of(study: Study, left: Left, **options: Any) -> Controller:
-    study.use(samplers.build(study.spec, len(study.trials())))
+    study.writer.use(samplers.build(study.spec, len(study.trials())))
     retries = Retries(study.spec.failures, delay=0.0)
     return Controller(study, left, lambda: SLOTS, retries=retries, **options)
 
@@ -155,7 +155,7 @@ class Engine(RuleBasedStateMachine):
         assert live.numbers(*IN_SLOT) == set(self.training)
         paused = {trial.number for trial in self.study.trials() if trial.state is State.PAUSED}
         assert paused == live.numbers(Phase.PAUSED, Phase.PAUSED_LOST)
-        assert live.numbers(Phase.PAUSED) | set(self.controller._dropped) == self.paused | self.storing
+        assert live.numbers(Phase.PAUSED) | set(self.controller._endings.dropped) == self.paused | self.storing
 
     @invariant()
     def no_budget_is_passed(self) -> None:
@@ -225,7 +225,7 @@ class Twins(RuleBasedStateMachine):
             for controller in self.controllers:
                 controller.stored(number)
 
-    @precondition(lambda self: not self.controllers[0]._dropped)
+    @precondition(lambda self: not self.controllers[0]._endings.dropped)
     @rule()
     def interrupt(self) -> None:
         self.controllers[0] = self.made(self.studies[0])
@@ -324,6 +324,6 @@ def test_a_trial_whose_decision_was_not_recorded_gets_it_from_the_next_search() 
     study = Study.in_memory(document({"name": "asha", "grace": 1}, 4))
     controller = controller_of(study, Left(4))
     controller.next()
-    study.report(0, 1, {"loss": 1.0})  # and here the search was killed
+    study.writer.report(0, 1, {"loss": 1.0})  # and here the search was killed
     controller_of(study, Left(4))
     assert study.trial(0).state is State.PAUSED

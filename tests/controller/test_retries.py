@@ -7,8 +7,8 @@ import pytest
 from hpo.controller.live_trial import LiveTrial, Phase
 from hpo.controller.retries import Retries
 from hpo.spec import Failures
-from hpo.study import Study
-from hpo.trial import Failure, Outcome, State
+from hpo.study.study import Study
+from hpo.study.trial import Failure, Outcome, State
 
 
 def live() -> LiveTrial:

@@ -12,8 +12,8 @@ from PIL import Image
 from hpo.datasets.dataset import Encoding
 from hpo.datasets.inputs import input_batches, read_inputs
 from hpo.datasets.wanted import Wanted
+from hpo.ensemble.predictions import Predictions, write_csv
 from hpo.errors import DataError, InputError
-from hpo.results import Predictions, write_csv
 
 NAN = float("nan")
 

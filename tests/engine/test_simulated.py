@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 import hpo
 from hpo.errors import InputError, SpecError, StudyError
-from hpo.results import SimulationResult
 from hpo.samplers.evolution import STRATEGIES
+from hpo.searching.results import SimulationResult
 from hpo.spec import Config
-from hpo.trial import Metrics, State, TrialRecord, count_states
+from hpo.study.trial import Metrics, State, TrialRecord, count_states
 
 EPOCHS = 9
 ROUNDING = 1e-9
@@ -564,7 +564,7 @@ def test_a_search_ends_when_every_config_has_been_tried(sampler: str, scheduler:
     result = hpo.simulate(document(parameters=FEW, sampler=sampler, scheduler=scheduler, budget=budget), curve)
     configs = [tuple(sorted(trial.config.items())) for trial in result.study.trials()]
     assert len(configs) == len(set(configs)) == 4
-    assert result.study.used_up == 4
+    assert result.study.writer.used_up == 4
     assert count_states(result.study.trials())[State.COMPLETE] >= 1
     assert not any(trial.state in (State.RUNNING, State.PAUSED) for trial in result.study.trials())
 
@@ -576,16 +576,16 @@ def test_configs_that_fail_were_tried() -> None:
         return curve(config, epoch)
 
     result = hpo.simulate(document(parameters=FEW, failures={"max_failures": 30}), fails)
-    assert result.study.used_up == 4
+    assert result.study.writer.used_up == 4
     assert count_states(result.study.trials())[State.COMPLETE] == 2
 
 
 def test_a_search_of_used_up_configs_goes_on_to_their_end(storage: Path) -> None:
     spec = document(parameters=FEW, scheduler="asha")
     first = hpo.simulate(spec, curve, workers=1, epochs=7, storage=storage)
-    assert first.study.used_up is None
+    assert first.study.writer.used_up is None
     result = hpo.simulate(spec, curve, storage=storage)
-    assert result.study.used_up == 4
+    assert result.study.writer.used_up == 4
     again = hpo.simulate(spec, curve, storage=storage)
     assert len(again.study.trials()) == len(result.study.trials())
 

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from hpo import models, spec
-from hpo.artifacts import Artifacts, Folder
-from hpo.data_summary import DataSummary
 from hpo.datasets.dataset import Encoding, Inputs
 from hpo.ensemble.calibration import Interval
 from hpo.ensemble.combiner import Average, Combiner
 from hpo.ensemble.model import Part, write
 from hpo.models.standardize import moments
+from hpo.study.artifacts import Artifacts, Folder
+from hpo.study.data_summary import DataSummary
 
 TASKS = ("classification", "multilabel", "regression")
 OUTPUTS = ("ant", "bee", "cat")

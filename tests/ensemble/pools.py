@@ -3,7 +3,7 @@
 import numpy as np
 
 from hpo.ensemble.score import Predictions, Targets
-from tests.ensemble.test_greedy import pool as classes
+from tests.ensemble.methods.test_greedy import pool as classes
 
 OUTPUTS = 3
 TASKS = ("classification", "multilabel", "regression")

@@ -7,15 +7,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import hpo
-from hpo import searching, spec
+from hpo import spec
 from hpo.ensemble import contribution
 from hpo.ensemble.contribution import Contributions
-from hpo.ensemble.greedy import greedy_weights
+from hpo.ensemble.methods.greedy import greedy_weights
 from hpo.ensemble.score import SCORES, nll
 from hpo.errors import InputError, SpecError
+from hpo.searching import search as searching
 from hpo.spec import Config
-from hpo.study import Study
-from hpo.trial import Outcome, State, TrialRecord
+from hpo.study.study import Study
+from hpo.study.trial import Outcome, State, TrialRecord
 
 ROWS = 400
 LABELS = np.arange(ROWS) // 2 % 2
@@ -118,9 +119,9 @@ def study() -> Study:
 
 def grown(study: Study, *curves: list[float], metric: str = "accuracy") -> None:
     for curve in curves:
-        number = study.ask().number
+        number = study.writer.ask().number
         for epoch, value in enumerate(curve, start=1):
-            study.report(number, epoch, {metric: value})
+            study.writer.report(number, epoch, {metric: value})
 
 
 def test_predictions_are_read_once_for_each_trial_and_best_epoch(study: Study) -> None:
@@ -131,10 +132,10 @@ def test_predictions_are_read_once_for_each_trial_and_best_epoch(study: Study) -
     first = rewards()
     assert rewards() == first
     assert stored.asked == [(0, 2), (1, 1)]
-    study.report(0, 3, {"accuracy": 0.4})  # no better: its predictions are the old ones
+    study.writer.report(0, 3, {"accuracy": 0.4})  # no better: its predictions are the old ones
     rewards()
     assert len(stored.asked) == 2
-    study.report(1, 2, {"accuracy": 0.8})
+    study.writer.report(1, 2, {"accuracy": 0.8})
     rewards()
     assert stored.asked[2:] == [(1, 2)]
 
@@ -151,7 +152,7 @@ def test_trials_without_usable_predictions_are_left_out(study: Study) -> None:
 
 def test_pruned_and_running_trials_have_rewards_too(study: Study) -> None:
     grown(study, [0.5], [0.6])
-    study.end(0, Outcome(State.PRUNED, "stopped"))
+    study.writer.end(0, Outcome(State.PRUNED, "stopped"))
     assert set(Contributions(study, LABELS, Stored(), "classification")()) == {0, 1}
 
 

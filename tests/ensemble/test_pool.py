@@ -9,7 +9,7 @@ import hpo
 from hpo.ensemble.pool import Pool
 from hpo.ensemble.selection import choose
 from hpo.errors import StudyError
-from hpo.study import Study
+from hpo.study.study import Study
 from tests.conftest import finish
 
 PACKAGE = Path(hpo.__file__).parent
@@ -53,11 +53,11 @@ def test_broken_predictions_are_skipped_by_name(study: Study) -> None:
 
 
 def test_trials_that_have_not_ended_are_left_out(study: Study) -> None:
-    running, paused = study.ask().number, study.ask().number
+    running, paused = study.writer.ask().number, study.writer.ask().number
     for number in (running, paused):
-        study.report(number, 1, {"accuracy": 0.99, "nll": 0.1})
-    study.pause(paused)
-    with study.searching():
+        study.writer.report(number, 1, {"accuracy": 0.99, "nll": 0.1})
+    study.writer.pause(paused)
+    with study.hold.searching():
         pool = Pool.load(study, 50)
     assert len(pool.trials) == 4
     assert f"trial {running} is running; it may be a member when it has ended" in pool.skipped
@@ -65,8 +65,8 @@ def test_trials_that_have_not_ended_are_left_out(study: Study) -> None:
 
 
 def test_trials_of_a_search_that_was_interrupted_are_candidates(study: Study) -> None:
-    number = study.ask().number
-    study.report(number, 1, study.trial(0).reports[1])
+    number = study.writer.ask().number
+    study.writer.report(number, 1, study.trial(0).reports[1])
     assert f"trial {number} has no stored predictions" in Pool.load(study, 50).skipped
     stored = study.artifacts.read(0)
     assert stored is not None
@@ -131,4 +131,4 @@ def test_only_the_scoring_of_what_was_chosen_asks_for_test_rows() -> None:
                 attributes = {node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)}
                 if "test_predictions" in attributes:
                     callers.append(f"{path.parent.name}/{path.name}: {function.name}")
-    assert sorted(callers) == ["assembly/build.py: _scored", "assembly/draft.py: from_pool"]  # the latter not at once
+    assert sorted(callers) == ["build/build.py: _scored", "build/draft.py: from_pool"]  # the latter not at once

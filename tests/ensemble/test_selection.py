@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpo.ensemble.folds import fold_numbers, folds_of
 from hpo.ensemble.members import SELECTIONS
+from hpo.ensemble.methods.folds import fold_numbers, folds_of
 from hpo.ensemble.score import Predictions, Targets, costs
 from hpo.ensemble.selection import (
     _WORTH,

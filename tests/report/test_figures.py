@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from hpo.artifacts import Folder
 from hpo.report import figures
 from hpo.report.page import DPI, READING, write_report
 from hpo.report.tables import scores_table
+from hpo.study.artifacts import Folder
 from hpo.tasks import classification, multilabel
 
 MODELS = ("best single (trial 3)", "ensemble (greedy)")

@@ -3,11 +3,11 @@ import io
 import pytest
 from rich.console import Console
 
-from hpo.budget import Left
 from hpo.report.progress import Progress
 from hpo.report.tables import duration, studies_table, trials_table
-from hpo.study import Study
-from hpo.trial import Outcome, State
+from hpo.study.budget import Left
+from hpo.study.study import Study
+from hpo.study.trial import Outcome, State
 
 
 def text(console: Console) -> str:
@@ -17,13 +17,13 @@ def text(console: Console) -> str:
 
 def run_one(study: Study, console: Console) -> int:
     with Progress(study, Left(trials=4), time_limit=60, console=console) as progress:
-        trial = study.ask()
+        trial = study.writer.ask()
         progress.trial_started(trial)
-        study.report(trial.number, 1, {"accuracy": 0.25})
+        study.writer.report(trial.number, 1, {"accuracy": 0.25})
         progress.trial_reported(trial.number, 1, {"accuracy": 0.25})
         if console.is_terminal:
             console.print(progress._render())
-        progress.trial_ended(study.end(trial.number, Outcome(State.PRUNED)))
+        progress.trial_ended(study.writer.end(trial.number, Outcome(State.PRUNED)))
     return trial.number
 
 
@@ -66,13 +66,13 @@ def test_durations_read_well(seconds: float, expected: str) -> None:
 def test_a_value_is_told_with_its_epoch(study: Study) -> None:
     console = Console(file=io.StringIO(), width=300)
     with Progress(study, Left(epochs=50), time_limit=None, console=console) as progress:
-        trial = study.ask()
+        trial = study.writer.ask()
         progress.trial_started(trial)
         for epoch, value in ((1, 0.9938), (2, 0.3403)):
-            study.report(trial.number, epoch, {"accuracy": value})
+            study.writer.report(trial.number, epoch, {"accuracy": value})
             progress.trial_reported(trial.number, epoch, {"accuracy": value})
         progress.trial_paused(trial.number)
-        progress.trial_ended(study.end(trial.number, Outcome(State.PRUNED)))
+        progress.trial_ended(study.writer.end(trial.number, Outcome(State.PRUNED)))
     paused, pruned = text(console).splitlines()
     assert paused.startswith(f"trial {trial.number} paused at epoch 2: accuracy 0.3403 (epoch 2); ")
     assert pruned.startswith(f"trial {trial.number} pruned at epoch 2: accuracy 0.9938 (epoch 1); ")
@@ -90,7 +90,7 @@ def test_a_value_is_told_with_its_epoch(study: Study) -> None:
 def test_a_paused_trial_is_a_line_and_frees_its_slot(study: Study) -> None:
     console = Console(file=io.StringIO(), width=200)
     with Progress(study, Left(epochs=50), time_limit=None, console=console) as progress:
-        trial = study.ask()
+        trial = study.writer.ask()
         progress.trial_started(trial)
         progress.trial_reported(trial.number, 1, {"accuracy": 0.25})
         progress.trial_paused(trial.number)

@@ -18,8 +18,8 @@ from hpo.samplers.fitness import Yardstick
 from hpo.samplers.table import measure_each
 from hpo.schedulers import first_rung
 from hpo.schedulers.rungs import rungs
-from hpo.space import Space, distribution
 from hpo.spec import Parameter
+from hpo.spec.space import Space, distribution
 
 EPOCHS = 27
 SPACE = Space(

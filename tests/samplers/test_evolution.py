@@ -22,10 +22,10 @@ from optuna.testing.pytest_samplers import (
 )
 from optuna.trial import TrialState
 
-from hpo.fitness import Fitness
 from hpo.samplers.evolution import STRATEGIES, EvolutionSampler, cma, encoding, nsga2, variation
 from hpo.samplers.fitness import Measured, Yardstick
 from hpo.samplers.population import measure_all
+from hpo.study.ranking import Fitness
 
 ALL = sorted(STRATEGIES)
 SINGLE = [name for name in ALL if not STRATEGIES[name].many_objectives]

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo.samplers.exploration import explore
-from hpo.space import Space
 from hpo.spec import Parameter
+from hpo.spec.space import Space
 
 SPACE = Space(
     {

@@ -8,8 +8,8 @@ import pytest
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.fitness import Fitness
 from hpo.samplers.fitness import Measured, Yardstick, better
+from hpo.study.ranking import Fitness
 
 MINIMIZE = Yardstick((StudyDirection.MINIMIZE,))
 MAXIMIZE = Yardstick((StudyDirection.MAXIMIZE,))

@@ -14,7 +14,7 @@ from hpo import spec
 from hpo.samplers import SAMPLERS, build, standard
 from hpo.samplers.evolution import EvolutionSampler
 from hpo.samplers.proposer import Proposer
-from hpo.space import Space
+from hpo.spec.space import Space
 
 STANDARD = ["tpe", "gp", "cmaes", "random", "qmc", "nsga2"]
 

@@ -5,7 +5,7 @@ import optuna
 import pytest
 
 from hpo import samplers, spec
-from hpo.space import Space
+from hpo.spec.space import Space
 
 
 def proposals(document: dict[str, Any], finished: int = 0) -> list[dict[str, Any]]:

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
-from hpo.fitness import Fitness
-from hpo.journal import CachedStorage
 from hpo.samplers.fitness import Yardstick
 from hpo.samplers.population import measure_all, ranked, resource
 from hpo.samplers.table import measure_each
+from hpo.study.ranking import Fitness
+from hpo.study.storage.cached import CachedStorage
 from tests.samplers.test_fitness import MAXIMIZE, MINIMIZE
 
 

@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 
 from hpo.samplers.tpe import GroupedTPE, groups, tpe
 from hpo.samplers.view import StudyAtResource
-from hpo.space import Space
 from hpo.spec import Parameter
+from hpo.spec.space import Space
 
 SPACE = Space(
     {

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 import hpo
 from hpo.errors import SpecError
-from hpo.fitness import Fitness, ranking
-from hpo.results import SimulationResult
 from hpo.schedulers import Decision, Situation
 from hpo.schedulers.halving import Asha, Rung
 from hpo.schedulers.rungs import bracket_sizes, rungs, turns
+from hpo.searching.results import SimulationResult
 from hpo.spec import Config
-from hpo.trial import Metrics, State, TrialRecord
+from hpo.study.ranking import Fitness, best_first
+from hpo.study.trial import Metrics, State, TrialRecord
 
 
 class Watch:
@@ -241,5 +241,5 @@ def test_a_rung_keeps_the_order_that_sorting_would_give(
             promoted.discard(number)
         assert rung.compared == len(worth)
         for best in (0, len(worth) // 3, len(worth)):
-            ranked = ranking(dict(sorted(worth.items())))[:best]
+            ranked = best_first(dict(sorted(worth.items())))[:best]
             assert rung.staying_among(best) == [n for n in ranked if n not in promoted]

@@ -1,8 +1,8 @@
 from collections.abc import Collection
 
-from hpo.fitness import Fitness
 from hpo.schedulers import Situation
 from hpo.schedulers.thaw import FreezeThaw
+from hpo.study.ranking import Fitness
 
 LADDER = (2, 4, 9)
 OPEN, LAST, CLOSING = Situation(), Situation(no_new=True), Situation(no_new=True, idle=True)

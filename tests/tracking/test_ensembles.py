@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from hpo.artifacts import Folder
 from hpo.datasets.dataset import Inputs
 from hpo.ensemble.model import LOADER_MODULE, Ensemble
 from hpo.errors import InputError
-from hpo.study import Study
+from hpo.study.artifacts import Folder
+from hpo.study.study import Study
 from hpo.tracking.ensembles import EnsembleRecord, log_ensemble, requirements
 from hpo.tracking.registry import check_name, register
 from hpo.tracking.store import connect, tracking_uri

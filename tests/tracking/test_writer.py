@@ -13,13 +13,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from hpo import spec
-from hpo.study import Study
+from hpo.study.study import Study
+from hpo.study.trial import Failure, Outcome, State
 from hpo.tracking.problems import Unusable
 from hpo.tracking.runs import Runs
 from hpo.tracking.store import connect, tracking_uri
 from hpo.tracking.updates import Update
 from hpo.tracking.writer import Tracker
-from hpo.trial import Failure, Outcome, State
 from tests.conftest import PATIENCE, data_summary, finish
 
 
@@ -31,13 +31,13 @@ def fresh(document: dict[str, Any], tmp_path: Path) -> Study:
 def run_trial(
     study: Study, tracker: Tracker, values: list[float], outcome: Outcome, others: Mapping[str, float] | None = None
 ) -> None:
-    trial = study.ask()
+    trial = study.writer.ask()
     tracker.trial_started(trial)
     for epoch, value in enumerate(values, start=1):
         metrics = {"accuracy": value, "nll": 1 - value, **(others or {})}
-        study.report(trial.number, epoch, metrics)
+        study.writer.report(trial.number, epoch, metrics)
         tracker.trial_reported(trial.number, epoch, metrics)
-    tracker.trial_ended(study.end(trial.number, outcome))
+    tracker.trial_ended(study.writer.end(trial.number, outcome))
 
 
 def runs(storage: Path) -> tuple[MlflowClient, dict[str, Run]]:
@@ -86,12 +86,12 @@ def test_a_study_that_goes_on_keeps_its_parent(fresh: Study, tmp_path: Path) -> 
 def dies(study: Study, tracker: Tracker) -> None:
     """A trial runs, another waits, and a third has ended, of which MLflow knows little when the search dies."""
     run_trial(study, tracker, [0.2, 0.3], Outcome(State.PRUNED))
-    running, paused = study.ask(), study.ask()
+    running, paused = study.writer.ask(), study.writer.ask()
     tracker.trial_started(running)
     for trial in (running, paused):
-        study.report(trial.number, 1, {"accuracy": 0.4, "nll": 0.6})
-    study.pause(paused.number)
-    study.end(study.ask().number, Outcome(State.FAILED, "no"))
+        study.writer.report(trial.number, 1, {"accuracy": 0.4, "nll": 0.6})
+    study.writer.pause(paused.number)
+    study.writer.end(study.writer.ask().number, Outcome(State.FAILED, "no"))
 
 
 def test_a_study_with_anothers_id_has_runs_of_its_own(document: dict[str, Any], tmp_path: Path) -> None:
@@ -138,12 +138,12 @@ def test_a_trial_that_goes_on_has_one_run(fresh: Study, tmp_path: Path) -> None:
     with Tracker(fresh, storage) as tracker:
         dies(fresh, tracker)
     again = Study.open(storage, "squares")
-    with again.searching(), Tracker(again, storage) as tracker:
-        for trial in again.unfinished():
+    with again.hold.searching(), Tracker(again, storage) as tracker:
+        for trial in again.writer.unfinished():
             tracker.trial_started(trial)
-        again.report(1, 2, {"accuracy": 0.7, "nll": 0.3})
+        again.writer.report(1, 2, {"accuracy": 0.7, "nll": 0.3})
         tracker.trial_reported(1, 2, {"accuracy": 0.7, "nll": 0.3})
-        tracker.trial_ended(again.end(1, Outcome(State.COMPLETE)))
+        tracker.trial_ended(again.writer.end(1, Outcome(State.COMPLETE)))
     client, found = runs(storage)
     assert len(client.search_runs([connect(storage)[1]])) == 5
     assert (found["trial-1"].info.status, found["trial-2"].info.status) == ("FINISHED", "KILLED")
@@ -343,7 +343,7 @@ def test_neither_hard_nor_symbolic_links_are_needed(
     monkeypatch.setattr(os, "symlink", none)
     storage = tmp_path / "studies"
     study = Study.create(storage, spec.load(document), data_summary())
-    with study.searching(), Tracker(study, storage) as tracker:
+    with study.hold.searching(), Tracker(study, storage) as tracker:
         run_trial(study, tracker, [0.2], Outcome(State.PRUNED))
     assert tracker.problem is None
     assert sorted(runs(storage)[1]) == ["squares", "trial-0"]

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hpo import datasets, models, spec
-from hpo.artifacts import Artifacts
 from hpo.datasets import Dataset, Examples
-from hpo.engine.best_epoch import BestEpoch
+from hpo.engine.ray.best_epoch import BestEpoch
 from hpo.models import placement
 from hpo.models.weights import set_weights
 from hpo.spec import StudySpec
+from hpo.study.artifacts import Artifacts
 from hpo.tasks.kinds import kind
 from hpo.training import Context, Predictor, rehearsal, train
 from tests.conftest import untimed

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from hpo import datasets, spec
-from hpo.artifacts import Split
 from hpo.datasets import Dataset, Examples
+from hpo.study.artifacts import Split
 from hpo.training import Context, Report, train
 from hpo.training.batches import validation_rows
 from tests.conftest import untimed

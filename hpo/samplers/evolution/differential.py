@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from hpo.fitness import Fitness
 from hpo.samplers.evolution import encoding, settings
 from hpo.samplers.evolution.proposal import Lineage
 from hpo.samplers.fitness import Measured
 from hpo.samplers.population import compared
+from hpo.study.ranking import Fitness
 
 
 @dataclass(frozen=True)

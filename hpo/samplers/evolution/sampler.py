@@ -14,7 +14,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.registry import did_you_mean
+from hpo.plugins import did_you_mean
 from hpo.samplers.evolution import settings as checks
 from hpo.samplers.evolution import streams
 from hpo.samplers.evolution.aging import Aging

@@ -14,7 +14,7 @@ import hpo
 from hpo import models
 from hpo.models.resnet import resnet
 from hpo.models.standardize import Standardized
-from hpo.trial import State
+from hpo.study.trial import State
 
 _SHAPE, _CLASSES, _BATCH = (3, 32, 32), 10, 500
 

@@ -22,10 +22,10 @@ from pool import Pool
 
 import hpo
 from hpo.ensemble.calibration import fit_temperature, temper
-from hpo.ensemble.greedy import greedy
+from hpo.ensemble.methods.greedy import greedy
 from hpo.ensemble.score import nll, true_class
 from hpo.spec import Config
-from hpo.trial import Metrics, TrialRecord
+from hpo.study.trial import Metrics, TrialRecord
 
 _TOP = 10
 """Members of the final ensemble at most."""

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo import spec as specs
-from hpo.artifacts import Split
-from hpo.space import Space
 from hpo.spec import Config, Parameter, StudySpec
+from hpo.spec.space import Space
+from hpo.study.artifacts import Split
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 from pool import Pool
 
 from hpo import api, datasets
-from hpo.space import Space
 from hpo.spec import Config, StudySpec
+from hpo.spec.space import Space
 from hpo.training import Context, train
 
 SPLITS = ("validation", "test")

@@ -20,11 +20,11 @@ import searches
 from sources import SOURCES
 
 import hpo
-from hpo import environment
-from hpo.assembly.draft import stored_part
-from hpo.assembly.tested import predict_test_rows
+from hpo.ensemble.build.draft import stored_part
+from hpo.ensemble.build.tested import predict_test_rows
 from hpo.ensemble.pool import Pool
-from hpo.study import Study
+from hpo.study import environment
+from hpo.study.study import Study
 
 _PACKAGES = ("hpo", "torch", "ray", "optuna", "numpy", "scipy", "scikit-learn")
 

@@ -15,8 +15,8 @@ from runs import Key, Run, scored
 from hpo import datasets
 from hpo.ensemble.calibration import fit_temperature, temper
 from hpo.ensemble.score import Predictions
-from hpo.fitness import measure
-from hpo.study import Study
+from hpo.study.ranking import measure
+from hpo.study.study import Study
 from hpo.training import Context, train
 
 DEEP = "deep ensemble"

@@ -16,7 +16,7 @@ from runs import Key, Run, scored
 
 from hpo.ensemble.calibration import fit_temperature, temper
 from hpo.ensemble.combiner import Average
-from hpo.ensemble.greedy import greedy
+from hpo.ensemble.methods.greedy import greedy
 from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import Predictions, Targets, costs
 

@@ -10,7 +10,7 @@ import numpy as np
 from sources import SOURCES, Arrays
 
 import hpo
-from hpo.results import SearchResult
+from hpo.searching.results import SearchResult
 
 Key = tuple[str, int]
 """A data set and a seed."""
@@ -18,7 +18,7 @@ Key = tuple[str, int]
 
 def search_all(keys: Sequence[Key], data: Path, folder: Path) -> None:
     """Searches what is missing, with one Ray for all; a killed benchmark goes on where it was."""
-    from hpo.engine.cluster import cluster
+    from hpo.engine.ray.cluster import cluster
 
     journal = folder / "searches.jsonl"
     done = set(seconds(folder))

@@ -53,7 +53,7 @@ def measure(nodes: int, trials: int, folder: Path) -> Nodes:
     from ray import cloudpickle
     from ray.cluster_utils import Cluster
 
-    from hpo.engine.cluster import environment
+    from hpo.engine.ray.cluster import environment
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers need not find this file
     with environment():

@@ -16,8 +16,9 @@ import numpy as np
 
 import hpo
 from hpo.controller import Controller
-from hpo.study import Study
-from hpo.trial import Metrics, TrialRecord
+from hpo.study.study import Study
+from hpo.study.trial import Metrics, TrialRecord
+from hpo.study.writer import Writer
 
 SEARCHES: dict[str, dict[str, Any]] = {
     "curves + freeze_thaw": {"sampler": "curves", "scheduler": "freeze_thaw"},
@@ -108,7 +109,7 @@ class Meter:
 @contextmanager
 def metered(meter: Meter) -> Iterator[None]:
     """The driver with a stopwatch in its hand: a suggestion is a whole `ask`; a decision is all else but reports."""
-    asked, reported = Study.ask, Study.report
+    asked, reported = Writer.ask, Writer.report
     calls: dict[str, Callable[..., Any]] = {"report": Controller.report, "next": Controller.next}
 
     def decision(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,14 +122,14 @@ def metered(meter: Meter) -> Iterator[None]:
 
         return measured
 
-    Study.ask = meter.timed("suggestion", asked)  # type: ignore[method-assign]
-    Study.report = meter.timed("report", reported)  # type: ignore[method-assign]
+    Writer.ask = meter.timed("suggestion", asked)  # type: ignore[method-assign]
+    Writer.report = meter.timed("report", reported)  # type: ignore[method-assign]
     for name, call in calls.items():
         setattr(Controller, name, decision(call))
     try:
         yield
     finally:
-        Study.ask, Study.report = asked, reported  # type: ignore[method-assign]
+        Writer.ask, Writer.report = asked, reported  # type: ignore[method-assign]
         for name, call in calls.items():
             setattr(Controller, name, call)
 

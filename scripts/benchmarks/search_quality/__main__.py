@@ -16,7 +16,7 @@ import comparison
 import runs
 from lcbench import EPOCHS, HELD_OUT, TASKS, TUNING
 
-from hpo import environment
+from hpo.study import environment
 
 _PACKAGES = ("hpo", "optuna", "ray", "smac", "DEHB", "ConfigSpace", "numpy", "scipy", "scikit-learn", "onnxruntime")
 

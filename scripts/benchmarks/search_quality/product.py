@@ -11,7 +11,7 @@ from peers import Method
 from simulator import Trace
 
 import hpo
-from hpo.trial import Metrics, TrialRecord
+from hpo.study.trial import Metrics, TrialRecord
 
 _METRIC = "val_accuracy"
 

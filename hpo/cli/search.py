@@ -1,0 +1,292 @@
+"""Commands that search, and what leads to a search: search, resume, reproduce, validate, plan."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpo.cli.ensemble import say_ensemble, warn_of
+from hpo.cli.options import (
+    Number,
+    Whole,
+    accept_code_option,
+    bytes_of,
+    concurrency_of,
+    data_dir_option,
+    data_path_option,
+    format_option,
+    overrides,
+    running_options,
+    seconds_of,
+    set_option,
+    space_option,
+    storage_option,
+    study_option,
+    trust_option,
+)
+from hpo.cli.output import quiet_stdout, say, say_json, say_note, where
+from hpo.signals import exit_code
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hpo.searching.results import SearchResult
+    from hpo.spec import Budget
+
+
+@click.command(short_help="Run a search.")
+@space_option
+@click.option("--study", metavar="NAME", help="Names the study, instead of `study:` in the file.")
+@running_options
+@click.option(
+    "--artifacts",
+    metavar="URI",
+    help="Where trials store weights and predictions, such as s3://bucket/folder or a shared folder; by default the "
+    "study's own folder.",
+)
+@click.option("--seed", type=Whole(min=0), metavar="N", help="Of the split, the sampler and every trial.")
+@click.option(
+    "--from",
+    "warm_start",
+    metavar="STUDY",
+    help="Takes over the trials of another study on the same data and model, where their configs lie in this space.",
+)
+@set_option
+@quiet_stdout
+def search(
+    space: str,
+    study: str | None,
+    artifacts: str | None,
+    seed: int | None,
+    warm_start: str | None,
+    sets: tuple[str, ...],
+    storage: str,
+    output: str,
+    **options: Any,
+) -> None:
+    """Runs a search: proposes configs, trains them, stops the poor ones early, records everything.
+
+    The same command goes on where an earlier one of the same study stopped, however that ended. Ctrl-C, SIGTERM and
+    SIGHUP stop cleanly and keep what is done; a second one stops at once.
+    """
+    from hpo import api
+    from hpo.terminal import progress_console
+
+    console = progress_console()
+    result = api.search(
+        space,
+        study=study,
+        storage=storage,
+        artifacts=artifacts,
+        seed=seed,
+        warm_start=warm_start,
+        overrides=overrides(sets),
+        console=console,
+        **_parsed(**options),
+    )
+    _say_search(result, storage, output, console)
+
+
+@click.command(short_help="Go on with a search.")
+@study_option
+@running_options
+@data_path_option
+@trust_option
+@quiet_stdout
+def resume(study: str | None, storage: str, output: str, data_path: str | None, trust: bool, **options: Any) -> None:
+    """Goes on with a search where it stopped, however that was: by Ctrl-C, a crash, or a budget that is raised now.
+
+    Trials that have ended are not trained again, those that ran go on from their last stored state, and the same
+    configs are proposed as if nothing had happened. The search is the one that the study was started with.
+    """
+    from hpo import api
+    from hpo.terminal import progress_console
+
+    console = progress_console()
+    result = api.resume(study, storage=storage, data_path=data_path, console=console, trust=trust, **_parsed(**options))
+    _say_search(result, storage, output, console)
+
+
+def _parsed(
+    *,
+    trials: int | str | None,
+    epochs: int | str | None,
+    gpu_hours: float | str | None,
+    time_limit: str | None,
+    concurrency: str | None,
+    data_dir: str,
+    max_disk: str | None,
+    address: str | None,
+    join: bool,
+    ensemble: bool,
+    database: str | None,
+    accept_code: bool,
+    grace_period: str | None,
+) -> dict[str, Any]:
+    """The options of `running_options`, as `api.search` takes them."""
+    return {
+        "trials": trials,
+        "epochs": epochs,
+        "gpu_hours": gpu_hours,
+        "time_limit": None if time_limit is None else seconds_of(time_limit, "--time-limit"),
+        "concurrency": concurrency_of(concurrency),
+        "data_dir": data_dir,
+        "max_disk": bytes_of(max_disk, "--max-disk"),
+        "address": address,
+        "join": join,
+        "ensemble": ensemble,
+        "database": database,
+        "accept_code": accept_code,
+        "grace_period": None if grace_period is None else seconds_of(grace_period, "--grace-period"),
+    }
+
+
+def _say_search(result: "SearchResult", storage: str, output: str, console: "Console") -> None:
+    """What a search found, and what comes next; exit code 130, 143 or 129 where a signal has ended it."""
+    from hpo.report.tables import trials_table
+    from hpo.terminal import warn
+
+    name = result.study.name
+    if result.tracking_problem:
+        warn(console, "Warning", result.tracking_problem)
+    if result.ensemble is not None:
+        warn_of(result.ensemble, console)
+    if output == "json":
+        say_json(result.to_json())
+    else:
+        counts = result.to_json()["trials"]
+        shown = (f"{count} {state}" for state, count in counts.items() if count or state != "unfinished")
+        say(trials_table(result.study, result.study.leaderboard()[:10], f"{name}: {', '.join(shown)}"))
+        if result.interrupted:
+            say(f"Interrupted: `{result.study.command('resume')}` goes on with it.")
+        if result.ensemble is None:
+            say(
+                f"Next: `{result.study.command('ensemble')}` combines the best trials, `hpo ui{where(storage)}`"
+                " compares them."
+            )
+        else:
+            say_ensemble(result.ensemble, storage)
+    if result.interrupted is not None:
+        sys.exit(exit_code(result.interrupted))
+
+
+@click.command(short_help="Train one trial again and compare.")
+@click.argument("trial", type=Whole(min=0))
+@study_option
+@storage_option
+@data_dir_option
+@data_path_option
+@accept_code_option
+@trust_option
+@format_option
+@quiet_stdout
+def reproduce(trial: int, study: str | None, storage: str, output: str, **options: Any) -> None:
+    """Trains TRIAL again, from its study alone, and compares: every metric of every epoch, weights and predictions.
+
+    On a CPU the same bits are wanted. On a GPU metrics may differ by 2 %, unless training.deterministic is true. Where
+    they differ more, exit code 1, and what has changed since: packages, code, machine.
+    """
+    from hpo import api
+    from hpo.report.tables import reproduction_table
+
+    again = api.reproduce(trial, study, storage=storage, **options)
+    if output == "json":
+        say_json(again.to_json())
+    else:
+        say(reproduction_table(again.reports, f"Trial {trial}, then and now"))
+        how = "to the bit" if again.exact and again.reproduced else f"largest difference {again.largest:.2g}"
+        say(f"Trial {trial} is {'reproduced' if again.reproduced else 'NOT reproduced'} on {again.device}: {how}.")
+        for line in again.changed:
+            say(f"changed since: {line}")
+    if not again.reproduced:
+        sys.exit(1)
+
+
+@click.command(short_help="Check a search without running it.")
+@space_option
+@set_option
+@format_option
+@quiet_stdout
+def validate(space: str, sets: tuple[str, ...], output: str) -> None:
+    """Checks a search file: keys, values, conditions, and that what it names exists. Prints every problem at once."""
+    from hpo import api
+
+    spec = api.validate(space, overrides(sets), tell=say_note)
+    if output == "json":
+        say_json(spec.model_dump(mode="json"))
+    else:
+        say(
+            f"{space} is valid: {len(spec.parameters)} parameters, {_limits(spec.budget)}, each of up to"
+            f" {spec.training.epochs} epochs."
+        )
+
+
+def _limits(budget: "Budget") -> str:
+    """The limits of a budget in words."""
+    limits = [f"{count} {name}" for name, count in (("trials", budget.trials), ("epochs", budget.epochs)) if count]
+    if budget.gpu_hours is not None:
+        limits.append(f"{budget.gpu_hours:g} GPU hours")
+    if budget.time_limit is not None:
+        limits.append(f"{budget.time_limit:g} s")
+    return "at most " + " or ".join(limits)
+
+
+@click.command(short_help="Say how long a search would take.")
+@space_option
+@click.option(
+    "--workers",
+    type=Whole(min=1),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Trials at once; shown are the powers of two up to N, and N.",
+)
+@click.option(
+    "--curve",
+    metavar="MODULE:FUNCTION",
+    help="(config, epoch) -> (metrics, seconds of the epoch); by default a synthetic one.",
+)
+@click.option(
+    "--seconds-per-epoch",
+    type=Number(),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="Of the synthetic curve, on average.",
+)
+@set_option
+@format_option
+@quiet_stdout
+def plan(
+    space: str, workers: int, curve: str | None, seconds_per_epoch: float, sets: tuple[str, ...], output: str
+) -> None:
+    """Says how long a search would take with more and more workers. It runs in virtual time: nothing is trained."""
+    from rich.table import Table
+
+    from hpo import api
+    from hpo.searching.plan import worker_counts
+    from hpo.terminal import text
+
+    for remark in api.remarks(space, overrides(sets)):
+        say_note(remark)
+    found = api.plan(
+        space,
+        curve,
+        workers=worker_counts(workers),
+        seconds_per_epoch=seconds_per_epoch,
+        overrides=overrides(sets),
+    )
+    if output == "json":
+        say_json(found.to_json())
+        return
+    table = Table(title=text(found.study), title_justify="left")
+    for name in ("workers", "hours", "trials", "complete", "epochs", "busy", "speed-up"):
+        table.add_column(name, justify="right")
+    for row in found.forecasts:
+        counts = (str(count) for count in (row.trials, row.complete, row.epochs))
+        table.add_row(str(row.workers), f"{row.hours:.2f}", *counts, f"{row.busy:.0%}", f"{row.speedup:.2f}")
+    say(table)
+    say(f"Learning curve: {found.curve}.")
+
+
+COMMANDS = (search, resume, reproduce, validate, plan)

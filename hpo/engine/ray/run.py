@@ -1,0 +1,248 @@
+"""Ray Tune runs the trials of a study."""
+
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from signal import Signals
+
+from ray import tune
+
+from hpo.controller import SPENT_TIME, Controller, Retries, is_full
+from hpo.datasets import Dataset
+from hpo.engine.ray import machines
+from hpo.engine.ray.cluster import cluster, environment, trial_resources
+from hpo.engine.ray.driver import Driver, TuneScheduler, TuneSearcher, TuneStopper
+from hpo.engine.ray.lifeline import lifeline
+from hpo.engine.ray.pickling import Sent
+from hpo.engine.ray.worker import Shared, Worker
+from hpo.engine.ray.worker_settings import WorkerSettings
+from hpo.errors import HpoError, last_line
+from hpo.signals import Interruption, interruptions
+from hpo.spec import Failures, Resources, SearchSpec
+from hpo.study.budget import Left
+from hpo.study.study import Study
+from hpo.study.trial import Observer
+from hpo.training import Objective
+
+GRACE_PERIOD = 30.0
+"""Seconds that trials have to store their state once a signal has come, where nothing else is said."""
+_GRACE_SECONDS = 10.0
+"""Seconds after the deadline for a worker to give its epoch up."""
+_SECONDS = ("train_seconds", "epoch_seconds")
+"""Metrics that more CPUs make better."""
+_NO_ROOM = (
+    "a disk is full, so the search has ended: {reason}; what is done is kept: make room, with `hpo gc` if you like,"
+    " then `{resume}` goes on"
+)
+_GONE = (
+    "the search has ended: {reason}; what the study's record has is kept: put the folder back, then `{resume}` goes on"
+)
+
+
+def run(
+    study: Study,
+    objective: Objective,
+    *,
+    resources: Resources,
+    left: Left,
+    dataset: Dataset,
+    deadline: float | None = None,
+    concurrency: int | None = None,
+    until: Callable[[], str | None] = lambda: None,
+    observers: Sequence[Observer] = (),
+    failures: Failures | None = None,
+    grace_period: float = GRACE_PERIOD,
+    say: Callable[[str], object] = lambda line: None,
+) -> Signals | None:
+    """Runs trials of a study until its budget is spent, or time is up.
+
+    Args:
+        study: has its sampler; everything that happens is recorded in it.
+        objective: what is trained.
+        resources: what one trial gets; a study that goes on elsewhere may ask for other ones.
+        left: what the budget leaves.
+        dataset: what the trials train on; every machine gets one copy of it.
+        deadline: on the clock of `time.monotonic`; trials then running are stopped, and kept as they last reported.
+        concurrency: how many trials at once at most; by default as many as the cluster has room for.
+        until: says why the search is to end, when it is.
+        observers: are told what has been recorded.
+        failures: what is done about trials that fail; what the study's spec says where None.
+        grace_period: seconds that running trials have, once a signal has come, to end their epoch and be stored.
+        say: is told that a signal has come.
+
+    Returns:
+        The signal that has ended it (Ctrl-C, SIGTERM, SIGHUP); None where none has.
+
+    Raises:
+        ResourceError: no node of the cluster has what one trial asks for, or one does not see the artifacts' folder.
+        HpoError: Ray Tune failed, a sampler or scheduler raised, or too many trials have failed.
+    """
+    with cluster(), lifeline(), tempfile.TemporaryDirectory(prefix="hpo-") as scratch, interruptions() as interruption:
+        each = trial_resources(resources)
+        artifacts = study.artifacts.marked()
+        there = machines.Machines(each, concurrency or sys.maxsize, artifacts.mark)
+        rules = failures or study.spec.failures
+        leaving = lambda: interruption.signal is not None  # noqa: E731
+        ends = math.inf if deadline is None else deadline
+        controller = Controller(
+            study,
+            left,
+            there.slots,
+            observers=observers,
+            retries=Retries(rules),
+            gpus=each["gpu"],
+            until=lambda: SPENT_TIME if time.monotonic() >= ends else until(),
+            leaving=leaving,
+        )
+        controller.heed_states(study.artifacts.state_epoch)
+        ending = _Ending(controller, ends, interruption, grace_period, say)
+        cpus = lendable(study.spec, each)
+        driver = Driver(
+            controller,
+            over=lambda: ending.over(driver.trains),
+            leaving=leaving,
+            left_lately=there.left_lately,
+            lends=lambda: cpus if there.own else 0.0,
+            doubt=there.doubt,
+            miss=there.miss,
+        )
+        shared = Shared(
+            objective=Sent(objective),
+            spec=study.study_spec,
+            dataset=dataset,
+            artifacts=artifacts,
+            timeout=rules.trial_timeout,
+            deadline=None if deadline is None else time.time() + deadline - time.monotonic(),
+            settings=WorkerSettings.here(each),
+        )
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(Worker, shared=shared), each),
+            tune_config=tune.TuneConfig(
+                num_samples=-1,  # the searcher says when there are enough
+                search_alg=TuneSearcher(driver),
+                scheduler=TuneScheduler(driver, study.spec.objective.metric),
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name=study.name,
+                storage_path=scratch,
+                stop=TuneStopper(driver),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the worker stores what is kept
+                verbose=0,
+            ),
+        )
+        try:
+            with environment({"TUNE_MAX_PENDING_TRIALS_PG": str(sys.maxsize)}):  # the controller knows how many start
+                tuner.fit()
+        except Exception as error:  # Tune, or a user's sampler or scheduler in it, may raise anything
+            raise _ended_early(error, controller) from error
+        finally:
+            controller.close(ending.reason)
+            there.close()
+        if controller.trouble.full is not None:
+            raise HpoError(_NO_ROOM.format(reason=controller.trouble.full, resume=study.command("resume")))
+        if controller.trouble.gone is not None:
+            raise HpoError(_GONE.format(reason=controller.trouble.gone, resume=study.command("resume")))
+        if controller.trouble.failing is not None and interruption.signal is None:
+            raise HpoError(controller.trouble.failing)
+    return interruption.signal
+
+
+def _ended_early(error: Exception, controller: Controller) -> HpoError:
+    """What has ended a search that was not to end, as a sentence that says how to go on."""
+    own = _of_ours(error)
+    resume, reason = controller.study.command("resume"), last_line(own or error)
+    if controller.trouble.misses_folder():
+        return HpoError(_GONE.format(reason=controller.trouble.gone, resume=resume))
+    if is_full(reason):
+        return HpoError(_NO_ROOM.format(reason=reason, resume=resume))
+    if own is not None:
+        return HpoError(f"{reason}; what is done is kept: `{resume}` goes on")
+    return HpoError(f"the search ended early, what is done is kept: {type(error).__name__}: {reason}")
+
+
+def _of_ours(error: BaseException | None) -> HpoError | None:
+    """The error that was raised in a hook, where Tune has made one of its own from it."""
+    while error is not None and not isinstance(error, HpoError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def lendable(spec: SearchSpec, each: dict[str, float]) -> float:
+    """The CPUs of a slot that stays empty, which other trials may have; none where sums must keep their order.
+
+    Nor where trials are compared by how long their epochs take.
+
+    Args:
+        spec: of the search.
+        each: what a trial gets; where that is a GPU, CPUs make it no faster.
+    """
+    asked = {objective.metric for objective in spec.objectives} | {rule.metric for rule in spec.constraints}
+    fixed = spec.training.deterministic or not asked.isdisjoint(_SECONDS)
+    return 0.0 if each["gpu"] or fixed else each["cpu"]
+
+
+class _Ending:
+    """Says when a search is over: at its deadline, when its epochs are spent, for another reason, or after a signal.
+
+    Args:
+        controller: of the search.
+        deadline: on the clock of `time.monotonic`.
+        interruption: has the signal.
+        grace_period: seconds that running trials have once a signal has come.
+        say: is told once that a signal has come.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        deadline: float,
+        interruption: Interruption,
+        grace_period: float,
+        say: Callable[[str], object],
+    ) -> None:
+        self._controller, self._deadline = controller, deadline
+        self._interruption, self._grace_period = interruption, grace_period
+        self._say: Callable[[str], object] | None = say
+
+    @property
+    def reason(self) -> str | None:
+        """The limit of the budget that was met; None where none was, or something else has ended the search."""
+        if self._interruption.signal is not None or self._controller.trouble:
+            return None
+        return self._controller.limits.met
+
+    def over(self, trains: Callable[[float], bool]) -> bool:
+        """Whether the search is over: at once where it is hopeless, else when no trial runs.
+
+        After a signal, trials have a while to store their state; the next search goes on with them.
+
+        Args:
+            trains: says whether a trial trains or is being stored, for which there are so many seconds.
+        """
+        if self._controller.trouble or self._controller.trouble.misses_folder():
+            return True
+        if self._interruption.signal is not None:
+            self._tell()
+            left = self._grace_period - self._interruption.seconds
+            return left <= 0 or not trains(left)
+        if time.monotonic() >= self._deadline + _GRACE_SECONDS:  # a worker is somewhere where it hears nothing
+            return True
+        return self.reason is not None and not self._controller.slots.busy
+
+    def _tell(self) -> None:
+        """Says once why trials end."""
+        say, self._say = self._say, None
+        if say is not None and self._interruption.signal is not None:
+            say(
+                f"{self._interruption.signal.name}: the search ends when its running trials have stored their state, in"
+                f" {self._grace_period:g} s at most; a second signal ends it at once."
+            )
+
+
+def _trial_name(trial: "tune.experiment.Trial") -> str:
+    return f"trial-{trial.config['number']:05d}"

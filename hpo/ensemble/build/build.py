@@ -1,0 +1,209 @@
+"""The way of an ensemble, from top to bottom."""
+
+import json
+import uuid
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from hpo import models
+from hpo.study.artifacts import Folder
+from hpo.ensemble.build import drawn, logged
+from hpo.ensemble.build.draft import Draft, Say, from_pool, stored_part
+from hpo.ensemble.build.folders import folder_of, free_name
+from hpo.ensemble.build.misfits import misfits
+from hpo.ensemble.build.request import Request
+from hpo.ensemble.build.tested import predict_test_rows
+from hpo.study.code import TrainingCode
+from hpo.ensemble import model
+from hpo.ensemble.cost import cost, fits
+from hpo.ensemble.diversity import diversity
+from hpo.ensemble.pool import Pool
+from hpo.ensemble.score import Predictions, Targets
+from hpo.ensemble.selection import choose
+from hpo.errors import InputError, StudyError
+from hpo.report.page import PAGE
+from hpo.ensemble.build.result import EnsembleResult
+from hpo.study.study import Study
+from hpo.tasks.kinds import kind
+
+
+def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Say) -> EnsembleResult:
+    """Makes an ensemble of a study as it was asked for.
+
+    Args:
+        study: whose trials.
+        request: what is wanted.
+        storage: the folder of all studies.
+        data_dir: where downloaded data sets are; read where members are trained, or predict the test rows.
+        say: is told of members that are trained or predict the test rows, and of what takes long, a line each.
+
+    Raises:
+        InputError: the study is nothing for what is asked, or its model is of the user's own and is not trusted.
+        StudyError: there are fewer than two usable trials (for `single` none), or the ensemble's name is taken.
+        DataError: the data are needed, and cannot be read.
+    """
+    name = free_name(study, request.name)
+    student_name = None if request.distill is None else free_name(study, f"{name}-student")
+    models.MODELS.load(study.study_spec.model.name)  # what is not trusted is refused before anything is done
+    _check_code(study, request)
+    logged.open_ahead(storage)
+    pool = Pool.load(study, request.pool, least=request.least)
+    if request.max_latency is not None:
+        pool = _fast_enough(pool, request.max_latency)
+    pool, draft = _fitting(pool, request, data_dir, say)
+    finished = partial(_finished, pool=pool, storage=storage, data_dir=data_dir, say=say)
+    if draft is not None and student_name is None:
+        return finished(name, draft, request=request)
+
+    study.hold.claim()  # members are trained there in place of earlier ones
+    from hpo.ensemble.build import trained
+
+    trainer = trained.trainer(study, data_dir, say, request.objective)
+    student = None if request.distill is None else trained.read_student(trainer, request.distill)
+    result = finished(name, draft or trained.draft(trainer, request, pool), request=request)
+    if student is None or student_name is None:
+        return result
+    taught = trained.taught(trainer, student, model.Ensemble(folder_of(study, name)))
+    return replace(result, student=finished(student_name, taught, request=replace(request, register=None)))
+
+
+def _check_code(study: Study, request: Request) -> None:
+    """Checks that members are trained by the code that trained the study's trials."""
+    if request.objective is not None and not request.trains and request.distill is None:
+        raise InputError(f"an objective trains members, and --method {request.method} trains none; leave it out")
+    if request.trains or request.distill is not None:
+        code = TrainingCode.of(request.objective, study.study_spec.model.name)
+        folds = "" if request.folds is None else f", folds={request.folds}"
+        wish = f"method='{request.method}'{folds}" if request.distill is None else f"distill='{request.distill}'"
+        study.check_code(code, request.accept_code, f"hpo.build_ensemble('{study.name}', {wish}, objective=...)")
+
+
+def _fitting(pool: Pool, request: Request, data_dir: Path, say: Say) -> tuple[Pool, Draft | None]:
+    """The candidates without those whose weights are of no use, and what is chosen of them, if nothing is trained."""
+    while True:
+        draft, used = None, {pool.best}
+        if request.method == "soup":
+            used = set(range(len(pool.trials)))
+        elif not request.needs_data:
+            draft = _chosen(pool, request, say)
+            numbers = [trial.number for trial in pool.trials]
+            used |= {numbers.index(part.trial) for part in draft.parts if part.trial is not None}
+        problems = misfits(pool, used, data_dir)
+        if not problems:
+            return pool, draft
+        pool = pool.without(problems, request.least)
+
+
+def _chosen(pool: Pool, request: Request, say: Say) -> Draft:
+    """The ensemble of stored trials: nothing is trained, and no test row is read."""
+    top = request.top
+    if request.max_latency is not None:
+        top = min(top, fits([_latency(pool, place) for place in range(len(pool.trials))], request.max_latency))
+    choice = choose(
+        request.method,
+        pool.validation,
+        pool.targets,
+        top,
+        task=pool.task,
+        best=pool.best,
+        select=request.select,
+        say=say,
+    )
+    return from_pool(pool, choice)
+
+
+def _fast_enough(pool: Pool, limit: float) -> Pool:
+    """The candidates that keep to a limit of milliseconds alone, by what their trials measured."""
+    latencies = [_latency(pool, place) for place in range(len(pool.trials))]
+    places = [place for place, latency in enumerate(latencies) if latency <= limit]
+    if not places:
+        raise InputError(
+            f"--max-latency {limit:g}ms: the fastest of {len(latencies)} candidates takes {min(latencies):.3g} ms for"
+            " one example; allow more"
+        )
+    return pool.only(places)
+
+
+def _latency(pool: Pool, place: int) -> float:
+    trial = pool.trials[place]
+    metrics = {} if trial.best_epoch is None else trial.reports[trial.best_epoch]
+    return float(metrics.get("latency_ms", float("inf")))
+
+
+def _finished(
+    name: str, draft: Draft, *, pool: Pool, storage: Path, data_dir: Path, say: Say, request: Request
+) -> EnsembleResult:
+    """Scores, writes, measures, draws and logs what was chosen; its folder appears whole or not at all."""
+    predict_test_rows(pool.study, [stored_part(pool, pool.best), *draft.parts], data_dir, say)
+    result, test = _scored(name, draft, pool)
+    folder = folder_of(pool.study, f".{name}.{uuid.uuid4().hex}")
+    try:
+        model.write(folder, pool.study.study_spec, pool.study.data_summary, draft.parts, draft.combiner, draft.interval)
+        ensemble = model.Ensemble(folder)  # what cannot be loaded again is not an ensemble
+        result = _measured(result, ensemble, request.max_latency)
+        drawn.report(folder, result, draft, pool, test)
+        result = replace(result, report=result.folder / drawn.FOLDER / PAGE)
+        _write_result(folder, result)
+        folder.move_to(name)
+    except OSError as error:
+        raise StudyError(f"ensemble '{name}' cannot be written to '{result.folder.parent}': {error}") from error
+    finally:
+        with suppress(OSError):
+            folder.clear()
+    result = logged.logged(result, storage, request)
+    _write_result(folder_of(pool.study, name), result)  # now with its run
+    return result
+
+
+def _measured(result: EnsembleResult, ensemble: model.Ensemble, limit: float | None) -> EnsembleResult:
+    """The result with what the ensemble costs, beside its first member alone."""
+    result = replace(result, cost=cost(ensemble), member_cost=cost(ensemble.single(0)))
+    taken = 0.0 if result.cost is None else result.cost.milliseconds[1]
+    if limit is None or taken <= limit:
+        return result
+    late = f"it takes {taken:.3g} ms here for one example, above the {limit:g} ms that its trials promised"
+    return replace(result, note=late if result.note is None else f"{result.note}; {late}")
+
+
+def _write_result(folder: Folder, result: EnsembleResult) -> None:
+    folder.write("result.json", json.dumps(result.to_json(), indent=1).encode())
+
+
+def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[str, Predictions]]:
+    """Scores the draft beside the best single trial: here, and nowhere before, test rows are read."""
+    study, task = pool.study, pool.task
+    targets = study.data_summary.targets
+    test = {
+        drawn.single_name(pool): pool.test_predictions([pool.best])[0],
+        drawn.ensemble_name(draft): draft.combiner.combine(draft.test()),
+    }
+    single, ensemble = (_measure(task, predictions, targets["test"]) for predictions in test.values())
+    result = EnsembleResult(
+        name=name,
+        study=study,
+        folder=folder_of(study, name).path,
+        method=draft.method,
+        members=draft.members,
+        validation=_measure(task, draft.combiner.combine(draft.validation), targets["validation"]),
+        test=ensemble,
+        best_single=pool.trials[pool.best].number,
+        best_single_test=single,
+        compared=dict(draft.compared),
+        gain=draft.gain,
+        calibration=draft.calibration,
+        interval=draft.interval,
+        estimate=None if draft.estimate is None else draft.estimate.to_json(),
+        diversity=diversity(draft.validation, pool.targets, task),
+        note=draft.note,
+        skipped=draft.skipped,
+        own_models=sorted({part.model.name for part in draft.parts if ":" in part.model.name}),
+    )
+    return result, test
+
+
+def _measure(task: str, predictions: Predictions, targets: Targets) -> dict[str, float]:
+    return kind(task).measure(torch.from_numpy(predictions), torch.from_numpy(targets))

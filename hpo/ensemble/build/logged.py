@@ -1,0 +1,74 @@
+"""An ensemble in MLflow: its run under the study's, its model, and its name in the registry."""
+
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpo.ensemble.build.drawn import FOLDER
+from hpo.ensemble.build.folders import folder_of
+from hpo.ensemble.build.request import Request
+from hpo.ensemble.model import LOADER_MODULE
+from hpo.ensemble.build.result import EnsembleResult
+from hpo.tracking.problems import one_line, reason
+from hpo.tracking.registry import register
+
+if TYPE_CHECKING:
+    from hpo.tracking.ensembles import EnsembleRecord
+
+
+def open_ahead(storage: Path) -> None:
+    """Imports MLflow and opens its store in the background: that takes seconds, in which the ensemble is chosen.
+
+    What goes wrong shows when the ensemble is logged.
+    """
+
+    def work() -> None:
+        with suppress(Exception), one_line():
+            from hpo.tracking import ensembles, store  # noqa: F401
+
+            store.connect(storage)
+
+    threading.Thread(target=work, name="mlflow-opener", daemon=True).start()
+
+
+def logged(result: EnsembleResult, storage: Path, request: Request) -> EnsembleResult:
+    """Tells MLflow of an ensemble; what goes wrong there is told and costs the ensemble nothing."""
+    try:
+        from hpo.tracking.ensembles import log_ensemble
+
+        with one_line():
+            result = replace(result, run_id=log_ensemble(result.study, storage, _record(result)))
+            if request.register is not None and result.run_id is not None:
+                register(storage, result.run_id, request.register, request.alias)
+                result = replace(result, registered=f"models:/{request.register}@{request.alias}")
+    except Exception as error:  # the ensemble is on disk, whatever MLflow's client or its transport raises
+        what = f"ensemble '{result.name}'" if result.run_id is None else f"the name '{request.register}' for it"
+        problem = f"MLflow lacks {what}; the ensemble is in '{result.folder}': {reason(error)}"
+        return replace(result, tracking_problem=problem)
+    return result
+
+
+def _record(result: EnsembleResult) -> "EnsembleRecord":
+    from hpo.tracking.ensembles import EnsembleRecord
+
+    data_summary = result.study.data_summary
+    metrics = {
+        **{f"validation_{name}": value for name, value in result.validation.items()},
+        **{f"test_{name}": value for name, value in result.test.items()},
+        **{f"best_single_test_{name}": value for name, value in result.best_single_test.items()},
+    }
+    if result.cost is not None:
+        metrics |= {"parameters": float(result.cost.parameters), "latency_ms": result.cost.milliseconds[1]}
+    return EnsembleRecord(
+        name=result.name,
+        method=result.method,
+        folder=folder_of(result.study, result.name),
+        loader=LOADER_MODULE,
+        members=result.members,
+        metrics=metrics,
+        example=data_summary.example,
+        classes=len(data_summary.outputs),
+        report=None if result.report is None else FOLDER,
+    )

@@ -1,0 +1,72 @@
+"""The test rows: predicted by those who are scored on them, from their weights, once; no search has to."""
+
+from hpo.study import data as study_data
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo import models
+from hpo.study.artifacts import Stored
+from hpo.ensemble.build.draft import Say
+from hpo.datasets import Dataset, Examples
+from hpo.ensemble.model import Part
+from hpo.errors import DataError, HpoError, StudyError
+from hpo.models import placement
+from hpo.models.weights import set_weights
+from hpo.spec import Named
+from hpo.study.study import Study
+from hpo.tasks.kinds import kind
+
+
+def predict_test_rows(study: Study, parts: Iterable[Part], data_dir: Path, say: Say) -> None:
+    """Lets the parts that have not predicted the test rows do so; the predictions are stored beside their weights.
+
+    Args:
+        study: of the parts.
+        parts: some of which may have predicted the test rows before.
+        data_dir: the folder of downloaded data sets.
+        say: is told of each, a line.
+
+    Raises:
+        DataError: the data cannot be read, or the weights, or a model fails on the rows.
+        StudyError: the data have changed since the study began, or the predictions cannot be stored there.
+    """
+    missing = {str(part.stored.place): part for part in parts if "test" not in part.stored.splits}
+    if not missing:
+        return
+    try:
+        dataset = study_data.load(study, data_dir)
+    except DataError as error:
+        raise DataError(f"an ensemble is scored on the test rows, and they cannot be read: {error}") from error
+    study.hold.claim()  # their place may be outside of the study's folder
+    for part in missing.values():
+        predictions = _predicted(study, part, dataset)
+        try:
+            part.stored.add("test", predictions)
+        except OSError as error:
+            raise StudyError(f"{part.name}: its test predictions cannot be stored: {error}") from error
+        say(f"{part.name} has predicted {len(dataset.test)} test rows")
+
+
+def _predicted(study: Study, part: Part, dataset: Dataset) -> NDArray[np.float32]:
+    """`(rows, outputs)`, in float32, as the ensemble will predict."""
+    try:
+        return predict_rows(study, part.model, part.stored, dataset.test)
+    except HpoError:
+        raise
+    except Exception as error:  # a user's model may raise anything
+        raise DataError(f"{part.name}: its checkpoint in '{part.stored.place}' cannot be used: {error}") from error
+
+
+def predict_rows(study: Study, model: Named, stored: Stored, examples: Examples) -> NDArray[np.float32]:
+    """What stored weights predict of examples, `(rows, outputs)`, in float32; raises what a user's model raises."""
+    from hpo.training import Predictor
+    from hpo.training.precision import choose_device
+
+    task, data_summary, device = study.study_spec.task, study.data_summary, choose_device("auto")
+    network = models.build(model, data_summary.input_shape, len(data_summary.outputs), task)
+    set_weights(network, stored.weights())
+    predictor = Predictor(placement.place(network, device), kind(task), device, None)
+    return predictor(examples).float().cpu().numpy()

@@ -1,0 +1,129 @@
+"""Ensembles for which the data are read: members trained anew, a soup of weights, a student."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hpo import models
+from hpo.study.artifacts import Artifacts
+from hpo.ensemble.build.draft import Draft, Say
+from hpo.ensemble.build.request import Request
+from hpo.engine.ray.members import Trained
+from hpo.ensemble.model import Ensemble, Part
+from hpo.ensemble.pool import Pool
+from hpo.ensemble.score import Predictions
+from hpo.ensemble.methods.soup import greedy_soup, kin
+from hpo.models import placement
+from hpo.models.weights import Weights, set_weights
+from hpo.report.tables import duration
+from hpo.ensemble.retrain import Student, Trainer, distill, read_student
+from hpo.ensemble.retrain import bagging, boosting, deep, out_of_fold
+from hpo.ensemble.retrain.retrained import FOLDER, Retrained, calibrated_member, join, uniform
+from hpo.study.study import Study
+from hpo.tasks.kinds import kind
+from hpo.training import Objective, Predictor
+
+__all__ = ["draft", "from_retrained", "read_student", "taught", "trainer"]
+
+_SOUP = "soup"
+
+
+def trainer(study: Study, data_dir: Path, say: Say, objective: Objective | None = None) -> Trainer:
+    """The trainer of a study's members, which says of each how it ended.
+
+    Raises:
+        DataError: the data cannot be read.
+        StudyError: they have changed since the study began.
+    """
+    return Trainer.of(study, data_dir, _told(say), objective)
+
+
+def draft(trainer: Trainer, request: Request, pool: Pool) -> Draft:
+    """The ensemble of a method that needs the data.
+
+    Raises:
+        InputError: the study is nothing for this method.
+        HpoError: no member could be trained.
+    """
+    if request.folds is not None:
+        made = out_of_fold(trainer, request.folds, request.top, request.method)
+    elif request.method == "bagging":
+        made = bagging(trainer, request.count, request.top)
+    elif request.method == "boosting":
+        made = boosting(trainer, request.count, request.top)
+    elif request.method == "deep":
+        made = deep(trainer, request.count)
+    else:
+        made = _soup(trainer, pool)
+    return from_retrained(made, pool.skipped)
+
+
+def taught(trainer: Trainer, student: Student, teacher: Ensemble) -> Draft:
+    """One model that has learned what an ensemble says of the training rows.
+
+    Raises:
+        HpoError: its training failed.
+    """
+    return from_retrained(distill(trainer, student, teacher.combined_predictions(trainer.dataset.train.inputs)))
+
+
+def from_retrained(retrained: Retrained, skipped: tuple[str, ...] = ()) -> Draft:
+    """The ensemble whose members were trained anew."""
+    places = list(retrained.combiner.members)
+    members = [retrained.members[place] for place in places]
+    return Draft(
+        retrained.method,
+        [
+            Part(member.name, member.trial, member.config, member.model, member.temperature, member.stored)
+            for member in members
+        ],
+        retrained.combiner,
+        retrained.validation[places],
+        lambda: np.stack([member.predictions("test") for member in members]),
+        calibration=retrained.calibration,
+        interval=retrained.interval,
+        estimate=retrained.estimate,
+        skipped=(*skipped, *retrained.failed),
+    )
+
+
+def _told(say: Say) -> Callable[[Trained], None]:
+    def tell(trained: Trained) -> None:
+        if trained.found:
+            how = "found, trained before"
+        elif trained.stored is None:
+            how = f"failed: {trained.reason}"
+        else:
+            how = f"trained in {duration(trained.seconds)}, best at epoch {trained.stored.epoch}"
+        say(f"{trained.job.name} {how}")
+
+    return tell
+
+
+def _soup(trainer: Trainer, pool: Pool) -> Retrained:
+    """One member with the mean of the weights of trials that share their beginning."""
+    spec, dataset = trainer.study.study_spec, trainer.dataset
+    trials = [pool.trials[place] for place in kin(trainer.study, pool.trials)]
+    checkpoints = [trainer.study.artifacts.read(trial.number) for trial in trials]
+    ingredients: list[Weights] = [stored.weights() for stored in checkpoints if stored is not None]
+    network = models.build(spec.apply(trials[0].config).model, dataset.input_shape, len(dataset.outputs), spec.task)
+    device = torch.device("cpu")
+    predictor = Predictor(placement.place(network, device), kind(spec.task), device, None)
+
+    def predict(weights: Weights) -> Predictions:
+        set_weights(network, weights)
+        return np.asarray(predictor(dataset.validation).numpy(), np.float32)
+
+    soup = greedy_soup(ingredients, predict, dataset.validation.targets, spec.task)
+    validation = predict(soup.weights)
+    artifacts = Artifacts(trainer.study.place / FOLDER / _SOUP)
+    artifacts.place.clear()  # of an earlier soup
+    artifacts.write(0, max(trial.epoch for trial in trials), soup.weights, {"validation": validation})
+    stored = artifacts.read(0)
+    assert stored is not None, "it was written just now"
+    first = trials[soup.members[0]]
+    names = ", ".join(str(trials[place].number) for place in soup.members)
+    member = calibrated_member(f"soup of trials {names}", first.number, first.config, stored, spec, dataset)
+    return join(_SOUP, [member], uniform(1, spec.task), dataset)

@@ -1,0 +1,196 @@
+"""What a method that trains has made: members, how they are joined, and how good they are on rows not trained on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hpo.datasets import Dataset
+from hpo.engine.ray.members import Trained
+from hpo.ensemble.calibration import Calibration, Interval, calibration, conformal, fit_temperature, temper
+from hpo.ensemble.combiner import Average, Calibrated, Combiner
+from hpo.ensemble.score import SCORES, Predictions, Targets, costs
+from hpo.errors import HpoError, InputError
+from hpo.spec import Config, Named, StudySpec
+from hpo.study.artifacts import Split, Stored
+from hpo.tasks.kinds import kind
+
+FOLDER = "retrained"
+"""Of a study's folder, where each method has one for its members."""
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A trained member of an ensemble: where its weights are, of which model they are, and its calibration."""
+
+    name: str
+    """For messages and tables, such as `bag 3` or `trial 12`."""
+    trial: int | None
+    """Whose config it has; None for a student with one of its own."""
+    config: Config
+    model: Named
+    stored: Stored
+    temperature: float
+    """Fitted on validation rows; 1 leaves predictions as they are."""
+    task: str
+
+    def predictions(self, split: Split) -> Predictions:
+        """Calibrated predictions `(rows, outputs)`.
+
+        Raises:
+            HpoError: the file is missing or corrupt.
+        """
+        return _calibrated(self.name, self.stored, split, self.temperature, self.task)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Metrics of training rows, each predicted by members that were not trained on it."""
+
+    kind: str
+    """Such as `out-of-bag`."""
+    rows: int
+    """How many rows were predicted so."""
+    of: int
+    """How many training rows there are."""
+    metrics: Mapping[str, float]
+    """The task's own metrics, and the score that ensembles are chosen by, under its name."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As a result shows it."""
+        return {"kind": self.kind, "rows": self.rows, "of": self.of, "metrics": dict(self.metrics)}
+
+
+@dataclass(frozen=True, eq=False)
+class Retrained:
+    """Members and their combiner.
+
+    `validation` is float32 `(members, rows, outputs)`, calibrated; the combiner's members are places in it.
+    `calibration` says what its last temperature does, `interval` is of regression values; nothing else of the combiner
+    is fitted on validation rows. `failed` has a line for each member that could not be trained.
+    """
+
+    method: str
+    members: tuple[Member, ...]
+    validation: Predictions = field(repr=False)
+    combiner: Combiner
+    calibration: Calibration
+    interval: Interval | None = None
+    estimate: Estimate | None = None
+    failed: tuple[str, ...] = ()
+
+
+def survivors(trained: Sequence[Trained], spec: StudySpec, dataset: Dataset) -> tuple[list[Member], tuple[str, ...]]:
+    """The members that were trained, calibrated on validation rows, and a line for each that failed.
+
+    Raises:
+        HpoError: all failed.
+    """
+    members, failed = calibrated(trained, spec, dataset), failures(trained)
+    if not members:
+        raise HpoError(f"no member could be trained. {failed[0]}")
+    return members, failed
+
+
+def calibrated(trained: Sequence[Trained], spec: StudySpec, dataset: Dataset) -> list[Member]:
+    """The members that were trained, calibrated on validation rows."""
+    return [
+        calibrated_member(one.job.name, one.job.trial, one.job.config, one.stored, spec, dataset)
+        for one in trained
+        if one.stored is not None
+    ]
+
+
+def failures(trained: Sequence[Trained]) -> tuple[str, ...]:
+    """A line for each member that was not."""
+    return tuple(f"{one.job.name} failed: {one.reason}" for one in trained if one.stored is None)
+
+
+def calibrated_member(
+    name: str, trial: int | None, config: Config, stored: Stored, spec: StudySpec, dataset: Dataset
+) -> Member:
+    """A member with the temperature that validation rows want.
+
+    Args:
+        name: for messages.
+        trial: whose config it has.
+        config: laid over the spec.
+        stored: what its training left.
+        spec: of the study.
+        dataset: the study's own split.
+
+    Raises:
+        HpoError: its predictions cannot be read.
+    """
+    task = spec.task
+    raw = _calibrated(name, stored, "validation", 1.0, task)
+    temperature = fit_temperature(raw, dataset.validation.targets, task)
+    return Member(name, trial, config, spec.apply(config).model, stored, temperature, task)
+
+
+def join(
+    method: str,
+    members: Sequence[Member],
+    combiner: Combiner,
+    dataset: Dataset,
+    estimate: Estimate | None = None,
+    failed: tuple[str, ...] = (),
+) -> Retrained:
+    """The members and their combiner, with a last temperature or an interval from validation rows.
+
+    Args:
+        method: its name.
+        members: in the order of their places.
+        combiner: not fitted on validation rows.
+        dataset: the study's own split.
+        estimate: of rows that members were not trained on.
+        failed: a line for each member that is missing.
+
+    Raises:
+        HpoError: predictions cannot be read.
+    """
+    task, targets = members[0].task, dataset.validation.targets
+    validation = np.stack([member.predictions("validation") for member in members])
+    combined = combiner.combine(validation[list(combiner.members)])
+    last = calibration(combined, targets, task)
+    if last.temperature != 1.0:
+        combiner = Calibrated(combiner, last.temperature, task)
+    interval = _interval(combined, targets) if task == "regression" else None
+    return Retrained(method, tuple(members), validation, combiner, last, interval, estimate, failed)
+
+
+def uniform(members: int, task: str) -> Average:
+    """The mean of all members."""
+    return Average(tuple(range(members)), (1 / members,) * members, task)
+
+
+def measure(kind_: str, task: str, predictions: Predictions, targets: Targets, of: int) -> Estimate:
+    """The estimate from predictions `(rows, outputs)` of `of` training rows, and their targets."""
+    metrics = kind(task).measure(torch.from_numpy(predictions), torch.from_numpy(targets))
+    metrics[SCORES[task].name] = float(costs(predictions, targets, task))
+    return Estimate(kind_, len(targets), of, metrics)
+
+
+def _interval(combined: Predictions, targets: Targets) -> Interval | None:
+    """None where there are too few rows for one."""
+    try:
+        return conformal(combined - targets)
+    except InputError:
+        return None
+
+
+def _calibrated(name: str, stored: Stored, split: Split, temperature: float, task: str) -> Predictions:
+    try:
+        predictions: NDArray[np.float32] = stored.predictions(split)
+    except (OSError, ValueError, EOFError) as error:
+        again = "; remove this folder and run the same command again" if _is_retrained(stored) else ""
+        raise HpoError(f"{name}: its {split} predictions in '{stored.place}' cannot be read: {error}{again}") from error
+    return predictions if temperature == 1.0 else temper(predictions, temperature, task)
+
+
+def _is_retrained(stored: Stored) -> bool:
+    """Whether it is no trial of the study and can be made again: `<study>/retrained/<method>/00003/epoch-0005`."""
+    return str(stored.place).split("/")[-4] == FOLDER

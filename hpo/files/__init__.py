@@ -1,0 +1,41 @@
+"""Files: below a folder without following links, arrays that are mapped, and states of training without pickle."""
+
+from hpo.files.descriptors import (
+    NotAFile,
+    TooDeep,
+    TooLarge,
+    check_own,
+    checked_size,
+    clear,
+    folders,
+    has,
+    newest,
+    open_regular,
+    opened,
+    read,
+    read_regular,
+    remove,
+    rename,
+    sizes,
+    write,
+)
+
+__all__ = [
+    "NotAFile",
+    "TooDeep",
+    "TooLarge",
+    "check_own",
+    "checked_size",
+    "clear",
+    "folders",
+    "has",
+    "newest",
+    "open_regular",
+    "opened",
+    "read",
+    "read_regular",
+    "remove",
+    "rename",
+    "sizes",
+    "write",
+]

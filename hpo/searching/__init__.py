@@ -1,0 +1,1 @@
+"""A search from beginning to end; the plan of one; a trial trained again; ask-and-tell."""

@@ -1,0 +1,185 @@
+"""`hpo reproduce`: a trial is trained again, from its study alone, and held against what it left."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from hpo.engine.ray.messages import THREADS
+from hpo.engine.ray.threads import Threads
+from hpo.errors import StudyError
+from hpo.study import data as study_data
+from hpo.study import environment
+from hpo.study.artifacts import Stored
+from hpo.study.code import TrainingCode
+from hpo.study.study import Study
+from hpo.study.trial import TrialRecord
+from hpo.training import Context, Objective, Report, train
+from hpo.training.objective import Snapshot
+from hpo.training.precision import choose_device
+from hpo.training.reports import reports_of
+
+_TIMED = ("train_seconds", "epoch_seconds", "latency_ms", THREADS)
+"""Metrics that no machine repeats, and the threads that an epoch is trained with again."""
+TOLERANCE = 0.02
+"""Relative difference allowed on a GPU: the order of its sums is not fixed, unless training is deterministic."""
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A trial then and now.
+
+    `reports` maps epoch -> metric -> (then, now); `weights` and `predictions` are the largest differences from what is
+    stored of the best epoch, None where nothing is; `changed` is what is different about the machine and the packages.
+    """
+
+    trial: int
+    device: str
+    exact: bool
+    """Whether the same bits are wanted; on a GPU that is so with `training.deterministic`."""
+    reports: Mapping[int, Mapping[str, tuple[float, float]]]
+    weights: float | None
+    predictions: float | None
+    changed: tuple[str, ...]
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of a metric, relative to the larger of both."""
+        pairs = [pair for metrics in self.reports.values() for pair in metrics.values()]
+        return max((_apart(*pair) for pair in pairs), default=0.0)
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether it is the same trial again: to the bit, or within the tolerance on a GPU."""
+        if not self.exact:
+            return self.largest <= TOLERANCE
+        return self.largest == 0.0 and not self.weights and not self.predictions
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `hpo reproduce --format json` prints; JSON has no NaN, so that is None."""
+        return {
+            "trial": self.trial,
+            "device": self.device,
+            "reproduced": self.reproduced,
+            "tolerance": 0.0 if self.exact else TOLERANCE,
+            "largest_difference": _finite(self.largest),
+            "weights_difference": _finite(self.weights),
+            "predictions_difference": _finite(self.predictions),
+            "changed": list(self.changed),
+            "reports": {
+                str(epoch): {
+                    name: [value if math.isfinite(value) else None for value in pair] for name, pair in metrics.items()
+                }
+                for epoch, metrics in self.reports.items()
+            },
+        }
+
+
+def reproduce(
+    study: Study, number: int, data_dir: Path, objective: Objective | None = None, *, accept_code: bool = False
+) -> Reproduction:
+    """Trains a trial again, for as many epochs as it was trained.
+
+    Args:
+        study: that it is of; nothing is written there.
+        number: of the trial.
+        data_dir: the folder of downloaded data sets.
+        objective: that it was trained by; the built-in one where None.
+        accept_code: changed code is taken for the same.
+
+    Raises:
+        StudyError: there is no such trial, it has no report, or began with another's state; or the data or the code
+            have changed.
+        DataError: the data cannot be read.
+    """
+    trial, spec = study.trial(number), study.study_spec
+    if not trial.reports:
+        raise StudyError(f"trial {number} of study '{study.name}' has no report to be held against")
+    if trial.inherited or trial.taken_over:
+        whose = "another trial's state" if trial.inherited else "another study"
+        raise StudyError(f"trial {number} of study '{study.name}' is from {whose}, which is not kept: reproduce that")
+    code = TrainingCode.of(objective, spec.model.name)
+    study.check_code(code, accept_code, f"hpo.reproduce({number}, '{study.name}', objective=...)")
+    stored = study.artifacts.read(number)
+    context = Context(spec, study_data.load(study, data_dir), spec.trial_seed(number))
+    own = max(1, int(spec.resources.cpu))
+    with _threads(own):
+        reports, snapshot = _trained_again(trial, reports_of(objective or train, trial.config, context), stored, own)
+    then = environment.read(study.folder)
+    device = choose_device(spec.training.device).type
+    return Reproduction(
+        trial=number,
+        device=device,
+        exact=device == "cpu" or spec.training.deterministic,
+        reports=reports,
+        weights=None if stored is None else _farthest(stored.weights(), {} if snapshot is None else snapshot.weights),
+        predictions=None if stored is None else _predicted(stored, snapshot),
+        changed=() if then is None else environment.differences(then, environment.here()),
+    )
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Trains with as many threads as the trial has CPUs: sums are in another order with more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _trained_again(
+    trial: TrialRecord, objective: Iterator[Report], stored: Stored | None, threads: int
+) -> tuple[dict[int, dict[str, tuple[float, float]]], Snapshot | None]:
+    """Both reports of each epoch, and the snapshot at the epoch that is stored."""
+    reports: dict[int, dict[str, tuple[float, float]]] = {}
+    snapshot = None
+    with closing(cast(Any, objective)) as again:
+        last, lent = 0, Threads(threads)
+        while True:
+            epoch = min((epoch for epoch in trial.reports if epoch > last), default=0)
+            lent.use(int(trial.reports.get(epoch, {}).get(THREADS, threads)))
+            report = next(again, None)
+            if report is None:
+                break
+            last, then = report.epoch, trial.reports.get(report.epoch, {})
+            names = [name for name in then if name not in _TIMED]
+            reports[report.epoch] = {name: (then[name], float(report.metrics.get(name, math.inf))) for name in names}
+            if stored is not None and report.epoch == stored.epoch:
+                snapshot = report.snapshot()
+            if report.epoch >= trial.epoch:
+                break
+    for epoch in trial.reports.keys() - reports.keys():  # it has ended before: nothing is near to what is not there
+        reports[epoch] = {name: (value, math.inf) for name, value in trial.reports[epoch].items() if name not in _TIMED}
+    return reports, snapshot
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _apart(then: float, now: float) -> float:
+    if then == now or (math.isnan(then) and math.isnan(now)):
+        return 0.0
+    apart = abs(then - now) / max(abs(then), abs(now))
+    return math.inf if math.isnan(apart) else apart
+
+
+def _predicted(stored: Stored, snapshot: Snapshot | None) -> float:
+    now = {} if snapshot is None else {"validation": snapshot.predictions["validation"]}
+    return _farthest({"validation": stored.predictions("validation")}, now)
+
+
+def _farthest(then: Mapping[Any, Any], now: Mapping[Any, Any]) -> float:
+    """The largest difference of arrays of the same names and shapes; infinite where these are not."""
+    if then.keys() != now.keys() or any(then[name].shape != now[name].shape for name in then):
+        return math.inf
+    pairs = [(then[name].astype(float), now[name].astype(float)) for name in then]
+    apart = [float(np.abs(a - b)[~(np.isnan(a) & np.isnan(b))].max(initial=0.0)) for a, b in pairs]
+    return math.inf if any(map(math.isnan, apart)) else max(apart, default=0.0)

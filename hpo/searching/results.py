@@ -1,0 +1,66 @@
+"""What a search returns, real or simulated."""
+
+from dataclasses import dataclass
+from signal import Signals
+from typing import Any
+
+from hpo.ensemble.build.result import EnsembleResult
+from hpo.study.study import Study
+from hpo.study.trial import LIVE, State, TrialRecord, count_states
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """What a search found."""
+
+    study: Study
+    seconds: float
+    interrupted: Signals | None = None
+    """The signal that has ended it early, such as `signal.SIGINT` for Ctrl-C; None where none has."""
+    tracking_problem: str | None = None
+    ensemble: EnsembleResult | None = None
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The incumbent."""
+        return self.study.best()
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `hpo search --format json` prints."""
+        counts = count_states(self.study.trials())
+        best = self.best
+        return {
+            "study": self.study.name,
+            "trials": {
+                **{state.value: counts[state] for state in (State.COMPLETE, State.PRUNED, State.FAILED)},
+                "unfinished": sum(counts[state] for state in LIVE),
+            },
+            "best": None
+            if best is None
+            else {"trial": best.number, "value": best.value, "epoch": best.best_epoch, "config": best.config},
+            "seconds": round(self.seconds, 1),
+            **({} if self.ensemble is None else {"ensemble": self.ensemble.to_json()}),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class SimulationResult:
+    """What a simulated search found, and how long it would have taken.
+
+    `seconds` are virtual, by the clock; `worked` is the time of all workers' epochs together.
+    """
+
+    study: Study
+    workers: int
+    seconds: float
+    worked: float
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The incumbent."""
+        return self.study.best()
+
+    @property
+    def busy(self) -> float:
+        """The share of the workers' time in which they trained, 0 to 1."""
+        return self.worked / (self.seconds * self.workers) if self.seconds else 0.0

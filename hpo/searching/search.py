@@ -1,0 +1,500 @@
+"""`hpo search` from beginning to end: the spec is checked, Ray starts, the study is opened, its trials are run.
+
+What takes seconds and needs no other is done side by side: Ray and its workers start while the models are imported and
+the data are read, and MLflow is reached while the first trials train.
+"""
+
+import math
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from numpy.typing import NDArray
+from rich.console import Console
+
+from hpo import datasets, models, samplers, schedulers, tasks
+from hpo import spec as specs
+from hpo.controller.disk import POOL, DiskBudget
+from hpo.datasets import Dataset
+from hpo.errors import InputError, Problem, ResourceError, StudyError, TrialsError
+from hpo.searching.results import SearchResult
+from hpo.spec import Budget, Resources, SearchSpec, Space, StudySpec
+from hpo.spec.space import never_active, possible_configs
+from hpo.study.budget import Spent
+from hpo.study.code import TrainingCode
+from hpo.study.data import remember_place
+from hpo.study.data_summary import DataSummary
+from hpo.study.differences import differences
+from hpo.study.folder import check_writable, study_names
+from hpo.study.locations import own_place
+from hpo.study.storage.lock import of_this_machine
+from hpo.study.study import Study
+from hpo.study.trial import LIVE
+from hpo.terminal import Say, saying
+from hpo.tracking.writer import Tracker
+
+if TYPE_CHECKING:
+    from hpo.ensemble.contribution import Contributions, Source
+    from hpo.training import Objective
+
+SEARCH_CHECKS = (tasks.check_goal, samplers.check, schedulers.check)
+"""What can be known of a search whatever its trials are."""
+
+
+def check_resources(spec: StudySpec) -> Iterable[Problem]:
+    """Resources that a trial would hold, and others lack, without using them."""
+    cpu, gpu = spec.resources.cpu, spec.resources.gpu
+    if cpu > 1 and not float(cpu).is_integer():
+        yield Problem(
+            ("resources", "cpu"),
+            f"must be a whole number, or a fraction below 1, got {cpu:g}: a trial has a thread for each whole CPU and"
+            f" would hold the rest unused; write {math.floor(cpu)} or {math.ceil(cpu)}",
+        )
+    if gpu != "auto" and gpu > 0 and spec.training.device == "cpu":
+        yield Problem(
+            ("resources", "gpu"),
+            f"must be 0 where training.device is cpu, got {gpu:g}: a trial would hold a GPU unused; write 0, or"
+            " leave one of the two out",
+        )
+    elif gpu != "auto" and gpu > 1:
+        yield Problem(
+            ("resources", "gpu"),
+            f"must be at most 1, got {gpu:g}: a trial trains on one GPU and would hold the others unused; write 1, or a"
+            " fraction such as 0.5 where several trials are to share one",
+        )
+
+
+CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.check, check_resources)
+"""Everything that can be known of a spec before its data are read."""
+
+
+_COUNTED = {"budget.trials": int, "budget.epochs": int, "budget.gpu_hours": float}
+"""The limits that count over all searches of a study, and their kind."""
+_UNKNOWN_CODE = (
+    "Study '{study}' is of release 0.1, which kept nothing of the code: whether this is the objective and the model of"
+    " its trials is not checked."
+)
+_ENSEMBLE_SECONDS, _NUMBER_SECONDS = 7.0, 2e-6
+"""Seconds of a time limit reserved for an ensemble: to import, report and log it, and for each number predicted."""
+_LOOK_SECONDS = 0.5
+"""Seconds between two looks whether the search that was joined is over."""
+_CLOSING_SECONDS = 2.0
+"""Seconds of a time limit for what comes after the last trial: it is stored, Ray stops, MLflow is told."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """How and where a search runs, beside what its spec says."""
+
+    storage: Path
+    """The folder of all studies."""
+    data_dir: Path
+    """The folder of downloaded data sets."""
+    concurrency: int | Literal["auto"] | None = None
+    """Trials at once at most; `auto` is as many as fit by measured memory."""
+    max_disk: int | None = None
+    """Bytes of all that the trials store."""
+    address: str | None = None
+    """Address of a Ray cluster to join; None starts one on this machine."""
+    artifacts: str | None = None
+    """The place of what a new study's trials leave, as a path or a URI."""
+    database: str | None = None
+    """URL of the database that has a new study's record."""
+    warm_start: str | None = None
+    """A study whose trials are taken over."""
+    ensemble: bool = False
+    """Whether an ensemble is built afterwards, within the time limit."""
+    objective: "Objective | None" = None
+    """Is trained instead of the built-in one."""
+    accept_code: bool = False
+    """Whether an objective or a model that has changed since is taken for the same."""
+    grace_period: float | None = None
+    """Seconds that trials have to store their state once a signal has come; None is the engine's."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.concurrency, int) and self.concurrency < 1:
+            raise InputError(f"--concurrency must be at least 1, got {self.concurrency}")
+        if self.grace_period is not None and not 0 <= self.grace_period < math.inf:
+            raise InputError(f"--grace-period must be 0 s or more, got {self.grace_period}")
+
+
+def search(space: Space, overrides: Mapping[str, Any], request: Request, console: Console) -> SearchResult:
+    """Runs a search; `hpo.search` says what it raises.
+
+    Args:
+        space: a YAML file, a dict of the same shape, or a spec.
+        overrides: dotted name -> value.
+        request: how and where it runs.
+        console: where progress goes.
+    """
+    started = time.monotonic()
+    say = saying(console)
+    overrides = in_all(space, overrides, request.storage, request.database)
+    written = specs.load(space, overrides)  # what is wrong at first sight is told before anything is started
+
+    check_writable(request.storage, written.study)
+
+    from hpo.engine.ray.cluster import starting, trial_resources
+
+    if request.objective is not None:
+        from hpo.engine.ray.pickling import Sent
+
+        Sent(request.objective)  # what cannot be sent is told before anything is made
+    with ExitStack() as held, starting(request.address, _modules(written, request)) as wait:
+        spec, dataset = _read(space, overrides, request, say)
+        if request.warm_start is not None:
+            Study.open(request.storage, request.warm_start)  # told before Ray is there
+            if spec.study in study_names(request.storage):
+                say(f"Study '{spec.study}' goes on; --from is for new ones, and is left out.")
+        known = _reopen(spec, request, dataset) if spec.study in study_names(request.storage) else None
+        if known is not None and _is_spent(known, spec.budget):
+            say(f"Study '{spec.study}' {_why_over(known, spec.budget)}.")
+            with Tracker(known, request.storage, say) as tracker:  # if the search before was killed at its end
+                pass
+            return SearchResult(known, time.monotonic() - started, tracking_problem=tracker.problem)
+        if known is not None:
+            known.hold.check_free()  # told before Ray is waited for; who begins in between is refused when it is there
+        say(f"Study '{spec.study}': starting Ray ...", style="dim")
+
+        from hpo.engine.ray import joining
+        from hpo.engine.ray import run as engine
+        from hpo.report.progress import Progress
+
+        wait()
+        each = trial_resources(spec.resources)  # nothing is made on disk for a search that could never start
+        if spec.budget.gpu_hours is not None and not each["gpu"]:
+            raise InputError(
+                "budget.gpu_hours (--gpu-hours) limits nothing, since trials get no GPU here; use budget.time_limit"
+            )
+        share = _share(spec, request, dataset, say)
+        study = _ready(spec, request, dataset, say)
+        each, limit = trial_resources(share.resources), spec.budget.time_limit
+        invitation = joining.Invitation.here(each, study.place, _identity(study), limit)
+        held.enter_context(study.hold.searching(told=str(invitation)))
+        study.accept_code(_code(spec, request))
+        remember_place(study, spec)
+        left = study.spent().left(spec.budget)
+        if left.nothing:  # another search ran them while this one was starting
+            return SearchResult(study, time.monotonic() - started)
+        study.writer.use(samplers.build(spec, len(study.trials()), rewards(study)))
+        disk = None if request.max_disk is None else DiskBudget(study, request.max_disk)
+        tracker = held.enter_context(Tracker(study, request.storage, say))  # MLflow is told the last while Ray stops
+        with Progress(study, left, limit, console) as progress:
+            interrupted = engine.run(
+                study,
+                _objective(request),
+                resources=share.resources,
+                left=left,
+                dataset=dataset,
+                deadline=None if limit is None else started + limit - _held_back(limit, dataset, request.ensemble),
+                concurrency=share.trials,
+                until=(lambda: None) if disk is None else (lambda: disk.problem),
+                failures=spec.failures,
+                say=say,
+                grace_period=engine.GRACE_PERIOD if request.grace_period is None else request.grace_period,
+                observers=(tracker, progress) if disk is None else (tracker, disk, progress),
+            )
+        if disk is not None and disk.problem:
+            say(f"The search has ended: {disk.problem}.")
+        elif study.writer.used_up is not None and not interrupted:
+            say(f"Study '{spec.study}' {_why_over(study, spec.budget)}.")
+    return SearchResult(study, time.monotonic() - started, interrupted, tracker.problem)
+
+
+def _read(space: Space, overrides: Mapping[str, Any], request: Request, say: Say) -> tuple[StudySpec, Dataset]:
+    """The whole spec, checked, and its data; what may not be meant, or is left out of the data, is said."""
+    own = request.objective is not None
+    last = partial(last_problems, data_dir=request.data_dir, download=True, own_objective=own)
+    spec = specs.load(space, overrides, CHECKS, last)
+    dataset = datasets.load(spec.data, request.data_dir, spec.seed)
+    for note in (*remarks(spec), *dataset.notes):
+        say(f"Note: {note}")
+    return spec, dataset
+
+
+def _ready(spec: StudySpec, request: Request, dataset: Dataset, say: Say) -> Study:
+    """The study, made where it is not there, whose artifacts are in a place of its own."""
+    study = _open_or_create(spec, request, dataset)
+    study.hold.claim(request.artifacts)
+    if not study.code:
+        say(_UNKNOWN_CODE.format(study=spec.study))
+    taken = sum(trial.taken_over for trial in study.trials())
+    if taken and request.warm_start is not None:
+        say(f"{taken} trials of study '{request.warm_start}' are taken over.", style="dim")
+    return study
+
+
+def check_found(result: SearchResult) -> None:
+    """Checks that a search which nothing has interrupted has found something.
+
+    Raises:
+        TrialsError: no trial has a value; the commonest cause is told.
+    """
+    if result.interrupted is not None or result.best is not None:
+        return
+    study, trials = result.study, result.study.trials()
+    causes = Counter(trial.cause or "no reason was given" for trial in trials if trial.state not in LIVE)
+    told = "none has reported before the search ended"
+    if causes:
+        (cause, often), *_ = causes.most_common()
+        told = f"{causes.total()} of {len(trials)} have failed or diverged, {often} of them: {cause}"
+    raise TrialsError(
+        f"no trial of study '{study.name}' has a value: {told}; the study is kept: `{study.command('trials')}` shows"
+        f" all, and with a larger budget `{study.command('resume')}` goes on"
+    )
+
+
+def _held_back(limit: float, dataset: Dataset, ensemble: bool) -> float:
+    """Seconds of a time limit that trials may not use."""
+    if not ensemble:
+        return min(_CLOSING_SECONDS, limit / 10)
+    numbers = POOL * (len(dataset.validation) + len(dataset.test)) * len(dataset.outputs)
+    return min(_CLOSING_SECONDS + _ENSEMBLE_SECONDS + _NUMBER_SECONDS * numbers, limit / 2)
+
+
+def join(space: Space, overrides: Mapping[str, Any], request: Request, console: Console) -> SearchResult:
+    """Works for the search of another process until that is over; arguments are those of `search`.
+
+    Its driver decides and records everything; this machine is a node of its Ray.
+
+    Raises:
+        InputError: this machine works for it already, and nothing says how many trials more; or the invitation to its
+            Ray is not proven to be the user's own.
+        StudyError: nobody searches the study.
+        ResourceError: its Ray cannot be joined from here.
+    """
+    started = time.monotonic()
+    spec = specs.load(space, overrides)
+    study = same_spec(Study.open(request.storage, spec.study, request.database), spec, request.storage)
+    searcher = study.hold.searcher
+    if searcher is None:
+        raise StudyError(f"nobody searches study '{spec.study}' now; leave --join out to search it")
+    who, told = searcher
+    if request.concurrency == "auto":
+        raise InputError("--join --concurrency auto: a search measures that before its trials begin; give a number")
+    if request.concurrency is None and of_this_machine(who):
+        raise InputError("this machine works for that search already; --concurrency N says how many trials more")
+
+    from hpo.engine.ray import joining
+
+    invitation = joining.Invitation.read(told)
+    if invitation is None:
+        raise StudyError(f"study '{spec.study}' is held by {who}, which is no search that can be joined; wait")
+    invitation.check(_identity(study), request.address)
+    with joining.node(invitation, request.concurrency) as node:
+        saying(console)(
+            f"Study '{spec.study}': this machine works for the search of {who}, until that is over; Ctrl-C leaves."
+        )
+        while study.hold.searcher == searcher:
+            if (problem := node.problem) is not None and study.hold.searcher == searcher:
+                raise ResourceError(f"this machine could not stay in the Ray of {who}: {problem}")
+            time.sleep(_LOOK_SECONDS)
+    return SearchResult(Study.open(request.storage, spec.study, request.database), time.monotonic() - started)
+
+
+def _identity(study: Study) -> str:
+    """What an invitation is proven for: who can write to a study's folder can give it another's id."""
+    return f"{study.name} {study.id}"
+
+
+def in_all(space: Space, overrides: Mapping[str, Any], storage: Path, database: str | None) -> dict[str, Any]:
+    """The overrides with each limit of the budget that is written as `+20`, more than the study has, as one in all.
+
+    Raises:
+        InputError: behind the sign is no number of the limit's kind, or 0.
+    """
+    more = {name: value for name, value in overrides.items() if name in _COUNTED and isinstance(value, str)}
+    if not more:
+        return dict(overrides)
+    others = {name: value for name, value in overrides.items() if name not in more}
+    name = specs.load_search(space, others).study
+    spent = Study.open(storage, name, database).spent() if name in study_names(storage) else Spent(0, 0)
+    used = {"budget.trials": spent.trials, "budget.epochs": spent.epochs, "budget.gpu_hours": spent.gpu_hours}
+    return others | {limit: used[limit] + _more(limit, text) for limit, text in more.items()}
+
+
+def _more(limit: str, text: str) -> float:
+    kind = _COUNTED[limit]
+    pattern = r"\+\d+" if kind is int else r"\+(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
+    if not re.fullmatch(pattern, text, re.ASCII) or not 0 < float(text) < math.inf:
+        raise InputError(f"{limit} must be a number, or a text such as '+20' for so many more, got {text!r}")
+    return int(text) if kind is int else float(text)
+
+
+def _why_over(study: Study, budget: Budget) -> str:
+    """Why a study is not searched any longer, and what there is to do."""
+    left = study.spent().left(budget)
+    if study.writer.used_up is not None and not left.nothing:
+        return f"has tried every one of the {study.writer.used_up} configs that its space has, so the search has ended"
+    if left.trials == 0:
+        used_up = f"{budget.trials} trials; --trials"
+    else:
+        used_up = (
+            f"{budget.epochs} epochs; --epochs" if left.epochs == 0 else f"{budget.gpu_hours:g} GPU hours; --gpu-hours"
+        )
+    return f"has spent its budget of {used_up} raises it"
+
+
+def remarks(spec: SearchSpec) -> Iterable[str]:
+    """What is valid in a spec, and may yet not be what was meant; a sentence each."""
+    possible, trials = possible_configs(spec), spec.budget.trials
+    if possible is not None and trials is not None and possible < trials:
+        yield (
+            f"the space has {possible} possible configs, fewer than the budget of {trials} trials: the search ends when"
+            " all have been tried."
+        )
+    yield from never_active(spec)
+
+
+def _objective(request: Request) -> "Objective":
+    from hpo.training import train
+
+    return request.objective or train
+
+
+def _modules(spec: StudySpec, request: Request) -> list[Path]:
+    """The user's own model, which the machines of a cluster that is joined may not have."""
+    from hpo.engine.ray.cluster import joined
+
+    source = models.source(spec.model.name) if joined(request.address) else None
+    return [] if source is None else [source]
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What each trial gets, and how many run at once at most."""
+
+    resources: Resources
+    trials: int | None
+
+
+def _share(spec: StudySpec, request: Request, dataset: Dataset, say: Say) -> _Share:
+    if request.concurrency != "auto":
+        return _Share(spec.resources, request.concurrency)
+    from hpo.engine.ray.occupancy import fitting
+
+    say(f"Study '{spec.study}': measuring how many trials fit ...", style="dim")
+    occupancy = fitting(spec, dataset, _objective(request), spec.resources)
+    say(f"Study '{spec.study}': {occupancy}.", style="dim")
+    return _Share(occupancy.resources, occupancy.trials)
+
+
+def rewards(study: Study, predictions: "tuple[NDArray[Any], Source] | None" = None) -> "Contributions | None":
+    """What trials are worth, where the target is an ensemble; from stored predictions unless others are given."""
+    if study.spec.target != "ensemble":
+        return None
+    from hpo.ensemble.contribution import Contributions
+    from hpo.ensemble.pool import stored_predictions
+
+    if predictions is not None:
+        task = study.spec.task if isinstance(study.spec, StudySpec) else "classification"
+        return Contributions(study, *predictions, task)
+    targets = study.data_summary.targets["validation"]
+    return Contributions(study, targets, partial(stored_predictions, study), study.study_spec.task)
+
+
+def _open_or_create(spec: StudySpec, request: Request, dataset: Dataset) -> Study:
+    if spec.study in study_names(request.storage):
+        return _reopen(spec, request, dataset)
+    data_summary = DataSummary(
+        outputs=dataset.outputs,
+        targets={"validation": dataset.validation.targets, "test": dataset.test.targets},
+        example=dataset.validation.inputs[:1],
+        fingerprint=dataset.fingerprint,
+        encoding=dataset.encoding,
+    )
+    name, code = request.warm_start, _code(spec, request)
+    earlier = None if name is None else _earlier(name, spec, data_summary, request.storage)
+    if earlier is not None:
+        earlier.check_code(code, request.accept_code, f"hpo.search(..., warm_start='{name}', objective=...)")
+    places = {"artifacts": request.artifacts, "database": request.database}
+    return Study.create(request.storage, spec, data_summary, earlier, code=code, **places)
+
+
+def _code(spec: StudySpec, request: Request) -> TrainingCode:
+    return TrainingCode.of(request.objective, spec.model.name)
+
+
+def _earlier(name: str, spec: StudySpec, data_summary: DataSummary, storage: Path) -> Study:
+    """The study to take trials from; only where the same config would have been the same trial."""
+    earlier = Study.open(storage, name)
+    theirs = earlier.study_spec
+    if earlier.data_summary.fingerprint != data_summary.fingerprint:
+        splits = [(one.seed, one.data.validation) for one in (theirs, spec)]
+        reason = "has other data" if splits[0] == splits[1] else f"split its data otherwise (seed {theirs.seed})"
+        raise StudyError(f"--from {name}: that study {reason}, so its trials say nothing about this one's")
+    if (theirs.task, theirs.model.name) != (spec.task, spec.model.name):
+        raise StudyError(f"--from {name}: that study is about model '{theirs.model.name}', not '{spec.model.name}'")
+    return earlier
+
+
+def _reopen(spec: StudySpec, request: Request, dataset: Dataset) -> Study:
+    study = same_spec(Study.open(request.storage, spec.study, request.database), spec, request.storage)
+    if study.data_summary.fingerprint != dataset.fingerprint:
+        raise StudyError(
+            f"study '{spec.study}' in '{request.storage}' was started with other data:"
+            f" '{spec.data.path or spec.data.name}' has changed since. Give the new search a name of its own with"
+            " --study"
+        )
+    if request.artifacts is not None and str(study.locations.artifacts) != str(
+        own_place(request.artifacts, spec.study)
+    ):
+        raise StudyError(
+            f"study '{spec.study}' stores its artifacts in '{study.place}', not in '{request.artifacts}'; leave"
+            " --artifacts out, or give the new search a name of its own with --study"
+        )
+    if request.database is not None and study.locations.database is None:
+        raise StudyError(
+            f"study '{spec.study}' has its record in its folder, not in a database; leave --database (HPO_DATABASE)"
+            " out, or give the new search a name of its own with --study"
+        )
+    study.check_code(_code(spec, request), request.accept_code, f"hpo.resume('{spec.study}', objective=...)")
+    return study
+
+
+def same_spec(study: Study, spec: SearchSpec, storage: Path) -> Study:
+    """The study, if it was started with this spec.
+
+    Raises:
+        StudyError: it was not; what differs is shown.
+    """
+    _ = study.record  # its own file may have been changed, which is what is told then
+    changed = differences(study.spec, spec)
+    if changed:
+        shown = (f"{name} was {_shown(old)}, is {_shown(new)}" for name, (old, new) in changed.items())
+        raise StudyError(
+            f"study '{spec.study}' in '{storage}' was started with another spec: {'; '.join(shown)}. Put that back, or"
+            f" give the new search a name of its own with --study, and --from {spec.study} to take over what fits"
+        )
+    return study
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)
+
+
+def _is_spent(study: Study, budget: Budget) -> bool:
+    """Whether a study has no trial left to run."""
+    return study.spent().left(budget).nothing or (study.writer.used_up is not None and not study.live)
+
+
+def data_notes(spec: StudySpec, data_dir: Path) -> Sequence[str]:
+    """What is left out or changed of the data when they are read; nothing where they would have to be downloaded."""
+    return () if spec.data.name in datasets.DOWNLOADED else datasets.load(spec.data, data_dir, spec.seed).notes
+
+
+def last_problems(spec: StudySpec, data_dir: Path, download: bool, own_objective: bool = False) -> Iterable[Problem]:
+    """What shows only when the sampler proposes and the model meets the data, where they may be fetched for that."""
+    from hpo.training import rehearsal
+
+    yield from samplers.try_proposal(spec)
+    if download or spec.data.name not in datasets.DOWNLOADED:
+        dataset = datasets.load(spec.data, data_dir, spec.seed)
+        yield from datasets.check_fit(spec, dataset)
+        yield from rehearsal.problems(spec, dataset, trained=not own_objective)

@@ -1,0 +1,21 @@
+"""What a trial leaves at its best epoch: a checkpoint and its predictions on validation rows.
+
+    <place>/00012/epoch-0005/
+        validation.npy            predictions (rows, outputs): float16 probabilities, or float32 values
+        test.npy                  of those that are scored in an ensemble, predicted then: float32
+        checkpoint.safetensors    weights alone, float32
+
+    <place>/00012/state.pt        what a trial goes on from, until it has ended
+    <place>/.search               the mark of the last search, in a folder
+    <place>/evicted/00012         says that the trial's files were removed for their bytes
+
+The place is a folder, or a prefix in an object store. Each file appears whole or not at all. An epoch is there when its
+checkpoint is, which is written after the validation rows; test rows come later. The older epoch is removed after.
+Nothing here is unpickled: a state is read by torch's loader of weights alone.
+"""
+
+from hpo.study.artifacts.mark import Mark, Unseen
+from hpo.study.artifacts.place import Folder, Place, place
+from hpo.study.artifacts.stored import Artifacts, Split, Stored, leftovers, whole_epoch
+
+__all__ = ["Artifacts", "Folder", "Mark", "Place", "Split", "Stored", "Unseen", "leftovers", "place", "whole_epoch"]

@@ -1,0 +1,319 @@
+"""A trial's snapshot and state, as files."""
+
+import io
+import math
+import pickle
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from hpo.errors import StudyError
+from hpo.files.arrays import load_array
+from hpo.files.tensors import load_tensors
+from hpo.study.artifacts.mark import Mark
+from hpo.study.artifacts.place import Folder, Place, place
+
+Split = Literal["validation", "test", "held_out"]
+"""Rows that a trial predicts; held out are training rows that a retrained member was not trained on."""
+
+_WEIGHTS = "checkpoint.safetensors"
+_STATE = "state.pt"
+_EPOCH = "epoch-"
+_EVICTED = "evicted"
+_SLACK, _VALUE_BYTES = 2**20, 16
+"""Bytes that a file of predictions may have: some, and so many for each value."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A trial at its best epoch, as it was stored; `splits` are the rows that it has predicted."""
+
+    epoch: int
+    place: Place
+    splits: frozenset[Split]
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The weights, name -> array.
+
+        Raises:
+            OSError, ValueError: the file is missing or corrupt.
+        """
+        try:
+            return load(self.place.read(_WEIGHTS))
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+
+    def copy_weights(self, folder: Place, name: str) -> None:
+        """Copies the weights into a file of a folder, as safetensors.
+
+        Raises:
+            OSError: they are missing, or the file cannot be written.
+        """
+        folder.write(name, self.place.read(_WEIGHTS))
+
+    def predictions(self, split: Split, shape: tuple[int, int] | None = None) -> NDArray[np.float32]:
+        """Predictions `(rows, outputs)`.
+
+        Args:
+            split: the rows.
+            shape: that they should have; a file that is far larger is not read.
+
+        Raises:
+            OSError, ValueError: the file is missing, corrupt or too large.
+        """
+        most = None if shape is None else _SLACK + _VALUE_BYTES * math.prod(shape)
+        return load_array(self.place.read(f"{split}.npy", most)).astype(np.float32)
+
+    def add(self, split: Split, predictions: NDArray[np.floating]) -> None:
+        """Stores predictions `(rows, outputs)` that come later than the weights, in their own type.
+
+        Raises:
+            OSError: the place cannot be written.
+        """
+        _write_predictions(self.place, split, predictions)
+
+
+class Artifacts:
+    """What the trials of a study have left. It is cheap to make and to send to another process.
+
+    Args:
+        where: a folder, or the URI of an object store's prefix.
+        mark: of a search in that folder; a machine that does not see it writes nothing.
+    """
+
+    def __init__(self, where: Place | Path | str, mark: Mark | None = None) -> None:
+        self.place = where if isinstance(where, Place) else place(where)
+        self.mark = mark
+
+    def marked(self) -> "Artifacts":
+        """The same for a search on several machines; those in an object store need no mark.
+
+        Raises:
+            StudyError: the folder cannot be written.
+        """
+        if not isinstance(self.place, Folder):
+            return self
+        try:
+            return Artifacts(self.place, Mark.leave(self.place))
+        except OSError as error:
+            raise StudyError(
+                f"'{self.place}', where trials store what they leave, cannot be written: {error.strerror or error}"
+            ) from None
+
+    def check(self) -> None:
+        """Does nothing where this machine sees the place, or nobody has marked it.
+
+        Raises:
+            Unseen: it does not.
+        """
+        if self.mark is not None:
+            self.mark.check()
+
+    @property
+    def folder(self) -> Path:
+        """The folder of all trials.
+
+        Raises:
+            StudyError: they are in an object store.
+        """
+        return self.place.path
+
+    def trial(self, number: int) -> Place:
+        """The place of a trial's files."""
+        return self.place / f"{number:05d}"
+
+    # ---- the best epoch ------------------------------------------------------------------------------------------
+
+    def write(
+        self,
+        number: int,
+        epoch: int,
+        weights: Mapping[str, NDArray[np.generic]],
+        predictions: Mapping[Split, NDArray[np.floating]],
+    ) -> None:
+        """Stores a trial's best epoch so far and removes the one before.
+
+        The weights are written last: without them nothing is there for a reader.
+
+        Args:
+            number: of the trial.
+            epoch: at which it stands.
+            weights: name -> array.
+            predictions: split -> predictions `(rows, outputs)`, in the type to store.
+
+        Raises:
+            OSError: the place cannot be written, or is not seen from this machine.
+        """
+        self.check()
+        trial = self.trial(number)
+        before = _epochs(trial.files())
+        if epoch in before:  # trained again, after its worker was lost
+            self._remove(trial, epoch)
+        for split, rows in predictions.items():
+            _write_predictions(trial / _folder(epoch), split, rows)
+        trial.write(f"{_folder(epoch)}/{_WEIGHTS}", save(dict(weights)))
+        for older in before - {epoch}:
+            self._remove(trial, older)
+
+    def read(self, number: int) -> Stored | None:
+        """What a trial left, or None where it left nothing whole.
+
+        Raises:
+            OSError: the place cannot be reached.
+        """
+        trial = self.trial(number)
+        files = trial.files()
+        epoch = whole_epoch(files)
+        if epoch is None:
+            return None
+        splits = frozenset(split for split in get_args(Split) if f"{_folder(epoch)}/{split}.npy" in files)
+        return Stored(epoch, trial / _folder(epoch), splits)
+
+    # ---- what a trial goes on from -------------------------------------------------------------------------------
+
+    def save_state(self, number: int, state: Mapping[str, Any]) -> None:
+        """Stores what a trial needs to go on: tensors, numbers and text, nested.
+
+        Raises:
+            OSError: the place cannot be written, or is not seen from this machine.
+        """
+        self.check()
+        self.trial(number).write(_STATE, packed(state))
+
+    def load_state(self, number: int) -> dict[str, Any] | None:
+        """What `save_state` has stored, on the CPU; None where nothing is.
+
+        Raises:
+            OSError, RuntimeError, pickle.UnpicklingError: it is corrupt, or holds anything else.
+        """
+        try:
+            return unpacked(self.trial(number).read(_STATE))
+        except FileNotFoundError:
+            return None
+
+    def state_epoch(self, number: int, of: int | None = None) -> int | None:
+        """The epoch of a trial's state; None where none is stored that can be read.
+
+        Args:
+            number: of the trial.
+            of: the trial that has stored it, where it was lent; itself where None.
+        """
+        try:
+            state = self.load_state(number) or {}
+        except Exception:  # whatever torch raises of a damaged one
+            return None
+        epoch, owner = state.get("epoch"), state.get("number")
+        return epoch if isinstance(epoch, int) and owner == (number if of is None else of) else None
+
+    def lend_state(self, number: int, child: int) -> None:
+        """Gives a new trial a copy of a paused trial's state, where that has one."""
+        try:
+            content = self.trial(number).read(_STATE)
+        except FileNotFoundError:
+            return
+        self.trial(child).write(_STATE, content)
+
+    def has_state(self, number: int) -> bool:
+        """Whether a trial's state is stored."""
+        return _STATE in self.trial(number).files()
+
+    def drop_state(self, number: int) -> None:
+        """Removes a trial's state: it has ended."""
+        self.trial(number).remove(_STATE)
+
+    # ---- what is removed -----------------------------------------------------------------------------------------
+
+    def size(self, number: int) -> int:
+        """How many bytes a trial takes."""
+        return sum(self.trial(number).files().values())
+
+    def files(self) -> dict[int, dict[str, int]]:
+        """All files of all trials: number -> name -> bytes."""
+        found: dict[int, dict[str, int]] = {}
+        for name, size in self.place.files().items():
+            trial, _, file = name.partition("/")
+            if trial.isdecimal() and file:
+                found.setdefault(int(trial), {})[file] = size
+        return found
+
+    def evict(self, number: int) -> None:
+        """Removes everything of an ended trial, and remembers that."""
+        (self.place / _EVICTED).write(f"{number:05d}", b"\n")
+        trial = self.trial(number)
+        epoch = whole_epoch(trial.files())
+        if epoch is not None:
+            self._remove(trial, epoch)
+        trial.clear()
+
+    def evicted(self) -> frozenset[int]:
+        """The trials whose files were removed for their bytes."""
+        return frozenset(int(name) for name in (self.place / _EVICTED).files() if name.isdecimal())
+
+    @staticmethod
+    def _remove(trial: Place, epoch: int) -> None:
+        """What makes it whole goes first."""
+        trial.remove(f"{_folder(epoch)}/{_WEIGHTS}")
+        (trial / _folder(epoch)).clear()
+
+
+def packed(state: Mapping[str, Any]) -> memoryview:
+    """A state as the content of a file: tensors, numbers and text, nested."""
+    import torch
+
+    content = io.BytesIO()
+    torch.save(dict(state), content)
+    return content.getbuffer()
+
+
+def unpacked(content: bytes | memoryview) -> dict[str, Any]:
+    """The state of a file, on the CPU.
+
+    Raises:
+        RuntimeError, pickle.UnpicklingError: the content is corrupt, or holds anything else.
+    """
+    state = load_tensors(content)
+    if not isinstance(state, dict):
+        raise pickle.UnpicklingError(f"a state is a dict, got {type(state).__name__}")
+    return state
+
+
+def whole_epoch(files: Iterable[str]) -> int | None:
+    """The last epoch that is whole among the files of a trial."""
+    whole = (name.partition("/") for name in files)
+    return max((_number(folder) for folder, _, file in whole if file == _WEIGHTS and _is_epoch(folder)), default=None)
+
+
+def leftovers(files: Iterable[str]) -> list[str]:
+    """The files of an ended trial that nobody will read: its state, drafts, epochs that are older or not whole."""
+    files = list(files)
+    epoch = whole_epoch(files)
+    kept = None if epoch is None else f"{_folder(epoch)}/"
+    return [name for name in files if kept is None or not name.startswith(kept) or "/." in name]
+
+
+def _write_predictions(epoch: Place, split: Split, predictions: NDArray[np.floating]) -> None:
+    content = io.BytesIO()
+    np.save(content, predictions, allow_pickle=False)
+    epoch.write(f"{split}.npy", content.getbuffer())
+
+
+def _epochs(files: Iterable[str]) -> set[int]:
+    return {_number(name) for name in files if _is_epoch(name.partition("/")[0])}
+
+
+def _is_epoch(folder: str) -> bool:
+    return folder.startswith(_EPOCH) and folder.removeprefix(_EPOCH).isdecimal()
+
+
+def _number(name: str) -> int:
+    return int(name.partition("/")[0].removeprefix(_EPOCH))
+
+
+def _folder(epoch: int) -> str:
+    return f"{_EPOCH}{epoch:04d}"

@@ -1,0 +1,34 @@
+"""In what two specs differ."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from hpo import tasks
+from hpo.spec import SearchSpec
+
+
+def differences(
+    mine: SearchSpec, other: SearchSpec, left: Collection[str] = ("budget", "resources", "failures")
+) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two specs differ: dotted name -> what each has there, None where it has nothing.
+
+    The sections in `left` may differ, and so may the path of the data, which are known by their content.
+    """
+    ours, theirs = (_flat(spec.model_dump(exclude={"objective", *left})) for spec in (mine, other))
+    for flat in (ours, theirs):
+        flat.pop("data.path", None)
+    for flat, spec in ((ours, mine), (theirs, other)):
+        for place, objective in enumerate(spec.objectives):
+            flat[f"objective.{place}"] = (objective.metric, tasks.goal_of(objective))  # the goal may be written or not
+    names = sorted(ours.keys() | theirs.keys())
+    return {name: (ours.get(name), theirs.get(name)) for name in names if ours.get(name) != theirs.get(name)}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,107 @@
+"""Who searches a study: one process at a time, which the others can learn of."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from hpo.errors import StudyError
+from hpo.files import NotAFile
+from hpo.study.folder import check_writable
+from hpo.study.locations import claim, own_place
+from hpo.study.storage.cached import CachedStorage
+from hpo.study.storage.database import DatabaseStorage
+from hpo.study.storage.journal import mend
+from hpo.study.storage.lock import LOCK, check_free, hold, holder
+
+if TYPE_CHECKING:
+    from hpo.study.study import Study
+
+
+class Hold:
+    """Holds a study for a process, and says which process holds it.
+
+    Args:
+        study: that is held.
+    """
+
+    def __init__(self, study: "Study") -> None:
+        self._study = study
+
+    @contextmanager
+    def searching(self, told: str = "") -> Iterator[None]:
+        """Holds the study for one search.
+
+        Args:
+            told: what others may read of it, as `searcher`: how to join its Ray.
+
+        Raises:
+            StudyError: another process is searching it (the lock goes with its process, however that ends); or its
+                artifacts are in a place that is not known to be its own.
+        """
+        if self._study.is_in_memory:  # nobody else can
+            with self._alone():
+                yield
+            return
+        self.claim()
+        with self.held(told), self._alone():
+            yield
+
+    @contextmanager
+    def held(self, told: str = "") -> Iterator[None]:
+        """Holds the study for this process: nobody searches it meanwhile.
+
+        Raises:
+            StudyError: another process is searching it.
+        """
+        study = self._study
+        check_writable(study.folder.parent, study.folder.name)
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(hold(study.folder / LOCK, study.name, told))
+                if study.locations.database is not None:
+                    connection = stack.enter_context(study.locations.database.hold(study.name))
+                    if isinstance(storage := study.record._storage, DatabaseStorage):
+                        stack.enter_context(storage.through(connection))
+                else:
+                    mend(study.folder)
+                yield
+        except NotAFile as error:
+            raise StudyError(
+                f"study '{study.name}': {error}; what a study writes to is its own: put a copy in its place"
+            ) from None
+
+    def claim(self, named: str | None = None) -> None:
+        """Holds the place of the study's artifacts to be its own, where that is outside of its folder.
+
+        Args:
+            named: the place that the user names in this command, as a path or a URI; it is taken if nobody owns it yet.
+
+        Raises:
+            StudyError: it is another study's, or does not say whose it is.
+        """
+        study, place = self._study, self._study.locations.artifacts
+        if place is not None:
+            claim(place, study.name, study.id, named is not None and str(own_place(named, study.name)) == str(place))
+
+    @property
+    def searcher(self) -> tuple[str, str] | None:
+        """The process that searches the study now, and what that tells the others; None where none does."""
+        return holder(self._study.folder / LOCK)
+
+    def check_free(self) -> None:
+        """Checks that nobody searches the study now.
+
+        Raises:
+            StudyError: another process does.
+        """
+        check_free(self._study.folder / LOCK, self._study.name)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else changes the study's trials: what was read once is not read again."""
+        record = self._study.record
+        storage, record._storage = record._storage, CachedStorage(record._storage)
+        try:
+            yield
+        finally:
+            record._storage = storage

@@ -1,0 +1,176 @@
+"""The places of a study's parts outside its folder: `places.json`, for the next command that opens the study.
+
+Paths are kept absolute and relative to the study's folder, so that a project which was renamed or copied has its own.
+"""
+
+import contextlib
+import json
+import os
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from hpo import files
+from hpo.errors import StudyError
+from hpo.study.artifacts import Folder, Place, place
+from hpo.study.storage.database import Database
+
+FILE = "places.json"
+MARKER = ".study"
+"""The file in a place outside of the study's folder that says whose it is: the study's id."""
+_MOST_BYTES = 2**16
+
+
+@dataclass(frozen=True)
+class Locations:
+    """The places of one study's parts; None is its own folder."""
+
+    artifacts: Place | None = None
+    database: Database | None = None
+    data: Path | None = field(default=None, compare=False)
+    """The file or folder of its data set, where that has one."""
+    record: str | None = None
+    """The id of its record, where that is in a database: others may have a study of the same name."""
+
+    @classmethod
+    def chosen(cls, study: str, artifacts: str | None, database: str | None, data: str | None = None) -> Self:
+        """The places of a new study.
+
+        Args:
+            study: its name, which is added to the place of the artifacts, so that studies can share one.
+            artifacts: a path or a URI.
+            database: its URL.
+            data: the path of its data set.
+
+        Raises:
+            InputError: one of them is of no known form.
+            StudyError: the artifacts cannot be written there, or something is there already.
+        """
+        return cls(
+            None if artifacts is None else _fresh(artifacts, study),
+            None if database is None else Database.of(database),
+            None if data is None else Path(data),
+            None if database is None else uuid.uuid4().hex,
+        )
+
+    @classmethod
+    def read(cls, folder: Path, database: str | None = None) -> Self:
+        """The places of the study in a folder.
+
+        Args:
+            folder: of the study.
+            database: the URL of its database again, for the password.
+
+        Raises:
+            StudyError: `places.json` is damaged, or the record is in another database.
+        """
+        file = folder / FILE
+        try:
+            known = json.loads(files.read(folder, FILE, _MOST_BYTES))
+            artifacts, url, beside = known["artifacts"], known["database"], dict(known.get("beside", {}))
+            if not isinstance(artifacts, str | None) or not isinstance(url, str | None):
+                raise TypeError("a place is a text")
+            if artifacts is not None and "://" not in artifacts:
+                artifacts = str(_found(folder, artifacts, beside.get("artifacts")))
+            data = None if known.get("data") is None else _found(folder, known["data"], beside.get("data"))
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise StudyError(f"'{file}' is damaged, or of another version of hpo: {error}") from error
+        try:
+            own = None if artifacts is None else place(artifacts)
+        except ValueError as error:  # urllib's own, of a URI that is none
+            raise StudyError(f"'{file}' is damaged, or of another version of hpo: {error}") from error
+        return cls(own, None if url is None else Database.known(url, database), data, known.get("record"))
+
+    def write(self, folder: Path) -> None:
+        """Writes them down, without passwords, unless all is in the folder, or in one that has its place later."""
+        known = self._known(folder)
+        if not any(known.values()):
+            return
+        files.write(folder, FILE, json.dumps(known, indent=1).encode())
+
+    def _known(self, folder: Path) -> dict[str, Any]:
+        paths = {"artifacts": self.artifacts.folder if isinstance(self.artifacts, Folder) else None, "data": self.data}
+        return {
+            "artifacts": None if self.artifacts is None else str(self.artifacts),
+            "database": None if self.database is None else self.database.url,
+            "record": self.record,
+            "data": None if self.data is None else str(self.data),
+            "beside": {
+                name: os.path.relpath(path, folder.absolute()) for name, path in paths.items() if path is not None
+            },
+        }
+
+
+def _found(folder: Path, path: str, beside: str | None) -> Path:
+    """The present path of something: as far from the study's folder as it was, if it is there, or else its old path."""
+    if beside is not None:
+        with contextlib.suppress(OSError):
+            near = Path(os.path.normpath(folder.absolute() / beside))
+            if near.exists():
+                return near
+    return Path(path)
+
+
+def claim(own: Place, study: str, id_: str, named: bool) -> None:
+    """Holds a place outside of a study's folder to be the study's own, before anything there is replaced or removed.
+
+    What `places.json` says may have been written by anyone who can write to the study's folder.
+
+    Args:
+        own: where the study's artifacts are.
+        study: its name.
+        id_: its id.
+        named: whether the user has named this place in this command; one that nobody owns yet is taken then.
+
+    Raises:
+        StudyError: it is another study's, or does not say whose it is and was not named.
+    """
+    try:
+        owner = own.read(MARKER, _MOST_BYTES).decode(errors="replace").strip()
+    except FileNotFoundError:
+        owner = None
+    except OSError as error:
+        raise StudyError(f"'{own}', where study '{study}' keeps its artifacts, cannot be reached: {error}") from error
+    if owner == id_:
+        return
+    if owner is not None or not named:
+        whose = "does not say that it is this study's" if owner is None else "is another study's"
+        way = (
+            "if it is, name it once: `--artifacts` of `hpo search` or `hpo gc`"
+            if owner is None
+            else "put back what that file said"
+        )
+        raise StudyError(
+            f"'{FILE}' of study '{study}' says that its artifacts are in '{own}', which {whose} (by the file '{MARKER}'"
+            f" there), so nothing is written or removed there; {way}"
+        )
+    own.write(MARKER, f"{id_}\n".encode())
+
+
+def own_place(artifacts: str, study: str) -> Place:
+    """The place of a study's artifacts in one that studies share, given as a path or a URI.
+
+    Raises:
+        InputError: it is of no known form.
+    """
+    return place(artifacts if "://" in artifacts else str(Path(artifacts).absolute())) / study
+
+
+def _fresh(artifacts: str, study: str) -> Place:
+    """The study's own place below, once it is known that it can be written and is empty."""
+    own = own_place(artifacts, study)
+    try:
+        if own.files():
+            raise StudyError(
+                f"'{own}' holds files already: of another study '{study}'; give the new search a name of its own with"
+                " --study, or another place"
+            )
+        own.write(".probe", b"\n")
+        own.remove(".probe")
+    except (OSError, ValueError) as error:  # pyarrow's own are either
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise StudyError(f"artifacts cannot be written to '{own}': {reason}") from None
+    return own

@@ -1,0 +1,210 @@
+"""A trial as the study knows it: its config, reports and outcome, and who is told of them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+from hpo.spec import Config, SearchSpec
+from hpo.study import ranking
+from hpo.study.ranking import Fitness
+
+Metrics = Mapping[str, float]
+
+
+class State(Enum):
+    """Where a trial stands."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    """Waits at a rung, to go on from its checkpoint if the scheduler promotes it."""
+    COMPLETE = "complete"
+    """Trained to the full resource."""
+    PRUNED = "pruned"
+    """Stopped before; `reason` says by whom."""
+    FAILED = "failed"
+    """Raised an error, or its worker died; `reason` says why."""
+
+
+class Moment(NamedTuple):
+    """When something was recorded: its place among all that was, and the study's clock."""
+
+    order: int
+    at: float
+    """Seconds since 1970; of a simulated search, virtual ones since its beginning."""
+
+
+NEVER = Moment(-1, 0.0)
+"""Before everything."""
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What the study knows of one trial; `reports` maps epoch -> metrics."""
+
+    number: int
+    state: State
+    config: Config
+    reports: Mapping[int, Metrics]
+    spec: SearchSpec = field(repr=False)
+    reason: str | None = None
+    lineage: Mapping[str, Any] | None = None
+    """The origin of a config that was bred: strategy, parents and operator; by evolution also the step size."""
+    inherited: int = 0
+    """Epochs that another trial was trained, and whose state this one began with."""
+    replaces: int | None = None
+    """The member whose place this trial has, where it is a child of `pbt`."""
+    taken_over: bool = False
+    """Whether the trial is another study's: its epochs were paid for there, and its artifacts are there."""
+    failure: str | None = None
+    """The kind of failure, a value of `Failure`; None where the trial has not failed."""
+    retries: int = 0
+    """How often it has begun again after it had failed."""
+    began: Moment | None = None
+    """When it was proposed, or went on after its last pause."""
+    reported: Mapping[int, Moment] = field(default_factory=dict, repr=False)
+    """Epoch -> when."""
+    ended: float | None = None
+    """Seconds since 1970."""
+
+    @property
+    def metric(self) -> str:
+        """The first objective."""
+        return self.spec.objective.metric
+
+    @property
+    def epoch(self) -> int:
+        """The last epoch reported; 0 before the first."""
+        return max(self.reports, default=0)
+
+    @property
+    def began_at(self) -> float:
+        """The study's clock when the trial began; 0 where its record does not say."""
+        return 0.0 if self.began is None else self.began.at
+
+    @property
+    def last(self) -> Moment:
+        """When it was last heard of."""
+        return max(self.reported.values(), default=NEVER, key=lambda moment: moment.order)
+
+    @cached_property
+    def best_epoch(self) -> int | None:
+        """The earliest epoch with the best finite objective that keeps to the constraints, or breaks them least.
+
+        What the trial's artifacts come from.
+        """
+        measured = ((ranking.measure(self.spec, metrics), epoch) for epoch, metrics in self.reports.items())
+        return min(((worth, epoch) for worth, epoch in measured if worth.finite), default=(None, None))[1]
+
+    @property
+    def fitness(self) -> Fitness | None:
+        """The fitness at the best epoch; None without a finite report."""
+        return None if self.best_epoch is None else ranking.measure(self.spec, self.reports[self.best_epoch])
+
+    @property
+    def value(self) -> float | None:
+        """The first objective at the best epoch; None without a finite report."""
+        return None if self.best_epoch is None else self.reports[self.best_epoch][self.metric]
+
+    @property
+    def values(self) -> dict[str, float]:
+        """All objectives at the best epoch; empty without a finite report."""
+        if self.best_epoch is None:
+            return {}
+        report = self.reports[self.best_epoch]
+        return {objective.metric: report[objective.metric] for objective in self.spec.objectives}
+
+    @property
+    def feasible(self) -> bool:
+        """Whether the trial keeps to the constraints at its best epoch."""
+        return self.fitness is not None and self.fitness.violation == 0
+
+    @property
+    def cause(self) -> str | None:
+        """The last line of the reason, which is where a traceback names its error."""
+        return self.reason.strip().splitlines()[-1] if self.reason and self.reason.strip() else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `hpo trials --format json` prints; JSON has no NaN, so a NaN is None."""
+        document = {
+            "trial": self.number,
+            "state": self.state.value,
+            "value": self.value,
+            "epochs": self.epoch,
+            "best_epoch": self.best_epoch,
+            "config": self.config,
+            "reports": {
+                str(epoch): {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+                for epoch, metrics in self.reports.items()
+            },
+            "reason": self.reason,
+        }
+        if self.failure:
+            document["failure"] = self.failure
+        if self.retries:
+            document["retries"] = self.retries
+        if self.lineage:
+            document["lineage"] = dict(self.lineage)
+        if self.inherited:
+            document["inherited"] = self.inherited
+        if self.spec.objective.others:
+            document["values"] = self.values
+        if self.spec.constraints:
+            document["feasible"] = self.feasible
+        return document
+
+
+LIVE = (State.RUNNING, State.PAUSED)
+"""The states of trials that have not ended. Where nobody searches the study, the next search goes on with them."""
+
+
+class Failure(Enum):
+    """Why a trial failed."""
+
+    ERROR = "error"
+    """The objective raised."""
+    MEMORY = "out of memory"
+    HANG = "hang"
+    """No report came for longer than `failures.trial_timeout`."""
+    DEATH = "death"
+    """The worker process of the trial died."""
+    MACHINE = "machine lost"
+    """Again and again."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended."""
+
+    state: State
+    reason: str | None = None
+    failure: Failure | None = None
+
+
+class Observer(Protocol):
+    """Somebody who is told what has been recorded: the tracker, the progress display."""
+
+    def trial_started(self, trial: TrialRecord) -> None:
+        """A config was proposed and its trial is about to run, or an earlier search has left a trial as it is."""
+
+    def trial_reported(self, number: int, epoch: int, metrics: Metrics) -> None:
+        """A report is in the study."""
+
+    def trial_paused(self, number: int) -> None:
+        """The trial waits at its rung."""
+
+    def trial_resumed(self, number: int) -> None:
+        """The trial goes on."""
+
+    def trial_ended(self, trial: TrialRecord) -> None:
+        """The trial's outcome is in the study."""
+
+
+def count_states(trials: Sequence[TrialRecord]) -> dict[State, int]:
+    """How many trials stand where."""
+    counts = dict.fromkeys(State, 0)
+    for trial in trials:
+        counts[trial.state] += 1
+    return counts

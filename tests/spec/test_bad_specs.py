@@ -1,0 +1,153 @@
+"""Specs that are wrong in every way: each is refused with the file and a line, none with a traceback."""
+
+import copy
+import io
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from hpo import spec
+from hpo.errors import InputError, SpecError
+from hpo.searching.search import CHECKS
+
+_ENOUGH = 150
+"""Bad specs a seed; there are eight seeds."""
+_PLACE = re.compile(r"bad\.yaml:\d+: ")
+_ODD: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    1.5,
+    2**70,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    " ",
+    "x" * 300,
+    "../../etc",
+    "größe\u0000"[:-1],
+    "module:function",
+    "os:system",
+    "no.such.module:thing",
+    ":",
+    "accuracy",
+    [],
+    [[]],
+    [1, "a", None],
+    {},
+    {"": 1},
+    {"name": None},
+    {"min": 2, "max": 1},
+    {"min": 0, "max": 1, "log": True},
+    {"values": []},
+    {"values": [1, 1]},
+    {"when": {"model": 1}, "values": [1, 2]},
+    {1: 2},
+    {"type": "int", "min": 0.5, "max": 1},
+    {"min": 0, "max": 1, "step": -1, "default": 9},
+)
+_KEYS = ("name", "lr", "min", "max", "typo", "when", "values", "path", "optimizer.lr", "model.", ".", "epochs", "grace")
+_SCRAPS = (
+    "\t",
+    "}",
+    "[",
+    ": ",
+    "- ",
+    "!!python/object/apply:os.system ['true']",
+    "&a *a",
+    "<<: *no",
+    "\x00",
+    "%",
+    "'",
+    '"',
+)
+
+
+def whole() -> dict[str, Any]:
+    """A spec that is right, with something in every section."""
+    return {
+        "study": "bad",
+        "task": "classification",
+        "data": {"name": "digits", "validation": 0.2, "augment": ["random_crop"]},
+        "model": {"name": "mlp", "layers": 1, "width": 16},
+        "training": {"epochs": 9, "batch_size": 64},
+        "optimizer": {"name": "sgd", "lr": 0.1, "schedule": "cosine"},
+        "parameters": {
+            "optimizer.lr": {"min": 1e-4, "max": 1.0, "log": True, "default": 0.01},
+            "optimizer.name": {"values": ["sgd", "adam"]},
+            "optimizer.momentum": {"min": 0.5, "max": 0.99, "when": {"optimizer.name": "sgd"}},
+            "model.width": {"type": "int", "min": 8, "max": 64, "log": True},
+        },
+        "objective": {"metric": "accuracy", "goal": "maximize"},
+        "constraints": ["parameters <= 1e6"],
+        "sampler": {"name": "tpe"},
+        "scheduler": {"name": "asha", "grace": 1, "eta": 3},
+        "budget": {"trials": 8, "time_limit": "10m"},
+        "failures": {"max_retries": 1, "trial_timeout": "1m"},
+        "resources": {"cpu": 1, "gpu": "auto"},
+        "seed": 0,
+    }
+
+
+def places(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in items:
+        yield from places(value, (*path, key))
+
+
+def changed(document: dict[str, Any], chance: random.Random) -> dict[str, Any]:
+    """One to three things are replaced, taken out or added."""
+    document = copy.deepcopy(document)
+    for _ in range(chance.randint(1, 3)):
+        path = chance.choice([path for path in places(document) if path])
+        holder: Any = document
+        for key in path[:-1]:
+            holder = holder[key]
+        what = chance.random()
+        if what < 0.6:
+            holder[path[-1]] = copy.deepcopy(chance.choice(_ODD))
+        elif what < 0.75:
+            del holder[path[-1]]
+        elif isinstance(holder, dict):
+            holder[chance.choice(_KEYS)] = copy.deepcopy(chance.choice(_ODD))
+        if not document:
+            break
+    return document
+
+
+def text_of(document: dict[str, Any], chance: random.Random) -> str:
+    """As YAML, of which every third is damaged."""
+    stream = io.StringIO()
+    YAML(typ="safe").dump(document, stream)
+    text = stream.getvalue()
+    if chance.random() < 0.33:
+        at = chance.randrange(len(text))
+        text = text[:at] + chance.choice(_SCRAPS) + text[at + chance.choice((0, 0, 1, 9)) :]
+    return text
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_bad_specs_are_refused_with_their_line(seed: int, tmp_path: Path) -> None:
+    chance, file, refused = random.Random(seed), tmp_path / "bad.yaml", 0
+    spec.load(whole(), checks=CHECKS)
+    while refused < _ENOUGH:
+        text = text_of(changed(whole(), chance), chance)
+        file.write_text(text, encoding="utf-8")
+        try:
+            spec.load(file, checks=CHECKS)
+        except SpecError as error:
+            refused += 1
+            assert error.lines and all(_PLACE.search(line) for line in error.lines), f"{error}\n\n{text}"
+            assert "Traceback" not in str(error) and "pydantic" not in str(error), f"{error}\n\n{text}"
+        except InputError as error:
+            pytest.fail(f"no line: {error}\n\n{text}")
+        except Exception as error:
+            pytest.fail(f"{type(error).__name__}: {error}\n\n{text}")
