@@ -1,0 +1,92 @@
+"""What the building of an ensemble returns."""
+
+import csv
+import os
+import re
+import stat
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from signal import Signals
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo.errors import InputError
+from hpo.study.study import Study
+from hpo.study.trial import LIVE, State, TrialRecord, count_states
+
+if TYPE_CHECKING:
+    from hpo.ensemble.calibration import Calibration, Interval
+    from hpo.ensemble.cost import Cost
+    from hpo.ensemble.diversity import Diversity
+    from hpo.ensemble.selection import Gain
+
+
+@dataclass(frozen=True, eq=False)
+class EnsembleResult:
+    """An ensemble that was built: its members, and its scores beside those of the best single trial.
+
+    `validation` and `test` map metric -> value; `compared` maps a method to its cross-validated score on validation
+    rows, `gain` says what the choice gains there over the best single trial, `note` says it in a sentence.
+    """
+
+    name: str
+    study: Study
+    folder: Path
+    method: str
+    members: Sequence[Mapping[str, Any]]
+    validation: Mapping[str, float]
+    test: Mapping[str, float]
+    best_single: int
+    best_single_test: Mapping[str, float]
+    compared: Mapping[str, float]
+    gain: "Gain | None" = None
+    note: str | None = None
+    calibration: "Calibration | None" = None
+    interval: "Interval | None" = None
+    estimate: Mapping[str, Any] | None = None
+    """Metrics of training rows by members that were not trained on them; of methods that train."""
+    diversity: "Diversity | None" = None
+    cost: "Cost | None" = None
+    member_cost: "Cost | None" = None
+    """Cost of the first member alone."""
+    report: Path | None = None
+    """An HTML page with tables and figures."""
+    student: "EnsembleResult | None" = None
+    skipped: Sequence[str] = field(default=())
+    own_models: Sequence[str] = ()
+    """The import paths of members' models that are the user's own: who loads the ensemble must trust them."""
+    run_id: str | None = None
+    registered: str | None = None
+    """The model in MLflow's registry, `models:/<name>@<alias>`."""
+    tracking_problem: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `hpo ensemble --format json` prints."""
+        known = {"calibration": self.calibration, "interval": self.interval}
+        costs = {"ensemble": self.cost, "member": self.member_cost}
+        return {
+            "ensemble": self.name,
+            "study": self.study.name,
+            "method": self.method,
+            "members": list(self.members),
+            "validation": dict(self.validation),
+            "test": dict(self.test),
+            "best_single": {"trial": self.best_single, "test": dict(self.best_single_test)},
+            "compared": dict(self.compared),
+            "gain": None if self.gain is None else asdict(self.gain),
+            "note": self.note,
+            **{name: None if value is None else value.to_json() for name, value in known.items()},
+            "estimate": self.estimate,
+            "diversity": {} if self.diversity is None else self.diversity.means,
+            "skipped": list(self.skipped),
+            "cost": {name: cost.to_json() for name, cost in costs.items() if cost is not None},
+            "report": None if self.report is None else str(self.report),
+            "student": None if self.student is None else self.student.to_json(),
+            "run_id": self.run_id,
+            "registered": self.registered,
+            "tracking_problem": self.tracking_problem,
+        }
