@@ -20,7 +20,7 @@ FLOORS = (
     {"controller"},
     {"training", "ensemble", "tracking", "report"},
     {"samplers"},
-    {"schedulers"},
+    {"history", "schedulers"},
     {"study"},
     {"models", "datasets"},
     {"tasks"},

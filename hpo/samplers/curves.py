@@ -22,11 +22,12 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
-from hpo.samplers.curve_history import History, history_of
+from hpo.history import history_of
+from hpo.history.known import known_configs
+from hpo.history.measured import Yardstick
+from hpo.history.table import Table
+from hpo.samplers.curve_arrays import CurveArrays, curves_of
 from hpo.samplers.curve_model import Array, Inputs, posterior
-from hpo.samplers.fitness import Yardstick
-from hpo.samplers.known import known_configs
-from hpo.samplers.table import Table, measure_each
 from hpo.schedulers import first_rung
 from hpo.schedulers.rungs import rungs
 from hpo.spec import Config
@@ -99,15 +100,15 @@ class CurveSampler(BaseSampler):
         if not search_space:
             return {}
         inputs = Inputs(search_space, self.space)
-        table, history = self._known(study, inputs)
-        measured = history.measured()
+        table, curves = self._known(study, inputs)
+        measured = curves.measured()
         measured = measured[measured != trial.number]
         if not self._ready(table.trials[: trial.number], len(measured)):
             return inputs.config(self._stratum(trial.number, len(search_space)))
         rng = _stream(self.seed, trial.number, table.reports - len(trial.intermediate_values))
         started = [table.trials[number] for number in sorted(table.begun - {trial.number})]
         with _one_thread():
-            outlook = _Outlook(table, history, measured, started, inputs, self.epochs, rng, self._by_trials)
+            outlook = _Outlook(table, curves, measured, started, inputs, self.epochs, rng, self._by_trials)
             return inputs.config(outlook.new(self._had(study, trial.number))[0])
 
     def sample_independent(
@@ -132,16 +133,16 @@ class CurveSampler(BaseSampler):
         _check_objectives(study)
         search_space = self._search_space(study)
         inputs = Inputs(search_space, self.space)
-        table, history = self._known(study, inputs)
-        measured = history.measured()
+        table, curves = self._known(study, inputs)
+        measured = curves.measured()
         paused = np.sort(np.asarray(paused, dtype=np.intp))
-        waiting = _promising(history, paused)
+        waiting = _promising(curves, paused)
         if not len(waiting) or not search_space or not self._ready(table.trials, len(measured)):
             return None
         rng = _stream(self.seed, len(table.trials), table.reports)  # as the new trial's, if it comes to that
         running = [table.trials[number] for number in np.setdiff1d(table.running.array(), paused, assume_unique=True)]
         with _one_thread():
-            outlook = _Outlook(table, history, measured, running, inputs, self.epochs, rng, self._by_trials)
+            outlook = _Outlook(table, curves, measured, running, inputs, self.epochs, rng, self._by_trials)
             odds = outlook.odds_of(waiting) if new else outlook.odds_in_the_end(waiting)
             least = outlook.new(self._had(study))[1] if new else self._hope
         return int(waiting[np.argmax(odds)]) if odds.max() >= least else None
@@ -153,9 +154,9 @@ class CurveSampler(BaseSampler):
         """Says of a config whether it is no candidate, since a trial but this one has it."""
         return (lambda config: False) if self._repeats else partial(known_configs(study).has, own=own)
 
-    def _known(self, study: optuna.Study, inputs: Inputs) -> tuple[Table, History]:
-        table = measure_each(study, Yardstick(tuple(study.directions)))
-        return table, history_of(study, table, inputs, rungs(self.epochs, first_rung(self.epochs)))
+    def _known(self, study: optuna.Study, inputs: Inputs) -> tuple[Table, CurveArrays]:
+        history = history_of(study, Yardstick(tuple(study.directions)))
+        return history.table, curves_of(history, inputs, rungs(self.epochs, first_rung(self.epochs)))
 
     def _search_space(self, study: optuna.Study) -> dict[str, BaseDistribution]:
         if self.space is not None:
@@ -185,7 +186,7 @@ class _Outlook:
 
     Args:
         table: all trials; those that failed by their config are as bad as the worst.
-        history: the curves of the others.
+        curves: of the others.
         measured: the numbers of trials with a value that count.
         running: trials that are believed to get what the model expects of them at their next rung.
         inputs: of the search space.
@@ -197,7 +198,7 @@ class _Outlook:
     def __init__(
         self,
         table: Table,
-        history: History,
+        curves: CurveArrays,
         measured: NDArray[np.intp],
         running: Sequence[FrozenTrial],
         inputs: Inputs,
@@ -205,27 +206,27 @@ class _Outlook:
         rng: np.random.Generator,
         in_full: bool,
     ) -> None:
-        self._inputs, self._epochs, self._history = inputs, epochs, history
+        self._inputs, self._epochs, self._curves = inputs, epochs, curves
         self._rungs = rungs(epochs, first_rung(epochs))
-        some = measured[_some(history.best[measured], _TRIALS, rng)]
-        rows, points = np.nonzero(~np.isnan(history.costs[some]))
+        some = measured[_some(curves.best[measured], _TRIALS, rng)]
+        rows, points = np.nonzero(~np.isnan(curves.costs[some]))
         numbers, failed = some[rows], [trial.params for trial in _failed(table)[-_TRIALS:]]
-        units = np.concatenate([history.units[numbers], inputs.units(failed)])
-        reached = np.concatenate([history.epochs[numbers, points], np.full(len(failed), float(self._rungs[0]))])
-        rewards = _rewards(np.concatenate([history.costs[numbers, points], np.full(len(failed), math.inf)]))
+        units = np.concatenate([curves.units[numbers], inputs.units(failed)])
+        reached = np.concatenate([curves.epochs[numbers, points], np.full(len(failed), float(self._rungs[0]))])
+        rewards = _rewards(np.concatenate([curves.costs[numbers, points], np.full(len(failed), math.inf)]))
         told = _some(-rewards, _POINTS, rng)
         x, y = inputs.columns(units[told], self._share(reached[told])), rewards[told]
         model = posterior(x, y, _some(-y, _FITTED, rng), inputs.groups)
         ahead = self._share(np.array([self._next_rung(trial) for trial in running]))
         begun = inputs.units([trial.params for trial in running])
         self._model = model.believing(inputs.columns(begun, ahead))
-        self._best = some[np.argsort(history.best[some], kind="stable")[:_TOP]]
+        self._best = some[np.argsort(curves.best[some], kind="stable")[:_TOP]]
         self._incumbent, self._rng, self._in_full = float(y.max()), rng, in_full
 
     @cached_property
     def _drawn(self) -> tuple[Array, float, float]:
         """Units of new configs (n, parameters), and a horizon and a threshold to judge them and others by."""
-        candidates = self._candidates(self._history.units[self._best], self._rng)
+        candidates = self._candidates(self._curves.units[self._best], self._rng)
         longest = float(self._epochs)
         horizon = longest if self._in_full else math.exp(self._rng.uniform(0.0, math.log(longest)))
         return candidates, horizon, self._incumbent + 10.0 ** self._rng.uniform(-2.0, 0.0)
@@ -246,7 +247,7 @@ class _Outlook:
     def odds_of(self, numbers: NDArray[np.intp]) -> Array:
         """(n,) how likely trials that go on exceed the threshold at the horizon, as a normal quantile."""
         _, horizon, threshold = self._drawn
-        return self._odds(self._columns(numbers, self._history.reached[numbers] + horizon), threshold)
+        return self._odds(self._columns(numbers, self._curves.reached[numbers] + horizon), threshold)
 
     def odds_in_the_end(self, numbers: NDArray[np.intp]) -> Array:
         """(n,) how likely each beats the incumbent when it is trained in full."""
@@ -257,7 +258,7 @@ class _Outlook:
         return (mean - threshold) / deviation
 
     def _columns(self, numbers: NDArray[np.intp], epochs: Array) -> Array:
-        return self._inputs.columns(self._history.units[numbers], self._share(epochs))
+        return self._inputs.columns(self._curves.units[numbers], self._share(epochs))
 
     def _share(self, epochs: Array) -> Array:
         return np.asarray(np.log(np.clip(epochs, 1.0, self._epochs)) / math.log(max(self._epochs, 2)))
@@ -280,15 +281,15 @@ class _Outlook:
         return self._inputs.settled(np.vstack(near))
 
 
-def _promising(history: History, paused: NDArray[np.intp]) -> NDArray[np.intp]:
+def _promising(curves: CurveArrays, paused: NDArray[np.intp]) -> NDArray[np.intp]:
     """The paused trials, or where they are too many the best of those that have come equally far."""
-    waiting = paused[~np.isnan(history.best[paused])]
+    waiting = paused[~np.isnan(curves.best[paused])]
     if len(waiting) <= _WAITING:
         return waiting
-    reached = history.reached[waiting]
+    reached = curves.reached[waiting]
     levels = np.unique(reached)
     of_levels = (waiting[reached == level] for level in levels)
-    chosen = [numbers[_best(history.best[numbers], max(1, _WAITING // len(levels)))] for numbers in of_levels]
+    chosen = [numbers[_best(curves.best[numbers], max(1, _WAITING // len(levels)))] for numbers in of_levels]
     kept: NDArray[np.intp] = np.sort(np.concatenate(chosen))
     return kept
 

@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.samplers.known import known_configs
+from hpo.history.known import known_configs
 from hpo.samplers.view import StudyAtResource
 from hpo.spec import Config
 from hpo.spec.space import LISTED, Space, believed, distribution

@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import optuna
@@ -19,9 +18,9 @@ from optuna.samplers._tpe.sampler import _split_trials, default_gamma, default_g
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import log_ndtr, ndtr
 
-from hpo.samplers.rows import Array, Configs
+from hpo.history import History
+from hpo.history.rows import Array, Configs
 from hpo.samplers.standard import built
-from hpo.samplers.table import Table
 from hpo.samplers.view import StudyAtResource
 from hpo.spec import Config
 from hpo.spec.space import Space, distribution
@@ -84,7 +83,7 @@ class GroupedTPE(TPESampler):
         counted = (TrialState.COMPLETE, TrialState.PRUNED, *([TrialState.RUNNING] if self._constant_liar else ()))
         gamma = self._gamma or (default_gamma_multiobjective if study._is_multi_objective() else default_gamma)
         if isinstance(study, StudyAtResource) and (numbers := study.parted(gamma, counted, trial.number)) is not None:
-            rows = _configs_of(study.table, search_space).update(study.table)
+            rows = _configs_of(study.history, search_space).update(study.history.table)
             return rows[numbers[0]], rows[numbers[1]]
         trials = [it for it in study._get_trials(deepcopy=False, states=counted) if it.number != trial.number]
         ended = sum(it.state is not TrialState.RUNNING for it in trials)
@@ -125,17 +124,10 @@ def _internal(configs: Sequence[Config], search_space: Mapping[str, BaseDistribu
     return rows
 
 
-def _configs_of(table: Table, search_space: Mapping[str, BaseDistribution]) -> Configs:
+def _configs_of(history: History, search_space: Mapping[str, BaseDistribution]) -> Configs:
     """A study's configs as internal values; who asks again about the same parameters gets the same ones."""
-    known = _CONFIGS.setdefault(table, {})
-    key = tuple(search_space.items())
-    if key not in known:
-        known[key] = Configs(partial(_internal, search_space=search_space), len(search_space))
-    return known[key]
-
-
-_CONFIGS: WeakKeyDictionary[Table, dict[object, Configs]] = WeakKeyDictionary()
-"""Table -> parameters -> the configs of its trials."""
+    make = partial(Configs, partial(_internal, search_space=dict(search_space)), len(search_space))
+    return history.part((Configs, *search_space.items()), make)
 
 
 def groups(space: Space) -> list[dict[str, BaseDistribution]]:

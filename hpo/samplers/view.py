@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import optuna
-from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.samplers.fitness import Yardstick
-from hpo.samplers.table import Table, measure_each
+from hpo.history import history_of
+from hpo.history.measured import Yardstick
+from hpo.history.table import Table
 from hpo.study.ranking import Fitness, best_first
 
 WINDOW = 400
@@ -64,13 +63,10 @@ class StudyAtResource(optuna.Study):
         most: int | None = None,
     ) -> None:
         self.__dict__.update(study.__dict__)
-        self._view, self._rewards = _view(study, least, metrics), rewards
+        self.history, self._rewards = history_of(study, Yardstick(tuple(study.directions), metrics)), rewards
+        self._view = self.history.part(_View, _View)
+        self._view.update(self.history.table.resource(least), self.history.table, study.directions)
         self._window = None if most is None or len(self._view.seen) <= most else self._view.window(most)
-
-    @property
-    def table(self) -> Table:
-        """What the trials are measured as."""
-        return self._view.table
 
     @cached_property
     def _seen(self) -> list[FrozenTrial]:
@@ -121,13 +117,6 @@ class StudyAtResource(optuna.Study):
             raise ValueError("no trial is complete yet")
         best = min if self.direction is StudyDirection.MINIMIZE else max
         return best(complete, key=lambda trial: trial.value or 0.0)
-
-
-def _view(study: optuna.Study, least: int, metrics: tuple[str, ...] | None) -> "_View":
-    table = measure_each(study, Yardstick(tuple(study.directions), metrics))
-    view = _VIEWS.setdefault(study._storage, {}).setdefault((study._study_id, metrics), _View())
-    view.update(table.resource(least), table, study.directions)
-    return view
 
 
 @dataclass
@@ -215,10 +204,6 @@ class _Window:
     newest: range
     plain: bool
     """Whether so many of the best are feasible that nobody asks which of the others are better."""
-
-
-_VIEWS: WeakKeyDictionary[BaseStorage, dict[tuple[int, tuple[str, ...] | None], _View]] = WeakKeyDictionary()
-"""Storage -> (study, metrics) -> its view."""
 
 
 def _at(trial: FrozenTrial, worth: Fitness | None, signs: Sequence[float]) -> FrozenTrial:

@@ -3,8 +3,8 @@
 from abc import abstractmethod
 from collections.abc import Set
 
-from hpo.schedulers.number_set import NumberSet
 from hpo.schedulers.scheduler import Decision, Scheduler, Situation
+from hpo.study.number_set import NumberSet
 from hpo.study.trial import Metrics
 
 

@@ -11,11 +11,11 @@ from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 from optuna.trial import TrialState, create_trial
 
-from hpo.samplers.curve_history import history_of
+from hpo.history import history_of
+from hpo.history.measured import Yardstick
+from hpo.samplers.curve_arrays import curves_of
 from hpo.samplers.curve_model import GaussianProcess, Hyperparameters, Inputs, _negative_log_likelihood, fit
 from hpo.samplers.curves import CurveSampler, _promising
-from hpo.samplers.fitness import Yardstick
-from hpo.samplers.table import measure_each
 from hpo.schedulers import first_rung
 from hpo.schedulers.rungs import rungs
 from hpo.spec import Parameter
@@ -350,8 +350,8 @@ def test_of_very_many_paused_trials_the_best_of_each_epoch_are_judged() -> None:
     sampler = CurveSampler(epochs=9)
     chosen = sampler.resume(study, range(300))
     assert chosen is None or chosen < 300
-    table = measure_each(study, Yardstick(tuple(study.directions)))
-    history = history_of(study, table, Inputs({"x": x}), rungs(9, first_rung(9)))
-    judged = set(_promising(history, np.arange(300)).tolist())
+    history = history_of(study, Yardstick(tuple(study.directions)))
+    curves = curves_of(history, Inputs({"x": x}), rungs(9, first_rung(9)))
+    judged = set(_promising(curves, np.arange(300)).tolist())
     assert {n for n in range(300) if n % 3 == 0} == {n for n in judged if n % 3 == 0}
     assert {n for n in judged if n % 3} == set([n for n in range(300) if n % 3][:100])

@@ -22,9 +22,9 @@ from optuna.testing.pytest_samplers import (
 )
 from optuna.trial import TrialState
 
+from hpo.history.measured import Measured, Yardstick
+from hpo.history.population import measure_all
 from hpo.samplers.evolution import STRATEGIES, EvolutionSampler, cma, encoding, nsga2, variation
-from hpo.samplers.fitness import Measured, Yardstick
-from hpo.samplers.population import measure_all
 from hpo.study.ranking import Fitness
 
 ALL = sorted(STRATEGIES)

@@ -10,15 +10,14 @@ from pathlib import Path
 import torch
 
 from hpo import models
-from hpo.study.artifacts import Folder
+from hpo.ensemble import model
 from hpo.ensemble.build import drawn, logged
 from hpo.ensemble.build.draft import Draft, Say, from_pool, stored_part
 from hpo.ensemble.build.folders import folder_of, free_name
 from hpo.ensemble.build.misfits import misfits
 from hpo.ensemble.build.request import Request
+from hpo.ensemble.build.result import EnsembleResult
 from hpo.ensemble.build.tested import predict_test_rows
-from hpo.study.code import TrainingCode
-from hpo.ensemble import model
 from hpo.ensemble.cost import cost, fits
 from hpo.ensemble.diversity import diversity
 from hpo.ensemble.pool import Pool
@@ -26,7 +25,8 @@ from hpo.ensemble.score import Predictions, Targets
 from hpo.ensemble.selection import choose
 from hpo.errors import InputError, StudyError
 from hpo.report.page import PAGE
-from hpo.ensemble.build.result import EnsembleResult
+from hpo.study.artifacts import Folder
+from hpo.study.code import TrainingCode
 from hpo.study.study import Study
 from hpo.tasks.kinds import kind
 

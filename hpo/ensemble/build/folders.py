@@ -6,10 +6,10 @@ import pydantic
 
 from hpo import files
 from hpo import spec as specs
-from hpo.study.artifacts import Folder
 from hpo.ensemble.model import DOCUMENT
 from hpo.errors import InputError, StudyError
 from hpo.plugins import did_you_mean
+from hpo.study.artifacts import Folder
 from hpo.study.folder import ENSEMBLES
 from hpo.study.study import Study
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from hpo.ensemble.build.drawn import FOLDER
 from hpo.ensemble.build.folders import folder_of
 from hpo.ensemble.build.request import Request
-from hpo.ensemble.model import LOADER_MODULE
 from hpo.ensemble.build.result import EnsembleResult
+from hpo.ensemble.model import LOADER_MODULE
 from hpo.tracking.problems import one_line, reason
 from hpo.tracking.registry import register
 

@@ -1,16 +1,16 @@
 """Trials whose stored weights are of no use to the model as it is now: they are left out by name."""
 
-from hpo.study import data as study_data
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from hpo.ensemble.build.tested import predict_rows
-from hpo.study.code import TrainingCode
 from hpo.datasets import Dataset, Examples
+from hpo.ensemble.build.tested import predict_rows
 from hpo.ensemble.pool import Pool
 from hpo.errors import HpoError, first_line
+from hpo.study import data as study_data
+from hpo.study.code import TrainingCode
 from hpo.study.study import Study
 from hpo.study.trial import TrialRecord
 

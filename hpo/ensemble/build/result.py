@@ -1,22 +1,11 @@
 """What the building of an ensemble returns."""
 
-import csv
-import os
-import re
-import stat
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from signal import Signals
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hpo.errors import InputError
 from hpo.study.study import Study
-from hpo.study.trial import LIVE, State, TrialRecord, count_states
 
 if TYPE_CHECKING:
     from hpo.ensemble.calibration import Calibration, Interval

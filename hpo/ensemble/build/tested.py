@@ -1,6 +1,5 @@
 """The test rows: predicted by those who are scored on them, from their weights, once; no search has to."""
 
-from hpo.study import data as study_data
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,14 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo import models
-from hpo.study.artifacts import Stored
-from hpo.ensemble.build.draft import Say
 from hpo.datasets import Dataset, Examples
+from hpo.ensemble.build.draft import Say
 from hpo.ensemble.model import Part
 from hpo.errors import DataError, HpoError, StudyError
 from hpo.models import placement
 from hpo.models.weights import set_weights
 from hpo.spec import Named
+from hpo.study import data as study_data
+from hpo.study.artifacts import Stored
 from hpo.study.study import Study
 from hpo.tasks.kinds import kind
 

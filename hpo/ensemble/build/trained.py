@@ -7,20 +7,19 @@ import numpy as np
 import torch
 
 from hpo import models
-from hpo.study.artifacts import Artifacts
+from hpo.engine.ray.members import Trained
 from hpo.ensemble.build.draft import Draft, Say
 from hpo.ensemble.build.request import Request
-from hpo.engine.ray.members import Trained
+from hpo.ensemble.methods.soup import greedy_soup, kin
 from hpo.ensemble.model import Ensemble, Part
 from hpo.ensemble.pool import Pool
+from hpo.ensemble.retrain import Student, Trainer, bagging, boosting, deep, distill, out_of_fold, read_student
+from hpo.ensemble.retrain.retrained import FOLDER, Retrained, calibrated_member, join, uniform
 from hpo.ensemble.score import Predictions
-from hpo.ensemble.methods.soup import greedy_soup, kin
 from hpo.models import placement
 from hpo.models.weights import Weights, set_weights
 from hpo.report.tables import duration
-from hpo.ensemble.retrain import Student, Trainer, distill, read_student
-from hpo.ensemble.retrain import bagging, boosting, deep, out_of_fold
-from hpo.ensemble.retrain.retrained import FOLDER, Retrained, calibrated_member, join, uniform
+from hpo.study.artifacts import Artifacts
 from hpo.study.study import Study
 from hpo.tasks.kinds import kind
 from hpo.training import Objective, Predictor

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from hpo.history.measured import Measured
+from hpo.history.population import ranked
 from hpo.samplers.evolution import individuals, settings
 from hpo.samplers.evolution.variation import Child, Variation
-from hpo.samplers.fitness import Measured
-from hpo.samplers.population import ranked
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from hpo.history.measured import Measured
+from hpo.history.population import compared
 from hpo.samplers.evolution import encoding, settings
 from hpo.samplers.evolution.proposal import Lineage
-from hpo.samplers.fitness import Measured
-from hpo.samplers.population import compared
 from hpo.study.ranking import Fitness
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from deap import base, tools  # type: ignore[import-untyped]
 
+from hpo.history.measured import Measured
 from hpo.samplers.evolution import streams
-from hpo.samplers.fitness import Measured
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from hpo.history.measured import Measured, until
+from hpo.history.population import ranked
 from hpo.samplers.evolution import individuals, settings
 from hpo.samplers.evolution.variation import Child, Variation
-from hpo.samplers.fitness import Measured, until
-from hpo.samplers.population import ranked
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import numpy as np
 from deap import tools  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from hpo.history.measured import Measured
+from hpo.history.population import compared
 from hpo.samplers.evolution import individuals, settings, streams
 from hpo.samplers.evolution.individuals import Individual
 from hpo.samplers.evolution.variation import Child, Variation
-from hpo.samplers.fitness import Measured
-from hpo.samplers.population import compared
 from hpo.study.ranking import Fitness
 
 Rows = list[tuple[Fitness, Measured]]

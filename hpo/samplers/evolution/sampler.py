@@ -14,6 +14,8 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.history.measured import Measured, Yardstick, without
+from hpo.history.population import measure_all
 from hpo.plugins import did_you_mean
 from hpo.samplers.evolution import settings as checks
 from hpo.samplers.evolution import streams
@@ -23,8 +25,6 @@ from hpo.samplers.evolution.differential import Differential
 from hpo.samplers.evolution.mu_lambda import MuCommaLambda, MuPlusLambda
 from hpo.samplers.evolution.nsga2 import Nsga2
 from hpo.samplers.evolution.proposal import LatinHypercube, Lineage, Proposal
-from hpo.samplers.fitness import Measured, Yardstick, without
-from hpo.samplers.population import measure_all
 
 
 class Strategy(Protocol):

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from hpo.history.measured import Measured
 from hpo.samplers.evolution import encoding
 from hpo.samplers.evolution.proposal import Lineage
-from hpo.samplers.fitness import Measured
 
 _SIGMA_BOUNDS = (0.003, 0.5)
 """Below the smallest step no learning rate matters; above the largest a step is a random draw."""

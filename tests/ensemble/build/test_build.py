@@ -1,6 +1,5 @@
 """From a study to an ensemble on disk and in MLflow; what is chosen never sees a test row."""
 
-from hpo.study import data as study_data
 import ast
 import io
 import json
@@ -16,10 +15,7 @@ from rich.console import Console
 
 import hpo
 from hpo import api, datasets, models, spec
-from hpo.ensemble import build
-from hpo.study.artifacts import Split
 from hpo.ensemble.build import Request
-from hpo.study.data_summary import DataSummary
 from hpo.ensemble.calibration import temper
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
@@ -27,10 +23,13 @@ from hpo.ensemble.score import Targets, costs
 from hpo.ensemble.selection import choose
 from hpo.errors import DataError, InputError, StudyError
 from hpo.spec import StudySpec
+from hpo.study import data as study_data
+from hpo.study.artifacts import Split
+from hpo.study.data_summary import DataSummary
 from hpo.study.study import Study
+from hpo.study.trial import Outcome, State
 from hpo.tracking.ensembles import tracking_to
 from hpo.tracking.store import tracking_uri
-from hpo.study.trial import Outcome, State
 from tests.conftest import data_summary, finish, squares
 
 PACKAGE = Path(hpo.__file__).parent

@@ -6,9 +6,9 @@ import optuna
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.samplers.fitness import Yardstick
-from hpo.samplers.rows import Array, Configs, with_room
-from hpo.samplers.table import measure_each
+from hpo.history import history_of
+from hpo.history.measured import Yardstick
+from hpo.history.rows import Array, Configs, with_room
 from hpo.spec import Config
 
 
@@ -32,7 +32,7 @@ def test_a_row_follows_its_trial() -> None:
     configs = Configs(encode, 1)
 
     def shown() -> list[float]:
-        rows = configs.update(measure_each(study, Yardstick(tuple(study.directions))))
+        rows = configs.update(history_of(study, Yardstick(tuple(study.directions))).table)
         return [float(row[0]) for row in rows[: len(study.trials)]]
 
     assert shown() == []

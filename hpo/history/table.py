@@ -5,18 +5,14 @@ from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, compress, count
-from operator import attrgetter, is_not
-from weakref import WeakKeyDictionary
+from itertools import accumulate
+from operator import attrgetter
 
-import optuna
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.samplers.fitness import Measured, Yardstick
-from hpo.schedulers.number_set import NumberSet
+from hpo.history.measured import Measured, Yardstick
+from hpo.study.number_set import NumberSet
 from hpo.study.ranking import Fitness
-from hpo.study.storage.cached import CachedStorage
 
 
 @dataclass(eq=False)
@@ -24,8 +20,6 @@ class Table:
     """The trials of a study by number, and what is asked of all of them before each decision."""
 
     trials: Sequence[FrozenTrial] = ()
-    told: int = 0
-    """How many of a ledger's changes are entered."""
     measured: list[Measured | None] = field(default_factory=list)
     """None where a trial has no fitness."""
     known: list[Measured] = field(default_factory=list)
@@ -107,26 +101,3 @@ class Table:
 
 def _take(rows: list[tuple[Fitness, int]], row: tuple[Fitness, int]) -> None:
     del rows[bisect_left(rows, row)]
-
-
-_MEASURED: WeakKeyDictionary[BaseStorage, dict[tuple[int, Yardstick], Table]] = WeakKeyDictionary()
-"""Storage -> (study, yardstick) -> its table."""
-
-
-def measure_each(study: optuna.Study, yardstick: Yardstick) -> Table:
-    """All trials of the study and what they are measured as; the next call changes it."""
-    tables = _MEASURED.setdefault(study._storage, {})
-    table = tables.setdefault((study._study_id, yardstick), Table())
-    if isinstance(study._storage, CachedStorage):
-        trials, log = study._storage.log(study._study_id)
-        table.update(trials, list(dict.fromkeys(log[table.told :])), yardstick)
-        table.told = len(log)
-    else:
-        trials = study.get_trials(deepcopy=False)
-        table.update(trials, changed(trials, table.trials), yardstick)
-    return table
-
-
-def changed(trials: Sequence[FrozenTrial], before: Sequence[FrozenTrial]) -> list[int]:
-    """Numbers of the trials that are not what they were, new ones included: storages never change a trial in place."""
-    return [*compress(count(), map(is_not, trials, before)), *range(len(before), len(trials))]

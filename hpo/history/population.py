@@ -8,8 +8,9 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from hpo.samplers.fitness import Measured, Yardstick
-from hpo.samplers.table import Table, measure_each
+from hpo.history.history import history_of
+from hpo.history.measured import Measured, Yardstick
+from hpo.history.table import Table
 from hpo.study.ranking import Fitness
 
 
@@ -31,7 +32,7 @@ def measure_all(study: optuna.Study, yardstick: Yardstick) -> Population:
 
     What has not changed since the last call is the same object, whoever asked then: to save time, not to remember.
     """
-    table = measure_each(study, yardstick)
+    table = history_of(study, yardstick).table
     return Population(table.known, table)
 
 

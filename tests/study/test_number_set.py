@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.schedulers.number_set import NumberSet
+from hpo.study.number_set import NumberSet
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.booleans()), max_size=60))

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.samplers.population import compared, ranked, resource
-from tests.samplers.test_fitness import measured
+from hpo.history.population import compared, ranked, resource
+from tests.history.test_measured import measured
 
 
 @given(st.lists(st.integers(1, 81), min_size=1, max_size=30), st.integers(1, 40))

@@ -2,14 +2,13 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
 
 import optuna
-from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from hpo.samplers.fitness import Yardstick
-from hpo.samplers.table import Table, measure_each
+from hpo.history.history import history_of
+from hpo.history.measured import Yardstick
+from hpo.history.table import Table
 from hpo.spec import Config
 from hpo.spec.space import ConfigKey, config_key
 
@@ -55,12 +54,7 @@ def known_configs(study: optuna.Study, metrics: tuple[str, ...] | None = None) -
         study: whose trials.
         metrics: names of the objectives in the trials' reports, where there are several.
     """
-    known = _KNOWN_CONFIGS.setdefault(study._storage, {}).setdefault((study._study_id, metrics), KnownConfigs())
-    known.update(measure_each(study, Yardstick(tuple(study.directions), metrics)))
+    history = history_of(study, Yardstick(tuple(study.directions), metrics))
+    known = history.part(KnownConfigs, KnownConfigs)
+    known.update(history.table)
     return known
-
-
-_KNOWN_CONFIGS: WeakKeyDictionary[BaseStorage, dict[tuple[int, tuple[str, ...] | None], KnownConfigs]] = (
-    WeakKeyDictionary()
-)
-"""Storage -> (study, metrics) -> its configs."""

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
-from hpo.samplers.fitness import Yardstick
-from hpo.samplers.population import measure_all, ranked, resource
-from hpo.samplers.table import measure_each
+from hpo.history import history_of
+from hpo.history.measured import Yardstick
+from hpo.history.population import measure_all, ranked, resource
 from hpo.study.ranking import Fitness
 from hpo.study.storage.cached import CachedStorage
-from tests.samplers.test_fitness import MAXIMIZE, MINIMIZE
+from tests.history.test_measured import MAXIMIZE, MINIMIZE
 
 
 def test_what_has_not_changed_is_measured_once() -> None:
@@ -54,7 +54,7 @@ def test_what_is_kept_between_calls_is_what_measuring_anew_would_find(
         anew = [known for t in study.get_trials(deepcopy=False) if (known := yardstick.measure(t)) is not None]
         assert [known.number for known in kept] == [known.number for known in anew]
         assert all(known.same(other) for known, other in zip(kept, anew, strict=True))
-        table, trials = measure_each(study, yardstick), study.get_trials(deepcopy=False)
+        table, trials = history_of(study, yardstick).table, study.get_trials(deepcopy=False)
         assert table.reports == sum(len(trial.intermediate_values) for trial in trials)
         assert set(table.touched) == set(range(len(trials)))
         for least in (1, 3):

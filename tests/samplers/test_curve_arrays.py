@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from hpo.samplers.curve_history import History, history_of
+from hpo.history import history_of
+from hpo.history.measured import Yardstick
+from hpo.samplers.curve_arrays import CurveArrays, curves_of
 from hpo.samplers.curve_model import Inputs
-from hpo.samplers.fitness import Yardstick
-from hpo.samplers.table import measure_each
 
 X, KIND = FloatDistribution(0.0, 1.0), CategoricalDistribution(("a", "b"))
 INPUTS = Inputs({"x": X, "kind": KIND})
@@ -22,8 +22,8 @@ LADDER = (1, 3, 9)
 CURVES = st.dictionaries(st.integers(1, 9), st.floats(-10, 10) | st.just(math.nan), max_size=5)
 
 
-def known(study: optuna.Study, inputs: Inputs = INPUTS) -> History:
-    return history_of(study, measure_each(study, Yardstick(tuple(study.directions))), inputs, LADDER)
+def known(study: optuna.Study, inputs: Inputs = INPUTS) -> CurveArrays:
+    return curves_of(history_of(study, Yardstick(tuple(study.directions))), inputs, LADDER)
 
 
 def study_of(curves: list[dict[int, float]]) -> optuna.Study:

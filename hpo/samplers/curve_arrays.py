@@ -2,20 +2,18 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from weakref import WeakKeyDictionary
 
 import numpy as np
-import optuna
 from numpy.typing import NDArray
-from optuna.storages import BaseStorage
 
+from hpo.history import History
+from hpo.history.measured import Measured
+from hpo.history.rows import with_room
+from hpo.history.table import Table
 from hpo.samplers.curve_model import Array, Inputs
-from hpo.samplers.fitness import Measured
-from hpo.samplers.rows import with_room
-from hpo.samplers.table import Table
 
 
-class History:
+class CurveArrays:
     """Trials by number, in rows: a trial without a value is NaN.
 
     Args:
@@ -84,16 +82,9 @@ class History:
                 self.epochs[number, place], self.costs[number, place] = epoch, worth.costs[0] + worst
 
 
-def history_of(study: optuna.Study, table: Table, inputs: Inputs, ladder: Sequence[int]) -> History:
-    """The study's curves as they stand; who asks again about the same space gets the same one, brought up to date."""
-    histories = _HISTORIES.setdefault(study._storage, {})
-    key = tuple(ladder), tuple(inputs.distributions.items())
-    before = histories.get(study._study_id)
-    if before is None or before[0] != key or before[1] is not table:
-        before = histories[study._study_id] = key, table, History(inputs, ladder)
-    before[2].update(table)
-    return before[2]
-
-
-_HISTORIES: WeakKeyDictionary[BaseStorage, dict[int, tuple[object, Table, History]]] = WeakKeyDictionary()
-"""Storage -> study -> what its history is of, and that."""
+def curves_of(history: History, inputs: Inputs, ladder: Sequence[int]) -> CurveArrays:
+    """The curves of a study's history as they stand; who asks again about the same space gets the same ones."""
+    key = CurveArrays, tuple(ladder), tuple(inputs.distributions.items())
+    curves = history.part(key, lambda: CurveArrays(inputs, ladder))
+    curves.update(history.table)
+    return curves

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.samplers.table import Table
+from hpo.history.table import Table
 from hpo.spec import Config
 
 Array = NDArray[np.float64]

@@ -8,7 +8,7 @@ import pytest
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.samplers.fitness import Measured, Yardstick, better
+from hpo.history.measured import Measured, Yardstick, better
 from hpo.study.ranking import Fitness
 
 MINIMIZE = Yardstick((StudyDirection.MINIMIZE,))
