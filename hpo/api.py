@@ -16,8 +16,6 @@ from rich.console import Console
 
 from hpo import plugins, samplers
 from hpo import spec as specs
-from hpo.ensemble.build.result import EnsembleResult
-from hpo.ensemble.predictions import Predictions
 from hpo.errors import HpoError, InputError, StudyError, shortened
 from hpo.searching import search as searching
 from hpo.searching.results import SearchResult, SimulationResult
@@ -32,8 +30,10 @@ if TYPE_CHECKING:
     from hpo.controller.disk import Freed
     from hpo.datasets.dataset import Inputs
     from hpo.engine.simulated import Curve
+    from hpo.ensemble.build.result import EnsembleResult
     from hpo.ensemble.contribution import Source
     from hpo.ensemble.model import Ensemble
+    from hpo.ensemble.predictions import Predictions
     from hpo.searching.ask_tell import AskAndTell
     from hpo.searching.plan import Plan
     from hpo.searching.reproduce import Reproduction
@@ -588,7 +588,7 @@ def build_ensemble(
     accept_code: bool = False,
     console: Console | None = None,
     trust: bool = False,
-) -> EnsembleResult:
+) -> "EnsembleResult":
     """Builds an ensemble of a study's trials from their stored predictions; only methods that say so train.
 
     Members and weights are chosen on validation rows; test rows are scored once, afterwards.
@@ -653,7 +653,7 @@ def predict(
     storage: str | Path = "studies",
     trust: bool = False,
     tell: Callable[[str], None] = warnings.warn,
-) -> Predictions:
+) -> "Predictions":
     """Predicts with an ensemble, everything at once.
 
     Args:
@@ -686,7 +686,7 @@ def predict_batches(
     storage: str | Path = "studies",
     trust: bool = False,
     tell: Callable[[str], None] = warnings.warn,
-) -> Iterator[Predictions]:
+) -> "Iterator[Predictions]":
     """Predicts as `predict` does, a batch at a time: memory stays flat however large the input is.
 
     What was left out or changed is told after the last batch.
@@ -755,6 +755,8 @@ def export(
     return export_onnx(find(ensemble, Path(storage)), output, member, trust=trust)
 
 
-def _predictions(model: "Ensemble", names: Sequence[str], inputs: "Inputs") -> Predictions:
+def _predictions(model: "Ensemble", names: Sequence[str], inputs: "Inputs") -> "Predictions":
+    from hpo.ensemble.predictions import Predictions
+
     widths = () if model.interval is None else model.interval.half_widths
     return Predictions(names, model.outputs, model.combined_predictions(inputs), model.task, widths)

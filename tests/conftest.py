@@ -21,7 +21,9 @@ from hpo.study.study import Study
 from hpo.study.trial import Outcome, State
 
 CLASSES, SIDE = 3, 8
-FAULTS = Path(__file__).parents[1] / "scripts" / "faults"
+ROOT = Path(__file__).parents[1]
+"""The project's folder."""
+FAULTS = ROOT / "scripts" / "faults"
 PATIENCE = 240.0
 """Seconds for what a test waits for, but does not test: commands start slowly beside others and from a cold disk."""
 Run = Callable[..., tuple[int, str, str]]
@@ -95,7 +97,7 @@ def ray_cluster() -> Iterator[None]:
             include_dashboard=False,
             log_to_driver=False,
             object_store_memory=128 * 1024**2,
-            runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parents[1])}},  # objectives of the tests
+            runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},  # objectives of the tests
         )
         yield
         ray.shutdown()

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,15 @@ def test_help_needs_nothing_heavy(name: str) -> None:
             elif isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
             assert not HEAVY & {imported.split(".")[0] for imported in names}
+
+
+def test_a_search_that_is_refused_has_not_imported_what_trains_and_draws() -> None:
+    """What takes seconds to import comes while Ray starts, after the spec was checked."""
+    late = "{'ray', 'mlflow', 'matplotlib', 'sklearn', 'pandas', 'deap'}"
+    code = f"import sys, hpo.api; print(*sorted({late} & sys.modules.keys()))"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent).stdout == "\n"
+    )
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

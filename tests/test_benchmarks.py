@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from hpo import spec
-from tests.conftest import PATIENCE
+from tests.conftest import PATIENCE, ROOT
 
-BENCHMARKS = Path(__file__).parents[1] / "scripts" / "benchmarks"
+BENCHMARKS = ROOT / "scripts" / "benchmarks"
 
 
 def command(benchmark: str, *arguments: str) -> subprocess.CompletedProcess[str]:

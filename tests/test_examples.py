@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PATIENCE
-
-ROOT = Path(__file__).parents[1]
+from tests.conftest import PATIENCE, ROOT
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)

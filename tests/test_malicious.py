@@ -273,7 +273,7 @@ def test_own_code_runs_where_it_was_named_or_is_trusted(tmp_path: Path, monkeypa
     with pytest.raises(HpoError, match="own_net:net"):
         Ensemble(folder)
     environment = {**os.environ, "HPO_TRUST": "own_net:net,other:net"}
-    script = "from hpo import registry; print(*sorted(plugins.trusted()))"
+    script = "from hpo import plugins; print(*sorted(plugins.trusted()))"
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.stdout == "other:net own_net:net\n", done.stderr
 

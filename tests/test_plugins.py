@@ -9,7 +9,7 @@ import pytest
 from hpo import plugins
 from hpo.errors import InputError
 from hpo.plugins import Registry, did_you_mean, import_paths, note_stored, trust
-from tests.conftest import PATIENCE
+from tests.conftest import PATIENCE, ROOT
 
 REGISTRY = Registry("gadget", {"path": "pathlib:Path"})
 
@@ -211,6 +211,6 @@ def test_an_own_file_that_hides_pythons_module_is_named(monkeypatch: pytest.Monk
 def test_files_named_like_modules_are_no_matter_to_the_command(name: str, space: Path) -> None:
     Path(f"{name}.py").write_text("VALUE = 1\n")
     command = [sys.executable, "-m", "hpo", "validate", "--space", str(space)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
     assert ran.returncode == 0 and "is valid" in ran.stdout, ran.stderr

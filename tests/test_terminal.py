@@ -24,7 +24,7 @@ from hpo.study.artifacts import Folder
 from hpo.study.study import Study
 from hpo.study.trial import Failure, Outcome, State
 from hpo.terminal import Answer, Libraries, plain, saying, text, warn
-from tests.conftest import Run, without_ray
+from tests.conftest import ROOT, Run, without_ray
 
 NASTY = "[/red] [bold]z[/bold] :warning: \x1b[2J\x1b]0;title\x07\x9b31m \u202eevil\r"
 SHOWN = r"[/red] [bold]z[/bold] :warning: \x1b[2J\x1b]0;title\x07\x9b31m \u202eevil\r"
@@ -140,7 +140,7 @@ def test_a_reader_that_has_ended_is_no_error(study: Study) -> None:
 def shell(line: str) -> tuple[int, str]:
     """Exit code and stderr of a line for bash."""
     script = f'hpo() {{ "{sys.executable}" -m hpo "$@"; }}; {line}'
-    environment = {**without_ray(), "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**without_ray(), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
     return done.returncode, done.stderr
 
@@ -149,7 +149,7 @@ def test_files_do_not_take_the_place_of_a_closed_stream(tmp_path: Path) -> None:
     opened = "print(open('x', 'w').fileno(), file=open('y', 'w'))"
     script = f"from hpo.cli.program import _open_standard_streams as o; o(); {opened}"
     code = f'"{sys.executable}" -c "{script}" <&- >&- 2>&-'
-    assert subprocess.run(["bash", "-c", code], env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])})
+    assert subprocess.run(["bash", "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert int((tmp_path / "y").read_text()) > 2
 
 

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from signal import Signals
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hpo.ensemble.build.result import EnsembleResult
 from hpo.study.study import Study
 from hpo.study.trial import LIVE, State, TrialRecord, count_states
+
+if TYPE_CHECKING:
+    from hpo.ensemble.build.result import EnsembleResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +20,7 @@ class SearchResult:
     interrupted: Signals | None = None
     """The signal that has ended it early, such as `signal.SIGINT` for Ctrl-C; None where none has."""
     tracking_problem: str | None = None
-    ensemble: EnsembleResult | None = None
+    ensemble: "EnsembleResult | None" = None
 
     @property
     def best(self) -> TrialRecord | None:

@@ -20,7 +20,6 @@ from rich.console import Console
 
 from hpo import datasets, models, samplers, schedulers, tasks
 from hpo import spec as specs
-from hpo.controller.disk import POOL, DiskBudget
 from hpo.datasets import Dataset
 from hpo.errors import InputError, Problem, ResourceError, StudyError, TrialsError
 from hpo.searching.results import SearchResult
@@ -162,6 +161,7 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
             known.hold.check_free()  # told before Ray is waited for; who begins in between is refused when it is there
         say(f"Study '{spec.study}': starting Ray ...", style="dim")
 
+        from hpo.controller.disk import DiskBudget
         from hpo.engine.ray import joining
         from hpo.engine.ray import run as engine
         from hpo.report.progress import Progress
@@ -254,6 +254,8 @@ def _held_back(limit: float, dataset: Dataset, ensemble: bool) -> float:
     """Seconds of a time limit that trials may not use."""
     if not ensemble:
         return min(_CLOSING_SECONDS, limit / 10)
+    from hpo.controller.disk import POOL
+
     numbers = POOL * (len(dataset.validation) + len(dataset.test)) * len(dataset.outputs)
     return min(_CLOSING_SECONDS + _ENSEMBLE_SECONDS + _NUMBER_SECONDS * numbers, limit / 2)
 

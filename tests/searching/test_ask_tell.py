@@ -17,6 +17,7 @@ from hpo.errors import HpoError, InputError, ObjectiveError, StudyError
 from hpo.spec import Config
 from hpo.study.study import Study
 from hpo.study.trial import State
+from tests.conftest import ROOT
 
 EPOCHS = 9
 
@@ -85,7 +86,7 @@ def test_a_loop_that_is_killed_at_any_moment_goes_on(changes: dict[str, Any]) ->
         f"with hpo.ask_and_tell(own.document(**{changes!r})) as search:\n"
         f"    own.train_all(search, {most})\n"
     )
-    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    path = {**os.environ, "PYTHONPATH": str(ROOT)}
     killed = subprocess.run([sys.executable, "-c", script], env=path, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert sum(len(reports) for *_, reports in found(Study.open(Path("studies"), "own"))) == most - 1

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from hpo import api
+from tests.conftest import ROOT
 
-SPACES = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.yaml"))
+SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda path: path.name)

@@ -23,6 +23,7 @@ from hpo.study.study import Study
 from hpo.tracking.ensembles import EnsembleRecord, log_ensemble, requirements
 from hpo.tracking.registry import check_name, register
 from hpo.tracking.store import connect, tracking_uri
+from tests.conftest import ROOT
 from tests.ensemble.folders import inputs, write_ensemble
 from tests.servers import wait_for
 
@@ -76,7 +77,7 @@ def test_a_model_needs_no_more_than_its_requirements(tmp_path: Path) -> None:
         "import numpy; from hpo.ensemble.model import _load_pyfunc\n"
         f"print(_load_pyfunc({str(folder)!r}).predict(numpy.zeros((1, 8, 8, 3), numpy.uint8)).shape)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.stdout == "(1, 3)\n", done.stderr
     assert not {requirement.partition("==")[0] for requirement in requirements()} & {*spare, "scikit-learn"} - {

@@ -1,7 +1,6 @@
 import subprocess
 import sys
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from torch import nn
 
 from hpo.spec import OptimizerSettings
 from hpo.training.optimizers import build_optimizer, build_schedule
-from tests.conftest import PATIENCE
+from tests.conftest import PATIENCE, ROOT
 
 NAMES = ["sgd", "adam", "adamw", "rmsprop", "adagrad"]
 TORCHS: dict[str, Any] = {
@@ -76,4 +75,4 @@ def test_torchs_compiler_is_not_loaded() -> None:
         "    trained(model, optimizer, 2); optimizer.load_state_dict(optimizer.state_dict())\n"
         "assert 'torch._dynamo' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE, cwd=ROOT)

@@ -20,11 +20,10 @@ from hpo.engine.ray.cluster import _UNUSED, _few_processes, cluster, starting
 from hpo.engine.ray.machines import _check_answer, check_shared
 from hpo.errors import ResourceError
 from hpo.study.artifacts import Folder, Mark
-from tests.conftest import PATIENCE, without_ray
+from tests.conftest import PATIENCE, ROOT, without_ray
 from tests.engine.ray.cluster_search import TRIALS
 from tests.servers import free_port
 
-ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "scripts" / "cluster"
 
 

@@ -3,19 +3,18 @@
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from hpo.engine.ray.lifeline import _knocked
-from tests.conftest import PATIENCE, without_ray
+from tests.conftest import PATIENCE, ROOT, without_ray
 from tests.servers import free_port
 
 COMMAND = """
 import os, signal, sys, time
 from pathlib import Path
 import ray
-from hpo.engine import lifeline
+from hpo.engine.ray import lifeline
 from hpo.engine.ray.cluster import cluster
 
 lifeline._PATIENCE = 3.0
@@ -40,7 +39,7 @@ with cluster(), lifeline.lifeline():
 )
 def test_a_lost_ray_is_one_sentence(process: str, what: str) -> None:
     command = [sys.executable, "-c", COMMAND, process]
-    environment = without_ray() | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = without_ray() | {"PYTHONPATH": str(ROOT)}
     ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
     who = "the Ray that this command had started"
     way = "What is done is kept: run it again, and it goes on"
@@ -59,7 +58,7 @@ def test_a_lost_ray_is_one_sentence(process: str, what: str) -> None:
 )
 def test_a_killed_command_has_its_last_words(how: str, told: bool) -> None:
     command = f"import os, signal\nfrom hpo.engine.ray.lifeline import _last_words\nwith _last_words():\n    {how}"
-    environment = without_ray() | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = without_ray() | {"PYTHONPATH": str(ROOT)}
     ran = subprocess.run([sys.executable, "-c", command], stderr=subprocess.PIPE, text=True, env=environment)
     assert ("Error: this command was killed: its machine ran out of memory" in ran.stderr) == told
     assert ("What is done is kept: the same command goes on" in ran.stderr) == told

@@ -16,9 +16,8 @@ import pytest
 from hpo.engine.ray import startup
 from hpo.engine.ray.startup import check, turn
 from hpo.errors import ResourceError
-from tests.conftest import PATIENCE, without_ray, without_rights
+from tests.conftest import PATIENCE, ROOT, without_ray, without_rights
 
-ROOT = Path(__file__).parents[2]
 RETRY = """
 import time
 import ray

@@ -5,12 +5,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import PATIENCE, without_ray
+from tests.conftest import PATIENCE, ROOT, without_ray
 from tests.engine.ray.storage_matrix import MORE, SCHEDULERS
 from tests.servers import postgres
 
@@ -26,7 +25,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         def run(place: str, storage: str) -> dict[str, dict[str, Any]]:
             database = url if storage == "postgresql" else ""
             command = [sys.executable, "-m", "tests.engine.ray.storage_matrix", place, database]
-            environment = without_ray() | {"PYTHONPATH": str(Path(__file__).parents[2])}
+            environment = without_ray() | {"PYTHONPATH": str(ROOT)}
             folder = tmp_path_factory.mktemp("matrix")
             limit = PATIENCE * len(SCHEDULERS)
             done = subprocess.run(
