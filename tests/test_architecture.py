@@ -74,7 +74,7 @@ ELSEWHERE = {
     "ensemble/build/folders.py": "the studies of a storage folder",
     "datasets": "the user's data",
     "engine/ray/joining.py": "Ray's note of its address",
-    "engine/ray/secret.py": "the user's own folder",
+    "study/secret.py": "the user's own folder",
     "engine/ray/startup.py": "the folder for temporary files",
     "ensemble/onnx.py": "a file that the user names",
     "study/storage/lock.py": "a file that is published, in the storage folder or the user's own",

@@ -30,7 +30,6 @@ from hpo.datasets.inputs import input_batches
 from hpo.datasets.npz import read_arrays
 from hpo.datasets.wanted import Wanted
 from hpo.engine.ray.joining import Invitation
-from hpo.engine.ray.secret import is_proof
 from hpo.engine.ray.threads import Threads
 from hpo.engine.ray.watchdog import watched
 from hpo.ensemble import build
@@ -46,6 +45,7 @@ from hpo.study.artifacts import Folder, Stored
 from hpo.study.artifacts.stored import packed
 from hpo.study.hold import Hold
 from hpo.study.locations import claim
+from hpo.study.secret import is_proof
 from hpo.study.storage.database import Database
 from hpo.study.study import Study
 from hpo.study.trial import Failure, Outcome, State
@@ -408,7 +408,7 @@ def test_places_that_point_elsewhere_remove_nothing_there(
             b"dear"
         )
     for place, told in (
-        (tmp_path / "home", "does not say that it is"),
+        (tmp_path / "home", "is not proven to be this study's"),
         (tmp_path / "shared" / "other", "is another study's"),
     ):
         (study.folder / "places.json").write_text(json.dumps({"artifacts": str(place), "database": None}))
@@ -445,7 +445,79 @@ def test_an_empty_marker_is_another_studys(study: Study, tmp_path: Path) -> None
     (tmp_path / "shared" / ".study").touch()
     for named in (True, False):
         with pytest.raises(StudyError, match="is another study's"):
-            claim(Folder(tmp_path / "shared"), "squares", study.id, named)
+            claim(Folder(tmp_path / "shared"), "squares", study.id, study.folder, named)
+
+
+def planted(study: Study, place: Path) -> None:
+    """Puts into a folder what whoever can write to the study's folder knows, and sends the study there."""
+    (place / "artifacts" / "00001").mkdir(parents=True)
+    (place / "artifacts" / "00001" / "state.pt").write_text("dear")
+    (place / ".study").write_text(f"{study.id}\n")
+    (study.folder / "places.json").write_text(json.dumps({"artifacts": str(place), "database": None}))
+
+
+def test_the_id_of_a_study_proves_no_place(study: Study, hpo: Run, tmp_path: Path) -> None:
+    planted(study, tmp_path / "backup")
+    before = contents(tmp_path / "backup")
+    code, _, told = hpo("gc", "--keep", "1")
+    assert code == 2 and "is not proven to be this study's by your secret" in told and "HPO_ARTIFACTS=" in told
+    assert contents(tmp_path / "backup") == before
+
+
+def test_a_proof_is_of_one_place(
+    document: dict[str, Any], hpo: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Study.create(tmp_path / "studies", spec.load(document), data_summary(), artifacts=str(tmp_path / "shared"))
+    for skill in (2.0, 1.0):
+        finish(made, skill, epochs=3)
+    genuine = (tmp_path / "shared" / "squares" / ".study").read_text()
+    planted(made, tmp_path / "backup" / "squares")
+    (tmp_path / "backup" / "squares" / ".study").write_text(genuine)
+    before = contents(tmp_path / "backup")
+    code, _, told = hpo("gc", "--keep", "1")
+    assert code == 2 and "is not proven" in told and contents(tmp_path / "backup") == before
+    monkeypatch.setenv("HPO_ARTIFACTS", str(tmp_path / "backup"))  # the user's own word
+    assert hpo("gc", "--keep", "1")[0] == 0 and contents(tmp_path / "backup") != before
+    monkeypatch.delenv("HPO_ARTIFACTS")
+    assert hpo("gc", "--keep", "1")[0] == 0  # once is enough
+
+
+def test_a_place_that_was_moved_or_copied_with_its_study_is_its_own(
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "old").mkdir()
+    made = Study.create(
+        tmp_path / "old" / "studies", spec.load(document), data_summary(), artifacts=str(tmp_path / "old" / "shared")
+    )
+    own = made.id
+    shutil.copytree(tmp_path / "old", tmp_path / "copy")
+    (tmp_path / "old").rename(tmp_path / "new")
+    for project in ("new", "copy"):
+        again = Study.open(tmp_path / project / "studies", "squares")
+        assert again.locations.artifacts is not None and project in str(again.locations.artifacts)
+        again.hold.claim()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "elsewhere"))  # another machine, another secret
+    with pytest.raises(StudyError, match="is not proven .* HPO_ARTIFACTS="):
+        again.hold.claim()
+    again.hold.claim(str(tmp_path / "copy" / "shared"))
+    again.hold.claim()
+    assert again.id == own
+
+
+def test_an_object_store_with_another_endpoint_is_another_place(
+    document: dict[str, Any], hpo: Run, store: str, tmp_path: Path
+) -> None:
+    uri = f"s3://bucket/{tmp_path.name}?{store}"
+    made = Study.create(tmp_path / "studies", spec.load(document), data_summary(), artifacts=uri)
+    finish(made, 1.0, epochs=3)
+    finish(made, 2.0, epochs=3)
+    made.hold.claim()
+    places = made.folder / "places.json"
+    places.write_text(places.read_text().replace("&region=", "&allow_bucket_deletion=true&region="))
+    before = made.artifacts.files()
+    assert "allow_bucket_deletion" in places.read_text()
+    code, _, told = hpo("gc", "--keep", "1")
+    assert code == 2 and "is not proven to be this study's" in told and made.artifacts.files() == before
 
 
 @pytest.mark.parametrize("form", ["local://{}/x:/y", "{}/x://y"])
@@ -758,7 +830,7 @@ def test_a_place_that_nobody_has_claimed_is_not_written_to(way: str, treasure: P
     places = {"artifacts": str(treasure.parent), "database": None}
     (tmp_path / "studies" / "curves" / "places.json").write_text(json.dumps(places))
     before = contents(treasure.parent)
-    with pytest.raises(StudyError, match="does not say that it is this study's"):
+    with pytest.raises(StudyError, match="is not proven to be this study's"):
         if way == "simulate":
             api.simulate(wanted, lambda config, epoch: ({"loss": 1.0}, 1.0), storage=tmp_path / "studies")
         else:
@@ -825,7 +897,7 @@ def test_test_rows_are_predicted_into_a_place_of_the_study_alone(study: Study, h
     places = {"artifacts": str(tmp_path / "home"), "database": None, "data": study.study_spec.data.path}
     (study.folder / "places.json").write_text(json.dumps(places))
     before = contents(tmp_path / "home")
-    with pytest.MonkeyPatch.context() as patched, pytest.raises(StudyError, match="does not say that it is this stud"):
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(StudyError, match="is not proven to be this stud"):
         patched.setattr(study_data, "load", lambda *_: datasets.load(study.study_spec.data, tmp_path, 0))
         api.build_ensemble("squares", method="single", storage=study.folder.parent)
     assert contents(tmp_path / "home") == before
@@ -846,7 +918,7 @@ def test_a_place_that_turns_to_another_folder_is_not_followed(
 ) -> None:
     for folder in ("own", "home"):
         shutil.copytree(study.folder / "artifacts", tmp_path / folder / "artifacts")
-    (tmp_path / "own" / ".study").write_text(study.id)
+    claim(Folder(tmp_path / "own"), "squares", study.id, study.folder, named=True)
     door = tmp_path / "door"
     door.symlink_to(tmp_path / "own")
     (study.folder / "places.json").write_text(json.dumps({"artifacts": str(door), "database": None}))
@@ -980,6 +1052,29 @@ def _without_a_record(study: Study) -> None:
 def _spec_says(study: Study, **changes: object) -> None:
     file = study.folder / "spec.yaml"
     file.write_text(json.dumps({**spec.parse_plain(file.read_text()), **changes}))
+
+
+def test_a_trial_of_a_damaged_study_is_reproduced_in_a_sentence(study: Study, hpo: Run) -> None:
+    damages: dict[str, Callable[[], object]] = {
+        "'mlp' has no such setting": lambda: (
+            _spec_says(study, model={"name": "mlp", "layers": 1, "width": 8, "spec": 1}),
+            _rewritten(study, '"user_attr":{"spec":{', '"user_attr":{"kept":{'),
+        ),
+        "no list of names": lambda: _summary_says(study, outputs=np.array("x")),
+    }
+    for told, damage in damages.items():
+        kept = {path: path.read_bytes() for path in study.folder.rglob("*") if path.is_file()}
+        damage()
+        code, _, err = hpo("reproduce", "0")
+        assert code in (1, 2) and told in err and "Traceback" not in err
+        for path, content in kept.items():
+            path.write_bytes(content)
+
+
+def _summary_says(study: Study, **changes: Any) -> None:
+    with np.load(study.folder / "data.npz") as archive:
+        kept = {**archive, **changes}
+    np.savez(study.folder / "data.npz", **kept)
 
 
 DAMAGES: dict[str, Callable[[Study], None]] = {

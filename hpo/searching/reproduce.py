@@ -10,6 +10,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from hpo import models
+from hpo import spec as specs
 from hpo.engine.ray.messages import THREADS
 from hpo.engine.ray.threads import Threads
 from hpo.errors import StudyError
@@ -93,11 +95,12 @@ def reproduce(
         accept_code: changed code is taken for the same.
 
     Raises:
-        StudyError: there is no such trial, it has no report, or began with another's state; or the data or the code
-            have changed.
+        SpecError: the stored spec was changed into one that nothing can be trained by.
+        StudyError: there is no such trial, it has no report, or began with another's state; the data or the code have
+            changed; or what it has stored is damaged.
         DataError: the data cannot be read.
     """
-    trial, spec = study.trial(number), study.study_spec
+    trial, spec = study.trial(number), specs.load(study.study_spec, {}, (models.check,))
     if not trial.reports:
         raise StudyError(f"trial {number} of study '{study.name}' has no report to be held against")
     if trial.inherited or trial.taken_over:
@@ -112,13 +115,18 @@ def reproduce(
         reports, snapshot = _trained_again(trial, reports_of(objective or train, trial.config, context), stored, own)
     then = environment.read(study.folder)
     device = choose_device(spec.training.device).type
+    try:
+        weights = None if stored is None else _farthest(stored.weights(), {} if snapshot is None else snapshot.weights)
+        predictions = None if stored is None else _predicted(stored, snapshot)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"what trial {number} of study '{study.name}' has stored is damaged: {error}") from None
     return Reproduction(
         trial=number,
         device=device,
         exact=device == "cpu" or spec.training.deterministic,
         reports=reports,
-        weights=None if stored is None else _farthest(stored.weights(), {} if snapshot is None else snapshot.weights),
-        predictions=None if stored is None else _predicted(stored, snapshot),
+        weights=weights,
+        predictions=predictions,
         changed=() if then is None else environment.differences(then, environment.here()),
     )
 

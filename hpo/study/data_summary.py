@@ -62,6 +62,8 @@ class DataSummary:
             for split, values in targets.items():
                 if values.ndim not in (1, 2) or values.dtype.kind not in "biuf":
                     raise ValueError(f"the {split} targets are no numbers (rows,) or (rows, outputs)")
+            if archive["outputs"].ndim != 1:
+                raise ValueError("the outputs are no list of names")
             outputs = tuple(str(name) for name in archive["outputs"])
             fingerprint = str(archive["fingerprint"])
             known = json.loads(str(archive["encoding"])) if "encoding" in archive else None  # older studies have none

@@ -1,5 +1,6 @@
 """Who searches a study: one process at a time, which the others can learn of."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 from hpo.errors import StudyError
 from hpo.files import NotAFile
 from hpo.study.folder import check_writable
-from hpo.study.locations import claim, own_place
+from hpo.study.locations import VARIABLE, claim, own_place
 from hpo.study.storage.cached import CachedStorage
 from hpo.study.storage.database import DatabaseStorage
 from hpo.study.storage.journal import mend
@@ -74,14 +75,17 @@ class Hold:
         """Holds the place of the study's artifacts to be its own, where that is outside of its folder.
 
         Args:
-            named: the place that the user names in this command, as a path or a URI; it is taken if nobody owns it yet.
+            named: the place that the user names in this command, as a path or a URI; HPO_ARTIFACTS in the environment
+                where None.
 
         Raises:
-            StudyError: it is another study's, or does not say whose it is.
+            StudyError: it is another study's, or is not proven to be this one's and was not named.
         """
         study, place = self._study, self._study.locations.artifacts
+        named = named or os.environ.get(VARIABLE)
         if place is not None:
-            claim(place, study.name, study.id, named is not None and str(own_place(named, study.name)) == str(place))
+            is_named = named is not None and str(own_place(named, study.name)) == str(place)
+            claim(place, study.name, study.id, study.folder, is_named)
 
     @property
     def searcher(self) -> tuple[str, str] | None:

@@ -7,18 +7,25 @@ import contextlib
 import json
 import os
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any, Self
 
 from hpo import files
 from hpo.errors import StudyError
 from hpo.study.artifacts import Folder, Place, place
+from hpo.study.secret import is_proof, proof
 from hpo.study.storage.database import Database
 
 FILE = "places.json"
 MARKER = ".study"
-"""The file in a place outside of the study's folder that says whose it is: the study's id."""
+"""The file in a place outside of the study's folder that says whose it is: the study's id, and proofs of that."""
+VARIABLE = "HPO_ARTIFACTS"
+"""The environment variable that names the place of artifacts again, as `--artifacts` does."""
+_MOST_PROOFS = 40
+"""So many proofs are kept: each user, and each machine with a home of its own, has two."""
 _MOST_BYTES = 2**16
 
 
@@ -114,40 +121,71 @@ def _found(folder: Path, path: str, beside: str | None) -> Path:
     return Path(path)
 
 
-def claim(own: Place, study: str, id_: str, named: bool) -> None:
+def claim(own: Place, study: str, id_: str, folder: Path, named: bool) -> None:
     """Holds a place outside of a study's folder to be the study's own, before anything there is replaced or removed.
 
-    What `places.json` says may have been written by anyone who can write to the study's folder.
+    What `places.json` says may have been written by anyone who can write to the study's folder, and a file with the
+    study's id may have been put anywhere by them, or be a copy. So the file there proves by the user's secret that the
+    id belongs in this very place: at its path or URI with all options, or as far from the study's folder.
 
     Args:
         own: where the study's artifacts are.
         study: its name.
         id_: its id.
-        named: whether the user has named this place in this command; one that nobody owns yet is taken then.
+        folder: of the study.
+        named: whether the user has named this place in this command; one that is not another study's is taken then.
 
     Raises:
-        StudyError: it is another study's, or does not say whose it is and was not named.
+        StudyError: it is another study's, or is not proven to be this one's and was not named.
     """
     try:
-        owner = own.read(MARKER, _MOST_BYTES).decode(errors="replace").strip()
+        owner, *proofs = own.read(MARKER, _MOST_BYTES).decode(errors="replace").split() or [""]
     except FileNotFoundError:
-        owner = None
+        owner, proofs = id_, []  # nobody's yet
     except OSError as error:
         raise StudyError(f"'{own}', where study '{study}' keeps its artifacts, cannot be reached: {error}") from error
-    if owner == id_:
+    claims = _claims(own, study, id_, folder)
+    if owner == id_ and _is_proven(claims, proofs, study):
         return
-    if owner is not None or not named:
-        whose = "does not say that it is this study's" if owner is None else "is another study's"
+    if owner != id_:
+        raise _not_own(own, study, "is another study's", "put back what that file said")
+    if not named:
         way = (
-            "if it is, name it once: `--artifacts` of `hpo search` or `hpo gc`"
-            if owner is None
-            else "put back what that file said"
+            "if it is, name it once: `--artifacts` of `hpo search` or `hpo gc`, or"
+            f" {VARIABLE}={quote(_shared(own, study))} in the environment of any command"
         )
-        raise StudyError(
-            f"'{FILE}' of study '{study}' says that its artifacts are in '{own}', which {whose} (by the file '{MARKER}'"
-            f" there), so nothing is written or removed there; {way}"
-        )
-    own.write(MARKER, f"{id_}\n".encode())
+        raise _not_own(own, study, "is not proven to be this study's by your secret", way)
+    with contextlib.suppress(PermissionError):  # a secret that others can read proves nothing
+        proofs += [known for text in claims if (known := proof(text, make=True)) is not None]
+    own.write(MARKER, "\n".join([id_, *proofs[-_MOST_PROOFS:], ""]).encode())
+
+
+def _claims(own: Place, study: str, id_: str, folder: Path) -> list[str]:
+    """What is proven of a place: texts, of which one is enough."""
+    if not isinstance(own, Folder):
+        return [f"artifacts of {study} {id_} at {own}"]
+    beside = os.path.relpath(own.real, os.path.realpath(folder))
+    return [f"artifacts of {study} {id_} at {own.real}", f"artifacts of {study} {id_} beside it at {beside}"]
+
+
+def _is_proven(claims: Sequence[str], proofs: Sequence[str], study: str) -> bool:
+    try:
+        return any(is_proof(text, known) for text in claims for known in proofs[-_MOST_PROOFS:])
+    except PermissionError as error:
+        raise StudyError(f"study '{study}': {error}; the place of its artifacts is proven by it") from None
+
+
+def _not_own(own: Place, study: str, why: str, way: str) -> StudyError:
+    return StudyError(
+        f"'{FILE}' of study '{study}' says that its artifacts are in '{own}', which {why} (by the file '{MARKER}'"
+        f" there), so nothing is written or removed there; {way}"
+    )
+
+
+def _shared(own: Place, study: str) -> str:
+    """The place that studies share, in which this one has its own."""
+    before, mark, query = str(own).partition("?")
+    return f"{before.removesuffix(f'/{study}')}{mark}{query}"
 
 
 def own_place(artifacts: str, study: str) -> Place:

@@ -113,3 +113,10 @@ def test_what_is_not_there_any_more_is_far_away(trained: Study) -> None:
     again = api.reproduce(0, objective=shorter)
     assert not again.reproduced and set(again.reports) == {1, 2}
     assert again.to_json()["largest_difference"] is None
+
+
+def test_what_is_damaged_is_told(trained: Study, hpo: Run) -> None:
+    for file in trained.artifacts.folder.glob("00000/epoch-*/validation.npy"):
+        file.write_bytes(b"Z" * 200)
+    code, _, told = hpo("reproduce", "0")
+    assert code == 2 and "what trial 0 of study 'squares' has stored is damaged: " in told

@@ -20,10 +20,10 @@ import ray
 
 from hpo.engine.ray.cluster import environment, knock
 from hpo.engine.ray.machines import HELPER
-from hpo.engine.ray.secret import is_proof, proof, secret_file
 from hpo.errors import InputError, ResourceError
 from hpo.signals import raising
 from hpo.study.artifacts import Folder, Place
+from hpo.study.secret import is_proof, proof, secret_file
 
 _STOP_SECONDS = 20.0
 """Seconds in which a node says goodbye to its Ray."""
@@ -53,7 +53,7 @@ class Invitation:
     until: float
     """When it ends, in seconds since 1970: whoever can write to the study's folder may keep it."""
     proof: str | None = None
-    """Proof that the user wrote it, and not whoever can write to the study's folder; see `hpo.engine.ray.secret`."""
+    """Proof that the user wrote it, and not whoever can write to the study's folder; see `hpo.study.secret`."""
 
     @classmethod
     def here(cls, each: Mapping[str, float], place: Place, study: str, limit: float | None) -> Self:

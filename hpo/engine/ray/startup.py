@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hpo.engine.ray.secret import keep_ray_token
 from hpo.errors import ResourceError
+from hpo.study.secret import keep_ray_token
 
 _LONGEST = 107 if sys.platform == "linux" else 103
 """Bytes of the name of a socket."""

@@ -195,6 +195,12 @@ class Folder(Place):
         """A file, or the folder itself, as a name below the root of all folders: no link is on the way."""
         return _ROOT, "/".join(part for part in (self.found, self.below, name) if part)
 
+    @property
+    def real(self) -> Path:
+        """The path that files are reached by: without links, as it was found when this object was made."""
+        root, name = self._at("")
+        return root / name
+
 
 _ROOT = Path("/")
 

@@ -14,8 +14,8 @@ import pytest
 from ray._private.utils import write_ray_address
 
 from hpo.engine.ray.joining import Invitation, _address_forgotten
-from hpo.engine.ray.secret import keep_ray_token, proof
 from hpo.errors import InputError
+from hpo.study.secret import keep_ray_token, proof
 from hpo.study.study import Study
 from hpo.study.trial import State
 from tests.conftest import PATIENCE, Run, without_ray

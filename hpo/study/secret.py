@@ -1,4 +1,4 @@
-"""What only the owner may read: the secret by which an invitation is proven, and Ray's token."""
+"""What only the owner may read: the secret by which invitations and places are proven, and Ray's token."""
 
 import hmac
 import os
