@@ -1054,17 +1054,19 @@ def _spec_says(study: Study, **changes: object) -> None:
     file.write_text(json.dumps({**spec.parse_plain(file.read_text()), **changes}))
 
 
+def _has_no_such_setting(study: Study) -> None:
+    _spec_says(study, model={"name": "mlp", "layers": 1, "width": 8, "spec": 1})
+    _rewritten(study, '"user_attr":{"spec":{', '"user_attr":{"kept":{')
+
+
 def test_a_trial_of_a_damaged_study_is_reproduced_in_a_sentence(study: Study, hpo: Run) -> None:
-    damages: dict[str, Callable[[], object]] = {
-        "'mlp' has no such setting": lambda: (
-            _spec_says(study, model={"name": "mlp", "layers": 1, "width": 8, "spec": 1}),
-            _rewritten(study, '"user_attr":{"spec":{', '"user_attr":{"kept":{'),
-        ),
-        "no list of names": lambda: _summary_says(study, outputs=np.array("x")),
+    damages: dict[str, Callable[[Study], None]] = {
+        "'mlp' has no such setting": _has_no_such_setting,
+        "no list of names": lambda study: _summary_says(study, outputs=np.array("x")),
     }
     for told, damage in damages.items():
         kept = {path: path.read_bytes() for path in study.folder.rglob("*") if path.is_file()}
-        damage()
+        damage(study)
         code, _, err = hpo("reproduce", "0")
         assert code in (1, 2) and told in err and "Traceback" not in err
         for path, content in kept.items():
