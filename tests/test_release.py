@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hpo.errors import StudyError
+from hpo.study.format import ATTRIBUTE, FORMAT, SPEC_ATTRIBUTE, format_of
+from hpo.study.study import Study
 from tests.conftest import Run
 
 MADE = Path(__file__).parent / "release_0_1"
@@ -42,3 +45,34 @@ def test_it_goes_on(hpo: Run, storage: Path) -> None:
     found = {trial["trial"]: trial for trial in json.loads(out)}
     assert {number: round(found[number]["value"], 5) for number in VALUES} == VALUES
     assert found[4]["state"] in ("complete", "pruned") and len(found) == 5
+    assert Study.open(storage, "before").record.user_attrs[ATTRIBUTE] == FORMAT
+
+
+def test_a_held_study_of_before_is_of_todays_format(storage: Path) -> None:
+    study = Study.open(storage, "before")
+    assert format_of(study, study.record.user_attrs) == 1 and study.record.user_attrs.get(SPEC_ATTRIBUTE) is None
+    with study.hold.held():
+        pass
+    again = Study.open(storage, "before")
+    assert format_of(again, again.record.user_attrs) == FORMAT and again.trials() == study.trials()
+    file = storage / "before" / "spec.yaml"
+    file.write_text(file.read_text().replace("epochs: 3", "epochs: 4"))
+    with pytest.raises(StudyError, match=r"was changed after the study was made: training.epochs was 3, is 4"):
+        Study.open(storage, "before").trials()
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (FORMAT + 1, "is of a later release of hpo: its format is 3, and this release reads up to 2"),
+        ("2", "its format is no number, got '2'"),
+        (0, "its format is no number, got 0"),
+        (True, "its format is no number, got True"),
+    ],
+)
+def test_a_format_that_is_not_known_is_refused(hpo: Run, storage: Path, found: object, told: str) -> None:
+    Study.open(storage, "before").record.set_user_attr(ATTRIBUTE, found)
+    for command in ("trials", "resume", "ensemble"):
+        code, _, err = hpo(command, "--study", "before")
+        assert code == 2 and told in err
+    assert "before" in hpo("studies")[2]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hpo.errors import StudyError
 from hpo.files import NotAFile
 from hpo.study.folder import check_writable
+from hpo.study.format import migrate
 from hpo.study.locations import VARIABLE, claim, own_place
 from hpo.study.storage.cached import CachedStorage
 from hpo.study.storage.database import DatabaseStorage
@@ -65,6 +66,7 @@ class Hold:
                         stack.enter_context(storage.through(connection))
                 else:
                     mend(study.folder)
+                migrate(study)
                 yield
         except NotAFile as error:
             raise StudyError(

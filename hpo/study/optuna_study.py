@@ -9,6 +9,7 @@ from hpo import spec as specs
 from hpo.errors import StudyError
 from hpo.spec.space import Space
 from hpo.study.differences import differences
+from hpo.study.format import ATTRIBUTE, FORMAT, SPEC_ATTRIBUTE, format_of
 from hpo.study.locations import FILE
 from hpo.study.storage import quiet
 from hpo.study.storage.journal import journal
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from hpo.study.code import TrainingCode
     from hpo.study.study import Study
 
-_SPEC, CODE = "spec", "code"
-"""The study's attributes with what `spec.yaml` says, and with the code that it began with or has accepted since."""
+CODE = "code"
+"""The study's attribute with the code that it began with or has accepted since."""
 GPU_SECONDS = "gpu_seconds"
 """The study's attribute with what its trials have used, where that is limited."""
 _NO_SAMPLER = optuna.samplers.RandomSampler(seed=0)
@@ -64,9 +65,10 @@ def begin(
                 f"database '{where}' has a study '{study.name}' already, of another folder; give the new search a"
                 " name of its own with --study"
             ) from None
+    record.set_user_attr(ATTRIBUTE, FORMAT)
     record.set_user_attr("id", study.locations.record or uuid.uuid4().hex)
     if not study.is_in_memory:
-        record.set_user_attr(_SPEC, study.spec.model_dump(mode="json", exclude_unset=True))
+        record.set_user_attr(SPEC_ATTRIBUTE, study.spec.model_dump(mode="json", exclude_unset=True))
     if code is not None:
         record.set_user_attr(CODE, [code.to_json()])
     if earlier is not None:
@@ -95,8 +97,8 @@ def opened(study: "Study", storage: optuna.storages.BaseStorage | None) -> Optun
         storage: of a study in memory; None of one on disk.
 
     Raises:
-        StudyError: there is none, it is damaged, `spec.yaml` is not what the study was made with, or the database has
-            the record of another folder's study.
+        StudyError: there is none, it is damaged or of a later release, `spec.yaml` is not what the study was made with,
+            or the database has the record of another folder's study.
     """
     try:
         record = OptunaStudy(study_name=study.name, storage=storage or storage_of(study), sampler=_NO_SAMPLER)
@@ -119,7 +121,9 @@ def opened(study: "Study", storage: optuna.storages.BaseStorage | None) -> Optun
     if study.locations.database is not None:
         _check_own(study, record.user_attrs.get("id"), study.locations.database.url)
     if storage is None:
-        _check_spec(study, record.user_attrs.get(_SPEC))
+        attributes = record.user_attrs
+        format_of(study, attributes)
+        _check_spec(study, attributes.get(SPEC_ATTRIBUTE))
     return record
 
 
