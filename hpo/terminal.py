@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import re
 import sys
 import threading
@@ -16,6 +17,10 @@ from hpo.errors import HpoError
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but newlines and tabs, those that turn the direction of a line, and bytes that are no text."""
 
+SAID = "hpo.said"
+"""The logger of what was printed for people, so that a log file has it too."""
+_said = logging.getLogger(SAID)
+_said.addHandler(logging.NullHandler())  # or warnings would be printed twice
 _RAY_THREAD = "ray_listen_error_messages"
 """The thread in which Ray prints the errors of its nodes, whatever it is told of logs (`log_to_driver`)."""
 
@@ -47,19 +52,32 @@ def saying(console: Console, style: str = "") -> Say:
     """A function that prints lines, in a style of their own or in the given one."""
 
     def say(line: str, style: str = style) -> None:
+        _said.info("%s", line)
         console.print(text(line, style), soft_wrap=True)
 
     return say
 
 
 def warn(console: Console, title: str, message: str) -> None:
-    """Prints a message after a title in yellow."""
-    console.print(Text.assemble((f"{title}:", "yellow"), " ", text(message)), soft_wrap=True)
+    """Prints a message after a title in yellow, on a quiet console too."""
+    _said.warning("%s: %s", title, message)
+    loud = Console(file=Unfailing(sys.stderr), stderr=True) if console.quiet else console  # type: ignore[arg-type]
+    loud.print(Text.assemble((f"{title}:", "yellow"), " ", text(message)), soft_wrap=True)
 
 
 def progress_console() -> Console:
     """A console on stderr that never fails: a search goes on when nobody reads it any more, or its log is full."""
-    return Console(file=Unfailing(sys.stderr), stderr=True)  # type: ignore[arg-type]  # has what Console uses of it
+    unfailing: Any = Unfailing(sys.stderr)  # has what Console uses of a stream
+    return Console(file=unfailing, stderr=True, quiet=_quiet)
+
+
+def set_quiet(quiet: bool) -> None:
+    """Sets whether progress and notes are left out, by `progress_console`."""
+    global _quiet
+    _quiet = quiet
+
+
+_quiet = False
 
 
 class Unfailing:

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import click
-
 
 def quiet_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
     """Sends everything that libraries print to stderr; a command's own output goes to the real stdout by `say`."""
@@ -41,10 +39,9 @@ def say(what: Any) -> None:
 
 def say_note(line: str) -> None:
     """What was left out or changed, on stderr."""
-    from hpo.terminal import plain
+    from hpo.terminal import progress_console, saying
 
-    with contextlib.suppress(OSError):
-        click.echo(plain(f"Note: {line}"), err=True)
+    saying(progress_console())(f"Note: {line}")
 
 
 def say_json(document: Any) -> None:

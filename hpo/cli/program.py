@@ -14,6 +14,7 @@ import click
 
 from hpo import __version__
 from hpo.cli import ensemble, search, studies
+from hpo.cli.logs import Harmless, forget, logging_options
 from hpo.errors import HpoError
 from hpo.signals import raising
 
@@ -30,6 +31,7 @@ def main() -> None:
     """Runs the command line; errors of the user's input are one message and exit code 2, never a traceback."""
     _open_standard_streams()
     _show_control_characters()
+    forget()
     try:
         commands(prog_name="hpo", standalone_mode=False)
         code = 0
@@ -56,20 +58,10 @@ _TOLD = (
 """Errors of a disk, whose message and file say everything, and those of an object store, which have no number."""
 
 
-class _Harmless(logging.Formatter):
-    """What other packages log, with control characters shown: it may have what a database or a file says."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The message as text that is safe to print."""
-        from hpo.terminal import plain
-
-        return plain(super().format(record))
-
-
 def _show_control_characters() -> None:
     """Makes log records and warnings of all packages safe to print, where nobody else handles them."""
     if logging.lastResort is not None:
-        logging.lastResort.setFormatter(_Harmless())
+        logging.lastResort.setFormatter(Harmless())
     shown = warnings.formatwarning
 
     def show(
@@ -109,10 +101,11 @@ def _refused(error: click.ClickException) -> int:
 
 def _failed(error: Exception | str, code: int) -> int:
     """Says what went wrong, a traceback too: what it quotes is not a terminal's to obey."""
-    from hpo.terminal import Unread, plain
+    from hpo.terminal import SAID, Unread, plain
 
     with contextlib.suppress(OSError):
         if not isinstance(error, Unread):
+            logging.getLogger(SAID).error("%s", error)
             click.echo(plain(error if isinstance(error, str) else f"Error: {error}"), err=True)
     return code
 
@@ -154,4 +147,4 @@ def commands() -> None:
 
 for _group in (search, ensemble, studies):
     for _command in _group.COMMANDS:
-        commands.add_command(_command)
+        commands.add_command(logging_options(_command))

@@ -1,10 +1,13 @@
 """What happens to trials goes into the study, then observers hear of it."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 from hpo.schedulers import Child
 from hpo.study.study import Study
 from hpo.study.trial import Metrics, Observer, Outcome, TrialRecord
+
+_log = logging.getLogger(__name__)
 
 
 class Recording:
@@ -36,32 +39,43 @@ class Recording:
     def report(self, number: int, epoch: int, metrics: Metrics) -> None:
         """The metrics of an epoch."""
         self._study.writer.report(number, epoch, metrics)
+        _log.debug("trial %d, epoch %d: %s", number, epoch, metrics)
         self._tell(lambda observer: observer.trial_reported(number, epoch, metrics))
 
     def pause(self, number: int) -> None:
         """A trial waits."""
         self._study.writer.pause(number)
+        _log.info("trial %d is paused", number)
         self._tell(lambda observer: observer.trial_paused(number))
 
     def resume(self, number: int) -> None:
         """A paused trial goes on."""
         self._study.writer.resume(number)
+        _log.info("trial %d goes on", number)
         self._tell(lambda observer: observer.trial_resumed(number))
 
     def retry(self, number: int) -> None:
         """A trial that has failed is to restart."""
+        _log.info("trial %d has failed and restarts", number)
         self._study.writer.retry(number)
 
     def end(self, number: int, outcome: Outcome) -> TrialRecord:
         """A trial has ended."""
         trial = self._study.writer.end(number, outcome)
+        _log.info("trial %d has ended, %s at epoch %d: %s", number, trial.state.value, trial.epoch, _how(trial))
         self._tell(lambda observer: observer.trial_ended(trial))
         return trial
 
     def _tell_start(self, trial: TrialRecord) -> TrialRecord:
+        _log.info("trial %d starts: %s", trial.number, trial.config)
         self._tell(lambda observer: observer.trial_started(trial))
         return trial
 
     def _tell(self, event: Callable[[Observer], None]) -> None:
         for observer in self._observers:
             event(observer)
+
+
+def _how(trial: TrialRecord) -> str:
+    """Why a trial has ended, or its value."""
+    return trial.cause or trial.reason or f"{trial.metric} {trial.value}"
