@@ -19,7 +19,7 @@ from hpo import spec as specs
 from hpo.errors import HpoError, InputError, StudyError, shortened
 from hpo.searching import search as searching
 from hpo.searching.results import SearchResult, SimulationResult
-from hpo.spec import SearchSpec, Space, StudySpec
+from hpo.spec import SearchSpec, SpecLike, StudySpec
 from hpo.study.data import check_there
 from hpo.study.folder import study_names
 from hpo.study.study import Study
@@ -43,7 +43,7 @@ atexit.register(gc.freeze)  # or the interpreter would look for garbage in all t
 
 
 def validate(
-    space: Space,
+    space: SpecLike,
     overrides: Mapping[str, Any] | None = None,
     *,
     tell: Callable[[str], None] = warnings.warn,
@@ -73,7 +73,7 @@ def validate(
     return spec
 
 
-def remarks(space: Space, overrides: Mapping[str, Any] | None = None) -> list[str]:
+def remarks(space: SpecLike, overrides: Mapping[str, Any] | None = None) -> list[str]:
     """What is valid in a search, and may yet not be what was meant; a sentence each.
 
     Args:
@@ -87,7 +87,7 @@ def remarks(space: Space, overrides: Mapping[str, Any] | None = None) -> list[st
 
 
 def search(
-    space: Space,
+    space: SpecLike,
     *,
     study: str | None = None,
     trials: int | str | None = None,
@@ -204,7 +204,7 @@ def _check_none(**options: Any) -> None:
         raise InputError(f"--{name.replace('_', '-')} is the business of the search that is joined; leave it out")
 
 
-def _trust(space: Space, trust: bool) -> None:
+def _trust(space: SpecLike, trust: bool) -> None:
     """Lets code be imported that a spec object names, which may be of a stored file; `trust` is the user's word."""
     if trust and isinstance(space, SearchSpec):
         plugins.trust(space.import_paths)
@@ -310,7 +310,7 @@ def reproduce(
 
 
 def simulate(
-    space: Space,
+    space: SpecLike,
     curve: "Curve",
     *,
     workers: int = 4,
@@ -374,7 +374,7 @@ def simulate(
 
 @contextmanager
 def ask_and_tell(
-    space: Space,
+    space: SpecLike,
     *,
     workers: int = 1,
     trials: int | str | None = None,
@@ -445,7 +445,7 @@ def _without_data(spec: SearchSpec, storage: str | Path | None) -> Study:
 
 
 def plan(
-    space: Space,
+    space: SpecLike,
     curve: "Curve | str | None" = None,
     *,
     workers: Iterable[int] = (1, 2, 4),

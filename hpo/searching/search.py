@@ -23,7 +23,7 @@ from hpo import spec as specs
 from hpo.datasets import Dataset
 from hpo.errors import InputError, Problem, ResourceError, StudyError, TrialsError
 from hpo.searching.results import SearchResult
-from hpo.spec import Budget, Resources, SearchSpec, Space, StudySpec
+from hpo.spec import Budget, Resources, SearchSpec, SpecLike, StudySpec
 from hpo.spec.space import never_active, possible_configs
 from hpo.study.budget import Spent
 from hpo.study.code import TrainingCode
@@ -123,7 +123,7 @@ class Request:
             raise InputError(f"--grace-period must be 0 s or more, got {self.grace_period}")
 
 
-def search(space: Space, overrides: Mapping[str, Any], request: Request, console: Console) -> SearchResult:
+def search(space: SpecLike, overrides: Mapping[str, Any], request: Request, console: Console) -> SearchResult:
     """Runs a search; `hpo.search` says what it raises.
 
     Args:
@@ -207,7 +207,7 @@ def search(space: Space, overrides: Mapping[str, Any], request: Request, console
     return SearchResult(study, time.monotonic() - started, interrupted, tracker.problem)
 
 
-def _read(space: Space, overrides: Mapping[str, Any], request: Request, say: Say) -> tuple[StudySpec, Dataset]:
+def _read(space: SpecLike, overrides: Mapping[str, Any], request: Request, say: Say) -> tuple[StudySpec, Dataset]:
     """The whole spec, checked, and its data; what may not be meant, or is left out of the data, is said."""
     own = request.objective is not None
     last = partial(last_problems, data_dir=request.data_dir, download=True, own_objective=own)
@@ -260,7 +260,7 @@ def _held_back(limit: float, dataset: Dataset, ensemble: bool) -> float:
     return min(_CLOSING_SECONDS + _ENSEMBLE_SECONDS + _NUMBER_SECONDS * numbers, limit / 2)
 
 
-def join(space: Space, overrides: Mapping[str, Any], request: Request, console: Console) -> SearchResult:
+def join(space: SpecLike, overrides: Mapping[str, Any], request: Request, console: Console) -> SearchResult:
     """Works for the search of another process until that is over; arguments are those of `search`.
 
     Its driver decides and records everything; this machine is a node of its Ray.
@@ -305,7 +305,7 @@ def _identity(study: Study) -> str:
     return f"{study.name} {study.id}"
 
 
-def in_all(space: Space, overrides: Mapping[str, Any], storage: Path, database: str | None) -> dict[str, Any]:
+def in_all(space: SpecLike, overrides: Mapping[str, Any], storage: Path, database: str | None) -> dict[str, Any]:
     """The overrides with each limit of the budget that is written as `+20`, more than the study has, as one in all.
 
     Raises:

@@ -6,7 +6,7 @@ stays at the bottom of the house.
 """
 
 from hpo.spec.parameter import Parameter
-from hpo.spec.reading import Space, dump, load, load_search, load_stored, parse_override, parse_plain
+from hpo.spec.reading import SpecLike, dump, load, load_search, load_stored, parse_override, parse_plain
 from hpo.spec.rules import text_for
 from hpo.spec.section import (
     Budget,
@@ -33,7 +33,7 @@ __all__ = [
     "Parameter",
     "Resources",
     "SearchSpec",
-    "Space",
+    "SpecLike",
     "StudyName",
     "StudySpec",
     "dump",

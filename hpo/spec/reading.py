@@ -27,7 +27,7 @@ from hpo.spec.parameter import Parameter
 from hpo.spec.rules import in_our_words, parameter_problems
 from hpo.spec.study_spec import SearchSpec, StudySpec
 
-Space = str | Path | Mapping[str, Any] | SearchSpec
+SpecLike = str | Path | Mapping[str, Any] | SearchSpec
 """A YAML file's path, a dict of the same shape, or a spec."""
 
 _Spec = TypeVar("_Spec", bound=SearchSpec)
@@ -67,7 +67,7 @@ class Source:
 
 
 def load(
-    space: Space,
+    space: SpecLike,
     overrides: Mapping[str, Any] | None = None,
     checks: Sequence[Callable[[StudySpec], Iterable[Problem]]] = (),
     last_check: Callable[[StudySpec], Iterable[Problem]] | None = None,
@@ -89,7 +89,7 @@ def load(
 
 
 def load_search(
-    space: Space,
+    space: SpecLike,
     overrides: Mapping[str, Any] | None = None,
     checks: Sequence[Callable[[SearchSpec], Iterable[Problem]]] = (),
     last_check: Callable[[SearchSpec], Iterable[Problem]] | None = None,
@@ -123,7 +123,7 @@ def _kind(document: Mapping[str, Any]) -> type[SearchSpec]:
 
 def _load(
     kind: type[_Spec],
-    space: Space,
+    space: SpecLike,
     overrides: Mapping[str, Any] | None,
     checks: Sequence[Callable[[_Spec], Iterable[Problem]]],
     last_check: Callable[[_Spec], Iterable[Problem]] | None = None,
@@ -188,7 +188,7 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise SpecError([f"--set {text}: the value is not YAML: {first_line(error)}"]) from None
 
 
-def _read(space: Space, follow: bool = True) -> tuple[dict[str, Any], Source]:
+def _read(space: SpecLike, follow: bool = True) -> tuple[dict[str, Any], Source]:
     if isinstance(space, SearchSpec):
         return space.model_dump(exclude_unset=True), Source("spec", {})
     if isinstance(space, Mapping):
