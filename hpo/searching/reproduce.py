@@ -152,7 +152,8 @@ def _trained_again(
         last, lent = 0, Threads(threads)
         while True:
             epoch = min((epoch for epoch in trial.reports if epoch > last), default=0)
-            lent.use(int(trial.reports.get(epoch, {}).get(THREADS, threads)))
+            had = trial.reports.get(epoch, {}).get(THREADS, threads)
+            lent.use(int(had) if math.isfinite(had) else threads)
             report = next(again, None)
             if report is None:
                 break

