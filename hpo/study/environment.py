@@ -75,19 +75,29 @@ def _commit() -> str | None:
     """
     try:
         head = _git("rev-parse", "HEAD")
-        if _has_filters():
+        own, others = _filters()
+        if own:
             return f"{head}?"
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty")
+        without = [
+            word for name in others for word in ("-c", f"{name}={'false' if name.endswith('.required') else ''}")
+        ]
+        changed = _git(*without, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty")
+        if changed and others:  # it may only look so, since the user's filters were not asked
+            return f"{head}?"
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{head}+" if changed else head
 
 
-def _has_filters() -> bool:
-    """Whether the repository's own settings name programs through which its files would go."""
-    names = _git("config", "--list", "--show-scope", "--name-only").splitlines()
-    own = [name.partition("\t")[2] for name in names if name.startswith(("local\t", "worktree\t"))]
-    return any(name.startswith("filter.") for name in own)
+def _filters() -> tuple[list[str], list[str]]:
+    """Settings that name programs through which files would go: the repository's own, and those of the user.
+
+    Which files go through them is said by a `.gitattributes`, which may be a stranger's in a study's folder.
+    """
+    settings = [line.partition("\t") for line in _git("config", "--list", "--show-scope", "--name-only").splitlines()]
+    filters = [(scope, name) for scope, _, name in settings if name.startswith("filter.")]
+    own = [name for scope, name in filters if scope in ("local", "worktree")]
+    return own, sorted({name for scope, name in filters if scope not in ("local", "worktree")})
 
 
 def _git(*words: str) -> str:

@@ -2,6 +2,8 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from hpo.study import environment
 
 
@@ -49,6 +51,26 @@ def test_a_repository_has_no_programs_started(tmp_path: Path) -> None:
     (tmp_path / ".gitattributes").write_text("*.py filter=own\n")
     assert environment.here()["commit"] == commit.replace("+", "?")
     assert not (tmp_path / "started").exists()
+
+
+def test_the_users_own_filters_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "filter.sh"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path / 'ran'}\ncat\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    monkeypatch.chdir(repository)
+    (repository / "net.py").write_text("x = 1\n")
+    for words in (("init", "-q"), ("add", "."), ("-c", "user.name=a", "-c", "user.email=b", "commit", "-qm", "x")):
+        subprocess.run(["git", *words], check=True, cwd=repository)
+    for name, value in (("clean", program), ("process", program), ("required", "true")):
+        subprocess.run(["git", "config", "--global", f"filter.own.{name}", str(value)], check=True)
+    (repository / ".gitattributes").write_text("*.py filter=own\n")
+    head = str(environment._commit())
+    assert not head.endswith(("+", "?"))
+    (repository / "net.py").write_text("x = 2\n")
+    assert environment._commit() == f"{head}?" and not (tmp_path / "ran").exists()
 
 
 def test_what_has_changed_is_named(tmp_path: Path) -> None:
