@@ -18,7 +18,7 @@ Weights = Mapping[str, NDArray[np.generic]]
 """Name -> array, as `state_dict` names them.
 
 What numpy has no type for, such as bfloat16, is float32, which has all its values. What a module's `get_extra_state`
-gives is an array of bytes, which torch's loader of weights alone reads.
+gives is an array of bytes, which `hpo.files.tensors` reads.
 """
 _EXTRA = "_extra_state"
 

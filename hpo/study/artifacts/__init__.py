@@ -11,7 +11,7 @@
 
 The place is a folder, or a prefix in an object store. Each file appears whole or not at all. An epoch is there when its
 checkpoint is, which is written after the validation rows; test rows come later. The older epoch is removed after.
-Nothing here is unpickled: a state is read by torch's loader of weights alone.
+Nothing here is unpickled: a state is read by `hpo.files.tensors`, which knows few names.
 """
 
 from hpo.study.artifacts.mark import Mark, Unseen
