@@ -61,14 +61,18 @@ def saying(console: Console, style: str = "") -> Say:
 def warn(console: Console, title: str, message: str) -> None:
     """Prints a message after a title in yellow, on a quiet console too."""
     _said.warning("%s: %s", title, message)
-    loud = Console(file=Unfailing(sys.stderr), stderr=True) if console.quiet else console  # type: ignore[arg-type]
+    loud = _on_stderr() if console.quiet else console
     loud.print(Text.assemble((f"{title}:", "yellow"), " ", text(message)), soft_wrap=True)
 
 
 def progress_console() -> Console:
     """A console on stderr that never fails: a search goes on when nobody reads it any more, or its log is full."""
+    return _on_stderr(_quiet)
+
+
+def _on_stderr(quiet: bool = False) -> Console:
     unfailing: Any = Unfailing(sys.stderr)  # has what Console uses of a stream
-    return Console(file=unfailing, stderr=True, quiet=_quiet)
+    return Console(file=unfailing, stderr=True, quiet=quiet)
 
 
 def set_quiet(quiet: bool) -> None:

@@ -54,8 +54,11 @@ class _File(logging.StreamHandler[TextIO]):
 
 def _set_level(context: click.Context, option: click.Parameter, count: int) -> None:
     if count:
-        logging.getLogger("hpo").addHandler(_Stderr(_LEVELS[min(count, 2)]))
-        logging.getLogger("hpo").setLevel(logging.DEBUG)
+        logger = logging.getLogger("hpo")
+        for handler in [handler for handler in logger.handlers if isinstance(handler, _Stderr)]:
+            logger.removeHandler(handler)  # that of --log-file, or warnings would be printed twice
+        logger.addHandler(_Stderr(_LEVELS[min(count, 2)]))
+        logger.setLevel(logging.DEBUG)
 
 
 def _set_quiet(context: click.Context, option: click.Parameter, quiet: bool) -> None:

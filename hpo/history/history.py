@@ -60,8 +60,10 @@ def history_of(study: optuna.Study, yardstick: Yardstick) -> History:
         study: whose trials.
         yardstick: by which they are measured.
     """
-    histories = _HISTORIES.setdefault(study._storage, {})
-    history = histories.setdefault((study._study_id, yardstick), History(yardstick))
+    histories, key = _HISTORIES.setdefault(study._storage, {}), (study._study_id, yardstick)
+    if key not in histories:
+        histories[key] = History(yardstick)
+    history = histories[key]
     history.update(study)
     return history
 

@@ -37,14 +37,14 @@ _JITTER = 1e-7
 _CHOICE = math.sqrt(0.5)
 """The value of a choice's column: two choices are one range of a numerical parameter apart."""
 _ROWS = 128
-"""Whose deviations are found at once."""
+"""Candidates whose deviations are found at once."""
 _GRID = 1000
 """A parameter with more values counts as continuous."""
 
 
 @dataclass(frozen=True, eq=False)
 class Hyperparameters:
-    """Of the kernel: a length scale per column, the signal's and the noise's variance."""
+    """Settings of the kernel: a length scale per column, the signal's and the noise's variance."""
 
     lengths: Array
     scale: float
@@ -191,7 +191,7 @@ class GaussianProcess:
 
     @cached_property
     def _inverse(self) -> Array:
-        """Of the factor, below the diagonal; a product with it takes half as long as a solution of many columns."""
+        """The inverse of the factor, below the diagonal: a product takes half as long as solving for many columns."""
         return np.asarray(dtrtri(self._factor, lower=1)[0])
 
     def _explained(self, cross: Array) -> Array:
@@ -293,7 +293,7 @@ class Inputs:
         return units
 
     def _active(self, units: Array, space: Space) -> list[NDArray[np.bool_]]:
-        """Which rows have each parameter; parents come before their children."""
+        """A mask for each parameter of the rows that have it; parents come before their children."""
         names = list(self.distributions)
         found: list[NDArray[np.bool_]] = []
         for place, name in enumerate(names):
@@ -309,7 +309,7 @@ class Inputs:
         return found
 
     def _among(self, column: Array, name: str, wanted: Collection[Any]) -> NDArray[np.bool_]:
-        """Which of a parameter's units stand for one of the wanted values."""
+        """A mask of a parameter's units that stand for one of the wanted values."""
         values, where = np.unique(column, return_inverse=True)
         hits = [from_unit(float(value), self.distributions[name]) in wanted for value in values]
         return np.array(hits, bool)[where.reshape(-1)]

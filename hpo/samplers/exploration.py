@@ -14,9 +14,9 @@ from hpo.spec import Config, SearchSpec
 from hpo.spec.space import Space, distribution
 
 _FACTOR = 1.2
-"""Of a parameter with a log scale; Jaderberg et al. 2017, section 4.1."""
+"""The factor of a parameter with a log scale; Jaderberg et al. 2017, section 4.1."""
 _SHIFT = 0.1
-"""Of any other number, as a share of its range: 1.2 times a momentum of 0.9 says nothing."""
+"""The step of any other number, as a share of its range: 1.2 times a momentum of 0.9 says nothing."""
 
 
 def explorer(spec: SearchSpec) -> Explore:

@@ -79,7 +79,7 @@ class GroupedTPE(TPESampler):
     def _parts(
         self, study: optuna.Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
     ) -> tuple[Array, Array] | None:
-        """Of good trials and of the others, the internal values of these parameters; None if there are too few yet."""
+        """Internal values of these parameters, of good trials and of the others; None if there are too few yet."""
         counted = (TrialState.COMPLETE, TrialState.PRUNED, *([TrialState.RUNNING] if self._constant_liar else ()))
         gamma = self._gamma or (default_gamma_multiobjective if study._is_multi_objective() else default_gamma)
         if isinstance(study, StudyAtResource) and (numbers := study.parted(gamma, counted, trial.number)) is not None:
@@ -96,7 +96,7 @@ class GroupedTPE(TPESampler):
     def _best_of(
         self, study: optuna.Study, wanted: dict[str, BaseDistribution], good: Array, others: Array
     ) -> dict[str, Any]:
-        """Of some draws from the density of good trials the one that is least like the others (section 4)."""
+        """The draw from the density of good trials that is least like the others, of some draws (section 4)."""
         of_good = self._build_parzen_estimator(study, wanted, good, handle_below=True)  # type: ignore[arg-type]
         of_others = self._build_parzen_estimator(study, wanted, others, handle_below=False)  # type: ignore[arg-type]
         drawn = of_good.sample(self._rng.rng, self._n_ei_candidates)
@@ -106,7 +106,7 @@ class GroupedTPE(TPESampler):
     def _get_internal_repr(
         self, trials: Array | Sequence[FrozenTrial], search_space: Mapping[str, BaseDistribution], *_: Any
     ) -> dict[str, Array]:
-        """As Optuna's, of trials whose configs are whole: a column a parameter, of the trials that have all of them."""
+        """Internal values, a column a parameter, of the trials that have all parameters; Optuna's own reads trials."""
         given = trials if isinstance(trials, np.ndarray) else _internal([it.params for it in trials], search_space)
         whole = given[~np.isnan(given).any(axis=1)]
         return dict(zip(search_space, whole.T, strict=True))

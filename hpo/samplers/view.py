@@ -27,7 +27,7 @@ WINDOW = 400
 _GOOD, _NEWEST = 25, 8
 """The best and the newest are always seen. No more of them: the others are to show where all trials were."""
 _SORTED = 1000
-"""With several objectives the best are looked for among the last so many."""
+"""The newest trials among which the best are looked for, with several objectives."""
 
 
 class _Seen(FrozenTrial):
@@ -35,7 +35,7 @@ class _Seen(FrozenTrial):
 
     @cached_property
     def constraints(self) -> dict[str, float]:
-        """As of any trial."""
+        """The constraints of the trial, found once."""
         return super().constraints
 
 
@@ -107,7 +107,7 @@ class StudyAtResource(optuna.Study):
 
     @property
     def best_trial(self) -> FrozenTrial:
-        """Of those at the resource.
+        """The best of the trials that got to the resource.
 
         Raises:
             ValueError: there is none.
@@ -200,7 +200,7 @@ class _Window:
     numbers: list[int]
     """All of them, in order."""
     best: list[int]
-    """Of those that are complete, the best first."""
+    """The best of the complete trials, the best first."""
     newest: range
     plain: bool
     """Whether so many of the best are feasible that nobody asks which of the others are better."""

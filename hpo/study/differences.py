@@ -1,4 +1,4 @@
-"""In what two specs differ."""
+"""The settings in which two specs differ."""
 
 from collections.abc import Collection, Mapping
 from typing import Any

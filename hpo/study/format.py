@@ -49,7 +49,7 @@ def migrate(study: "Study") -> None:
 
 
 def _keep_spec(study: "Study") -> None:
-    """From 1 to 2: the record has the spec too, so that a change of `spec.yaml` is noticed."""
+    """The step from format 1 to 2: the record has the spec too, so that a change of `spec.yaml` is noticed."""
     study.record.set_user_attr(SPEC_ATTRIBUTE, study.spec.model_dump(mode="json", exclude_unset=True))
 
 

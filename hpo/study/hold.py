@@ -1,4 +1,4 @@
-"""Who searches a study: one process at a time, which the others can learn of."""
+"""The hold on a study: one process searches it at a time, and the others can learn which."""
 
 import os
 from collections.abc import Iterator

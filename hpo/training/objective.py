@@ -29,7 +29,7 @@ class Snapshot:
     others: Callable[[], Mapping[Split, NDArray[np.floating[Any]]]] | None = None
 
     def all_predictions(self) -> dict[Split, NDArray[np.floating[Any]]]:
-        """Of all splits, now."""
+        """Predictions for all splits; those that are made on demand are made now."""
         return {**self.predictions, **(self.others() if self.others else {})}
 
 

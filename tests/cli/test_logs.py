@@ -70,6 +70,16 @@ def test_verbose_commands_log_to_stderr(
     assert ("trial 0 starts" in err) is starts and ("trial 2, epoch 1" in err) is reports
 
 
+@pytest.mark.parametrize("flags", [("-v", "--log-file", "hpo.log"), ("--log-file", "hpo.log", "-v")])
+def test_a_line_is_logged_once_whatever_comes_first(
+    planned: tuple[str, ...], hpo: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert hpo(*planned, *flags)[2].count("trial 0 starts") == 1
+    kinds = [type(handler).__name__ for handler in logging.getLogger("hpo").handlers]
+    assert sorted(kinds) == ["_File", "_Stderr"]
+
+
 def test_an_error_is_in_the_log_too(hpo: Run, tmp_path: Path) -> None:
     code, _, err = hpo("trials", "--study", "no\x1b[2Jne", "--log-file", "hpo.log")
     assert code == 2 and err.count("no study") == 1

@@ -28,7 +28,7 @@ _PARENTS = 10
 _TRIES = 10
 """Generations of points drawn in search of one inside the unit cube."""
 _LEAST_WIDTH = 1e-3
-"""In unit ranges; closer together no two configs differ by more than chance."""
+"""The least width of the distribution, in unit ranges: closer configs differ by chance alone."""
 _LARGEST_CONDITION = 1e12
 _REPLAYED, _STEP = 60, 20
 """At least so many generations are replayed, of more the last; they begin at a multiple of the other number."""

@@ -106,7 +106,7 @@ def mutant(donors: Sequence[Any], distribution: BaseDistribution, factor: float,
 
 
 def winners(rows: Sequence[tuple[Fitness, Measured]]) -> list[Measured]:
-    """Who holds each place now, the best first; a trial that competed for no place opens one."""
+    """The trials that hold the places now, the best first; a trial that competed for no place opens one."""
     place: dict[int, int] = {}
     holders: dict[int, tuple[Fitness, int, Measured]] = {}
     for result, trial in rows:

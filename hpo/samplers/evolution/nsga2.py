@@ -91,7 +91,7 @@ def first_fronts(costs: NDArray[np.float64], least: int) -> list[int]:
 
 
 def _front(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which of these rows, in lexicographic order, no other dominates."""
+    """A mask of the rows, in lexicographic order, that no other dominates."""
     front = np.zeros(len(costs), bool)
     left = np.arange(len(costs))
     while len(left):

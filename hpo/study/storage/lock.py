@@ -1,4 +1,4 @@
-"""Who may write to a study: a lock on a file that goes with its process, and names it."""
+"""The lock of a study: a file that names the process which may write, and is free when that process ends."""
 
 import fcntl
 import os
