@@ -482,6 +482,35 @@ def test_a_proof_is_of_one_place(
     assert hpo("gc", "--keep", "1")[0] == 0  # once is enough
 
 
+def test_a_variable_names_no_folder_of_files_for_a_study_whose_name_fits(
+    study: Study, hpo: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted(study, tmp_path / "home" / "squares")
+    (tmp_path / "home" / "squares" / ".study").unlink()
+    before = contents(tmp_path / "home")
+    monkeypatch.setenv("HPO_ARTIFACTS", str(tmp_path / "home"))
+    code, _, told = hpo("gc", "--keep", "1")
+    assert code == 2 and "name it once: `--artifacts` of `hpo search` or `hpo gc`\n" in told
+    assert contents(tmp_path / "home") == before
+    assert hpo("gc", "--keep", "1", "--artifacts", str(tmp_path / "home"))[0] == 0
+
+
+def test_nothing_is_changed_in_a_place_that_was_not_claimed(study: Study, tmp_path: Path) -> None:
+    planted(study, tmp_path / "backup")
+    before = contents(tmp_path / "backup")
+    opened = Study.open(study.folder.parent, "squares")
+    for change in (
+        lambda: opened.artifacts.evict(1),
+        lambda: opened.place.write("a", b"b"),
+        lambda: (opened.place / "artifacts").clear(),
+        lambda: opened.place.remove(".study"),
+        lambda: pickle.loads(pickle.dumps(opened.place / "artifacts")).write("a", b"b"),
+    ):
+        with pytest.raises(StudyError, match="nothing is changed in .* before it is known whose it is"):
+            change()
+    assert contents(tmp_path / "backup") == before
+
+
 def test_a_place_that_was_moved_or_copied_with_its_study_is_its_own(
     document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,9 @@ describes a tensor or is a plain container. Tensors are made at the end, as copi
 
 import io
 import math
+import operator
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -21,6 +23,8 @@ _ARCHIVE = b"PK\x03\x04"
 """The beginning of what `torch.save` writes."""
 _DEEPEST = 200
 """How deep containers may be nested."""
+_UNTOLD = 10_000
+"""So many tuples may be nested in any way: Python computes their hash in C, each within that of the one around it."""
 _KINDS = {
     "DoubleStorage": "float64",
     "FloatStorage": "float32",
@@ -60,6 +64,7 @@ def load_tensors(content: bytes | memoryview) -> Any:
         raise pickle.UnpicklingError("is not as torch.save writes it: it has not one listing, or big-endian bytes")
     prefix = listing[0].removesuffix("data.pkl")
     try:
+        _check_tuples(members[listing[0]])
         described = _Reader(io.BytesIO(members[listing[0]])).load()
         return _Maker(members, prefix).made(described, 0)
     except (pickle.UnpicklingError, MemoryError):
@@ -76,6 +81,33 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, bytes]:
     if len(members) < len(found):
         raise zipfile.BadZipFile("two of its members have one name")
     return members
+
+
+def _check_tuples(listing: bytes) -> None:
+    """Refuses tuples that are nested so deep that the hash of one, as a key, would overflow the stack.
+
+    What a pickle has on its stack is followed, each part by its depth in tuples; other containers are no keys.
+    """
+    if sum(map(listing.count, (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3))) < _UNTOLD:
+        return
+    stack: list[int] = []
+    marks: list[int] = []
+    memo: dict[int, int] = {}
+    for opcode, argument, _ in pickletools.genops(listing):
+        taken = [part for part in opcode.stack_before if part is not pickletools.markobject]
+        has_slice = pickletools.stackslice in taken
+        start = marks.pop() - len(taken) + 1 if has_slice else len(stack) - len(taken)
+        deepest = max(stack[start:], default=0)
+        if opcode.name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
+            memo[len(memo) if argument is None else int(argument)] = stack[-1]
+        elif opcode.name == "MARK":
+            marks.append(len(stack))
+        elif "GET" in opcode.name:
+            stack.append(memo[int(argument or 0)])
+        else:
+            stack[start:] = [deepest + opcode.name.startswith("TUPLE")] * len(opcode.stack_after)
+        if deepest > _DEEPEST:
+            raise pickle.UnpicklingError("is nested without an end")
 
 
 def _refuse(self: object, state: object) -> None:
@@ -141,6 +173,10 @@ def _newer(storage: Any, offset: Any, size: Any, stride: Any, grad: Any, hooks: 
     return _Described(storage, offset, size, stride, kind)
 
 
+def _size(lengths: tuple[Any, ...]) -> tuple[int, ...]:
+    return tuple(map(operator.index, lengths))
+
+
 def _encoded(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"names encoding {encoding}")
@@ -153,7 +189,7 @@ _NAMES: Mapping[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor_v3"): _Stands(_newer),
     ("torch._utils", "_rebuild_parameter"): _Stands(lambda data, *_: data),
     ("torch.storage", "UntypedStorage"): _Kind(_UNTYPED),
-    ("torch", "Size"): _Stands(tuple),
+    ("torch", "Size"): _Stands(_size),
     ("_codecs", "encode"): _Stands(_encoded),
     ("__builtin__", "bytes"): _Stands(lambda: b""),
     ("__builtin__", "set"): _Stands(set),

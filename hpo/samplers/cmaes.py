@@ -63,6 +63,8 @@ def _optimizer(kind: type[_Optimizer], state: Mapping[str, Any]) -> _Optimizer:
     Raises:
         AttributeError, KeyError, TypeError, ValueError: it is none.
     """
+    if any(hasattr(kind, name) for name in state):
+        raise AttributeError("a method is no part of a state")
     made: Any = object.__new__(kind)
     values = {name: _optimizer(cmaes.CMA, value) if name == _INNER else _read(value) for name, value in state.items()}
     if isinstance(made, cmaes.CMAwM):

@@ -78,16 +78,19 @@ class Hold:
 
         Args:
             named: the place that the user names in this command, as a path or a URI; HPO_ARTIFACTS in the environment
-                where None.
+                may name it too.
 
         Raises:
             StudyError: it is another study's, or is not proven to be this one's and was not named.
         """
         study, place = self._study, self._study.locations.artifacts
-        named = named or os.environ.get(VARIABLE)
-        if place is not None:
-            is_named = named is not None and str(own_place(named, study.name)) == str(place)
-            claim(place, study.name, study.id, study.folder, is_named)
+        if place is None:
+            return
+
+        def names(artifacts: str | None) -> bool:
+            return artifacts is not None and str(own_place(artifacts, study.name)) == str(place)
+
+        claim(place, study.name, study.id, study.folder, names(named), names(os.environ.get(VARIABLE) or None))
 
     @property
     def searcher(self) -> tuple[str, str] | None:

@@ -87,6 +87,8 @@ class Locations:
             raise StudyError(f"'{file}' is damaged, or of another version of hpo: {error}") from error
         try:
             own = None if artifacts is None else place(artifacts)
+            if own is not None:
+                own.lock.closed = True  # until `claim`
         except ValueError as error:  # urllib's own, of a URI that is none
             raise StudyError(f"'{file}' is damaged, or of another version of hpo: {error}") from error
         return cls(own, None if url is None else Database.known(url, database), data, known.get("record"))
@@ -121,7 +123,7 @@ def _found(folder: Path, path: str, beside: str | None) -> Path:
     return Path(path)
 
 
-def claim(own: Place, study: str, id_: str, folder: Path, named: bool) -> None:
+def claim(own: Place, study: str, id_: str, folder: Path, named: bool, by_variable: bool = False) -> None:
     """Holds a place outside of a study's folder to be the study's own, before anything there is replaced or removed.
 
     What `places.json` says may have been written by anyone who can write to the study's folder, and a file with the
@@ -129,35 +131,44 @@ def claim(own: Place, study: str, id_: str, folder: Path, named: bool) -> None:
     id belongs in this very place: at its path or URI with all options, or as far from the study's folder.
 
     Args:
-        own: where the study's artifacts are.
+        own: where the study's artifacts are; its lock is opened.
         study: its name.
         id_: its id.
         folder: of the study.
         named: whether the user has named this place in this command; one that is not another study's is taken then.
+        by_variable: whether the environment names it. That says nothing of this study, whose name may be made to fit
+            any folder there: one that holds files must have the study's id then.
 
     Raises:
         StudyError: it is another study's, or is not proven to be this one's and was not named.
     """
+    owner, proofs = _marked(own, study)
+    claims = _claims(own, study, id_, folder)
+    if owner == id_ and _is_proven(claims, proofs, study):
+        own.lock.closed = False
+        return
+    if owner not in (id_, None):
+        raise _not_own(own, study, "is another study's", "put back what that file said")
+    if not (named or (by_variable and (owner == id_ or not own.files()))):
+        ways = "`--artifacts` of `hpo search` or `hpo gc`"
+        if not by_variable:
+            ways += f", or {VARIABLE}={quote(_shared(own, study))} in the environment of any command"
+        raise _not_own(own, study, "is not proven to be this study's by your secret", f"if it is, name it once: {ways}")
+    with contextlib.suppress(PermissionError):  # a secret that others can read proves nothing
+        proofs += [known for text in claims if (known := proof(text, make=True)) is not None]
+    own.lock.closed = False
+    own.write(MARKER, "\n".join([id_, *proofs[-_MOST_PROOFS:], ""]).encode())
+
+
+def _marked(own: Place, study: str) -> tuple[str | None, list[str]]:
+    """The id in a place's file of that, None where there is no such file, and the proofs."""
     try:
         owner, *proofs = own.read(MARKER, _MOST_BYTES).decode(errors="replace").split() or [""]
     except FileNotFoundError:
-        owner, proofs = id_, []  # nobody's yet
+        return None, []
     except OSError as error:
         raise StudyError(f"'{own}', where study '{study}' keeps its artifacts, cannot be reached: {error}") from error
-    claims = _claims(own, study, id_, folder)
-    if owner == id_ and _is_proven(claims, proofs, study):
-        return
-    if owner != id_:
-        raise _not_own(own, study, "is another study's", "put back what that file said")
-    if not named:
-        way = (
-            "if it is, name it once: `--artifacts` of `hpo search` or `hpo gc`, or"
-            f" {VARIABLE}={quote(_shared(own, study))} in the environment of any command"
-        )
-        raise _not_own(own, study, "is not proven to be this study's by your secret", way)
-    with contextlib.suppress(PermissionError):  # a secret that others can read proves nothing
-        proofs += [known for text in claims if (known := proof(text, make=True)) is not None]
-    own.write(MARKER, "\n".join([id_, *proofs[-_MOST_PROOFS:], ""]).encode())
+    return owner, proofs
 
 
 def _claims(own: Place, study: str, id_: str, folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -9,6 +10,12 @@ from typing import Any, Literal
 import torch
 
 from hpo.errors import ResourceError
+
+_GENERATOR = struct.Struct("=8xi4xQ")
+"""In the state of torch's generator on the host, a Mersenne twister: how many numbers are left, and the next one's
+index."""
+_DRAWN = 624
+"""Numbers that the twister makes at once. torch checks neither count against the other, and would read past them."""
 
 
 def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
@@ -60,8 +67,18 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
-    """Takes them up again; a device of another kind than before draws on as it is."""
-    torch.set_rng_state(state["random"].cpu())
+    """Takes them up again; a device of another kind than before draws on as it is.
+
+    Raises:
+        ValueError: the state is one that torch would read past its end.
+    """
+    given = state["random"].cpu()
+    if given.dtype != torch.uint8 or given.shape != torch.get_rng_state().shape:
+        raise ValueError("the random state is not one of torch's")
+    left, drawn = _GENERATOR.unpack_from(given.numpy())
+    if left + drawn > _DRAWN + 1:
+        raise ValueError(f"no random state of torch's has drawn {drawn} numbers and keeps {left} of {_DRAWN}")
+    torch.set_rng_state(given)
     if "device_random" in state and device.type == "cuda":
         torch.cuda.set_rng_state(state["device_random"].cpu(), device)
 

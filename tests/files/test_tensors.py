@@ -151,3 +151,21 @@ def test_what_a_file_names_again_and_again_is_made_once() -> None:
         value = [value]
     with pytest.raises(pickle.UnpicklingError, match="nested without an end"):
         load_tensors(saved(value))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        b"K\x01" + 1_000_000 * b"\x85",
+        b"K\x01\x94" + 1_000_000 * b"\x94h\x00\x86",
+        1_000_000 * b"(" + b"K\x01" + 1_000_000 * b"t",
+    ],
+)
+def test_a_key_of_tuples_within_tuples_is_refused_before_its_hash_is_computed(key: bytes) -> None:
+    with pytest.raises(pickle.UnpicklingError, match="nested without an end"):
+        load_tensors(archive(b"\x80\x04}" + key + b"K\x01s."))
+
+
+def test_many_tuples_beside_each_other_are_read() -> None:
+    state = {number: torch.full((number % 3, 1), number) for number in range(9_000)}
+    assert torch.equal(load_tensors(saved(state))[8_999], state[8_999])

@@ -3,10 +3,12 @@
 import json
 from typing import Any
 
+import cmaes
+import numpy as np
 import optuna
 import pytest
 
-from hpo.samplers.cmaes import NumbersCmaEs
+from hpo.samplers.cmaes import NumbersCmaEs, _optimizer, _written
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -21,6 +23,14 @@ def test_it_proposes_what_optunas_own_does(settings: dict[str, Any]) -> None:
     states = [trial.system_attrs for trial in study.trials if any("optimizer" in name for name in trial.system_attrs)]
     text = "".join(part for name, part in states[-1].items() if "optimizer" in name)
     assert len(states) > 2 and json.loads(text)
+
+
+def test_a_state_replaces_no_method() -> None:
+    state = json.loads(json.dumps(_written(cmaes.CMAwM(np.zeros(2), 1.0, np.array([[0, 1], [0, 2]]), np.zeros(2)))))
+    assert _optimizer(cmaes.CMAwM, state).dim == 2
+    for name in ("ask", "tell", "generation", "__class__"):
+        with pytest.raises(AttributeError, match="a method is no part of a state"):
+            _optimizer(cmaes.CMAwM, state | {name: 1})
 
 
 def _bowl(trial: optuna.Trial) -> float:

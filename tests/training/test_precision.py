@@ -1,8 +1,11 @@
 import ast
+import struct
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import hpo
 from hpo.training.precision import deterministic, free_memory, prediction_batch, random_state, set_random_state
@@ -57,6 +60,27 @@ def test_what_is_random_goes_on_from_a_state(device: str) -> None:
     first = torch.rand(3), torch.rand(3, device=place)
     set_random_state(state, place)
     assert torch.equal(torch.rand(3), first[0]) and torch.equal(torch.rand(3, device=place), first[1])
+
+
+@given(st.integers(1, 2000))
+def test_every_state_of_torchs_generator_is_taken_up(draws: int) -> None:
+    torch.manual_seed(1)
+    torch.rand(draws)
+    state = random_state(torch.device("cpu"))
+    following = torch.rand(5)
+    set_random_state(state, torch.device("cpu"))
+    assert torch.equal(torch.rand(5), following)
+
+
+def test_a_state_that_torch_would_read_past_is_refused() -> None:
+    state = random_state(torch.device("cpu"))
+    wrong = state["random"].clone()
+    struct.pack_into("=i", memoryview(wrong.numpy()), 8, 624)
+    struct.pack_into("=Q", memoryview(wrong.numpy()), 16, 624)
+    for random, words in ((wrong, "has drawn 624 numbers"), (wrong[:-1], "is not one"), (wrong.int(), "is not one")):
+        with pytest.raises(ValueError, match=words):
+            set_random_state({"random": random}, torch.device("cpu"))
+    assert torch.equal(torch.get_rng_state(), state["random"])
 
 
 def test_a_device_has_room(device: str) -> None:

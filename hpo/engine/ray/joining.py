@@ -33,6 +33,9 @@ _ADDRESS = re.compile(r"[\w.:\[\]-]+", re.ASCII)
 """An address of a Ray: nothing that a shell would take for more, since messages tell the user to type it."""
 _MODE = "RAY_AUTH_MODE"
 """Ray asks for the token in ~/.ray/auth_token where this is `token`, as it makes it for a Ray of one machine."""
+_MODES = ("disabled", "token")
+_MOST = 10_000
+"""CPUs or GPUs of a trial; no machine has more."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Invitation:
             limit: seconds that the search lasts at most.
         """
         folder = str(place.folder.absolute()) if isinstance(place, Folder) else None
-        address, mode = str(ray.get_runtime_context().gcs_address), os.environ.get(_MODE, "disabled")
+        address, mode = str(ray.get_runtime_context().gcs_address), os.environ.get(_MODE, "disabled").lower()
         until = time.time() + min(_LONGEST, math.inf if limit is None else limit + _ASKEW)
         invitation = cls(address, mode, each["cpu"], each["gpu"], folder, study, until)
         with contextlib.suppress(PermissionError):  # told to who joins; the search needs no secret
@@ -79,8 +82,10 @@ class Invitation:
         try:
             read = cls(**json.loads(text))
             texts = (read.address, read.mode, read.study, read.folder or "", read.proof or "")
-            sound = math.isfinite(read.cpu + read.gpu + read.until) and all(isinstance(part, str) for part in texts)
-            return read if sound and _ADDRESS.fullmatch(read.address) and (read.proof or "").isascii() else None
+            sound = math.isfinite(read.until) and all(0 <= share <= _MOST for share in (read.cpu, read.gpu))
+            if not sound or not all(isinstance(part, str) for part in texts) or read.mode not in _MODES:
+                return None
+            return read if _ADDRESS.fullmatch(read.address) and (read.proof or "").isascii() else None
         except (ValueError, TypeError, RecursionError, OverflowError):
             return None
 

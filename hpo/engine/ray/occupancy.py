@@ -313,6 +313,7 @@ class _Probe:
 
     def measure(self, config: Config) -> _Tried:
         """Trains a config for a few steps; marks of main memory are the highest so far, whichever config made them."""
+        self._shared.settings.enter()  # imports take their time, and none of what there is to train
         started = time.monotonic()
         try:
             with warnings.catch_warnings():
@@ -325,7 +326,6 @@ class _Probe:
 
     def _train(self, config: Config) -> Footprint:
         shared = self._shared
-        shared.settings.enter()
         device = choose_device(shared.spec.training.device)
         self._marks = self._marks or _Marks(device)
         training = shared.spec.apply(config).training

@@ -8,8 +8,8 @@ import os
 import re
 import threading
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -24,8 +24,19 @@ _SECRET = re.compile(r"(^|_)(secret|password|token|key|credentials?|sig(nature)?
 """What an option of a URI is called that nobody else may read."""
 
 
+@dataclass
+class Lock:
+    """Whether the files of a place, and of all places below it, are kept from being changed."""
+
+    closed: bool = False
+
+
+@dataclass(frozen=True)
 class Place(ABC):
     """Files by name; a name may have slashes."""
+
+    lock: Lock = field(default_factory=Lock, kw_only=True, repr=False, compare=False)
+    """Closed until it is known that the place is the study's own; this place, and those below, can be read then."""
 
     @abstractmethod
     def __truediv__(self, name: str) -> "Place":
@@ -72,6 +83,15 @@ class Place(ABC):
             StudyError: it is none.
         """
         raise StudyError(f"'{self}' is no folder of this machine")
+
+    def check_open(self) -> None:
+        """Holds back who would change a file.
+
+        Raises:
+            StudyError: the lock is closed.
+        """
+        if self.lock.closed:
+            raise StudyError(f"nothing is changed in '{self}' before it is known whose it is")
 
 
 def place(uri: str | Path) -> Place:
@@ -147,10 +167,10 @@ class Folder(Place):
         return str(self.folder)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Folder, (self.base.absolute(), self.below, self.found)
+        return partial(Folder, lock=self.lock), (self.base.absolute(), self.below, self.found)
 
     def __truediv__(self, name: str) -> "Folder":
-        return Folder(self.base, f"{self.below}/{name}" if self.below else name, self.found)
+        return replace(self, below=f"{self.below}/{name}" if self.below else name)
 
     @property
     def folder(self) -> Path:
@@ -168,6 +188,8 @@ class Folder(Place):
 
     def opened(self, name: str, flags: int = os.O_RDONLY) -> int:
         """The descriptor of a regular file, as `hpo.files.opened` has it."""
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            self.check_open()
         return files.opened(*self._at(name), flags)
 
     def read(self, name: str, most: int | None = None) -> bytes:
@@ -176,18 +198,22 @@ class Folder(Place):
 
     def write(self, name: str, content: Content) -> None:
         """Writes a draft beside it and renames that."""
+        self.check_open()
         files.write(*self._at(name), content)
 
     def remove(self, name: str) -> None:
         """Removes a file."""
+        self.check_open()
         files.remove(*self._at(name))
 
     def clear(self) -> None:
         """Removes the folder."""
+        self.check_open()
         files.clear(*self._at(""))
 
     def move_to(self, new: str) -> None:
         """Gives the folder another name where it is."""
+        self.check_open()
         root, name = self._at("")
         files.rename(root, name, f"{name.rpartition('/')[0]}/{new}")
 
@@ -219,7 +245,7 @@ class Bucket(Place):
         return f"{before.rstrip('/')}{self.below}" + (f"?{query}" if query else "")
 
     def __truediv__(self, name: str) -> "Bucket":
-        return Bucket(self.uri, f"{self.below}/{name}")
+        return replace(self, below=f"{self.below}/{name}")
 
     def files(self) -> dict[str, int]:
         """All files here and below, name -> bytes."""
@@ -244,18 +270,21 @@ class Bucket(Place):
 
     def write(self, name: str, content: Content) -> None:
         """Puts an object, which appears whole."""
+        self.check_open()
         system, base = self._opened()
         with system.open_output_stream(f"{base}/{name}", compression=None) as stream:
             stream.write(content)
 
     def remove(self, name: str) -> None:
         """Removes a file."""
+        self.check_open()
         system, base = self._opened()
         with contextlib.suppress(FileNotFoundError):
             system.delete_file(f"{base}/{name}")
 
     def clear(self) -> None:
         """Removes everything under the prefix."""
+        self.check_open()
         system, base = self._opened()
         with contextlib.suppress(FileNotFoundError):
             system.delete_dir(base)

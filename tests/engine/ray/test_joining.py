@@ -1,6 +1,7 @@
 """A second command that works for a search that runs already, with real Ray."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 import pytest
 from ray._private.utils import write_ray_address
@@ -75,6 +77,13 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def proven(invitation: Invitation) -> Invitation:
     """As a search of this user writes it."""
     return replace(invitation, proof=proof(str(replace(invitation, proof=None)), make=True))
+
+
+@pytest.mark.parametrize("change", [{"cpu": 1e300}, {"cpu": -1}, {"gpu": math.nan}, {"mode": "none"}, {"mode": 1}])
+def test_an_invitation_to_what_no_machine_has_is_none(change: dict[str, Any]) -> None:
+    invitation = Invitation("10.0.0.1:6379", "token", 0.5, 0.25, None, "a", SOON)
+    assert Invitation.read(str(invitation)) == invitation
+    assert Invitation.read(str(replace(invitation, **change))) is None
 
 
 def test_only_who_can_read_the_secret_can_invite(config: Path) -> None:
