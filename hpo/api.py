@@ -9,15 +9,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
-from rich.console import Console
 
 from hpo import plugins, samplers
 from hpo import spec as specs
+from hpo.ensemble.build.options import EnsembleOptions
 from hpo.errors import HpoError, InputError, StudyError, shortened
+from hpo.options import arguments, declared
 from hpo.searching import search as searching
+from hpo.searching.options import LIMITS, ResumeOptions, SearchOptions
 from hpo.searching.results import SearchResult, SimulationResult
 from hpo.spec import SearchSpec, SpecLike, StudySpec
 from hpo.study.data import check_there
@@ -86,65 +88,11 @@ def remarks(space: SpecLike, overrides: Mapping[str, Any] | None = None) -> list
     return list(searching.remarks(specs.load_search(space, overrides)))
 
 
-def search(
-    space: SpecLike,
-    *,
-    study: str | None = None,
-    trials: int | str | None = None,
-    epochs: int | str | None = None,
-    gpu_hours: float | str | None = None,
-    time_limit: float | None = None,
-    concurrency: int | Literal["auto"] | None = None,
-    max_disk: int | None = None,
-    address: str | None = None,
-    join: bool = False,
-    ensemble: bool = False,
-    storage: str | Path = "studies",
-    artifacts: str | None = None,
-    database: str | None = None,
-    data_dir: str | Path = "data",
-    seed: int | None = None,
-    warm_start: str | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    objective: "Objective | None" = None,
-    accept_code: bool = False,
-    grace_period: float | None = None,
-    console: Console | None = None,
-    trust: bool = False,
-) -> SearchResult:
+@arguments(SearchOptions)
+def search(options: SearchOptions) -> SearchResult:
     """Searches: Ray Tune runs the trials, the study records them, MLflow is told.
 
     A study of the same name and the same spec goes on: its trials count against the budget.
-
-    Args:
-        space: a YAML file, a dict of the same shape, or a spec.
-        study: its name, instead of the one in the spec.
-        trials: budget, instead of the one in the spec; of the whole study. The text "+20" is 20 more than have ended.
-        epochs: budget of all trials together, instead of the one in the spec; "+20" is 20 more than were trained.
-        gpu_hours: budget of all trials together, in hours of one GPU, instead of the one in the spec; or "+2.5".
-        time_limit: seconds for this search.
-        concurrency: how many trials at once at most; by default as many as there are CPUs and GPUs for. `auto` measures
-            the memory of the largest model first, and shares a GPU among as many trials as fit.
-        max_disk: bytes that all trials' files together may take; those of the weakest trials are removed first.
-        address: of the Ray cluster that runs the trials: auto or HOST:PORT.
-        join: works for the search of this study that another process runs, until that is over. Then `concurrency` is
-            how many trials more; by default as many as another machine has CPUs and GPUs for.
-        ensemble: builds one of the best trials afterwards, as `build_ensemble` does, within the time limit.
-        storage: the folder of all studies.
-        artifacts: where trials store weights and predictions, as a path or a URI; of a new study.
-        database: `postgresql://` URL of the record of trials, in place of a file; of a new study.
-        data_dir: the folder of downloaded data sets.
-        seed: instead of the one in the spec.
-        warm_start: a study of the same storage, data and model; its trials are taken over where their configs lie in
-            the space of this one. They cost no budget.
-        overrides: dotted name -> value, as `--set` has it.
-        objective: is trained instead of the built-in one, `hpo.training.train`.
-        accept_code: an objective or a model of your own that has changed since the study's trials is taken for the
-            same from now on.
-        grace_period: seconds that running trials have to end their epoch and store their state, once a signal (Ctrl-C,
-            SIGTERM, SIGHUP) has come; 30 where None. A second signal ends the search at once.
-        console: where progress goes; None is silent.
-        trust: code that a spec object names (`module:function`) may be imported. What a file or a dict names always is.
 
     Raises:
         SpecError: the spec has problems, all of them in one message.
@@ -154,54 +102,42 @@ def search(
         TrialsError: the search has ended and no trial has a value: all have failed or diverged. The study is kept, and
             named with the commonest cause. A search that a signal has interrupted does not raise it.
     """
-    _trust(space, trust)
-    given = {**_budget(trials, epochs, gpu_hours, time_limit), **_given(study=study, seed=seed)}
-    request = searching.Request(
-        storage=Path(storage),
-        data_dir=Path(data_dir),
-        concurrency=concurrency,
-        max_disk=max_disk,
-        address=address,
-        artifacts=artifacts,
-        database=database,
-        warm_start=warm_start,
-        ensemble=ensemble,
-        objective=objective,
-        accept_code=accept_code,
-        grace_period=grace_period,
-    )
-    told = console or Console(quiet=True)
-    if join:
-        limits = {"trials": trials, "epochs": epochs, "gpu_hours": gpu_hours, "time_limit": time_limit}
-        others = {"artifacts": artifacts, "from": warm_start, "ensemble": ensemble or None}
-        _check_none(**limits, max_disk=max_disk, **others, accept_code=accept_code or None, grace_period=grace_period)
-        return searching.join(space, {**(overrides or {}), **given}, request, told)
-    result = searching.search(space, {**(overrides or {}), **given}, request, told)
+    return _searched(options)
+
+
+def _searched(options: SearchOptions) -> SearchResult:
+    _trust(options.space, options.trust)
+    if options.join:
+        _check_joinable(options)
+        return searching.join(options)
+    result = searching.search(options)
     searching.check_found(result)
-    return _with_ensemble(result, request, told) if ensemble and not result.interrupted else result
+    return _with_ensemble(result, options) if options.ensemble and not result.interrupted else result
 
 
-def _with_ensemble(result: SearchResult, request: searching.Request, told: Console) -> SearchResult:
+def _with_ensemble(result: SearchResult, options: SearchOptions) -> SearchResult:
     """The result, and an ensemble of its best trials, if there can be one."""
-    from hpo.ensemble.build import Request, build
+    from hpo.ensemble.build.build import build
 
-    say = saying(told, "dim")
+    wanted = EnsembleOptions(storage=options.storage, data_dir=options.data_dir)
     try:
-        built = build(result.study, Request(), request.storage, request.data_dir, say)
+        built = build(result.study, wanted, saying(options.told, "dim"))
     except (HpoError, OSError) as error:  # what was searched is none the worse
-        saying(told)(f"There is no ensemble: {error}")
+        saying(options.told)(f"There is no ensemble: {error}")
         return result
     return replace(result, ensemble=built)
 
 
-def _check_none(**options: Any) -> None:
-    """Refuses options of a search that another process decides.
+def _check_joinable(options: SearchOptions) -> None:
+    """Refuses options that the search which is joined decides.
 
     Raises:
-        InputError: something is.
+        InputError: one is given.
     """
-    for name in _given(**options):
-        raise InputError(f"--{name.replace('_', '-')} is the business of the search that is joined; leave it out")
+    decided = (*LIMITS, "max_disk", "artifacts", "warm_start", "ensemble", "accept_code", "grace_period")
+    for field, option in declared(SearchOptions):
+        if field.name in decided and getattr(options, field.name) != field.default:
+            raise InputError(f"{option.flag} is the business of the search that is joined; leave it out")
 
 
 def _trust(space: SpecLike, trust: bool) -> None:
@@ -222,57 +158,18 @@ def _given(**arguments: Any) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def resume(
-    study: str | None = None,
-    *,
-    trials: int | str | None = None,
-    epochs: int | str | None = None,
-    gpu_hours: float | str | None = None,
-    time_limit: float | None = None,
-    concurrency: int | Literal["auto"] | None = None,
-    max_disk: int | None = None,
-    address: str | None = None,
-    join: bool = False,
-    ensemble: bool = False,
-    storage: str | Path = "studies",
-    database: str | None = None,
-    data_dir: str | Path = "data",
-    data_path: str | Path | None = None,
-    objective: "Objective | None" = None,
-    accept_code: bool = False,
-    grace_period: float | None = None,
-    console: Console | None = None,
-    trust: bool = False,
-) -> SearchResult:
-    """Goes on with a search by the spec that its study was started with; arguments and errors are those of `search`.
+@arguments(ResumeOptions)
+def resume(options: ResumeOptions) -> SearchResult:
+    """Goes on with a search by the spec that its study was started with.
 
-    Args:
-        study: its name; the one touched last where None.
-        data_path: where the file or folder of its data set is now; where it was last, if None.
-        trust: code that the stored spec names (`module:function`) may be imported.
+    Raises:
+        StudyError: there is no such study, its code is another one, or another process is searching it.
+        HpoError: as `search` does.
     """
-    opened = open_study(study, storage, trust=trust, data_path=data_path)
-    if not join:  # who joins is sent the data
+    opened = open_study(options.study, options.storage, trust=options.trust, data_path=options.data_path)
+    if not options.join:  # who joins is sent the data
         check_there(opened)
-    return search(
-        opened.study_spec,
-        trials=trials,
-        epochs=epochs,
-        gpu_hours=gpu_hours,
-        time_limit=time_limit,
-        concurrency=concurrency,
-        max_disk=max_disk,
-        address=address,
-        join=join,
-        ensemble=ensemble,
-        storage=storage,
-        database=database,
-        data_dir=data_dir,
-        objective=objective,
-        accept_code=accept_code,
-        grace_period=grace_period,
-        console=console,
-    )
+    return _searched(options.of(opened.study_spec))
 
 
 def reproduce(
@@ -567,55 +464,11 @@ def collect(
     return disk.collect(open_study(study, storage), keep, dry_run, artifacts)
 
 
-def build_ensemble(
-    study: str | None = None,
-    *,
-    top: int = 5,
-    pool: int = 50,
-    method: str = "auto",
-    select: str = "score",
-    bags: int | None = None,
-    folds: int | None = None,
-    max_latency: float | None = None,
-    distill: str | None = None,
-    register: str | None = None,
-    alias: str = "champion",
-    name: str | None = None,
-    storage: str | Path = "studies",
-    data_dir: str | Path = "data",
-    data_path: str | Path | None = None,
-    objective: "Objective | None" = None,
-    accept_code: bool = False,
-    console: Console | None = None,
-    trust: bool = False,
-) -> "EnsembleResult":
+@arguments(EnsembleOptions)
+def build_ensemble(options: EnsembleOptions) -> "EnsembleResult":
     """Builds an ensemble of a study's trials from their stored predictions; only methods that say so train.
 
     Members and weights are chosen on validation rows; test rows are scored once, afterwards.
-
-    Args:
-        study: its name; the one touched last where None.
-        top: members at most; of methods that train, configs at most.
-        pool: how many of the best trials are candidates.
-        method: `auto` compares all that train nothing by nested cross-validation, and takes the best single trial where
-            none is surely better; `single`, or a key of `hpo.ensemble.selection.METHODS`; `soup` averages weights;
-            `bagging`, `boosting` and `deep` train members.
-        select: how voting and stacking come by their members: score, gain or diversity.
-        bags: members that bagging, boosting and deep train; 8 where None.
-        folds: stacking learns from the out-of-fold predictions of so many retrainings of each member.
-        max_latency: milliseconds for one example on the machine that trained.
-        distill: one model is trained on what the ensemble says: a trial's number, or a YAML file with a config.
-        register: a name in MLflow's model registry.
-        alias: of the registered version.
-        name: of the ensemble; `<study>-<number>` where None.
-        storage: the folder of all studies.
-        data_dir: the folder of downloaded data sets; read where members are trained or predict the test rows.
-        data_path: where the file or folder of the study's data set is now; where it was last, if None.
-        objective: that the study's trials were trained by, if not the built-in one; members are trained by it.
-        accept_code: an objective or a model of your own that has changed since is taken for the same, where members are
-            trained.
-        console: where progress goes; None is silent.
-        trust: code that the stored spec names (`module:function`) may be imported.
 
     Raises:
         InputError: a number is out of range, there is no such method, or the study is nothing for it.
@@ -623,27 +476,10 @@ def build_ensemble(
             the ensemble is taken, or members would be trained by other code than its trials.
         DataError: the data are needed, and cannot be read.
     """
-    from hpo.ensemble.build import Request, build
+    from hpo.ensemble.build.build import build
 
-    told = console or Console(quiet=True)
-    request = Request(
-        method=method,
-        top=top,
-        pool=pool,
-        select=select,
-        bags=bags,
-        folds=folds,
-        max_latency=max_latency,
-        distill=distill,
-        name=name,
-        register=register,
-        alias=alias,
-        objective=objective,
-        accept_code=accept_code,
-    )
-    opened = open_study(study, storage, trust=trust, data_path=data_path)
-    say = saying(told, "dim")
-    return build(opened, request, Path(storage), Path(data_dir), say)
+    opened = open_study(options.study, options.storage, trust=options.trust, data_path=options.data_path)
+    return build(opened, options, saying(options.told, "dim"))
 
 
 def predict(
@@ -718,7 +554,7 @@ def open_ensemble(name: str, storage: str | Path = "studies", *, trust: bool = F
         DataError: its folder is damaged.
         InputError: it names a model of your own, and is not trusted.
     """
-    from hpo.ensemble.build import find
+    from hpo.ensemble.build.folders import find
     from hpo.ensemble.model import Ensemble
 
     return Ensemble(find(name, Path(storage)), trust=trust)
@@ -749,7 +585,7 @@ def export(
         InputError: `hpo[onnx]` is not installed, there is no such member, or the combiner cannot be exported.
         HpoError: PyTorch cannot export a network, or the file predicts something else.
     """
-    from hpo.ensemble.build import find
+    from hpo.ensemble.build.folders import find
     from hpo.ensemble.onnx import export_onnx
 
     return export_onnx(find(ensemble, Path(storage)), output, member, trust=trust)

@@ -14,7 +14,7 @@ from PIL import Image
 
 import hpo
 from hpo import api, plugins, spec
-from hpo.ensemble import build
+from hpo.ensemble.build.folders import find
 from hpo.errors import DataError, HpoError, InputError, StudyError
 from hpo.study.study import Study
 from hpo.tracking.store import connect
@@ -90,10 +90,10 @@ def test_ensembles_have_names_of_their_own(study: Study, tmp_path: Path) -> None
     with pytest.raises(StudyError, match="there is an ensemble 'squares-2' already"):
         hpo.build_ensemble(method="voting", storage=storage, name="squares-2")
     with pytest.raises(StudyError, match="no ensemble 'squares-3' .* Did you mean"):
-        build.find("squares-3", storage)
+        find("squares-3", storage)
     shutil.copytree(study.folder, storage / "copy")
     with pytest.raises(StudyError, match="exists in several studies \\(copy, squares\\)"):
-        build.find("squares-1", storage)
+        find("squares-1", storage)
 
 
 def test_an_ensemble_outlives_a_broken_tracking_store(study: Study, tmp_path: Path) -> None:

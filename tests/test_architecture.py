@@ -4,11 +4,13 @@ import ast
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 import hpo
+from tests.conftest import ROOT
 
 PACKAGE = Path(hpo.__file__).parent
 FLOORS = (
@@ -20,6 +22,7 @@ FLOORS = (
     {"ensemble.retrain"},
     {"engine"},
     {"controller"},
+    {"options"},
     {"training", "ensemble", "tracking", "report"},
     {"samplers"},
     {"history", "schedulers"},
@@ -169,3 +172,10 @@ def test_links_of_pages_lead_somewhere() -> None:
     for page in [*root.glob("*.md"), *(root / "docs").glob("*.md")]:
         for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             assert link.startswith("http") or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_pytest_passes_over_no_folder_of_tests(pytestconfig: pytest.Config) -> None:
+    passed_over = pytestconfig.getini("norecursedirs")
+    folders = {path.parent.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert "build" in folders
+    assert not {name for name in folders for pattern in passed_over if fnmatch(name, pattern)}

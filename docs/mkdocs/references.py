@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import click
 import griffe
+from arguments import Arguments
 from markdown.extensions.toc import slugify
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -199,7 +200,9 @@ def _rules(annotated: Any) -> Iterator[Any]:
 
 def python() -> str:
     """The names of `hpo.__all__`, the errors, and the types that the functions take and give."""
-    package = griffe.load("hpo", search_paths=[ROOT], resolve_aliases=True)
+    package = griffe.load(
+        "hpo", search_paths=[ROOT], resolve_aliases=True, extensions=griffe.load_extensions("dataclasses", Arguments)
+    )
     assert isinstance(package, griffe.Module)
     public = {name: _object(package, f"hpo.{name}") for name in hpo.__all__}
     functions = sorted((name for name in public if public[name].is_function), key=lambda name: public[name].lineno or 0)

@@ -2,23 +2,20 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpo.cli.options import (
     Whole,
-    accept_code_option,
-    data_dir_option,
-    data_path_option,
     ensemble_option,
     format_option,
-    milliseconds_of,
     storage_option,
-    study_option,
+    takes,
     trust_option,
 )
 from hpo.cli.output import quiet_stdout, say, say_json, say_note, where
+from hpo.ensemble.build.options import EnsembleOptions
 from hpo.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,72 +25,10 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Combine the best trials.")
-@study_option
-@click.option(
-    "--top", "--max-members", type=Whole(), default=5, show_default=True, metavar="K", help="Members at most."
-)
-@click.option(
-    "--pool",
-    type=Whole(),
-    default=50,
-    show_default=True,
-    metavar="N",
-    help="How many of the best trials are candidates.",
-)
-@click.option(
-    "--method",
-    default="auto",
-    show_default=True,
-    metavar="METHOD",
-    help="auto compares all that train nothing, and takes the best single trial where none is surely better: voting, "
-    "weighted, greedy, bagged_greedy, hard_voting, median, stacking, stacking_ridge, stacking_boosting. soup averages "
-    "weights. bagging, boosting and deep train members.",
-)
-@click.option(
-    "--select",
-    default="score",
-    show_default=True,
-    metavar="HOW",
-    help="How voting and stacking come by their members: score, gain or diversity.",
-)
-@click.option("--bags", type=Whole(), metavar="N", help="Members that bagging, boosting and deep train; 8 by default.")
-@click.option(
-    "--folds", type=Whole(), metavar="K", help="Stacking learns from out-of-fold predictions of K retrainings."
-)
-@click.option("--max-latency", metavar="TIME", help="Of one example on this machine, for example 5ms.")
-@click.option(
-    "--distill", metavar="CONFIG", help="Trains one model on what the ensemble says: a trial's number or a YAML file."
-)
-@click.option("--register", metavar="NAME", help="Puts the model into MLflow's registry.")
-@click.option("--alias", default="champion", show_default=True, metavar="NAME", help="Of the registered version.")
-@click.option("--name", metavar="NAME", help="Of the ensemble; by default the study's and a number.")
-@storage_option
-@data_dir_option
-@data_path_option
-@accept_code_option
-@trust_option
+@takes(EnsembleOptions)
 @format_option
 @quiet_stdout
-def ensemble(
-    study: str | None,
-    top: int,
-    pool: int,
-    method: str,
-    select: str,
-    bags: int | None,
-    folds: int | None,
-    max_latency: str | None,
-    distill: str | None,
-    register: str | None,
-    alias: str,
-    name: str | None,
-    storage: str,
-    data_dir: str,
-    data_path: str | None,
-    accept_code: bool,
-    trust: bool,
-    output: str,
-) -> None:
+def ensemble(storage: str, output: str, **options: Any) -> None:
     """Builds an ensemble from the predictions that trials have stored; only the methods that say so train.
 
     Members and weights are chosen on validation rows. The test rows are scored once, beside the best single trial.
@@ -102,26 +37,7 @@ def ensemble(
     from hpo.terminal import progress_console
 
     console = progress_console()
-    result = api.build_ensemble(
-        study,
-        top=top,
-        pool=pool,
-        method=method,
-        select=select,
-        bags=bags,
-        folds=folds,
-        max_latency=milliseconds_of(max_latency),
-        distill=distill,
-        register=register,
-        alias=alias,
-        name=name,
-        storage=storage,
-        data_dir=data_dir,
-        data_path=data_path,
-        accept_code=accept_code,
-        console=console,
-        trust=trust,
-    )
+    result = api.build_ensemble(storage=storage, console=console, **options)
     for built in (result, result.student):
         if built is not None:
             warn_of(built, console)

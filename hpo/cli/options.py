@@ -1,11 +1,14 @@
-"""Options that commands share, and how the texts of options are read."""
+"""Options that commands share, how the texts of options are read, and how declared options become click's."""
 
 import contextlib
 import re
 from collections.abc import Callable
+from dataclasses import MISSING, Field
 from typing import Any, Literal
 
 import click
+
+from hpo.options import Form, Option, declared
 
 
 class _Plain(click.ParamType):  # type: ignore[type-arg]  # no type argument before click 8.4
@@ -51,6 +54,121 @@ class Number(_Plain, click.FloatRange):
         self.more = more
 
 
+class _Converted(click.ParamType):  # type: ignore[type-arg]
+    """A text that is read by a function.
+
+    Args:
+        read: the value of a text; it raises a ValueError that says what is wrong.
+    """
+
+    name = "text"
+
+    def __init__(self, read: Callable[[str], Any]) -> None:
+        self._read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value, or click's refusal of this option."""
+        try:
+            return self._read(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _seconds(text: str) -> float:
+    """`90s`, `30m` or `2h`."""
+    from hpo.spec import seconds
+
+    return seconds(text)
+
+
+def _milliseconds(text: str) -> float:
+    """`5ms` or `0.2s`."""
+    with contextlib.suppress(ValueError):
+        found = float(text[:-2]) if text.endswith("ms") else float(text[:-1]) * 1000
+        if text.endswith("s") and text[0] not in "+-" and 0 < found < float("inf"):
+            return found
+    raise ValueError(f"{text!r} is no time; write for example 5ms")
+
+
+def _bytes(text: str) -> int:
+    """`20GB`, `500MiB` or a number."""
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    with contextlib.suppress(ValidationError):
+        found = int(TypeAdapter(ByteSize).validate_python(text))
+        if found > 0:
+            return found
+    raise ValueError(f"{text!r} is no size; write for example 20GB")
+
+
+def _concurrency(text: str) -> int | Literal["auto"]:
+    """A number of trials, or `auto`."""
+    if text == "auto":
+        return "auto"
+    if text.isascii() and text.isdigit() and int(text) >= 1:
+        return int(text)
+    raise ValueError(f"{text!r} is neither a number of at least 1 nor auto")
+
+
+def _settings(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
+    """The settings of `--set`: dotted name -> value."""
+    if not texts:
+        return {}
+    from hpo.spec import parse_override
+
+    return dict(parse_override(text) for text in texts)
+
+
+_FORMS: dict[Form, dict[str, Any]] = {
+    "text": {},
+    "flag": {"is_flag": True},
+    "whole": {"type": Whole(), "metavar": "N"},
+    "more": {"type": Whole(min=1, more=True), "metavar": "[+]N"},
+    "more hours": {"type": Number(more=True), "metavar": "[+]H"},
+    "time": {"type": _Converted(_seconds), "metavar": "TIME"},
+    "milliseconds": {"type": _Converted(_milliseconds), "metavar": "TIME"},
+    "size": {"type": _Converted(_bytes), "metavar": "SIZE"},
+    "concurrency": {"type": _Converted(_concurrency), "metavar": "N|auto"},
+    "settings": {"multiple": True, "callback": _settings, "metavar": "NAME=VALUE"},
+}
+"""What click is told of a form."""
+_EXAMPLES: dict[Form, str] = {
+    "more": "+N is N more than have ended.",
+    "more hours": "+H is H more than were used.",
+    "time": "For example 90s, 30m or 2h.",
+    "milliseconds": "For example 5ms.",
+    "size": "For example 20GB.",
+    "settings": "For example --set training.epochs=5. May be repeated.",
+}
+"""What `--help` says of a form behind the text of the option."""
+
+
+def takes(options: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Gives a command the options that a dataclass declares, but for those of Python alone."""
+    made = [_made(field, option) for field, option in declared(options) if option.form != "python"]
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(made):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _made(field: "Field[Any]", option: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    settings = dict(_FORMS[option.form])
+    if option.metavar:
+        settings["metavar"] = option.metavar
+    if option.variable:
+        settings |= {"envvar": option.variable, "show_envvar": True}
+    if field.default is MISSING:
+        settings["required"] = True
+    elif field.default:
+        settings |= {"default": field.default, "show_default": True}
+    text = " ".join(part for part in (option.text, _EXAMPLES.get(option.form)) if part)
+    return click.option(*option.flag.split(), field.name, help=text, **settings)
+
+
 storage_option = click.option(
     "--storage", default="studies", show_default=True, metavar="DIR", help="The folder of all studies."
 )
@@ -86,140 +204,11 @@ accept_code_option = click.option(
 )
 set_option = click.option(
     "--set",
-    "sets",
+    "overrides",
     multiple=True,
+    callback=_settings,
     metavar="NAME=VALUE",
     help="Overrides a setting by its dotted name, for example --set training.epochs=5. "
     "A parameter set this way is no longer searched. May be repeated.",
 )
 space_option = click.option("--space", required=True, metavar="FILE", help="The YAML file that says what is searched.")
-
-
-def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of commands that run trials."""
-    options = (
-        click.option(
-            "--trials",
-            type=Whole(min=1, more=True),
-            metavar="[+]N",
-            help="Budget: how many trials in all; +N is N more than have ended. --epochs and --gpu-hours take it too.",
-        ),
-        click.option(
-            "--time-limit",
-            metavar="TIME",
-            help="Budget: for example 90s, 30m or 2h, from start to end; trials then running are stopped and kept.",
-        ),
-        click.option(
-            "--epochs",
-            type=Whole(min=1, more=True),
-            metavar="[+]N",
-            help="Budget: how many epochs all trials together may take.",
-        ),
-        click.option(
-            "--gpu-hours",
-            type=Number(more=True),
-            metavar="[+]H",
-            help="Budget: how many hours of one GPU all trials together may take.",
-        ),
-        click.option(
-            "--concurrency",
-            metavar="N|auto",
-            help="Trials at once; by default as many as there are CPUs and GPUs for. auto measures the memory of the "
-            "largest model first, and shares a GPU among as many trials as fit.",
-        ),
-        storage_option,
-        data_dir_option,
-        click.option(
-            "--max-disk",
-            metavar="SIZE",
-            help="Budget: for example 20GB, of all that the study's trials store. The weakest trials' files are "
-            "removed first.",
-        ),
-        click.option(
-            "--address",
-            metavar="ADDRESS",
-            help="The Ray cluster that runs the trials: auto or HOST:PORT. Without it, or RAY_ADDRESS, Ray starts on "
-            "this machine.",
-        ),
-        click.option(
-            "--ensemble",
-            is_flag=True,
-            help="Builds an ensemble of the best trials afterwards, as `hpo ensemble` does, within the time limit.",
-        ),
-        click.option(
-            "--join",
-            is_flag=True,
-            help="Works for the search of this study that runs already, of this machine or another, until that is "
-            "over. --concurrency says how many trials more.",
-        ),
-        click.option(
-            "--database",
-            metavar="URL",
-            envvar="HPO_DATABASE",
-            show_envvar=True,
-            help="postgresql://USER@HOST/NAME has the record of trials, in place of the study's folder.",
-        ),
-        accept_code_option,
-        click.option(
-            "--grace-period",
-            metavar="TIME",
-            help="What running trials have to end their epoch and store their state, after Ctrl-C, SIGTERM or SIGHUP; "
-            "30s by default.",
-        ),
-        format_option,
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def overrides(sets: tuple[str, ...]) -> dict[str, Any]:
-    """The settings of `--set`: dotted name -> value."""
-    from hpo.spec import parse_override
-
-    return dict(parse_override(text) for text in sets)
-
-
-def seconds_of(text: str, option: str) -> float:
-    """A duration such as `90s`, `30m` or `2h`, in seconds."""
-    from hpo.spec import seconds
-
-    try:
-        return seconds(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint=option) from None
-
-
-def concurrency_of(text: str | None) -> int | Literal["auto"] | None:
-    """The number of trials at once, or `auto`."""
-    if text is None:
-        return None
-    if text == "auto":
-        return "auto"
-    if text.isascii() and text.isdigit() and int(text) >= 1:
-        return int(text)
-    raise click.BadParameter(f"{text!r} is neither a number of at least 1 nor auto", param_hint="--concurrency")
-
-
-def bytes_of(text: str | None, option: str) -> int | None:
-    """`20GB`, `500MiB` or a number, in bytes."""
-    if text is None:
-        return None
-    from pydantic import ByteSize, TypeAdapter, ValidationError
-
-    with contextlib.suppress(ValidationError):
-        found = int(TypeAdapter(ByteSize).validate_python(text))
-        if found > 0:
-            return found
-    raise click.BadParameter(f"{text!r} is no size; write for example 20GB", param_hint=option)
-
-
-def milliseconds_of(text: str | None) -> float | None:
-    """`5ms` or `0.2s`, in milliseconds."""
-    if text is None:
-        return None
-    with contextlib.suppress(ValueError):
-        found = float(text[:-2]) if text.endswith("ms") else float(text[:-1]) * 1000
-        if text.endswith("s") and text[0] not in "+-" and 0 < found < float("inf"):
-            return found
-    raise click.BadParameter(f"{text!r} is no time; write for example 5ms", param_hint="--max-latency")

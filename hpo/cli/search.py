@@ -10,21 +10,18 @@ from hpo.cli.options import (
     Number,
     Whole,
     accept_code_option,
-    bytes_of,
-    concurrency_of,
     data_dir_option,
     data_path_option,
     format_option,
-    overrides,
-    running_options,
-    seconds_of,
     set_option,
     space_option,
     storage_option,
     study_option,
+    takes,
     trust_option,
 )
 from hpo.cli.output import quiet_stdout, say, say_json, say_note, where
+from hpo.searching.options import ResumeOptions, SearchOptions
 from hpo.signals import exit_code
 
 if TYPE_CHECKING:
@@ -35,35 +32,10 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Run a search.")
-@space_option
-@click.option("--study", metavar="NAME", help="Names the study, instead of `study:` in the file.")
-@running_options
-@click.option(
-    "--artifacts",
-    metavar="URI",
-    help="Where trials store weights and predictions, such as s3://bucket/folder or a shared folder; by default the "
-    "study's own folder.",
-)
-@click.option("--seed", type=Whole(min=0), metavar="N", help="Of the split, the sampler and every trial.")
-@click.option(
-    "--from",
-    "warm_start",
-    metavar="STUDY",
-    help="Takes over the trials of another study on the same data and model, where their configs lie in this space.",
-)
-@set_option
+@takes(SearchOptions)
+@format_option
 @quiet_stdout
-def search(
-    space: str,
-    study: str | None,
-    artifacts: str | None,
-    seed: int | None,
-    warm_start: str | None,
-    sets: tuple[str, ...],
-    storage: str,
-    output: str,
-    **options: Any,
-) -> None:
+def search(storage: str, output: str, **options: Any) -> None:
     """Runs a search: proposes configs, trains them, stops the poor ones early, records everything.
 
     The same command goes on where an earlier one of the same study stopped, however that ended. Ctrl-C, SIGTERM and
@@ -73,27 +45,14 @@ def search(
     from hpo.terminal import progress_console
 
     console = progress_console()
-    result = api.search(
-        space,
-        study=study,
-        storage=storage,
-        artifacts=artifacts,
-        seed=seed,
-        warm_start=warm_start,
-        overrides=overrides(sets),
-        console=console,
-        **_parsed(**options),
-    )
-    _say_search(result, storage, output, console)
+    _say_search(api.search(storage=storage, console=console, **options), storage, output, console)
 
 
 @click.command(short_help="Go on with a search.")
-@study_option
-@running_options
-@data_path_option
-@trust_option
+@takes(ResumeOptions)
+@format_option
 @quiet_stdout
-def resume(study: str | None, storage: str, output: str, data_path: str | None, trust: bool, **options: Any) -> None:
+def resume(storage: str, output: str, **options: Any) -> None:
     """Goes on with a search where it stopped, however that was: by Ctrl-C, a crash, or a budget that is raised now.
 
     Trials that have ended are not trained again, those that ran go on from their last stored state, and the same
@@ -103,42 +62,7 @@ def resume(study: str | None, storage: str, output: str, data_path: str | None, 
     from hpo.terminal import progress_console
 
     console = progress_console()
-    result = api.resume(study, storage=storage, data_path=data_path, console=console, trust=trust, **_parsed(**options))
-    _say_search(result, storage, output, console)
-
-
-def _parsed(
-    *,
-    trials: int | str | None,
-    epochs: int | str | None,
-    gpu_hours: float | str | None,
-    time_limit: str | None,
-    concurrency: str | None,
-    data_dir: str,
-    max_disk: str | None,
-    address: str | None,
-    join: bool,
-    ensemble: bool,
-    database: str | None,
-    accept_code: bool,
-    grace_period: str | None,
-) -> dict[str, Any]:
-    """The options of `running_options`, as `api.search` takes them."""
-    return {
-        "trials": trials,
-        "epochs": epochs,
-        "gpu_hours": gpu_hours,
-        "time_limit": None if time_limit is None else seconds_of(time_limit, "--time-limit"),
-        "concurrency": concurrency_of(concurrency),
-        "data_dir": data_dir,
-        "max_disk": bytes_of(max_disk, "--max-disk"),
-        "address": address,
-        "join": join,
-        "ensemble": ensemble,
-        "database": database,
-        "accept_code": accept_code,
-        "grace_period": None if grace_period is None else seconds_of(grace_period, "--grace-period"),
-    }
+    _say_search(api.resume(storage=storage, console=console, **options), storage, output, console)
 
 
 def _say_search(result: "SearchResult", storage: str, output: str, console: "Console") -> None:
@@ -207,11 +131,11 @@ def reproduce(trial: int, study: str | None, storage: str, output: str, **option
 @set_option
 @format_option
 @quiet_stdout
-def validate(space: str, sets: tuple[str, ...], output: str) -> None:
+def validate(space: str, overrides: dict[str, Any], output: str) -> None:
     """Checks a search file: keys, values, conditions, and that what it names exists. Prints every problem at once."""
     from hpo import api
 
-    spec = api.validate(space, overrides(sets), tell=say_note)
+    spec = api.validate(space, overrides, tell=say_note)
     if output == "json":
         say_json(spec.model_dump(mode="json"))
     else:
@@ -258,7 +182,7 @@ def _limits(budget: "Budget") -> str:
 @format_option
 @quiet_stdout
 def plan(
-    space: str, workers: int, curve: str | None, seconds_per_epoch: float, sets: tuple[str, ...], output: str
+    space: str, workers: int, curve: str | None, seconds_per_epoch: float, overrides: dict[str, Any], output: str
 ) -> None:
     """Says how long a search would take with more and more workers. It runs in virtual time: nothing is trained."""
     from rich.table import Table
@@ -267,14 +191,14 @@ def plan(
     from hpo.searching.plan import worker_counts
     from hpo.terminal import text
 
-    for remark in api.remarks(space, overrides(sets)):
+    for remark in api.remarks(space, overrides):
         say_note(remark)
     found = api.plan(
         space,
         curve,
         workers=worker_counts(workers),
         seconds_per_epoch=seconds_per_epoch,
-        overrides=overrides(sets),
+        overrides=overrides,
     )
     if output == "json":
         say_json(found.to_json())

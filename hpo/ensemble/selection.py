@@ -52,6 +52,7 @@ METHODS: Mapping[str, Method] = {
 
 SINGLE = "single"
 """The best single trial, as a method."""
+
 MARGIN = 1.0
 """Standard errors by which `auto` wants an ensemble to gain."""
 

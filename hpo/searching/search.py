@@ -13,15 +13,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
-from rich.console import Console
 
 from hpo import datasets, models, samplers, schedulers, tasks
 from hpo import spec as specs
 from hpo.datasets import Dataset
 from hpo.errors import InputError, Problem, ResourceError, StudyError, TrialsError
+from hpo.searching.options import SearchOptions
 from hpo.searching.results import SearchResult
 from hpo.spec import Budget, Resources, SearchSpec, SpecLike, StudySpec
 from hpo.spec.space import never_active, possible_configs
@@ -39,6 +39,8 @@ from hpo.terminal import Say, saying
 from hpo.tracking.writer import Tracker
 
 if TYPE_CHECKING:
+    from signal import Signals
+
     from hpo.ensemble.contribution import Contributions, Source
     from hpo.training import Objective
 
@@ -87,146 +89,161 @@ _CLOSING_SECONDS = 2.0
 """Seconds of a time limit for what comes after the last trial: it is stored, Ray stops, MLflow is told."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """How and where a search runs, beside what its spec says."""
-
-    storage: Path
-    """The folder of all studies."""
-    data_dir: Path
-    """The folder of downloaded data sets."""
-    concurrency: int | Literal["auto"] | None = None
-    """Trials at once at most; `auto` is as many as fit by measured memory."""
-    max_disk: int | None = None
-    """Bytes of all that the trials store."""
-    address: str | None = None
-    """Address of a Ray cluster to join; None starts one on this machine."""
-    artifacts: str | None = None
-    """The place of what a new study's trials leave, as a path or a URI."""
-    database: str | None = None
-    """URL of the database that has a new study's record."""
-    warm_start: str | None = None
-    """A study whose trials are taken over."""
-    ensemble: bool = False
-    """Whether an ensemble is built afterwards, within the time limit."""
-    objective: "Objective | None" = None
-    """Is trained instead of the built-in one."""
-    accept_code: bool = False
-    """Whether an objective or a model that has changed since is taken for the same."""
-    grace_period: float | None = None
-    """Seconds that trials have to store their state once a signal has come; None is the engine's."""
-
-    def __post_init__(self) -> None:
-        if isinstance(self.concurrency, int) and self.concurrency < 1:
-            raise InputError(f"--concurrency must be at least 1, got {self.concurrency}")
-        if self.grace_period is not None and not 0 <= self.grace_period < math.inf:
-            raise InputError(f"--grace-period must be 0 s or more, got {self.grace_period}")
-
-
-def search(space: SpecLike, overrides: Mapping[str, Any], request: Request, console: Console) -> SearchResult:
-    """Runs a search; `hpo.search` says what it raises.
-
-    Args:
-        space: a YAML file, a dict of the same shape, or a spec.
-        overrides: dotted name -> value.
-        request: how and where it runs.
-        console: where progress goes.
-    """
+def search(options: SearchOptions) -> SearchResult:
+    """Runs a search; `hpo.search` says what it raises."""
     started = time.monotonic()
-    say = saying(console)
-    overrides = in_all(space, overrides, request.storage, request.database)
-    written = specs.load(space, overrides)  # what is wrong at first sight is told before anything is started
+    say = saying(options.told)
+    settings = in_all(options.space, options.settings, options.studies, options.database)
+    written = specs.load(options.space, settings)  # what is wrong at first sight is told before anything is started
 
-    check_writable(request.storage, written.study)
+    check_writable(options.studies, written.study)
 
-    from hpo.engine.ray.cluster import starting, trial_resources
+    from hpo.engine.ray.cluster import starting
 
-    if request.objective is not None:
-        from hpo.engine.ray.pickling import Sent
-
-        Sent(request.objective)  # what cannot be sent is told before anything is made
-    with ExitStack() as held, starting(request.address, _modules(written, request)) as wait:
-        spec, dataset = _read(space, overrides, request, say)
-        if request.warm_start is not None:
-            Study.open(request.storage, request.warm_start)  # told before Ray is there
-            if spec.study in study_names(request.storage):
-                say(f"Study '{spec.study}' goes on; --from is for new ones, and is left out.")
-        known = _reopen(spec, request, dataset) if spec.study in study_names(request.storage) else None
+    _check_sendable(options.objective)
+    with ExitStack() as held, starting(options.address, _modules(written, options)) as wait:
+        spec, dataset = _read(settings, options, say)
+        known = _known(spec, options, dataset, say)
         if known is not None and _is_spent(known, spec.budget):
             say(f"Study '{spec.study}' {_why_over(known, spec.budget)}.")
-            with Tracker(known, request.storage, say) as tracker:  # if the search before was killed at its end
+            with Tracker(known, options.studies, say) as tracker:  # if the search before was killed at its end
                 pass
             return SearchResult(known, time.monotonic() - started, tracking_problem=tracker.problem)
-        if known is not None:
-            known.hold.check_free()  # told before Ray is waited for; who begins in between is refused when it is there
         say(f"Study '{spec.study}': starting Ray ...", style="dim")
-
-        from hpo.controller.disk import DiskBudget
-        from hpo.engine.ray import joining
-        from hpo.engine.ray import run as engine
-        from hpo.report.progress import Progress
-
+        _import_engine()
         wait()
-        each = trial_resources(spec.resources)  # nothing is made on disk for a search that could never start
-        if spec.budget.gpu_hours is not None and not each["gpu"]:
-            raise InputError(
-                "budget.gpu_hours (--gpu-hours) limits nothing, since trials get no GPU here; use budget.time_limit"
-            )
-        share = _share(spec, request, dataset, say)
-        study = _ready(spec, request, dataset, say)
-        each, limit = trial_resources(share.resources), spec.budget.time_limit
-        invitation = joining.Invitation.here(each, study.place, _identity(study), limit)
-        held.enter_context(study.hold.searching(told=str(invitation)))
-        study.accept_code(_code(spec, request))
+        _check_counted(spec)  # nothing is made on disk for a search that could never start
+        share = _share(spec, options, dataset, say)
+        study = _ready(spec, options, dataset, say)
+        held.enter_context(study.hold.searching(told=_invitation(study, spec, share)))
+        study.accept_code(_code(spec, options))
         remember_place(study, spec)
-        left = study.spent().left(spec.budget)
-        if left.nothing:  # another search ran them while this one was starting
+        if study.spent().left(spec.budget).nothing:  # another search ran them while this one was starting
             return SearchResult(study, time.monotonic() - started)
         study.writer.use(samplers.build(spec, len(study.trials()), rewards(study)))
-        disk = None if request.max_disk is None else DiskBudget(study, request.max_disk)
-        tracker = held.enter_context(Tracker(study, request.storage, say))  # MLflow is told the last while Ray stops
-        with Progress(study, left, limit, console) as progress:
-            interrupted = engine.run(
-                study,
-                _objective(request),
-                resources=share.resources,
-                left=left,
-                dataset=dataset,
-                deadline=None if limit is None else started + limit - _held_back(limit, dataset, request.ensemble),
-                concurrency=share.trials,
-                until=(lambda: None) if disk is None else (lambda: disk.problem),
-                failures=spec.failures,
-                say=say,
-                grace_period=engine.GRACE_PERIOD if request.grace_period is None else request.grace_period,
-                observers=(tracker, progress) if disk is None else (tracker, disk, progress),
-            )
-        if disk is not None and disk.problem:
-            say(f"The search has ended: {disk.problem}.")
-        elif study.writer.used_up is not None and not interrupted:
-            say(f"Study '{spec.study}' {_why_over(study, spec.budget)}.")
+        tracker = held.enter_context(Tracker(study, options.studies, say))  # MLflow is told the last while Ray stops
+        interrupted = _run(study, spec, dataset, share, options, tracker, started)
     return SearchResult(study, time.monotonic() - started, interrupted, tracker.problem)
 
 
-def _read(space: SpecLike, overrides: Mapping[str, Any], request: Request, say: Say) -> tuple[StudySpec, Dataset]:
+def _run(
+    study: Study,
+    spec: StudySpec,
+    dataset: Dataset,
+    share: "_Share",
+    options: SearchOptions,
+    tracker: Tracker,
+    started: float,
+) -> "Signals | None":
+    """Runs the trials of a study that is held and has some left.
+
+    Args:
+        study: whose trials.
+        spec: of this search.
+        dataset: what they train on.
+        share: what each gets.
+        options: of this search.
+        tracker: tells MLflow.
+        started: when this search began, in seconds of the monotonic clock.
+
+    Returns:
+        The signal that has ended it; None where none has.
+    """
+    from hpo.controller.disk import DiskBudget
+    from hpo.engine.ray import run as engine
+    from hpo.report.progress import Progress
+
+    say = saying(options.told)
+    limit, left = spec.budget.time_limit, study.spent().left(spec.budget)
+    disk = None if options.max_disk is None else DiskBudget(study, options.max_disk)
+    with Progress(study, left, limit, options.told) as progress:
+        interrupted = engine.run(
+            study,
+            _objective(options),
+            resources=share.resources,
+            left=left,
+            dataset=dataset,
+            deadline=None if limit is None else started + limit - _held_back(limit, dataset, options.ensemble),
+            concurrency=share.trials,
+            until=(lambda: None) if disk is None else (lambda: disk.problem),
+            failures=spec.failures,
+            say=say,
+            grace_period=engine.GRACE_PERIOD if options.grace_period is None else options.grace_period,
+            observers=(tracker, progress) if disk is None else (tracker, disk, progress),
+        )
+    if disk is not None and disk.problem:
+        say(f"The search has ended: {disk.problem}.")
+    elif study.writer.used_up is not None and not interrupted:
+        say(f"Study '{spec.study}' {_why_over(study, spec.budget)}.")
+    return interrupted
+
+
+def _check_sendable(objective: "Objective | None") -> None:
+    """Refuses an objective that cannot be sent to another process, before anything is made."""
+    if objective is not None:
+        from hpo.engine.ray.pickling import Sent
+
+        Sent(objective)
+
+
+def _import_engine() -> None:
+    """Imports what runs trials and shows them, while Ray starts."""
+
+
+def _check_counted(spec: StudySpec) -> None:
+    """Refuses a budget of GPU hours on a cluster that gives trials no GPU, and resources that it does not have."""
+    from hpo.engine.ray.cluster import trial_resources
+
+    if not trial_resources(spec.resources)["gpu"] and spec.budget.gpu_hours is not None:
+        raise InputError(
+            "budget.gpu_hours (--gpu-hours) limits nothing, since trials get no GPU here; use budget.time_limit"
+        )
+
+
+def _invitation(study: Study, spec: StudySpec, share: "_Share") -> str:
+    """What other machines need to know to work for this search."""
+    from hpo.engine.ray import joining
+    from hpo.engine.ray.cluster import trial_resources
+
+    each, limit = trial_resources(share.resources), spec.budget.time_limit
+    return str(joining.Invitation.here(each, study.place, _identity(study), limit))
+
+
+def _known(spec: StudySpec, options: SearchOptions, dataset: Dataset, say: Say) -> Study | None:
+    """The study that goes on; None where it is a new one. What forbids either is told before Ray is waited for."""
+    is_known = spec.study in study_names(options.studies)
+    if options.warm_start is not None:
+        Study.open(options.studies, options.warm_start)
+        if is_known:
+            say(f"Study '{spec.study}' goes on; --from is for new ones, and is left out.")
+    if not is_known:
+        return None
+    known = _reopen(spec, options, dataset)
+    if not _is_spent(known, spec.budget):
+        known.hold.check_free()  # who begins in between is refused when Ray is there
+    return known
+
+
+def _read(settings: Mapping[str, Any], options: SearchOptions, say: Say) -> tuple[StudySpec, Dataset]:
     """The whole spec, checked, and its data; what may not be meant, or is left out of the data, is said."""
-    own = request.objective is not None
-    last = partial(last_problems, data_dir=request.data_dir, download=True, own_objective=own)
-    spec = specs.load(space, overrides, CHECKS, last)
-    dataset = datasets.load(spec.data, request.data_dir, spec.seed)
+    own = options.objective is not None
+    last = partial(last_problems, data_dir=options.downloads, download=True, own_objective=own)
+    spec = specs.load(options.space, settings, CHECKS, last)
+    dataset = datasets.load(spec.data, options.downloads, spec.seed)
     for note in (*remarks(spec), *dataset.notes):
         say(f"Note: {note}")
     return spec, dataset
 
 
-def _ready(spec: StudySpec, request: Request, dataset: Dataset, say: Say) -> Study:
+def _ready(spec: StudySpec, options: SearchOptions, dataset: Dataset, say: Say) -> Study:
     """The study, made where it is not there, whose artifacts are in a place of its own."""
-    study = _open_or_create(spec, request, dataset)
-    study.hold.claim(request.artifacts)
+    study = _open_or_create(spec, options, dataset)
+    study.hold.claim(options.artifacts)
     if not study.code:
         say(_UNKNOWN_CODE.format(study=spec.study))
     taken = sum(trial.taken_over for trial in study.trials())
-    if taken and request.warm_start is not None:
-        say(f"{taken} trials of study '{request.warm_start}' are taken over.", style="dim")
+    if taken and options.warm_start is not None:
+        say(f"{taken} trials of study '{options.warm_start}' are taken over.", style="dim")
     return study
 
 
@@ -260,8 +277,8 @@ def _held_back(limit: float, dataset: Dataset, ensemble: bool) -> float:
     return min(_CLOSING_SECONDS + _ENSEMBLE_SECONDS + _NUMBER_SECONDS * numbers, limit / 2)
 
 
-def join(space: SpecLike, overrides: Mapping[str, Any], request: Request, console: Console) -> SearchResult:
-    """Works for the search of another process until that is over; arguments are those of `search`.
+def join(options: SearchOptions) -> SearchResult:
+    """Works for the search of another process until that is over.
 
     Its driver decides and records everything; this machine is a node of its Ray.
 
@@ -272,15 +289,15 @@ def join(space: SpecLike, overrides: Mapping[str, Any], request: Request, consol
         ResourceError: its Ray cannot be joined from here.
     """
     started = time.monotonic()
-    spec = specs.load(space, overrides)
-    study = same_spec(Study.open(request.storage, spec.study, request.database), spec, request.storage)
+    spec = specs.load(options.space, options.settings)
+    study = same_spec(Study.open(options.studies, spec.study, options.database), spec, options.studies)
     searcher = study.hold.searcher
     if searcher is None:
         raise StudyError(f"nobody searches study '{spec.study}' now; leave --join out to search it")
     who, told = searcher
-    if request.concurrency == "auto":
+    if options.concurrency == "auto":
         raise InputError("--join --concurrency auto: a search measures that before its trials begin; give a number")
-    if request.concurrency is None and of_this_machine(who):
+    if options.concurrency is None and of_this_machine(who):
         raise InputError("this machine works for that search already; --concurrency N says how many trials more")
 
     from hpo.engine.ray import joining
@@ -288,16 +305,16 @@ def join(space: SpecLike, overrides: Mapping[str, Any], request: Request, consol
     invitation = joining.Invitation.read(told)
     if invitation is None:
         raise StudyError(f"study '{spec.study}' is held by {who}, which is no search that can be joined; wait")
-    invitation.check(_identity(study), request.address)
-    with joining.node(invitation, request.concurrency) as node:
-        saying(console)(
+    invitation.check(_identity(study), options.address)
+    with joining.node(invitation, options.concurrency) as node:
+        saying(options.told)(
             f"Study '{spec.study}': this machine works for the search of {who}, until that is over; Ctrl-C leaves."
         )
         while study.hold.searcher == searcher:
             if (problem := node.problem) is not None and study.hold.searcher == searcher:
                 raise ResourceError(f"this machine could not stay in the Ray of {who}: {problem}")
             time.sleep(_LOOK_SECONDS)
-    return SearchResult(Study.open(request.storage, spec.study, request.database), time.monotonic() - started)
+    return SearchResult(Study.open(options.studies, spec.study, options.database), time.monotonic() - started)
 
 
 def _identity(study: Study) -> str:
@@ -354,17 +371,17 @@ def remarks(spec: SearchSpec) -> Iterable[str]:
     yield from never_active(spec)
 
 
-def _objective(request: Request) -> "Objective":
+def _objective(options: SearchOptions) -> "Objective":
     from hpo.training import train
 
-    return request.objective or train
+    return options.objective or train
 
 
-def _modules(spec: StudySpec, request: Request) -> list[Path]:
+def _modules(spec: StudySpec, options: SearchOptions) -> list[Path]:
     """The user's own model, which the machines of a cluster that is joined may not have."""
     from hpo.engine.ray.cluster import joined
 
-    source = models.source(spec.model.name) if joined(request.address) else None
+    source = models.source(spec.model.name) if joined(options.address) else None
     return [] if source is None else [source]
 
 
@@ -376,13 +393,13 @@ class _Share:
     trials: int | None
 
 
-def _share(spec: StudySpec, request: Request, dataset: Dataset, say: Say) -> _Share:
-    if request.concurrency != "auto":
-        return _Share(spec.resources, request.concurrency)
+def _share(spec: StudySpec, options: SearchOptions, dataset: Dataset, say: Say) -> _Share:
+    if options.concurrency != "auto":
+        return _Share(spec.resources, options.concurrency)
     from hpo.engine.ray.occupancy import fitting
 
     say(f"Study '{spec.study}': measuring how many trials fit ...", style="dim")
-    occupancy = fitting(spec, dataset, _objective(request), spec.resources)
+    occupancy = fitting(spec, dataset, _objective(options), spec.resources)
     say(f"Study '{spec.study}': {occupancy}.", style="dim")
     return _Share(occupancy.resources, occupancy.trials)
 
@@ -401,9 +418,9 @@ def rewards(study: Study, predictions: "tuple[NDArray[Any], Source] | None" = No
     return Contributions(study, targets, partial(stored_predictions, study), study.study_spec.task)
 
 
-def _open_or_create(spec: StudySpec, request: Request, dataset: Dataset) -> Study:
-    if spec.study in study_names(request.storage):
-        return _reopen(spec, request, dataset)
+def _open_or_create(spec: StudySpec, options: SearchOptions, dataset: Dataset) -> Study:
+    if spec.study in study_names(options.studies):
+        return _reopen(spec, options, dataset)
     data_summary = DataSummary(
         outputs=dataset.outputs,
         targets={"validation": dataset.validation.targets, "test": dataset.test.targets},
@@ -411,16 +428,16 @@ def _open_or_create(spec: StudySpec, request: Request, dataset: Dataset) -> Stud
         fingerprint=dataset.fingerprint,
         encoding=dataset.encoding,
     )
-    name, code = request.warm_start, _code(spec, request)
-    earlier = None if name is None else _earlier(name, spec, data_summary, request.storage)
+    name, code = options.warm_start, _code(spec, options)
+    earlier = None if name is None else _earlier(name, spec, data_summary, options.studies)
     if earlier is not None:
-        earlier.check_code(code, request.accept_code, f"hpo.search(..., warm_start='{name}', objective=...)")
-    places = {"artifacts": request.artifacts, "database": request.database}
-    return Study.create(request.storage, spec, data_summary, earlier, code=code, **places)
+        earlier.check_code(code, options.accept_code, f"hpo.search(..., warm_start='{name}', objective=...)")
+    places = {"artifacts": options.artifacts, "database": options.database}
+    return Study.create(options.studies, spec, data_summary, earlier, code=code, **places)
 
 
-def _code(spec: StudySpec, request: Request) -> TrainingCode:
-    return TrainingCode.of(request.objective, spec.model.name)
+def _code(spec: StudySpec, options: SearchOptions) -> TrainingCode:
+    return TrainingCode.of(options.objective, spec.model.name)
 
 
 def _earlier(name: str, spec: StudySpec, data_summary: DataSummary, storage: Path) -> Study:
@@ -436,27 +453,27 @@ def _earlier(name: str, spec: StudySpec, data_summary: DataSummary, storage: Pat
     return earlier
 
 
-def _reopen(spec: StudySpec, request: Request, dataset: Dataset) -> Study:
-    study = same_spec(Study.open(request.storage, spec.study, request.database), spec, request.storage)
+def _reopen(spec: StudySpec, options: SearchOptions, dataset: Dataset) -> Study:
+    study = same_spec(Study.open(options.studies, spec.study, options.database), spec, options.studies)
     if study.data_summary.fingerprint != dataset.fingerprint:
         raise StudyError(
-            f"study '{spec.study}' in '{request.storage}' was started with other data:"
+            f"study '{spec.study}' in '{options.studies}' was started with other data:"
             f" '{spec.data.path or spec.data.name}' has changed since. Give the new search a name of its own with"
             " --study"
         )
-    if request.artifacts is not None and str(study.locations.artifacts) != str(
-        own_place(request.artifacts, spec.study)
+    if options.artifacts is not None and str(study.locations.artifacts) != str(
+        own_place(options.artifacts, spec.study)
     ):
         raise StudyError(
-            f"study '{spec.study}' stores its artifacts in '{study.place}', not in '{request.artifacts}'; leave"
+            f"study '{spec.study}' stores its artifacts in '{study.place}', not in '{options.artifacts}'; leave"
             " --artifacts out, or give the new search a name of its own with --study"
         )
-    if request.database is not None and study.locations.database is None:
+    if options.database is not None and study.locations.database is None:
         raise StudyError(
             f"study '{spec.study}' has its record in its folder, not in a database; leave --database (HPO_DATABASE)"
             " out, or give the new search a name of its own with --study"
         )
-    study.check_code(_code(spec, request), request.accept_code, f"hpo.resume('{spec.study}', objective=...)")
+    study.check_code(_code(spec, options), options.accept_code, f"hpo.resume('{spec.study}', objective=...)")
     return study
 
 

@@ -5,7 +5,6 @@ import uuid
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -15,7 +14,7 @@ from hpo.ensemble.build import drawn, logged
 from hpo.ensemble.build.draft import Draft, Say, from_pool, stored_part
 from hpo.ensemble.build.folders import folder_of, free_name
 from hpo.ensemble.build.misfits import misfits
-from hpo.ensemble.build.request import Request
+from hpo.ensemble.build.options import EnsembleOptions
 from hpo.ensemble.build.result import EnsembleResult
 from hpo.ensemble.build.tested import predict_test_rows
 from hpo.ensemble.cost import cost, fits
@@ -31,14 +30,12 @@ from hpo.study.study import Study
 from hpo.tasks.kinds import kind
 
 
-def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Say) -> EnsembleResult:
+def build(study: Study, options: EnsembleOptions, say: Say) -> EnsembleResult:
     """Makes an ensemble of a study as it was asked for.
 
     Args:
         study: whose trials.
-        request: what is wanted.
-        storage: the folder of all studies.
-        data_dir: where downloaded data sets are; read where members are trained, or predict the test rows.
+        options: what is wanted; data are read where members are trained, or predict the test rows.
         say: is told of members that are trained or predict the test rows, and of what takes long, a line each.
 
     Raises:
@@ -46,71 +43,71 @@ def build(study: Study, request: Request, storage: Path, data_dir: Path, say: Sa
         StudyError: there are fewer than two usable trials (for `single` none), or the ensemble's name is taken.
         DataError: the data are needed, and cannot be read.
     """
-    name = free_name(study, request.name)
-    student_name = None if request.distill is None else free_name(study, f"{name}-student")
+    name = free_name(study, options.name)
+    student_name = None if options.distill is None else free_name(study, f"{name}-student")
     models.MODELS.load(study.study_spec.model.name)  # what is not trusted is refused before anything is done
-    _check_code(study, request)
-    logged.open_ahead(storage)
-    pool = Pool.load(study, request.pool, least=request.least)
-    if request.max_latency is not None:
-        pool = _fast_enough(pool, request.max_latency)
-    pool, draft = _fitting(pool, request, data_dir, say)
-    finished = partial(_finished, pool=pool, storage=storage, data_dir=data_dir, say=say)
+    _check_code(study, options)
+    logged.open_ahead(options.studies)
+    pool = Pool.load(study, options.pool, least=options.least)
+    if options.max_latency is not None:
+        pool = _fast_enough(pool, options.max_latency)
+    pool, draft = _fitting(pool, options, say)
+    finished = partial(_finished, pool=pool, say=say)
     if draft is not None and student_name is None:
-        return finished(name, draft, request=request)
+        return finished(name, draft, options=options)
 
     study.hold.claim()  # members are trained there in place of earlier ones
     from hpo.ensemble.build import trained
 
-    trainer = trained.trainer(study, data_dir, say, request.objective)
-    student = None if request.distill is None else trained.read_student(trainer, request.distill)
-    result = finished(name, draft or trained.draft(trainer, request, pool), request=request)
+    trainer = trained.trainer(study, options.downloads, say, options.objective)
+    student = None if options.distill is None else trained.read_student(trainer, options.distill)
+    result = finished(name, draft or trained.draft(trainer, options, pool), options=options)
     if student is None or student_name is None:
         return result
     taught = trained.taught(trainer, student, model.Ensemble(folder_of(study, name)))
-    return replace(result, student=finished(student_name, taught, request=replace(request, register=None)))
+    return replace(result, student=finished(student_name, taught, options=replace(options, register=None)))
 
 
-def _check_code(study: Study, request: Request) -> None:
+def _check_code(study: Study, options: EnsembleOptions) -> None:
     """Checks that members are trained by the code that trained the study's trials."""
-    if request.objective is not None and not request.trains and request.distill is None:
-        raise InputError(f"an objective trains members, and --method {request.method} trains none; leave it out")
-    if request.trains or request.distill is not None:
-        code = TrainingCode.of(request.objective, study.study_spec.model.name)
-        folds = "" if request.folds is None else f", folds={request.folds}"
-        wish = f"method='{request.method}'{folds}" if request.distill is None else f"distill='{request.distill}'"
-        study.check_code(code, request.accept_code, f"hpo.build_ensemble('{study.name}', {wish}, objective=...)")
+    if options.objective is not None and not options.trains and options.distill is None:
+        raise InputError(f"an objective trains members, and --method {options.method} trains none; leave it out")
+    if options.trains or options.distill is not None:
+        code = TrainingCode.of(options.objective, study.study_spec.model.name)
+        folds = "" if options.folds is None else f", folds={options.folds}"
+        wish = f"method='{options.method}'{folds}" if options.distill is None else f"distill='{options.distill}'"
+        study.check_code(code, options.accept_code, f"hpo.build_ensemble('{study.name}', {wish}, objective=...)")
 
 
-def _fitting(pool: Pool, request: Request, data_dir: Path, say: Say) -> tuple[Pool, Draft | None]:
+def _fitting(pool: Pool, options: EnsembleOptions, say: Say) -> tuple[Pool, Draft | None]:
     """The candidates without those whose weights are of no use, and what is chosen of them, if nothing is trained."""
     while True:
         draft, used = None, {pool.best}
-        if request.method == "soup":
+        if options.method == "soup":
             used = set(range(len(pool.trials)))
-        elif not request.needs_data:
-            draft = _chosen(pool, request, say)
+        elif not options.needs_data:
+            draft = _chosen(pool, options, say)
             numbers = [trial.number for trial in pool.trials]
             used |= {numbers.index(part.trial) for part in draft.parts if part.trial is not None}
-        problems = misfits(pool, used, data_dir)
+        problems = misfits(pool, used, options.downloads)
         if not problems:
             return pool, draft
-        pool = pool.without(problems, request.least)
+        pool = pool.without(problems, options.least)
 
 
-def _chosen(pool: Pool, request: Request, say: Say) -> Draft:
+def _chosen(pool: Pool, options: EnsembleOptions, say: Say) -> Draft:
     """The ensemble of stored trials: nothing is trained, and no test row is read."""
-    top = request.top
-    if request.max_latency is not None:
-        top = min(top, fits([_latency(pool, place) for place in range(len(pool.trials))], request.max_latency))
+    top = options.top
+    if options.max_latency is not None:
+        top = min(top, fits([_latency(pool, place) for place in range(len(pool.trials))], options.max_latency))
     choice = choose(
-        request.method,
+        options.method,
         pool.validation,
         pool.targets,
         top,
         task=pool.task,
         best=pool.best,
-        select=request.select,
+        select=options.select,
         say=say,
     )
     return from_pool(pool, choice)
@@ -134,17 +131,15 @@ def _latency(pool: Pool, place: int) -> float:
     return float(metrics.get("latency_ms", float("inf")))
 
 
-def _finished(
-    name: str, draft: Draft, *, pool: Pool, storage: Path, data_dir: Path, say: Say, request: Request
-) -> EnsembleResult:
+def _finished(name: str, draft: Draft, *, pool: Pool, say: Say, options: EnsembleOptions) -> EnsembleResult:
     """Scores, writes, measures, draws and logs what was chosen; its folder appears whole or not at all."""
-    predict_test_rows(pool.study, [stored_part(pool, pool.best), *draft.parts], data_dir, say)
+    predict_test_rows(pool.study, [stored_part(pool, pool.best), *draft.parts], options.downloads, say)
     result, test = _scored(name, draft, pool)
     folder = folder_of(pool.study, f".{name}.{uuid.uuid4().hex}")
     try:
         model.write(folder, pool.study.study_spec, pool.study.data_summary, draft.parts, draft.combiner, draft.interval)
         ensemble = model.Ensemble(folder)  # what cannot be loaded again is not an ensemble
-        result = _measured(result, ensemble, request.max_latency)
+        result = _measured(result, ensemble, options.max_latency)
         drawn.report(folder, result, draft, pool, test)
         result = replace(result, report=result.folder / drawn.FOLDER / PAGE)
         _write_result(folder, result)
@@ -154,7 +149,7 @@ def _finished(
     finally:
         with suppress(OSError):
             folder.clear()
-    result = logged.logged(result, storage, request)
+    result = logged.logged(result, options)
     _write_result(folder_of(pool.study, name), result)  # now with its run
     return result
 

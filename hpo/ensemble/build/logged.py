@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hpo.ensemble.build.drawn import FOLDER
 from hpo.ensemble.build.folders import folder_of
-from hpo.ensemble.build.request import Request
+from hpo.ensemble.build.options import EnsembleOptions
 from hpo.ensemble.build.result import EnsembleResult
 from hpo.ensemble.model import LOADER_MODULE
 from hpo.tracking.problems import one_line, reason
@@ -33,18 +33,18 @@ def open_ahead(storage: Path) -> None:
     threading.Thread(target=work, name="mlflow-opener", daemon=True).start()
 
 
-def logged(result: EnsembleResult, storage: Path, request: Request) -> EnsembleResult:
+def logged(result: EnsembleResult, options: EnsembleOptions) -> EnsembleResult:
     """Tells MLflow of an ensemble; what goes wrong there is told and costs the ensemble nothing."""
     try:
         from hpo.tracking.ensembles import log_ensemble
 
         with one_line():
-            result = replace(result, run_id=log_ensemble(result.study, storage, _record(result)))
-            if request.register is not None and result.run_id is not None:
-                register(storage, result.run_id, request.register, request.alias)
-                result = replace(result, registered=f"models:/{request.register}@{request.alias}")
+            result = replace(result, run_id=log_ensemble(result.study, options.studies, _record(result)))
+            if options.register is not None and result.run_id is not None:
+                register(options.studies, result.run_id, options.register, options.alias)
+                result = replace(result, registered=f"models:/{options.register}@{options.alias}")
     except Exception as error:  # the ensemble is on disk, whatever MLflow's client or its transport raises
-        what = f"ensemble '{result.name}'" if result.run_id is None else f"the name '{request.register}' for it"
+        what = f"ensemble '{result.name}'" if result.run_id is None else f"the name '{options.register}' for it"
         problem = f"MLflow lacks {what}; the ensemble is in '{result.folder}': {reason(error)}"
         return replace(result, tracking_problem=problem)
     return result

@@ -9,7 +9,7 @@ import torch
 from hpo import models
 from hpo.engine.ray.members import Trained
 from hpo.ensemble.build.draft import Draft, Say
-from hpo.ensemble.build.request import Request
+from hpo.ensemble.build.options import EnsembleOptions
 from hpo.ensemble.methods.soup import greedy_soup, kin
 from hpo.ensemble.model import Ensemble, Part
 from hpo.ensemble.pool import Pool
@@ -39,21 +39,21 @@ def trainer(study: Study, data_dir: Path, say: Say, objective: Objective | None 
     return Trainer.of(study, data_dir, _told(say), objective)
 
 
-def draft(trainer: Trainer, request: Request, pool: Pool) -> Draft:
+def draft(trainer: Trainer, options: EnsembleOptions, pool: Pool) -> Draft:
     """The ensemble of a method that needs the data.
 
     Raises:
         InputError: the study is nothing for this method.
         HpoError: no member could be trained.
     """
-    if request.folds is not None:
-        made = out_of_fold(trainer, request.folds, request.top, request.method)
-    elif request.method == "bagging":
-        made = bagging(trainer, request.count, request.top)
-    elif request.method == "boosting":
-        made = boosting(trainer, request.count, request.top)
-    elif request.method == "deep":
-        made = deep(trainer, request.count)
+    if options.folds is not None:
+        made = out_of_fold(trainer, options.folds, options.top, options.method)
+    elif options.method == "bagging":
+        made = bagging(trainer, options.count, options.top)
+    elif options.method == "boosting":
+        made = boosting(trainer, options.count, options.top)
+    elif options.method == "deep":
+        made = deep(trainer, options.count)
     else:
         made = _soup(trainer, pool)
     return from_retrained(made, pool.skipped)

@@ -15,7 +15,7 @@ from rich.console import Console
 
 import hpo
 from hpo import api, datasets, models, spec
-from hpo.ensemble.build import Request
+from hpo.ensemble.build.options import EnsembleOptions
 from hpo.ensemble.calibration import temper
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
@@ -155,7 +155,7 @@ def untested(document: dict[str, Any], tmp_path: Path) -> Study:
 def test_test_rows_are_read_in_one_place() -> None:
     """Whoever names the split `test` beside a reading call, in all that chooses; the scoring in `build` is the one."""
     readers: set[str] = set()
-    for path in [*PACKAGE.glob("ensemble/*.py"), *PACKAGE.glob("assembly/*.py"), *PACKAGE.glob("retraining/*.py")]:
+    for path in PACKAGE.glob("ensemble/**/*.py"):
         for function in ast.walk(ast.parse(path.read_text())):
             if isinstance(function, ast.FunctionDef):
                 for node in ast.walk(function):
@@ -166,9 +166,9 @@ def test_test_rows_are_read_in_one_place() -> None:
 
 READERS = {
     "ensemble/pool.py:test_predictions",
-    "assembly/draft.py:from_pool",
-    "assembly/trained.py:from_retrained",
-    "assembly/build.py:_scored",
+    "build/draft.py:from_pool",
+    "build/trained.py:from_retrained",
+    "build/build.py:_scored",
 }
 """The one that reads, the two that pass them on unread, and the one that calls, after everything is chosen."""
 
@@ -197,9 +197,9 @@ def timed(study: Study, milliseconds: float) -> None:
 
 
 def test_a_request_knows_what_it_needs() -> None:
-    assert Request(method="bagging").needs_data and Request(method="stacking", folds=3).needs_data
-    assert Request(method="soup").needs_data and not Request(method="soup").trains
-    assert not Request().needs_data
+    assert EnsembleOptions(method="bagging").needs_data and EnsembleOptions(method="stacking", folds=3).needs_data
+    assert EnsembleOptions(method="soup").needs_data and not EnsembleOptions(method="soup").trains
+    assert not EnsembleOptions().needs_data
 
 
 def test_with_shuffled_labels_the_test_score_stays_at_chance(document: dict[str, Any], tmp_path: Path) -> None:

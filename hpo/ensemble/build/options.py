@@ -1,0 +1,134 @@
+"""The options of an ensemble, each declared once: for `hpo ensemble` and `hpo.build_ensemble`."""
+
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+
+from hpo.errors import InputError
+from hpo.options import TrainingOptions, option
+from hpo.tracking.registry import DEFAULT_ALIAS, check_name
+
+RETRAINING = ("bagging", "boosting", "deep")
+"""Methods that train members anew."""
+
+
+@dataclass(frozen=True)
+class EnsembleOptions(TrainingOptions):
+    """An ensemble as it is wanted.
+
+    Raises:
+        InputError: a number is out of range, a name is not known, or two wishes exclude each other.
+    """
+
+    study: str | None = field(
+        default=None, metadata=option("The study; by default the one touched last.", metavar="NAME")
+    )
+    _: KW_ONLY
+    top: int = field(
+        default=5,
+        metadata=option(
+            "Members at most; of methods that train, configs at most.", "whole", metavar="K", flag="--top --max-members"
+        ),
+    )
+    pool: int = field(default=50, metadata=option("How many of the best trials are candidates.", "whole"))
+    method: str = field(
+        default="auto",
+        metadata=option(
+            "auto compares all that train nothing by nested cross-validation, and takes the best single trial where"
+            " none is surely better: voting, weighted, greedy, bagged_greedy, hard_voting, median, stacking,"
+            " stacking_ridge, stacking_boosting. soup averages weights. bagging, boosting and deep train members.",
+            metavar="METHOD",
+        ),
+    )
+    select: str = field(
+        default="score",
+        metadata=option("How voting and stacking come by their members: score, gain or diversity.", metavar="HOW"),
+    )
+    bags: int | None = field(
+        default=None, metadata=option("Members that bagging, boosting and deep train; 8 by default.", "whole")
+    )
+    folds: int | None = field(
+        default=None,
+        metadata=option(
+            "Stacking learns from the out-of-fold predictions of so many retrainings of each member.",
+            "whole",
+            metavar="K",
+        ),
+    )
+    max_latency: float | None = field(
+        default=None, metadata=option("Of one example on the machine that trained.", "milliseconds")
+    )
+    distill: str | None = field(
+        default=None,
+        metadata=option(
+            "Trains one model on what the ensemble says: a trial's number, or a YAML file with a config.",
+            metavar="CONFIG",
+        ),
+    )
+    register: str | None = field(
+        default=None, metadata=option("Puts the model into MLflow's registry.", metavar="NAME")
+    )
+    alias: str = field(default=DEFAULT_ALIAS, metadata=option("Of the registered version.", metavar="NAME"))
+    name: str | None = field(
+        default=None, metadata=option("Of the ensemble; by default the study's and a number.", metavar="NAME")
+    )
+    data_path: str | Path | None = field(
+        default=None,
+        metadata=option(
+            "Where the file or folder of the study's data set is now; by default where it was last.", metavar="PATH"
+        ),
+    )
+    trust: bool = field(
+        default=False,
+        metadata=option(
+            "Lets code of your own be imported that the stored spec names (module:function), for this time.", "flag"
+        ),
+    )
+
+    @property
+    def count(self) -> int:
+        """How many members bagging, boosting and deep train."""
+        return 8 if self.bags is None else self.bags
+
+    @property
+    def least(self) -> int:
+        """How many candidates there must be."""
+        from hpo.ensemble.selection import SINGLE
+
+        return 1 if self.method == SINGLE else 2
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether the study's data are read."""
+        return self.trains or self.method == "soup"
+
+    @property
+    def trains(self) -> bool:
+        """Whether members are trained anew."""
+        return self.method in RETRAINING or self.folds is not None
+
+    def __post_init__(self) -> None:
+        from hpo.ensemble.members import SELECTIONS
+        from hpo.ensemble.selection import CHOOSE_THEMSELVES, METHODS, SINGLE
+        from hpo.plugins import did_you_mean
+
+        methods = ["auto", SINGLE, *METHODS, "soup", *RETRAINING]
+        for name, value, known in (("method", self.method, methods), ("select", self.select, list(SELECTIONS))):
+            if value not in known:
+                raise InputError(f"unknown --{name} '{value}'.{did_you_mean(value, known)}")
+        least = {"top": 1, "pool": 2, "bags": 2, "folds": 2}
+        for name, smallest in least.items():
+            number = getattr(self, name)
+            if number is not None and number < smallest:
+                raise InputError(f"--{name} must be at least {smallest}, got {number}")
+        if self.bags is not None and self.method not in RETRAINING:
+            raise InputError(f"--bags is of {', '.join(RETRAINING)}; leave it out of {self.method}")
+        if self.select != "score" and (self.needs_data or self.method in (SINGLE, *CHOOSE_THEMSELVES)):
+            raise InputError(f"--select is of voting and stacking; {self.method} has members of its own: leave it out")
+        if self.folds is not None and not self.method.startswith("stacking"):
+            raise InputError(f"--folds is of stacking; write --method stacking, or leave --folds out of {self.method}")
+        if self.max_latency is not None and self.max_latency <= 0:
+            raise InputError(f"--max-latency must be above 0, got {self.max_latency:g} ms")
+        if self.max_latency is not None and self.needs_data:
+            raise InputError(f"--max-latency is for stored trials, and {self.method} makes members; leave it out")
+        if self.register is not None:
+            check_name(self.register, self.alias)

@@ -1,0 +1,146 @@
+"""Options that are declared once, as the fields of a dataclass, and serve a function of Python and a command alike."""
+
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import Field, dataclass, field, fields, replace
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hpo.training import Objective
+
+Form = Literal[
+    "text", "flag", "whole", "more", "more hours", "time", "milliseconds", "size", "concurrency", "settings", "python"
+]
+"""How an option is written on the command line; `python` is none there, and `more` is a number or +N more."""
+
+_UNITS = {
+    "time": "Seconds.",
+    "milliseconds": "Milliseconds.",
+    "size": "Bytes.",
+    "more": '"+20" is 20 more.',
+    "more hours": '"+2.5" is 2.5 more.',
+}
+"""What Python's users must know of a form beside the type."""
+_WIDTH = 116
+
+_Arguments = ParamSpec("_Arguments")
+_Options = TypeVar("_Options")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Option:
+    """What an option is, beside its name, its type and its default."""
+
+    text: str
+    """What it says, for `--help` and for docstrings."""
+    form: Form
+    metavar: str
+    """What stands for the value in `--help`; empty is the form's own."""
+    flag: str
+    """Its name on the command line, or several with spaces between; empty is the field's."""
+    python: str
+    """What Python's users must know beside."""
+    variable: str
+    """The environment variable that has it where the command line has not; empty is none."""
+
+
+def option(
+    text: str, form: Form = "text", *, metavar: str = "", flag: str = "", python: str = "", variable: str = ""
+) -> dict[str, Any]:
+    """The metadata of a field that is an option; the arguments are those of `Option`."""
+    return {"option": Option(text, form, metavar, flag, python, variable)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What everything that trains is told."""
+
+    storage: str | Path = field(default="studies", metadata=option("The folder of all studies.", metavar="DIR"))
+    data_dir: str | Path = field(default="data", metadata=option("Where downloaded data sets are kept.", metavar="DIR"))
+    objective: "Objective | None" = field(
+        default=None, metadata=option("Is trained instead of the built-in one, `hpo.training.train`.", "python")
+    )
+    accept_code: bool = field(
+        default=False,
+        metadata=option(
+            "Takes an objective or a model of your own that has changed since the study's trials for the same.", "flag"
+        ),
+    )
+    console: "Console | None" = field(
+        default=None, metadata=option("Where progress goes, of the package rich; None is silent.", "python")
+    )
+
+    @property
+    def studies(self) -> Path:
+        """The folder of all studies."""
+        return Path(self.storage)
+
+    @property
+    def downloads(self) -> Path:
+        """The folder of downloaded data sets."""
+        return Path(self.data_dir)
+
+    @property
+    def told(self) -> "Console":
+        """Where progress goes."""
+        from rich.console import Console
+
+        return self.console or Console(quiet=True)
+
+
+def declared(options: type) -> "Iterator[tuple[Field[Any], Option]]":
+    """The options of a dataclass with their flags: first those that it declares itself, then those of its bases."""
+    bases = {name: place for place, base in enumerate(options.__mro__) for name in inspect.get_annotations(base)}
+    for each in sorted(fields(options), key=lambda each: bases[each.name]):
+        found: Option = each.metadata["option"]
+        yield each, replace(found, flag=found.flag or f"--{each.name.replace('_', '-')}")
+
+
+def arguments(
+    options: Callable[_Arguments, _Options],
+) -> Callable[[Callable[[_Options], _Result]], Callable[_Arguments, _Result]]:
+    """Lets a function that takes its options as one object be called with each as an argument.
+
+    Its signature is that of the dataclass, and its docstring has an entry for each field.
+
+    Args:
+        options: the dataclass.
+    """
+
+    def decorate(function: Callable[[_Options], _Result]) -> Callable[_Arguments, _Result]:
+        parameters = inspect.signature(options).parameters
+        signature = inspect.signature(function).replace(
+            parameters=[parameters[each.name] for each, _ in declared(options)]  # type: ignore[arg-type]
+        )
+
+        @wraps(function)
+        def call(*given: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+            try:
+                signature.bind(*given, **named)
+            except TypeError as error:
+                raise TypeError(f"{function.__name__}() {error}") from None
+            return function(options(*given, **named))
+
+        call.__signature__ = signature  # type: ignore[attr-defined]  # what help() and editors show
+        call.__doc__ = _documented(inspect.getdoc(function) or "", options)
+        return call
+
+    return decorate
+
+
+def _documented(docstring: str, options: Any) -> str:
+    """The docstring with its arguments, which stand before what is raised."""
+    entries = [_entry(each.name, option) for each, option in declared(options)]
+    before, raises, errors = docstring.partition("\nRaises:")
+    return "\n".join([before, "Args:", *entries, f"{raises}{errors}"])
+
+
+def _entry(name: str, option: Option) -> str:
+    words = " ".join(part for part in (f"{name}:", option.text, _UNITS.get(option.form), option.python) if part)
+    return textwrap.fill(words, _WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8)

@@ -1,0 +1,187 @@
+"""The options of a search, each declared once: for `hpo search`, `hpo resume`, `hpo.search` and `hpo.resume`."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hpo.errors import InputError
+from hpo.options import TrainingOptions, option
+
+if TYPE_CHECKING:
+    from hpo.spec import SpecLike
+
+LIMITS = ("trials", "epochs", "gpu_hours", "time_limit")
+"""The options that are limits of the budget."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(TrainingOptions):
+    """How and where trials run, beside what the spec of their study says."""
+
+    trials: int | str | None = field(
+        default=None, metadata=option("Budget: how many trials in all, instead of the one in the spec.", "more")
+    )
+    epochs: int | str | None = field(
+        default=None, metadata=option("Budget: how many epochs all trials together may take.", "more")
+    )
+    gpu_hours: float | str | None = field(
+        default=None,
+        metadata=option("Budget: how many hours of one GPU all trials together may take.", "more hours"),
+    )
+    time_limit: float | None = field(
+        default=None,
+        metadata=option("Budget: from start to end; trials then running are stopped and kept.", "time"),
+    )
+    concurrency: int | Literal["auto"] | None = field(
+        default=None,
+        metadata=option(
+            "Trials at once at most; by default as many as there are CPUs and GPUs for. `auto` measures the memory of"
+            " the largest model first, and shares a GPU among as many trials as fit.",
+            "concurrency",
+        ),
+    )
+    max_disk: int | None = field(
+        default=None,
+        metadata=option(
+            "Budget: of all that the study's trials store. The files of the weakest trials are removed first.", "size"
+        ),
+    )
+    address: str | None = field(
+        default=None,
+        metadata=option(
+            "The Ray cluster that runs the trials: auto or HOST:PORT. Without it, or RAY_ADDRESS, Ray starts on this"
+            " machine.",
+            metavar="ADDRESS",
+        ),
+    )
+    join: bool = field(
+        default=False,
+        metadata=option(
+            "Works for the search of this study that runs already, of this machine or another, until that is over."
+            " The concurrency is how many trials more; by default as many as another machine has CPUs and GPUs for.",
+            "flag",
+        ),
+    )
+    ensemble: bool = field(
+        default=False,
+        metadata=option(
+            "Builds an ensemble of the best trials afterwards, as `hpo ensemble` does, within the time limit.", "flag"
+        ),
+    )
+    database: str | None = field(
+        default=None,
+        metadata=option(
+            "postgresql://USER@HOST/NAME has the record of trials, in place of the study's folder.",
+            metavar="URL",
+            variable="HPO_DATABASE",
+        ),
+    )
+    grace_period: float | None = field(
+        default=None,
+        metadata=option(
+            "What running trials have to end their epoch and store their state, after Ctrl-C, SIGTERM or SIGHUP; 30s by"
+            " default. A second signal ends the search at once.",
+            "time",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.concurrency, int) and self.concurrency < 1:
+            raise InputError(f"--concurrency must be at least 1, got {self.concurrency}")
+        if self.grace_period is not None and not 0 <= self.grace_period < math.inf:
+            raise InputError(f"--grace-period must be 0 s or more, got {self.grace_period}")
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The limits of the budget that are given, by their dotted names in the spec."""
+        return {f"budget.{name}": limit for name in LIMITS if (limit := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True)
+class SearchOptions(RunOptions):
+    """All that a search is asked for."""
+
+    space: "SpecLike" = field(
+        metadata=option(
+            "The YAML file that says what is searched.",
+            metavar="FILE",
+            python="It may be a dict of the same shape, or a spec.",
+        )
+    )
+    _: KW_ONLY
+    study: str | None = field(
+        default=None, metadata=option("Names the study, instead of `study:` in the file.", metavar="NAME")
+    )
+    seed: int | None = field(default=None, metadata=option("Of the split, the sampler and every trial.", "whole"))
+    warm_start: str | None = field(
+        default=None,
+        metadata=option(
+            "Takes over the trials of another study of the same storage, data and model, where their configs lie in"
+            " this space. They cost no budget.",
+            metavar="STUDY",
+            flag="--from",
+        ),
+    )
+    artifacts: str | None = field(
+        default=None,
+        metadata=option(
+            "Where the trials of a new study store weights and predictions, such as s3://bucket/folder or a shared"
+            " folder; by default the study's own folder.",
+            metavar="URI",
+        ),
+    )
+    overrides: Mapping[str, Any] | None = field(
+        default=None,
+        metadata=option(
+            "Overrides a setting by its dotted name, such as training.epochs. A parameter set this way is no longer"
+            " searched.",
+            "settings",
+            flag="--set",
+            python="Dotted name -> value.",
+        ),
+    )
+    trust: bool = field(
+        default=False,
+        metadata=option(
+            "Code that a spec object names (module:function) may be imported. What a file or a dict names always is.",
+            "python",
+        ),
+    )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What takes the place of settings of the spec: dotted name -> value."""
+        named = {name: value for name in ("study", "seed") if (value := getattr(self, name)) is not None}
+        return {**(self.overrides or {}), **self.limits, **named}
+
+
+@dataclass(frozen=True)
+class ResumeOptions(RunOptions):
+    """All that is asked for where a search goes on."""
+
+    study: str | None = field(
+        default=None, metadata=option("The study; by default the one touched last.", metavar="NAME")
+    )
+    _: KW_ONLY
+    data_path: str | Path | None = field(
+        default=None,
+        metadata=option(
+            "Where the file or folder of the study's data set is now; by default where it was last.", metavar="PATH"
+        ),
+    )
+    trust: bool = field(
+        default=False,
+        metadata=option(
+            "Lets code of your own be imported that the stored spec names (module:function), for this time.", "flag"
+        ),
+    )
+
+    def of(self, space: "SpecLike") -> SearchOptions:
+        """The search that goes on.
+
+        Args:
+            space: the spec that the study was started with.
+        """
+        return SearchOptions(space, **{shared.name: getattr(self, shared.name) for shared in fields(RunOptions)})
