@@ -13,20 +13,18 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.samplers._tpe import _truncnorm
 from optuna.samplers._tpe.sampler import _split_trials, default_gamma, default_gamma_multiobjective
 from optuna.trial import FrozenTrial, TrialState
-from scipy.special import log_ndtr, ndtr
 
 from hpo.history import History
 from hpo.history.rows import Array, Configs
+from hpo.samplers.normal import use_scipy
 from hpo.samplers.standard import built
 from hpo.samplers.view import StudyAtResource
 from hpo.spec import Config
 from hpo.spec.space import Space, distribution
 
-# Optuna's own go through arrays number by number: half of the time of a proposal where a parameter is an integer.
-_truncnorm._log_ndtr, _truncnorm._ndtr = log_ndtr, ndtr
+use_scipy()
 
 
 def tpe(seed: int, space: Space | None = None, **settings: Any) -> BaseSampler:

@@ -4,10 +4,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.samplers._tpe import _truncnorm
 from optuna.testing.pytest_samplers import (
     BasicSamplerTestCase,
     MultiObjectiveSamplerTestCase,
@@ -129,12 +126,3 @@ def test_settings_of_grouping_are_optunas() -> None:
     assert isinstance(tpe(0, SPACE), GroupedTPE)
     assert type(tpe(0)) is type(tpe(0, SPACE, group=False)) is type(tpe(0, SPACE, multivariate=False, group=False))
     assert type(tpe(0)) is TPESampler
-
-
-@settings(deadline=None)
-@given(st.lists(st.floats(-30, 12), min_size=1, max_size=50))
-def test_the_normal_distributions_logarithm_is_what_optuna_computes(values: list[float]) -> None:
-    array = np.array(values)
-    own = [_truncnorm._log_ndtr_single(value) for value in values]
-    assert _truncnorm._log_ndtr(array) == pytest.approx(own, rel=1e-6, abs=1e-300)
-    assert _truncnorm._ndtr(array) == pytest.approx([_truncnorm._ndtr_single(value) for value in values], abs=1e-12)

@@ -16,6 +16,7 @@ import ray
 import ray._private.node
 
 from hpo.engine.ray import startup
+from hpo.engine.ray.few_processes import few_processes
 from hpo.errors import ResourceError, first_line
 from hpo.signals import deaf_children, handle_anew
 from hpo.spec import Resources
@@ -51,8 +52,6 @@ _KNOCK_SECONDS = 10.0
 _STARTS = 3
 """How often a Ray is begun here before it is given up; each has half a minute by Ray's own count."""
 _log = logging.getLogger(__name__)
-_UNUSED = ("start_monitor", "start_log_monitor", "start_api_server")
-"""How Ray starts what its head has beside all that runs trials: what scales clusters, prints logs, and a dashboard."""
 
 
 @contextmanager
@@ -176,7 +175,7 @@ def _start_here(given_up: threading.Event) -> bool:
         if failed is not None:
             _log.warning("Ray did not start: %s; start %d of %d ...", _reason(failed), number, _STARTS)
         try:
-            with deaf_children(), _few_processes():
+            with deaf_children(), few_processes():
                 ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
             _own.set()
             return True
@@ -203,23 +202,6 @@ def _end_processes(error: BaseException) -> None:
 
 def _reason(error: BaseException) -> str:
     return first_line(error).rstrip(".")
-
-
-@contextmanager
-def _few_processes() -> Iterator[None]:
-    """A Ray that starts meanwhile is up 1 to 2 s earlier, and down 1 s: it has three processes less, which nobody asks.
-
-    Ray has no setting for that. Where another version of it starts them otherwise, they are started.
-    """
-    node = ray._private.node.Node
-    before = {name: getattr(node, name) for name in _UNUSED if hasattr(node, name)}
-    for name in before:
-        setattr(node, name, lambda *_, **__: None)
-    try:
-        yield
-    finally:
-        for name, start in before.items():
-            setattr(node, name, start)
 
 
 def knock(address: str, seconds: float = _KNOCK_SECONDS) -> None:

@@ -16,7 +16,7 @@ import pytest
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ruamel.yaml import YAML
 
-from hpo.engine.ray.cluster import _UNUSED, _few_processes, cluster, starting
+from hpo.engine.ray.cluster import cluster, starting
 from hpo.engine.ray.machines import _check_answer, check_shared
 from hpo.errors import ResourceError
 from hpo.study.artifacts import Folder, Mark
@@ -49,16 +49,6 @@ def test_threads_take_turns_as_before_once_ray_is_there(ray_cluster: None) -> No
     with pytest.raises(RuntimeError), starting():
         raise RuntimeError
     assert sys.getswitchinterval() == before
-
-
-def test_what_is_left_out_is_there_again_afterwards() -> None:
-    from ray._private.node import Node
-
-    before = [getattr(Node, name) for name in _UNUSED]
-    with pytest.raises(RuntimeError), _few_processes():
-        assert Node.start_monitor(None) is None  # type: ignore[arg-type]
-        raise RuntimeError
-    assert [getattr(Node, name) for name in _UNUSED] == before
 
 
 def test_a_killed_node_loses_no_trial_and_one_that_joins_gets_work(tmp_path: Path) -> None:
