@@ -179,3 +179,16 @@ def test_pytest_passes_over_no_folder_of_tests(pytestconfig: pytest.Config) -> N
     folders = {path.parent.name for path in (ROOT / "tests").rglob("test_*.py")}
     assert "build" in folders
     assert not {name for name in folders for pattern in passed_over if fnmatch(name, pattern)}
+
+
+MOST_LINES = 60
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_function_is_too_long(path: Path) -> None:
+    """Beside its arguments and its docstring."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            lines = 0 if not body else (body[-1].end_lineno or 0) - body[0].lineno + 1
+            assert lines <= MOST_LINES, f"{node.name} has {lines} lines"

@@ -18,8 +18,8 @@ from hpo.datasets import Dataset, Examples
 from hpo.errors import ObjectiveError, first_line
 from hpo.kernels import own_kernels
 from hpo.models import placement
-from hpo.models.standardize import moments
-from hpo.spec import Config
+from hpo.models.standardize import Standardized, moments
+from hpo.spec import Config, StudySpec
 from hpo.study.artifacts import Split
 from hpo.tasks import GOALS
 from hpo.tasks.kinds import kind
@@ -52,12 +52,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     device = choose_device(training.device)
     precision = autocast(device, training.precision)
 
-    model = models.build(spec.model, dataset.input_shape, len(dataset.outputs), spec.task)
-    model.standardize.fit(*_moments(dataset), wide=dataset.train.inputs.dtype == np.float64)
-    if model.rescale is not None:
-        model.rescale.fit(*moments(dataset.train.targets))
-    placement.place(model, device)
-
+    model = _built(spec, dataset, device)
     batches = Batches(dataset, spec.data, training.batch_size, device, model.standardize.mean, context.seed)
     scale = None if model.rescale is None else model.rescale.std
     steps = len(batches) * training.epochs
@@ -108,6 +103,16 @@ def train(config: Config, context: Context) -> Iterator[Report]:
         yield Report(epoch, metrics, snapshot, partial(_state, epoch, parts, device))
         if not finite:
             return
+
+
+def _built(spec: StudySpec, dataset: Dataset, device: torch.device) -> Standardized:
+    """The model with fresh weights on its device; what it knows of the data is measured on training rows."""
+    model = models.build(spec.model, dataset.input_shape, len(dataset.outputs), spec.task)
+    model.standardize.fit(*_moments(dataset), wide=dataset.train.inputs.dtype == np.float64)
+    if model.rescale is not None:
+        model.rescale.fit(*moments(dataset.train.targets))
+    placement.place(model, device)
+    return model
 
 
 def _state(epoch: int, parts: Mapping[str, Any], device: torch.device) -> TrainingState:

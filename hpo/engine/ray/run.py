@@ -117,39 +117,57 @@ def run(
             deadline=None if deadline is None else time.time() + deadline - time.monotonic(),
             settings=WorkerSettings.here(each),
         )
-        tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(Worker, shared=shared), each),
-            tune_config=tune.TuneConfig(
-                num_samples=-1,  # the searcher says when there are enough
-                search_alg=TuneSearcher(driver),
-                scheduler=TuneScheduler(driver, study.spec.objective.metric),
-                reuse_actors=True,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
-            ),
-            run_config=tune.RunConfig(
-                name=study.name,
-                storage_path=scratch,
-                stop=TuneStopper(driver),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the worker stores what is kept
-                verbose=0,
-            ),
-        )
         try:
             with environment({"TUNE_MAX_PENDING_TRIALS_PG": str(sys.maxsize)}):  # the controller knows how many start
-                tuner.fit()
+                _tuner(study, driver, shared, each, scratch).fit()
         except Exception as error:  # Tune, or a user's sampler or scheduler in it, may raise anything
             raise _ended_early(error, controller) from error
         finally:
             controller.close(ending.reason)
             there.close()
-        if controller.trouble.full is not None:
-            raise HpoError(_NO_ROOM.format(reason=controller.trouble.full, resume=study.command("resume")))
-        if controller.trouble.gone is not None:
-            raise HpoError(_GONE.format(reason=controller.trouble.gone, resume=study.command("resume")))
-        if controller.trouble.failing is not None and interruption.signal is None:
-            raise HpoError(controller.trouble.failing)
+        _check_trouble(controller, interruption)
     return interruption.signal
+
+
+def _tuner(study: Study, driver: Driver, shared: Shared, each: dict[str, float], scratch: str) -> tune.Tuner:
+    """Tune, which starts and ends workers as the driver says.
+
+    Args:
+        study: whose trials run.
+        driver: stands between Tune and the controller.
+        shared: what all workers are sent.
+        each: what a trial gets.
+        scratch: the folder of what Tune writes for itself.
+    """
+    return tune.Tuner(
+        tune.with_resources(tune.with_parameters(Worker, shared=shared), each),
+        tune_config=tune.TuneConfig(
+            num_samples=-1,  # the searcher says when there are enough
+            search_alg=TuneSearcher(driver),
+            scheduler=TuneScheduler(driver, study.spec.objective.metric),
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=study.name,
+            storage_path=scratch,
+            stop=TuneStopper(driver),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the worker stores what is kept
+            verbose=0,
+        ),
+    )
+
+
+def _check_trouble(controller: Controller, interruption: Interruption) -> None:
+    """Raises what has ended a search that was not to end, where Tune itself has ended well."""
+    trouble, resume = controller.trouble, controller.study.command("resume")
+    if trouble.full is not None:
+        raise HpoError(_NO_ROOM.format(reason=trouble.full, resume=resume))
+    if trouble.gone is not None:
+        raise HpoError(_GONE.format(reason=trouble.gone, resume=resume))
+    if trouble.failing is not None and interruption.signal is None:
+        raise HpoError(trouble.failing)
 
 
 def _ended_early(error: Exception, controller: Controller) -> HpoError:
