@@ -94,15 +94,15 @@ def search(options: SearchOptions) -> SearchResult:
     started = time.monotonic()
     say = saying(options.told)
     settings = in_all(options.space, options.settings, options.studies, options.database)
-    written = specs.load(options.space, settings)  # what is wrong at first sight is told before anything is started
-
-    check_writable(options.studies, written.study)
+    written = specs.read(options.space, settings)
+    first = written.checked()  # what is wrong at first sight is told before anything is started
+    check_writable(options.studies, first.study)
 
     from hpo.engine.ray.cluster import starting
 
     _check_sendable(options.objective)
-    with ExitStack() as held, starting(options.address, _modules(written, options)) as wait:
-        spec, dataset = _read(settings, options, say)
+    with ExitStack() as held, starting(options.address, _modules(first, options)) as wait:
+        spec, dataset = _read(written, options, say)
         known = _known(spec, options, dataset, say)
         if known is not None and _is_spent(known, spec.budget):
             say(f"Study '{spec.study}' {_why_over(known, spec.budget)}.")
@@ -224,11 +224,11 @@ def _known(spec: StudySpec, options: SearchOptions, dataset: Dataset, say: Say) 
     return known
 
 
-def _read(settings: Mapping[str, Any], options: SearchOptions, say: Say) -> tuple[StudySpec, Dataset]:
+def _read(written: specs.Written[StudySpec], options: SearchOptions, say: Say) -> tuple[StudySpec, Dataset]:
     """The whole spec, checked, and its data; what may not be meant, or is left out of the data, is said."""
     own = options.objective is not None
     last = partial(last_problems, data_dir=options.downloads, download=True, own_objective=own)
-    spec = specs.load(options.space, settings, CHECKS, last)
+    spec = written.checked(CHECKS, last)
     dataset = datasets.load(spec.data, options.downloads, spec.seed)
     for note in (*remarks(spec), *dataset.notes):
         say(f"Note: {note}")

@@ -6,7 +6,17 @@ stays at the bottom of the house.
 """
 
 from hpo.spec.parameter import Parameter
-from hpo.spec.reading import SpecLike, dump, load, load_search, load_stored, parse_override, parse_plain
+from hpo.spec.reading import (
+    SpecLike,
+    Written,
+    dump,
+    load,
+    load_search,
+    load_stored,
+    parse_override,
+    parse_plain,
+    read,
+)
 from hpo.spec.rules import text_for
 from hpo.spec.section import (
     Budget,
@@ -36,12 +46,14 @@ __all__ = [
     "SpecLike",
     "StudyName",
     "StudySpec",
+    "Written",
     "dump",
     "load",
     "load_search",
     "load_stored",
     "parse_override",
     "parse_plain",
+    "read",
     "seconds",
     "text_for",
 ]

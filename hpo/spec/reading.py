@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pydantic
@@ -66,26 +66,67 @@ class Source:
         return ": ".join(part for part in parts if part)
 
 
-def load(
-    space: SpecLike,
-    overrides: Mapping[str, Any] | None = None,
-    checks: Sequence[Callable[[StudySpec], Iterable[Problem]]] = (),
-    last_check: Callable[[StudySpec], Iterable[Problem]] | None = None,
-) -> StudySpec:
-    """Reads and validates a search over models.
+@dataclass(frozen=True)
+class Written(Generic[_Spec]):
+    """A spec as somebody wrote it: read and validated once, with the places of its keys for what further rules say."""
+
+    spec: _Spec | None
+    """None where it is not sound in itself."""
+    source: Source
+    problems: tuple[Problem, ...]
+
+    def checked(
+        self,
+        checks: Sequence[Callable[[_Spec], Iterable[Problem]]] = (),
+        last_check: Callable[[_Spec], Iterable[Problem]] | None = None,
+    ) -> _Spec:
+        """The spec, held to further rules.
+
+        Args:
+            checks: the rules, asked only where the spec is sound in itself.
+            last_check: an expensive rule, asked only where there is no problem yet.
+
+        Raises:
+            SpecError: with every problem found, each with its place.
+        """
+        problems = list(self.problems)
+        if self.spec is not None:
+            problems += [problem for check in checks for problem in check(self.spec)]
+            if last_check is not None and not problems:
+                problems += last_check(self.spec)
+        if problems or self.spec is None:
+            raise SpecError([self.source.line(problem) for problem in dict.fromkeys(problems)])
+        return self.spec
+
+
+def read(space: SpecLike, overrides: Mapping[str, Any] | None = None) -> Written[StudySpec]:
+    """Reads a search over models, and validates it; what is wrong is told when it is `checked`.
 
     Import paths in a file, in a dict and in the overrides are trusted from now on: the user names them.
 
     Args:
         space: a YAML file's path, a dict of the same shape, or a spec.
         overrides: dotted name -> value, laid over what the file says.
-        checks: further rules, asked only where the spec is sound in itself.
-        last_check: an expensive rule, asked only where there is no problem yet.
+
+    Raises:
+        SpecError: it cannot be read at all.
+    """
+    document, source = _read(space)
+    return _written(StudySpec, document, source, space, overrides)
+
+
+def load(
+    space: SpecLike,
+    overrides: Mapping[str, Any] | None = None,
+    checks: Sequence[Callable[[StudySpec], Iterable[Problem]]] = (),
+    last_check: Callable[[StudySpec], Iterable[Problem]] | None = None,
+) -> StudySpec:
+    """Reads a search over models as `read` does, and holds it to further rules as `Written.checked` does.
 
     Raises:
         SpecError: with every problem found, each with its place.
     """
-    return _load(StudySpec, space, overrides, checks, last_check)
+    return read(space, overrides).checked(checks, last_check)
 
 
 def load_search(
@@ -101,8 +142,8 @@ def load_search(
     Raises:
         SpecError: with every problem found, each with its place.
     """
-    document, _ = _read(space)
-    return _load(_kind(document), space, overrides, checks, last_check)
+    document, source = _read(space)
+    return _written(_kind(document), document, source, space, overrides).checked(checks, last_check)
 
 
 def load_stored(stored: Path | Mapping[str, Any]) -> SearchSpec:
@@ -114,51 +155,38 @@ def load_stored(stored: Path | Mapping[str, Any]) -> SearchSpec:
     document, source = _read(stored, follow=False)
     if isinstance(stored, Path):
         note_stored(import_paths(document), stored)
-    return _validated(_kind(document), document, source)
+    return _validated(_kind(document), document, source).checked()
 
 
 def _kind(document: Mapping[str, Any]) -> type[SearchSpec]:
     return StudySpec if document.keys() & {"data", "model"} else SearchSpec
 
 
-def _load(
+def _written(
     kind: type[_Spec],
+    document: dict[str, Any],
+    source: Source,
     space: SpecLike,
     overrides: Mapping[str, Any] | None,
-    checks: Sequence[Callable[[_Spec], Iterable[Problem]]],
-    last_check: Callable[[_Spec], Iterable[Problem]] | None = None,
-) -> _Spec:
-    document, source = _read(space)
+) -> Written[_Spec]:
     overrides = dict(overrides or {})
     trust(import_paths([overrides, {} if isinstance(space, SearchSpec) else document]))
     problems = [problem for name, value in overrides.items() for problem in _override(document, name, value)]
-    source = Source(source.name, source.lines, frozenset(overrides))
-    return _validated(kind, document, source, problems, checks, last_check)
+    return _validated(kind, document, Source(source.name, source.lines, frozenset(overrides)), problems)
 
 
 def _validated(
-    kind: type[_Spec],
-    document: Mapping[str, Any],
-    source: Source,
-    problems: Sequence[Problem] = (),
-    checks: Sequence[Callable[[_Spec], Iterable[Problem]]] = (),
-    last_check: Callable[[_Spec], Iterable[Problem]] | None = None,
-) -> _Spec:
+    kind: type[_Spec], document: Mapping[str, Any], source: Source, problems: Sequence[Problem] = ()
+) -> Written[_Spec]:
     problems, spec = list(problems), None
     try:
         spec = kind.model_validate(document)
+        problems += parameter_problems(spec)
     except pydantic.ValidationError as error:
         details = error.errors()
         problems += [in_our_words(detail) for detail in details[:_MOST_WORDED]]
         problems += [Problem(tuple(map(str, detail["loc"])), detail["msg"]) for detail in details[_MOST_WORDED:]]
-    if spec is not None:
-        problems += parameter_problems(spec)
-        problems += [problem for check in checks for problem in check(spec)]
-        if last_check is not None and not problems:
-            problems += last_check(spec)
-    if problems or spec is None:
-        raise SpecError([source.line(problem) for problem in dict.fromkeys(problems)])
-    return spec
+    return Written(spec, source, tuple(problems))
 
 
 def dump(spec: SearchSpec) -> str:
