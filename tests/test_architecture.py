@@ -192,3 +192,40 @@ def test_no_function_is_too_long(path: Path) -> None:
             body = node.body[1:] if ast.get_docstring(node) is not None else node.body
             lines = 0 if not body else (body[-1].end_lineno or 0) - body[0].lineno + 1
             assert lines <= MOST_LINES, f"{node.name} has {lines} lines"
+
+
+def deprecations(source: str) -> list[str]:
+    """What a source says of all that is deprecated in it: texts of `deprecated(...)` and of `deprecated=...`."""
+    found: list[ast.expr] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            found += node.args[:1] if name == "deprecated" else ()
+            found += [keyword.value for keyword in node.keywords if keyword.arg == "deprecated"]
+    return [str(ast.literal_eval(text)) for text in found]
+
+
+def overdue(text: str, version: str) -> bool:
+    """Whether what is deprecated by this text should be gone by this version; also where it does not say when."""
+    gone = re.search(r"; gone in (\d+)\.(\d+)$", text)
+    return gone is None or tuple(map(int, version.split(".")[:2])) >= tuple(map(int, gone.groups()))
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_is_deprecated_says_when_it_goes_and_goes_then(path: Path) -> None:
+    assert [text for text in deprecations(path.read_text()) if overdue(text, hpo.__version__)] == []
+
+
+def test_a_deprecation_is_found_and_read() -> None:
+    source = """
+@typing_extensions.deprecated("use new; gone in 0.4", category=FutureWarning)
+def old(): ...
+click.option("--old", deprecated="use --new; gone in 0.12")
+pydantic.Field(deprecated="some day")
+"""
+    function, option, key = deprecations(source)
+    assert [overdue(function, version) for version in ("0.2.0", "0.3.9", "0.4.0", "0.10.0", "1.0")] == [False] * 2 + [
+        True
+    ] * 3
+    assert [overdue(option, version) for version in ("0.4.0", "0.12.0")] == [False, True]
+    assert overdue(key, "0.0.1")
