@@ -96,12 +96,14 @@ def test_every_key_of_the_search_file_is_there(site: Path) -> None:
 def test_a_key_has_its_type_default_and_rule(site: Path) -> None:
     rows = re.findall(r"<tr>.*?</tr>", (site / "reference" / "yaml.html").read_text(), re.DOTALL)
     cells = [[html.unescape(re.sub(r"<[^>]+>", "", cell)) for cell in re.findall(r"<td>.*?</td>", row)] for row in rows]
-    assert ["training.label_smoothing", "number", "0.0", "at least 0, below 1"] in cells
-    assert ["training.precision", "auto, float32 or bfloat16", "auto", ""] in cells
-    assert ["budget.time_limit", "seconds, or a text such as 90s, 30m, 2h", "none", "above 0"] in cells
-    assert ["budget.trials", "whole number", "none; 32 without the section", "at least 1"] in cells
-    assert ["sampler", "section", "{name: curves}", ""] in cells
-    assert ["data", "section", "required", ""] in cells
+    found = [row[:4] for row in cells]
+    assert ["training.label_smoothing", "number", "0.0", "at least 0, below 1"] in found
+    assert ["training.precision", "auto, float32 or bfloat16", "auto", ""] in found
+    assert ["budget.time_limit", "seconds, or a text such as 90s, 30m, 2h", "none", "above 0"] in found
+    assert ["budget.trials", "whole number", "none; 32 without the section", "at least 1"] in found
+    assert ["sampler", "section", "{name: curves}", ""] in found
+    assert ["data", "section", "required", "", "What is learned from."] in cells
+    assert [row for row in cells if len(row) == 5 and not row[4]] == []
 
 
 def test_every_public_name_is_there(site: Path) -> None:

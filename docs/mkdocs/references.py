@@ -4,6 +4,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -104,15 +105,22 @@ def _section(name: str, model: type[BaseModel], given: dict[str, Any]) -> str:
     prefix = {"": "", "parameters": "parameters.NAME.", "constraints": "constraints.N."}.get(name, f"{name}.")
     rows = [["key", "type", "default", "rule", "meaning"], ["---"] * 5]
     for key, field in (model.model_fields if name else _ordered(model)).items():
-        kind, default, meaning = _type(key, schema[key], field, name), _default(key, field, given), field.description
-        rows.append([f"`{prefix}{key}`", kind, default, _rule(field), " ".join((meaning or "").split())])
+        kind, default = _type(key, schema[key], field, name), _default(key, field, given)
+        rows.append([f"`{prefix}{key}`", kind, default, _rule(field), _meaning(model, key)])
     if model.model_config.get("extra") == "allow":
-        rows.append([f"`{prefix}...`", "anything", "", "a setting that the plug-in has", ""])
-    if not any(row[-1] for row in rows[2:]):  # the guide alone explains these keys
-        rows = [row[:-1] for row in rows]
+        rows.append([f"`{prefix}...`", "anything", "", "", "A setting that the plug-in has."])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     link = [f"Explained in [the guide](../yaml.md#{slugify(heading, '-')})." for heading in _explaining(name)]
     return "\n\n".join([f"## {name or WHOLE}", inspect.cleandoc(model.__doc__ or ""), *link, table])
+
+
+def _meaning(model: type[BaseModel], key: str) -> str:
+    """The docstring of a key, from the source: pydantic would have to read that at every start of `hpo`."""
+    own = (base for base in model.__mro__ if base.__module__.startswith("hpo."))
+    declared = next(base for base in own if key in inspect.get_annotations(base))
+    docstring = _object(_package(), f"{declared.__module__}.{declared.__qualname__}.{key}").docstring
+    assert docstring is not None, f"'{key}' of {declared.__name__} has no docstring"
+    return " ".join(docstring.value.split()).replace("|", "\\|")
 
 
 def _type(key: str, schema: dict[str, Any], field: FieldInfo, section: str) -> str:
@@ -200,10 +208,7 @@ def _rules(annotated: Any) -> Iterator[Any]:
 
 def python() -> str:
     """The names of `hpo.__all__`, the errors, and the types that the functions take and give."""
-    package = griffe.load(
-        "hpo", search_paths=[ROOT], resolve_aliases=True, extensions=griffe.load_extensions("dataclasses", Arguments)
-    )
-    assert isinstance(package, griffe.Module)
+    package = _package()
     public = {name: _object(package, f"hpo.{name}") for name in hpo.__all__}
     functions = sorted((name for name in public if public[name].is_function), key=lambda name: public[name].lineno or 0)
     errors = [found for found in _object(package, "hpo.errors").classes.values() if found.bases]
@@ -222,6 +227,15 @@ def python() -> str:
             *(f"::: {path}{_options(_object(package, path))}" for path in others),
         ]
     )
+
+
+@cache
+def _package() -> griffe.Module:
+    """The code of `hpo`, read without running it."""
+    extensions = griffe.load_extensions("dataclasses", Arguments)
+    package = griffe.load("hpo", search_paths=[ROOT], resolve_aliases=True, extensions=extensions)
+    assert isinstance(package, griffe.Module)
+    return package
 
 
 def _object(package: griffe.Module, path: str) -> griffe.Object:

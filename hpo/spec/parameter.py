@@ -21,14 +21,23 @@ class Parameter(Section):
     """
 
     type: Literal["float", "int"] = "float"
+    """Of a range."""
     min: float | int | None = None
+    """The least value of a range."""
     max: float | int | None = None
+    """The largest value of a range."""
     log: bool = False
+    """Whether the range is searched on a logarithmic scale."""
     step: float | int | None = None
+    """Of a range: only `min`, `min + step`, ... up to `max`."""
     values: tuple[Scalar, ...] | None = None
+    """The values, in place of a range."""
     default: Scalar = None
+    """The value in the first trial."""
     prior: Scalar = None
+    """A value near which good ones are believed to lie."""
     when: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict)
+    """Other parameters or settings -> the values with which this one is active."""
 
     @field_validator("when", mode="before")
     @classmethod

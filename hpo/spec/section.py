@@ -29,7 +29,9 @@ _TRIALS = 32
 class Section(BaseModel):
     """A mapping of the YAML in which unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Named(Section):
@@ -37,6 +39,7 @@ class Named(Section):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str
+    """Its name, or `module:attribute` of your own code."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -48,14 +51,23 @@ class DataSettings(Section):
     """The data set, how it is split, and how training images are varied."""
 
     name: str
+    """A data set that comes along, or the form of your own data."""
     path: str | None = None
+    """The file or folder of your own data."""
     validation: Fraction = 0.1
+    """The share of training rows on which trials are compared: one split a study, drawn from the seed."""
     size: Annotated[int, Field(ge=4, le=1024)] = 64
+    """Pixels of a side, to which the images of `image_folder` are scaled and centre-cropped."""
     classes: Annotated[int, Field(ge=2)] | None = None
+    """The number of classes of `npz`; counted where it is left out."""
     augment: tuple[Augmentation, ...] = ()
+    """How training rows are varied; of tables `mixup` alone."""
     crop_padding: Annotated[int, Field(ge=1, le=64)] = 4
+    """Pixels around an image before `random_crop`."""
     cutout_size: Annotated[int, Field(ge=1, le=512)] = 8
+    """Pixels of a side of what `cutout` blanks."""
     mixup_alpha: Annotated[float, Field(gt=0)] = 0.2
+    """Both parameters of the beta distribution of which `mixup` draws its shares."""
 
     @field_validator("path")
     @classmethod
@@ -70,36 +82,57 @@ class TrainingSettings(Section):
     """How long and how a trial is trained; `epochs` is the full resource."""
 
     epochs: Annotated[int, Field(ge=1)] = 10
+    """The full resource: what a trial trains that nothing stops."""
     batch_size: Annotated[int, Field(ge=1)] = 128
+    """Rows of a training step."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the arithmetic; `auto` is bfloat16 where the device computes in it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where trials train; `auto` is CUDA where the worker sees a GPU."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The share of each target that is spread over all classes."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """Gradients are clipped to this norm."""
     compile: Literal["auto"] | bool = "auto"
+    """Whether `torch.compile` is used; `auto` never does on a CPU, where it did not pay."""
     kernels: Literal["auto"] | bool = "auto"
+    """Whether kernels of our own are used on a CPU; `auto` where they were faster."""
     deterministic: bool = False
+    """Whether only operations are used that repeat to the bit."""
 
 
 class OptimizerSettings(Section):
     """The optimizer and its learning-rate schedule; settings that an optimizer does not have are left unused."""
 
     name: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] = "sgd"
+    """Of torch."""
     lr: Annotated[float, Field(gt=0)] = 0.1
+    """The learning rate, before the schedule."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of sgd and rmsprop."""
     nesterov: bool = True
+    """Of sgd."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """How much weights are drawn towards 0."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of adam and adamw: the decay of the mean of gradients."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Of adam and adamw: the decay of the mean of their squares."""
     schedule: Literal["none", "cosine", "step", "one_cycle"] = "cosine"
+    """How the learning rate changes over all epochs."""
     step_epochs: Annotated[int, Field(ge=1)] = 10
+    """Of `step`: epochs between two steps."""
     step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Of `step`: the factor of each."""
 
 
 class Objective(Section):
     """A metric and what is better; the goal follows from the metric where it is left out."""
 
     metric: str = "accuracy"
+    """A name in the reports of a trial."""
     goal: Literal["maximize", "minimize"] | None = None
+    """What is better; it follows from the metric where it is left out."""
 
     @model_validator(mode="before")
     @classmethod
@@ -114,6 +147,7 @@ class Objectives(Objective):
     """
 
     others: tuple[Objective, ...] = ()
+    """The objectives behind the first."""
 
     @model_validator(mode="before")
     @classmethod
@@ -130,8 +164,11 @@ class Constraint(Section):
     """What a trial must keep to, such as `latency_ms <= 5`."""
 
     metric: str
+    """A name in the reports of a trial."""
     relation: Literal["<=", ">="]
+    """What the metric must be to the bound."""
     bound: float
+    """In the unit of the metric."""
 
     @model_validator(mode="before")
     @classmethod
@@ -159,9 +196,13 @@ class Budget(Section):
     """
 
     trials: Annotated[int, Field(ge=1)] | None = None
+    """How many trials, of the whole study; 32 where there is no limit at all."""
     epochs: Annotated[int, Field(ge=1)] | None = None
+    """How many epochs all trials together, of the whole study."""
     time_limit: Duration | None = None
+    """Of one search, from start to end."""
     gpu_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """How many hours of one GPU all trials together, of the whole study."""
 
     @model_validator(mode="before")
     @classmethod
@@ -186,15 +227,20 @@ class Failures(Section):
     """What is done about trials that fail; a study may go on with other rules than it began with."""
 
     max_retries: Annotated[int, Field(ge=0, le=100)] = 0
+    """How often a trial begins again after a failure that may pass: out of memory, a hang, a dead worker."""
     trial_timeout: Duration | None = None
+    """How long an epoch may take before its trial counts as hung."""
     max_failures: Annotated[int, Field(ge=1)] = 5
+    """How many trials may fail one after another before the search ends."""
 
 
 class Resources(Section):
     """What one trial gets; `gpu: auto` is one GPU where the machine or cluster has any."""
 
     cpu: Annotated[float, Field(ge=0.01)] = 1
+    """CPUs of one trial."""
     gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    """GPUs of one trial: 0, 1, a fraction, or `auto`."""
 
     @field_validator("gpu", mode="wrap")
     @classmethod

@@ -45,16 +45,27 @@ class SearchSpec(Section):
     """
 
     study: StudyName
+    """The study's name, which is its folder's."""
     training: TrainingSettings = TrainingSettings()
+    """How long and how a trial is trained."""
     parameters: dict[str, Parameter] = Field(default_factory=dict)
+    """What is searched, by dotted name."""
     objective: Objectives = Objectives()
+    """What ranks trials: a metric, or a list of several."""
     constraints: tuple[Constraint, ...] = ()
+    """What trials must keep to, such as `latency_ms <= 5`."""
     target: Literal["single", "ensemble"] = "single"
+    """Whether the best trial is wanted, or the best ensemble of trials."""
     sampler: Named = Named(name=DEFAULT_SAMPLER)
+    """Who proposes configs."""
     scheduler: Named = Named(name=DEFAULT_SCHEDULER)
+    """Who says which trials go on."""
     budget: Budget = Budget()
+    """What ends the search."""
     failures: Failures = Failures()
+    """What is done about trials that fail."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of the split, the sampler and every trial."""
 
     @model_validator(mode="before")
     @classmethod
@@ -129,10 +140,15 @@ class StudySpec(SearchSpec):
     """A search over trained models: fixed settings in their sections, what is searched by dotted name."""
 
     task: Literal["classification", "multilabel", "regression"] = "classification"
+    """What the targets are."""
     data: DataSettings
+    """What is learned from."""
     model: Named
+    """What is trained."""
     optimizer: OptimizerSettings = OptimizerSettings()
+    """How it learns."""
     resources: Resources = Resources()
+    """What one trial gets."""
 
     @model_validator(mode="before")
     @classmethod
