@@ -8,15 +8,18 @@ import os
 import pickle
 import re
 import shutil
+import socketserver
 import sqlite3
 import struct
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,7 +45,9 @@ from hpo.models.weights import set_weights, weights_of
 from hpo.study import data as study_data
 from hpo.study import environment
 from hpo.study.artifacts import Folder, Stored
+from hpo.study.artifacts import place as place_of
 from hpo.study.artifacts.stored import packed
+from hpo.study.folder import study_names
 from hpo.study.hold import Hold
 from hpo.study.locations import claim
 from hpo.study.secret import is_proof
@@ -587,7 +592,119 @@ def test_a_database_in_places_loads_nothing_and_writes_no_file(
         assert code == 2 and f"has an option '{option.partition('=')[0]}' that is not passed on" in told
     assert hpo("studies")[0] == 0 and treasure.read_text().startswith("dear")
     url = "postgresql://someone@127.0.0.1:1/name?sslmode=require&sslkey=client.key&sslcert=client.crt"
-    assert Database.of(url).url == Database.known(url).url
+    assert Database.known(url) == (Database.of(url), False)
+
+
+@pytest.fixture
+def service() -> Iterator[tuple[int, list[bytes]]]:
+    """A port of this machine, and what was sent there."""
+    sent: list[bytes] = []
+
+    class Heard(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            sent.append(self.request.recv(4096))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Heard) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1], sent
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        {"artifacts": None, "database": "postgresql://u@127.0.0.1:{port}/x?sslmode=disable&gssencmode=disable"},
+        {"artifacts": None, "database": "postgresql://u@/x?host={folder}&port=5432&options=-c%20search_path%3Dx"},
+        {"artifacts": None, "database": "postgresql://u@127.0.0.1:{port}/x%0ADELETE_KEY%0A?sslmode=disable"},
+        {"artifacts": "s3://bucket/p/squares?endpoint_override=127.0.0.1:{port}&scheme=http", "database": None},
+    ],
+    ids=["database", "socket", "line break", "object store"],
+)
+def test_nothing_is_sent_where_only_the_folder_says(
+    places: dict[str, str | None], study: Study, service: tuple[int, list[bytes]], hpo: Run
+) -> None:
+    port, sent = service
+    filled = {name: text and text.format(port=port, folder=study.folder) for name, text in places.items()}
+    (study.folder / "places.json").write_text(json.dumps({**filled, "record": study.id, "proofs": ["0" * 64]}))
+    for command in ("trials", "best", "gc", "resume", "ensemble"):
+        code, _, told = hpo(command)
+        assert code == 2 or (command in ("trials", "best") and filled["artifacts"]), told
+        assert "Traceback" not in told
+    assert hpo("studies")[0] == 0 and sent == []
+
+
+def test_an_object_store_that_the_user_names_is_asked(
+    study: Study, service: tuple[int, list[bytes]], hpo: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, sent = service
+    shared = f"s3://bucket/p?endpoint_override=127.0.0.1:{port}&scheme=http&request_timeout=1"
+    own = shared.replace("/p?", "/p/squares?")
+    (study.folder / "places.json").write_text(json.dumps({"artifacts": own, "database": None}))
+    monkeypatch.setenv("HPO_ARTIFACTS", shared)
+    locations = Study.open(study.folder.parent, "squares").locations
+    assert locations.artifacts is not None and not locations.artifacts.lock.sealed and locations.artifacts.lock.closed
+    monkeypatch.delenv("HPO_ARTIFACTS")
+    sealed = Study.open(study.folder.parent, "squares").artifacts
+    with pytest.raises(
+        StudyError, match="nothing is asked of .*, which is not proven to be this study's by your secret"
+    ):
+        sealed.files()
+    assert sent == []
+
+
+@pytest.mark.parametrize("name", ["..", "a/../b", "a//b", "./a", "a/.."])
+def test_a_name_in_an_object_store_leads_nowhere_else(name: str, store: str, tmp_path: Path) -> None:
+    shelf = place_of(f"s3://bucket/{tmp_path.name}?{store}")
+    for action in (shelf.read, shelf.remove, lambda name: shelf.write(name, b"")):
+        with pytest.raises(OSError, match="is no name below"):
+            action(name)
+    with pytest.raises(OSError, match="is no name below"):
+        (shelf / name).files()
+
+
+def test_objects_whose_names_lead_elsewhere_are_none(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = place_of(f"s3://bucket/{tmp_path.name}?{store}") / "squares"
+    shelf.write("artifacts/00001/state.pt", b"own")
+
+    class Listed:
+        """The store, in whose list stands an object with dots."""
+
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+        def get_file_info(self, selector: Any) -> list[Any]:
+            found = list(self._inner.get_file_info(selector))
+            elsewhere = SimpleNamespace(path=f"{selector.base_dir}/../../other/k", size=3, type=found[-1].type)
+            return [*found, elsewhere]
+
+    system, base = sys.modules[Folder.__module__]._open(f"s3://bucket/{tmp_path.name}?{store}")
+    monkeypatch.setattr(sys.modules[Folder.__module__], "_open", lambda uri: (Listed(system), base))
+    assert shelf.files() == {"artifacts/00001/state.pt": 3}
+    shelf.clear()
+    assert shelf.files() == {}
+
+
+def test_a_study_that_is_a_link_is_refused(study: Study, hpo: Run, tmp_path: Path) -> None:
+    study.folder.rename(tmp_path / "private")
+    study.folder.symlink_to(tmp_path / "private")
+    before = contents(tmp_path / "private")
+    for command in ("trials", "best", "gc", "resume", "ensemble"):
+        code, _, told = hpo(command)
+        assert code == 2 and "is a link, and what a study owns is never reached through one" in told
+    assert contents(tmp_path / "private") == before
+    code, _, told = hpo("studies")
+    assert code == 0 and "is a link" in told
+
+
+def test_a_folder_with_a_name_of_several_lines_is_no_study(study: Study, hpo: Run) -> None:
+    shutil.copytree(study.folder, study.folder.parent / "squares\nTo repair it: rm")
+    assert study_names(study.folder.parent) == ["squares"]
+    assert "To repair" not in "".join(map(str, hpo("studies")))
 
 
 def test_a_pipe_or_a_device_is_no_file_of_a_study(study: Study, hpo: Run, tmp_path: Path) -> None:

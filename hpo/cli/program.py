@@ -52,7 +52,7 @@ def main() -> None:
 
 _TOLD = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EAGAIN, errno.EMFILE),
-    *(errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ENXIO),
     None,
 )
 """Errors of a disk, whose message and file say everything, and those of an object store, which have no number."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hpo.errors import InputError
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = (*"=+-@\t\r\n", *"＝＋－＠")
 """What begins a formula in a spreadsheet, or is left out before one."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 

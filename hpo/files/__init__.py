@@ -1,6 +1,7 @@
 """Files: below a folder without following links, arrays that are mapped, and states of training without pickle."""
 
 from hpo.files.descriptors import (
+    LARGEST,
     NotAFile,
     TooDeep,
     TooLarge,
@@ -21,6 +22,7 @@ from hpo.files.descriptors import (
 )
 
 __all__ = [
+    "LARGEST",
     "NotAFile",
     "TooDeep",
     "TooLarge",

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
-_MOST_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+LARGEST = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 """The largest file that is read, where nothing less is known: content and what is made of it must be in memory."""
 
 _MOST_FOLDERS = 100
@@ -108,7 +108,7 @@ def checked_size(descriptor: int, most: int | None = None) -> int:
     Raises:
         TooLarge: it has more.
     """
-    size, most = os.fstat(descriptor).st_size, _MOST_BYTES if most is None else most
+    size, most = os.fstat(descriptor).st_size, LARGEST if most is None else most
     if size > most:
         raise TooLarge(size, most)
     return size

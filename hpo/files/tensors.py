@@ -95,6 +95,9 @@ def _check_tuples(listing: bytes) -> None:
     memo: dict[int, int] = {}
     for opcode, argument, _ in pickletools.genops(listing):
         taken = [part for part in opcode.stack_before if part is not pickletools.markobject]
+        if opcode.name == "POP" and marks and marks[-1] == len(stack):  # a mark is popped as any value is
+            marks.pop()
+            continue
         has_slice = pickletools.stackslice in taken
         start = marks.pop() - len(taken) + 1 if has_slice else len(stack) - len(taken)
         deepest = max(stack[start:], default=0)
@@ -111,11 +114,14 @@ def _check_tuples(listing: bytes) -> None:
 
 
 def _refuse(self: object, state: object) -> None:
-    """Stands for `__setstate__`, so that a pickle can change nothing of an object."""
+    """Stands for `__setstate__`, so that a pickle can change nothing of an object.
+
+    Classes with slots would have another one by Python 3.11.3 and older.
+    """
     raise pickle.UnpicklingError("sets what is not its own")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Kind:
     """A type of storage."""
 
@@ -123,7 +129,7 @@ class _Kind:
     __setstate__ = _refuse
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Storage:
     """A member of the archive."""
 
@@ -132,7 +138,7 @@ class _Storage:
     __setstate__ = _refuse
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Described:
     """A tensor that is made later."""
 

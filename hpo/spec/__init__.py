@@ -29,7 +29,7 @@ from hpo.spec.section import (
     Resources,
     seconds,
 )
-from hpo.spec.study_spec import Config, SearchSpec, StudyName, StudySpec
+from hpo.spec.study_spec import Config, SearchSpec, StudyName, StudySpec, is_study_name
 
 __all__ = [
     "Budget",
@@ -48,6 +48,7 @@ __all__ = [
     "StudySpec",
     "Written",
     "dump",
+    "is_study_name",
     "load",
     "load_search",
     "load_stored",

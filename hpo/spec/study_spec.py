@@ -33,9 +33,15 @@ DEFAULT_SAMPLER, DEFAULT_SCHEDULER = "curves", "freeze_thaw"
 _METRICS = {"multilabel": "macro_f1", "regression": "rmse"}
 """Task -> its objective by default; of classification it is the accuracy."""
 
-StudyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+_NAME, _LONGEST_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*", 80
+StudyName = Annotated[str, Field(pattern=f"^{_NAME}$", max_length=_LONGEST_NAME)]
 
 _MLFLOWS = re.compile(r"mlflow\.db(-journal|-wal|-shm)?|mlflow-artifacts|mlartifacts|mlruns", re.IGNORECASE)
+
+
+def is_study_name(text: str) -> bool:
+    """Whether a study, or an ensemble, can have this name."""
+    return len(text) <= _LONGEST_NAME and re.fullmatch(_NAME, text) is not None
 
 
 class SearchSpec(Section):

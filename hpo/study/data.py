@@ -53,4 +53,4 @@ def remember_place(study: Study, spec: StudySpec) -> None:
     if path is not None and Path(path) != study.locations.data:
         study.locations = replace(study.locations, data=Path(path))
         with contextlib.suppress(OSError):  # one that can only be read is told again next time
-            study.locations.write(study.folder)
+            study.locations.write(study.folder, study.name)

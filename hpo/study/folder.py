@@ -6,10 +6,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 from hpo import files
 from hpo.errors import StudyError
 from hpo.files import NotAFile, check_own
+from hpo.spec import is_study_name
 from hpo.study import environment
 from hpo.study.data_summary import DATA_FILE
 from hpo.study.locations import FILE
@@ -28,9 +30,9 @@ _OWN = (
 
 
 def study_names(storage: Path) -> list[str]:
-    """The studies in a storage folder, the one touched last at the end."""
+    """The studies in a storage folder, the one touched last at the end; what no study can be called is none."""
     studies = {path.parent for file in (JOURNAL, FILE) for path in storage.glob(f"*/{file}")}
-    named = [folder for folder in studies if not folder.name.startswith(".")]
+    named = [folder for folder in studies if is_study_name(folder.name)]
     return [folder.name for folder in sorted(named, key=lambda folder: (_touched(folder), folder))]
 
 
@@ -55,11 +57,16 @@ def check_writable(storage: Path, name: str) -> None:
 
 
 def check_links(folder: Path) -> None:
-    """Looks whether what a study's folder has is the study's own.
+    """Looks whether a study's folder, and what it has, is the study's own.
 
     Raises:
-        StudyError: a link, a pipe or a device is in the place of one of its files or folders.
+        StudyError: the folder is a link, or a link, a pipe or a device is in the place of one of its files or folders.
     """
+    if folder.is_symlink():
+        raise StudyError(
+            f"study '{folder.name}': '{folder}' is a link, and what a study owns is never reached through one; name the"
+            f" storage folder that has it: --storage {quote(str(folder.resolve().parent))}"
+        )
     try:
         check_own(folder, _OWN)
     except NotAFile as error:

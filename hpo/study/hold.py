@@ -67,6 +67,7 @@ class Hold:
                 else:
                     mend(study.folder)
                 migrate(study)
+                self._remember()
                 yield
         except NotAFile as error:
             raise StudyError(
@@ -91,6 +92,13 @@ class Hold:
             return artifacts is not None and str(own_place(artifacts, study.name)) == str(place)
 
         claim(place, study.name, study.id, study.folder, names(named), names(os.environ.get(VARIABLE) or None))
+        self._remember()
+
+    def _remember(self) -> None:
+        """Proves by the user's secret what the user has named this time, so that it need not be named again."""
+        study, place = self._study, self._study.locations.artifacts
+        if (place is None or not place.lock.sealed) and not study.locations.is_proven(study.name):
+            study.locations.write(study.folder, study.name)
 
     @property
     def searcher(self) -> tuple[str, str] | None:

@@ -15,8 +15,9 @@ from typing import Any, Self
 
 from hpo import files
 from hpo.errors import StudyError
-from hpo.study.artifacts import Folder, Place, place
+from hpo.study.artifacts import Bucket, Folder, Place, place
 from hpo.study.secret import is_proof, proof
+from hpo.study.storage.database import VARIABLE as DATABASE
 from hpo.study.storage.database import Database
 
 FILE = "places.json"
@@ -25,7 +26,7 @@ MARKER = ".study"
 VARIABLE = "HPO_ARTIFACTS"
 """The environment variable that names the place of artifacts again, as `--artifacts` does."""
 _MOST_PROOFS = 40
-"""So many proofs are kept: each user, and each machine with a home of its own, has two."""
+"""So many proofs are kept in each file: each user, and each machine with a home of its own, has two."""
 _MOST_BYTES = 2**16
 
 
@@ -39,6 +40,8 @@ class Locations:
     """The file or folder of its data set, where that has one."""
     record: str | None = None
     """The id of its record, where that is in a database: others may have a study of the same name."""
+    proofs: tuple[str, ...] = field(default=(), compare=False)
+    """Proofs by the secrets of users that the study's database and object store are the ones that were named."""
 
     @classmethod
     def chosen(cls, study: str, artifacts: str | None, database: str | None, data: str | None = None) -> Self:
@@ -65,40 +68,66 @@ class Locations:
     def read(cls, folder: Path, database: str | None = None) -> Self:
         """The places of the study in a folder.
 
+        Whoever can write to the folder could send the user anywhere by `places.json`. So a database, and an object
+        store, are used only where the file has a proof by the user's secret, or the user names them.
+
         Args:
             folder: of the study.
-            database: the URL of its database again, for the password.
+            database: the URL of its database again, for the password, or where it is not proven.
 
         Raises:
-            StudyError: `places.json` is damaged, or the record is in another database.
+            StudyError: `places.json` is damaged, or the record is in another database, or in one that is neither proven
+                nor named.
         """
-        file = folder / FILE
+        file, study = folder / FILE, folder.name
         try:
             known = json.loads(files.read(folder, FILE, _MOST_BYTES))
             artifacts, url, beside = known["artifacts"], known["database"], dict(known.get("beside", {}))
-            if not isinstance(artifacts, str | None) or not isinstance(url, str | None):
+            record, proofs = known.get("record"), known.get("proofs", [])
+            texts = [text for text in (artifacts, url, record) if text is not None]
+            if not isinstance(proofs, list) or not all(isinstance(text, str) for text in (*texts, *proofs)):
                 raise TypeError("a place is a text")
             if artifacts is not None and "://" not in artifacts:
                 artifacts = str(_found(folder, artifacts, beside.get("artifacts")))
             data = None if known.get("data") is None else _found(folder, known["data"], beside.get("data"))
+            own = None if artifacts is None else place(artifacts)
         except FileNotFoundError:
             return cls()
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:  # ValueError: urllib's own, too
             raise StudyError(f"'{file}' is damaged, or of another version of hpo: {error}") from error
-        try:
-            own = None if artifacts is None else place(artifacts)
-            if own is not None:
-                own.lock.closed = True  # until `claim`
-        except ValueError as error:  # urllib's own, of a URI that is none
-            raise StudyError(f"'{file}' is damaged, or of another version of hpo: {error}") from error
-        return cls(own, None if url is None else Database.known(url, database), data, known.get("record"))
+        if own is not None:
+            named = os.environ.get(VARIABLE)
+            own.lock.closed = True  # until `claim`
+            own.lock.sealed = (
+                isinstance(own, Bucket)
+                and not (named and str(own_place(named, study)) == str(own))
+                and not _is_proven([_reached(study, str(own))], proofs, study)
+            )
+        return cls(own, None if url is None else _database(study, url, database, proofs), data, record, tuple(proofs))
 
-    def write(self, folder: Path) -> None:
-        """Writes them down, without passwords, unless all is in the folder, or in one that has its place later."""
+    def write(self, folder: Path, study: str) -> None:
+        """Writes them down, without passwords, unless all is in the folder, or in one that has its place later.
+
+        Args:
+            folder: of the study, or the draft of it.
+            study: its name.
+        """
         known = self._known(folder)
         if not any(known.values()):
             return
-        files.write(folder, FILE, json.dumps(known, indent=1).encode())
+        new = [proven for where in self._remote for proven in _proofs([_reached(study, where)])]
+        proofs = [*(proven for proven in self.proofs if proven not in new), *new][-_MOST_PROOFS:]
+        files.write(folder, FILE, json.dumps({**known, "proofs": proofs}, indent=1).encode())
+
+    def is_proven(self, study: str) -> bool:
+        """Whether `places.json` has proofs by this user's secret of all that is reached by a URL."""
+        return all(_is_proven([_reached(study, where)], self.proofs, study) for where in self._remote)
+
+    @property
+    def _remote(self) -> list[str]:
+        """What is reached by a URL."""
+        bucket = [str(self.artifacts)] if isinstance(self.artifacts, Bucket) else []
+        return bucket if self.database is None else [*bucket, self.database.url]
 
     def _known(self, folder: Path) -> dict[str, Any]:
         paths = {"artifacts": self.artifacts.folder if isinstance(self.artifacts, Folder) else None, "data": self.data}
@@ -111,6 +140,23 @@ class Locations:
                 name: os.path.relpath(path, folder.absolute()) for name, path in paths.items() if path is not None
             },
         }
+
+
+def _database(study: str, url: str, named: str | None, proofs: Sequence[str]) -> Database:
+    """The database of a study, which the user has named, now or once."""
+    database, is_named = Database.known(url, named)
+    if not is_named and not _is_proven([_reached(study, database.url)], proofs, study):
+        raise StudyError(
+            f"'{FILE}' of study '{study}' says that its record is in database '{database.url}', which is not proven to"
+            " be this study's by your secret, so nothing is sent there; if it is, name it once: `--database` of `hpo"
+            f" search` and `hpo resume`, or {DATABASE}={quote(database.url)} in the environment of any command"
+        )
+    return database
+
+
+def _reached(study: str, where: str) -> str:
+    """What is proven of a database or an object store."""
+    return f"study {study} at {where}"
 
 
 def _found(folder: Path, path: str, beside: str | None) -> Path:
@@ -142,7 +188,9 @@ def claim(own: Place, study: str, id_: str, folder: Path, named: bool, by_variab
     Raises:
         StudyError: it is another study's, or is not proven to be this one's and was not named.
     """
-    owner, proofs = _marked(own, study)
+    if named or by_variable:
+        own.lock.sealed = False
+    owner, proofs = _marked(own, study)  # StudyError where it is sealed
     claims = _claims(own, study, id_, folder)
     if owner == id_ and _is_proven(claims, proofs, study):
         own.lock.closed = False
@@ -154,10 +202,8 @@ def claim(own: Place, study: str, id_: str, folder: Path, named: bool, by_variab
         if not by_variable:
             ways += f", or {VARIABLE}={quote(_shared(own, study))} in the environment of any command"
         raise _not_own(own, study, "is not proven to be this study's by your secret", f"if it is, name it once: {ways}")
-    with contextlib.suppress(PermissionError):  # a secret that others can read proves nothing
-        proofs += [known for text in claims if (known := proof(text, make=True)) is not None]
     own.lock.closed = False
-    own.write(MARKER, "\n".join([id_, *proofs[-_MOST_PROOFS:], ""]).encode())
+    own.write(MARKER, "\n".join([id_, *[*proofs, *_proofs(claims)][-_MOST_PROOFS:], ""]).encode())
 
 
 def _marked(own: Place, study: str) -> tuple[str | None, list[str]]:
@@ -179,11 +225,18 @@ def _claims(own: Place, study: str, id_: str, folder: Path) -> list[str]:
     return [f"artifacts of {study} {id_} at {own.real}", f"artifacts of {study} {id_} beside it at {beside}"]
 
 
+def _proofs(claims: Sequence[str]) -> list[str]:
+    """Proofs by the user's secret; none where others can read that, or it cannot be made."""
+    with contextlib.suppress(PermissionError):
+        return [known for text in claims if (known := proof(text, make=True)) is not None]
+    return []
+
+
 def _is_proven(claims: Sequence[str], proofs: Sequence[str], study: str) -> bool:
     try:
         return any(is_proof(text, known) for text in claims for known in proofs[-_MOST_PROOFS:])
     except PermissionError as error:
-        raise StudyError(f"study '{study}': {error}; the place of its artifacts is proven by it") from None
+        raise StudyError(f"study '{study}': {error}; where its parts are is proven by it") from None
 
 
 def _not_own(own: Place, study: str, why: str, way: str) -> StudyError:

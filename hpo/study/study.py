@@ -115,7 +115,7 @@ class Study:
                 environment.write(draft)
             path = spec.data.path if isinstance(spec, StudySpec) else None
             where = Locations.chosen(spec.study, artifacts, database, path)
-            where.write(draft)
+            where.write(draft, spec.study)
             made = cls(draft, spec, places=where)
             optuna_study.begin(made, optuna_study.storage_of(made, new=True), earlier, code)
             try:

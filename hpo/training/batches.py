@@ -15,7 +15,7 @@ from hpo.datasets import Dataset, Examples
 from hpo.spec import DataSettings
 from hpo.tasks.kinds import floats
 from hpo.training.augmentation import Augmentation, mixup
-from hpo.training.precision import free_memory
+from hpo.training.precision import checked_generator, free_memory
 
 _SHARE_OF_FREE_MEMORY = 0.5
 """Rows stay on the device if they take no more than this of its free memory."""
@@ -48,7 +48,8 @@ class Batches:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on with the draws from there."""
-        self._generator.set_state(state["generator"].cpu())
+        kept = state["generator"].cpu()
+        self._generator.set_state(checked_generator(kept) if self._generator.device.type == "cpu" else kept)
         self._draws.bit_generator.state = state["draws"]
 
     def __len__(self) -> int:

@@ -72,15 +72,24 @@ def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
     Raises:
         ValueError: the state is one that torch would read past its end.
     """
-    given = state["random"].cpu()
-    if given.dtype != torch.uint8 or given.shape != torch.get_rng_state().shape:
-        raise ValueError("the random state is not one of torch's")
-    left, drawn = _GENERATOR.unpack_from(given.numpy())
-    if left + drawn > _DRAWN + 1:
-        raise ValueError(f"no random state of torch's has drawn {drawn} numbers and keeps {left} of {_DRAWN}")
-    torch.set_rng_state(given)
+    torch.set_rng_state(checked_generator(state["random"]))
     if "device_random" in state and device.type == "cuda":
         torch.cuda.set_rng_state(state["device_random"].cpu(), device)
+
+
+def checked_generator(state: torch.Tensor) -> torch.Tensor:
+    """The state of a generator of the host's, on the host.
+
+    Raises:
+        ValueError: torch would read past its end, or it is none.
+    """
+    given = state.cpu()
+    if given.dtype != torch.uint8 or given.shape != torch.get_rng_state().shape:
+        raise ValueError("the random state is not one of torch's")
+    left, drawn = _GENERATOR.unpack_from(given.numpy().tobytes())
+    if left + drawn > _DRAWN + 1:
+        raise ValueError(f"no random state of torch's has drawn {drawn} numbers and keeps {left} of {_DRAWN}")
+    return given
 
 
 @contextmanager

@@ -159,6 +159,7 @@ def test_what_a_file_names_again_and_again_is_made_once() -> None:
         b"K\x01" + 1_000_000 * b"\x85",
         b"K\x01\x94" + 1_000_000 * b"\x94h\x00\x86",
         1_000_000 * b"(" + b"K\x01" + 1_000_000 * b"t",
+        b"K\x01" + 1_000_000 * b"(0\x85",
     ],
 )
 def test_a_key_of_tuples_within_tuples_is_refused_before_its_hash_is_computed(key: bytes) -> None:

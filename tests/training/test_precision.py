@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hpo
-from hpo.training.precision import deterministic, free_memory, prediction_batch, random_state, set_random_state
+from hpo.training.precision import (
+    checked_generator,
+    deterministic,
+    free_memory,
+    prediction_batch,
+    random_state,
+    set_random_state,
+)
 
 PACKAGE = Path(hpo.__file__).parent
 KNOW_DEVICES = {
@@ -80,6 +87,8 @@ def test_a_state_that_torch_would_read_past_is_refused() -> None:
     for random, words in ((wrong, "has drawn 624 numbers"), (wrong[:-1], "is not one"), (wrong.int(), "is not one")):
         with pytest.raises(ValueError, match=words):
             set_random_state({"random": random}, torch.device("cpu"))
+        with pytest.raises(ValueError, match=words):
+            checked_generator(random)
     assert torch.equal(torch.get_rng_state(), state["random"])
 
 

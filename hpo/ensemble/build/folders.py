@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import pydantic
-
 from hpo import files
-from hpo import spec as specs
 from hpo.ensemble.model import DOCUMENT
 from hpo.errors import InputError, StudyError
 from hpo.plugins import did_you_mean
+from hpo.spec import is_study_name
 from hpo.study.artifacts import Folder
 from hpo.study.folder import ENSEMBLES
 from hpo.study.study import Study
@@ -51,11 +49,9 @@ def free_name(study: Study, wanted: str | None) -> str:
     taken = {name for _, name in _all(study.folder.parent)}
     if wanted is None:
         return next(name for number in range(1, len(taken) + 2) if (name := f"{study.name}-{number}") not in taken)
-    try:
-        pydantic.TypeAdapter(specs.StudyName).validate_python(wanted)
-    except pydantic.ValidationError:
+    if not is_study_name(wanted):
         rule = "letters, digits, '.', '_' and '-', beginning with a letter or digit, 80 at most"
-        raise InputError(f"--name must be {rule}, got {wanted!r}") from None
+        raise InputError(f"--name must be {rule}, got {wanted!r}")
     if wanted in taken:
         raise StudyError(f"there is an ensemble '{wanted}' already; choose another --name")
     return wanted
@@ -66,6 +62,7 @@ def _all(storage: Path) -> list[tuple[str, str]]:
     return [
         (study.name, name)
         for study in sorted(storage.glob("*/"))
+        if is_study_name(study.name) and not study.is_symlink()
         for name in files.folders(study, ENSEMBLES)
-        if not name.startswith(".") and files.has(study, f"{ENSEMBLES}/{name}/{DOCUMENT}")
+        if is_study_name(name) and files.has(study, f"{ENSEMBLES}/{name}/{DOCUMENT}")
     ]

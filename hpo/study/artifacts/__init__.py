@@ -15,7 +15,19 @@ Nothing here is unpickled: a state is read by `hpo.files.tensors`, which knows f
 """
 
 from hpo.study.artifacts.mark import Mark, Unseen
-from hpo.study.artifacts.place import Folder, Place, place
+from hpo.study.artifacts.place import Bucket, Folder, Place, place
 from hpo.study.artifacts.stored import Artifacts, Split, Stored, leftovers, whole_epoch
 
-__all__ = ["Artifacts", "Folder", "Mark", "Place", "Split", "Stored", "Unseen", "leftovers", "place", "whole_epoch"]
+__all__ = [
+    "Artifacts",
+    "Bucket",
+    "Folder",
+    "Mark",
+    "Place",
+    "Split",
+    "Stored",
+    "Unseen",
+    "leftovers",
+    "place",
+    "whole_epoch",
+]

@@ -8,6 +8,8 @@ import os
 import re
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -29,6 +31,9 @@ class Lock:
     """Whether the files of a place, and of all places below it, are kept from being changed."""
 
     closed: bool = False
+    """Nothing is changed."""
+    sealed: bool = False
+    """Of an object store: nothing is asked of it either, since its host may be anybody's."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Place(ABC):
     """Files by name; a name may have slashes."""
 
     lock: Lock = field(default_factory=Lock, kw_only=True, repr=False, compare=False)
-    """Closed until it is known that the place is the study's own; this place, and those below, can be read then."""
+    """Closed until it is known that the place is the study's own; the places below have the same one."""
 
     @abstractmethod
     def __truediv__(self, name: str) -> "Place":
@@ -248,53 +253,72 @@ class Bucket(Place):
         return replace(self, below=f"{self.below}/{name}")
 
     def files(self) -> dict[str, int]:
-        """All files here and below, name -> bytes."""
+        """All files here and below, name -> bytes; what has `..` in its name is none, since that leads elsewhere."""
         from pyarrow.fs import FileSelector, FileType
 
-        system, base = self._opened()
-        found = system.get_file_info(FileSelector(base, allow_not_found=True, recursive=True))
-        return {
-            info.path.removeprefix(f"{base}/"): info.size
-            for info in found
-            if info.type == FileType.File and info.path != base
-        }
+        with self._opened() as (system, base):
+            found = system.get_file_info(FileSelector(base, allow_not_found=True, recursive=True))
+        below = {info.path.removeprefix(f"{base}/"): info for info in found if info.type == FileType.File}
+        return {name: info.size for name, info in below.items() if _is_below(name) and info.path != base}
 
     def read(self, name: str, most: int | None = None) -> bytes:
         """A file."""
-        system, base = self._opened()
-        with system.open_input_stream(f"{base}/{name}", compression=None) as stream:
-            content: bytes = stream.read(None if most is None else most + 1)
-        if most is not None and len(content) > most:
+        most, content = files.LARGEST if most is None else most, bytearray()
+        with self._opened(name) as (system, path), system.open_input_stream(path, compression=None) as stream:
+            while chunk := stream.read(min(_CHUNK, most + 1 - len(content))):
+                content += chunk
+        if len(content) > most:
             raise files.TooLarge(len(content), most)
-        return content
+        return bytes(content)
 
     def write(self, name: str, content: Content) -> None:
         """Puts an object, which appears whole."""
         self.check_open()
-        system, base = self._opened()
-        with system.open_output_stream(f"{base}/{name}", compression=None) as stream:
+        with self._opened(name) as (system, path), system.open_output_stream(path, compression=None) as stream:
             stream.write(content)
 
     def remove(self, name: str) -> None:
         """Removes a file."""
         self.check_open()
-        system, base = self._opened()
-        with contextlib.suppress(FileNotFoundError):
-            system.delete_file(f"{base}/{name}")
+        with self._opened(name) as (system, path), contextlib.suppress(FileNotFoundError):
+            system.delete_file(path)
 
     def clear(self) -> None:
-        """Removes everything under the prefix."""
-        self.check_open()
-        system, base = self._opened()
-        with contextlib.suppress(FileNotFoundError):
-            system.delete_dir(base)
+        """Removes all files under the prefix, one by one: a store would be asked for what leads elsewhere, too."""
+        for name in self.files():
+            self.remove(name)
 
-    def _opened(self) -> tuple[Any, str]:
-        with _OPENING:
-            system, base = _open(self.uri)
-        return system, f"{base}{self.below}"
+    @contextmanager
+    def _opened(self, name: str = "") -> Iterator[tuple[Any, str]]:
+        """The store, and the whole path of a file here; what pyarrow raises becomes an OSError.
+
+        Raises:
+            StudyError: the lock is sealed.
+        """
+        from pyarrow.lib import ArrowException
+
+        if self.lock.sealed:
+            raise StudyError(
+                f"nothing is asked of '{self}', which is not proven to be this study's by your secret; if it is, name"
+                " it once: by `--artifacts` of `hpo search` or `hpo gc`, or by HPO_ARTIFACTS for any command"
+            )
+        if not _is_below(below := f"{self.below}/{name}".strip("/")) and below:
+            raise OSError(f"'{below}' is no name below '{self.uri}'")
+        try:
+            with _OPENING:
+                system, base = _open(self.uri)
+            yield system, "/".join(part for part in (base, below) if part)
+        except (ArrowException, NotImplementedError) as error:
+            raise error if isinstance(error, OSError) else OSError(str(error)) from None
 
 
+def _is_below(name: str) -> bool:
+    """Whether a name leads below the place that it is looked for in, however a store reads it."""
+    return not {"", ".", ".."} & set(name.split("/"))
+
+
+_CHUNK = 2**26
+"""Bytes that are asked of a store at once."""
 _OPENING = threading.Lock()
 
 

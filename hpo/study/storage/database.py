@@ -94,11 +94,14 @@ class Database:
             parsed = None
         if parsed is None or "@" in (parsed.host or ""):
             raise InputError(f"the database's URL must be {_FORM}; write special characters of a password as %XX")
+        shown = (parsed.username, parsed.host, parsed.database, *map(str, parsed.query.values()))
+        if not all(part.isprintable() for part in shown if part):  # libpq would send a line break as it is
+            raise InputError("the database's URL has a control character, such as a line break, in a name or an option")
         query = parsed.difference_update_query(_SECRETS).query
         where = parsed.username, None, parsed.host, parsed.port, parsed.database, query
         if parsed.get_backend_name() not in ("postgresql", "postgres") or not parsed.database:
-            shown = sqlalchemy.URL.create(parsed.drivername, *where).render_as_string()
-            raise InputError(f"the database's URL must be {_FORM}, got '{shown}'")
+            got = sqlalchemy.URL.create(parsed.drivername, *where).render_as_string()
+            raise InputError(f"the database's URL must be {_FORM}, got '{got}'")
         for name, value in query.items():
             if name not in _OPTIONS or (name == "sslkey" and ":" in str(value)):
                 raise InputError(
@@ -113,24 +116,27 @@ class Database:
         return cls(sqlalchemy.URL.create("postgresql", *where).render_as_string(), secrets)
 
     @classmethod
-    def known(cls, url: str, given: str | None = None) -> Self:
+    def known(cls, url: str, given: str | None = None) -> tuple[Self, bool]:
         """The database that a study has written down, with the password of this process.
 
         Args:
             url: as written, without a password.
             given: by the user; HPO_DATABASE where None, as far as it is of the same database.
 
+        Returns:
+            The database, and whether the user has named it.
+
         Raises:
             InputError: what was given is no URL of a database.
             StudyError: it is another database.
         """
         own, named = cls.of(url), given or os.environ.get(VARIABLE)
-        other = cls.of(named) if named else own
+        other = cls.of(named) if named else None
         if other == own:
-            return other
-        if given is not None:
+            return other, True
+        if given is not None and other is not None:
             raise StudyError(f"the study's record is in database '{own.url}', not in '{other.url}'")
-        return own
+        return own, False
 
     def storage(self, new: bool = False) -> "DatabaseStorage":
         """Optuna's storage.

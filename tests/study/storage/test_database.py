@@ -343,3 +343,22 @@ def test_a_file_that_is_there_keeps_its_content(links: bool, tmp_path: Path, mon
         draft.write_text(content)
         publish(draft, tmp_path / "secret")
     assert (tmp_path / "secret").read_text() == "first"
+
+
+def test_a_database_is_proven_once(stored: Study, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PGPASSWORD", servers.PASSWORD)
+    assert len(Study.open(STUDIES, "squares").trials()) == 2
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "another machine"))
+    for _ in range(2):  # reading alone proves nothing
+        with pytest.raises(StudyError, match="is not proven to be this study's by your secret, .* HPO_DATABASE="):
+            Study.open(STUDIES, "squares")
+        assert len(Study.open(STUDIES, "squares", url).trials()) == 2
+    with Study.open(STUDIES, "squares", url).hold.searching():
+        pass
+    assert len(Study.open(STUDIES, "squares").trials()) == 2
+    places = json.loads((stored.folder / "places.json").read_text())
+    assert len(places["proofs"]) == 2
+    places["database"] = places["database"].replace("127.0.0.1", "localhost")
+    (stored.folder / "places.json").write_text(json.dumps(places))
+    with pytest.raises(StudyError, match="is not proven"):
+        Study.open(STUDIES, "squares")
