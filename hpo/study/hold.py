@@ -102,7 +102,12 @@ class Hold:
 
     @property
     def searcher(self) -> tuple[str, str] | None:
-        """The process that searches the study now, and what that tells the others; None where none does."""
+        """The process that searches the study now, and what that tells the others; None where none does.
+
+        Of a study in memory nobody else can tell, so that is None too.
+        """
+        if self._study.is_in_memory:
+            return None
         return holder(self._study.folder / LOCK)
 
     def check_free(self) -> None:

@@ -129,9 +129,9 @@ def opened(study: "Study", storage: optuna.storages.BaseStorage | None) -> Optun
 
 def damaged(study: "Study", what: object) -> StudyError:
     """The error that a study's record cannot be read."""
+    where = "memory" if study.is_in_memory else f"'{study.folder}'"
     return StudyError(
-        f"study '{study.name}': its record in '{study.folder}' is damaged: {what}; put it back from a copy, or run a"
-        " new search"
+        f"study '{study.name}': its record in {where} is damaged: {what}; put it back from a copy, or run a new search"
     )
 
 

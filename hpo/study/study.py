@@ -27,7 +27,7 @@ from hpo.plugins import did_you_mean
 from hpo.spec import SearchSpec, StudySpec
 from hpo.spec.space import Space
 from hpo.study import environment, folder, optuna_study, optuna_trial, ranking
-from hpo.study.artifacts import Artifacts, Folder, Place
+from hpo.study.artifacts import Artifacts, Folder, Nowhere, Place
 from hpo.study.budget import Spent
 from hpo.study.code import TrainingCode, check
 from hpo.study.data_summary import DATA_FILE, DataSummary
@@ -53,18 +53,18 @@ class Study:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         spec: SearchSpec,
         storage: optuna.storages.BaseStorage | None = None,
         places: Locations | None = None,
     ) -> None:
-        self.folder = folder
+        self._folder = folder
         self.spec = spec
         self.name = spec.study
         self.goal = tasks.goal(spec)
         self.goals = [tasks.goal_of(objective) for objective in spec.objectives]
         self.locations = places or Locations()
-        self.place: Place = self.locations.artifacts or Folder(folder)
+        self.place: Place = self.locations.artifacts or (Nowhere() if folder is None else Folder(folder))
         """The place of the artifacts of trials, and of the members that ensembles have trained."""
         self.artifacts = Artifacts(self.place / "artifacts")
         self.hold = Hold(self)
@@ -75,9 +75,9 @@ class Study:
 
     @classmethod
     def in_memory(cls, spec: SearchSpec) -> Self:
-        """A study without a folder, for a simulated search; it is gone with its process."""
+        """A study without a folder or any other place on disk, for a simulated search; it is gone with its process."""
         storage = optuna.storages.InMemoryStorage()
-        study = cls(Path(spec.study), spec, storage)
+        study = cls(None, spec, storage)
         optuna_study.begin(study, storage)
         return study
 
@@ -160,6 +160,17 @@ class Study:
     # ---- what it was made with -----------------------------------------------------------------------------------
 
     @property
+    def folder(self) -> Path:
+        """The study's folder.
+
+        Raises:
+            StudyError: it is in memory.
+        """
+        if self._folder is None:
+            raise StudyError(f"study '{self.name}' is in memory: it has no folder")
+        return self._folder
+
+    @property
     def study_spec(self) -> StudySpec:
         """The spec of a search over models.
 
@@ -177,7 +188,7 @@ class Study:
         Raises:
             StudyError: the study was simulated.
         """
-        if not (self.folder / DATA_FILE).exists():
+        if self.is_in_memory or not (self.folder / DATA_FILE).exists():
             raise StudyError(f"study '{self.name}' was simulated: it has no data")
         try:
             return DataSummary.read(self.folder / DATA_FILE)
@@ -231,7 +242,7 @@ class Study:
     @property
     def is_in_memory(self) -> bool:
         """Whether it has no folder."""
-        return self._storage is not None
+        return self._folder is None
 
     @property
     def is_there(self) -> bool:
@@ -244,7 +255,7 @@ class Study:
         Args:
             name: of the command, such as `resume`.
         """
-        storage = self.folder.parent
+        storage = _STORAGE if self.is_in_memory else self.folder.parent
         where = "" if storage == _STORAGE else f" --storage {quote(str(storage))}"
         return f"hpo {name} --study {self.name}{where}{' --trust' if self.own_code(name) else ''}"
 

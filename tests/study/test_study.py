@@ -2,6 +2,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from socket import gethostname
 from typing import Any
@@ -13,9 +14,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from hpo import samplers, spec
+from hpo import api, samplers, spec
 from hpo.errors import StudyError
-from hpo.spec import Budget
+from hpo.schedulers import Decision
+from hpo.spec import Budget, Config
 from hpo.study.differences import differences
 from hpo.study.study import Study
 from hpo.study.trial import Outcome, State
@@ -302,3 +304,73 @@ def test_a_child_inherits_what_the_state_that_it_was_lent_has_seen(study: Study)
             child.number: 1,
             same.number: 2,
         }
+
+
+def _memory_spec(scheduler: str) -> dict[str, Any]:
+    return {
+        "study": "squares",
+        "training": {"epochs": 6},
+        "parameters": {"x": {"min": 0, "max": 1}},
+        "objective": {"metric": "loss", "goal": "minimize"},
+        "sampler": "random",
+        "scheduler": {"name": "pbt", "interval": 2} if scheduler == "pbt" else scheduler,
+        "budget": {"trials": 8},
+    }
+
+
+def _loss(config: Config, epoch: int) -> tuple[dict[str, float], float]:
+    return {"loss": config["x"] / epoch}, 1.0
+
+
+def _in_a_loop(wanted: dict[str, Any]) -> None:
+    with api.ask_and_tell(wanted, storage=None) as search:
+        while (trial := search.ask()) is not None:
+            for epoch in range(max(1, trial.epoch + 1), 7):
+                if search.report(trial, epoch, _loss(trial.config, epoch)[0]) is not Decision.CONTINUE:
+                    break
+
+
+@pytest.mark.parametrize("scheduler", ["none", "pbt"])
+@pytest.mark.parametrize(
+    "searched",
+    [
+        lambda wanted: api.simulate(wanted, _loss, workers=4),
+        lambda wanted: api.plan(wanted, _loss, workers=(4,)),
+        _in_a_loop,
+    ],
+    ids=["simulate", "plan", "ask_and_tell"],
+)
+def test_a_study_in_memory_touches_no_folder_of_its_name(
+    searched: Callable[[dict[str, Any]], object],
+    scheduler: str,
+    study: Study,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(study.folder.parent)  # where the folder of a study is ./NAME
+    for number in range(8):
+        study.artifacts.save_state(number, {"number": number, "epoch": 4, "state": {"w": torch.zeros(1)}})
+    before = {path: path.stat().st_mtime_ns for path in study.folder.parent.rglob("*")}
+    searched(_memory_spec(scheduler))
+    assert {path: path.stat().st_mtime_ns for path in study.folder.parent.rglob("*")} == before
+
+
+def test_a_child_in_memory_inherits_what_its_parent_had(tmp_path: Path) -> None:
+    """No state lies in the folder of that name, whatever is there."""
+    found = api.simulate(_memory_spec("pbt"), _loss, workers=4).study.trials()
+    children = [trial for trial in found if trial.inherited]
+    assert children and all(trial.lineage and trial.inherited % 2 == 0 for trial in children)
+
+
+def test_a_study_in_memory_has_no_folder() -> None:
+    made = Study.in_memory(spec.load_search(_memory_spec("none")))
+    assert made.is_in_memory and made.is_there and made.hold.searcher is None and made.artifacts.files() == {}
+    assert made.command("resume") == "hpo resume --study squares"
+    with pytest.raises(StudyError, match="study 'squares' is in memory: it has no folder"):
+        assert made.folder
+    with pytest.raises(StudyError, match="was simulated: it has no data"):
+        assert made.data_summary
+    with pytest.raises(StudyError, match="is in memory"), made.hold.held():
+        pass
+    with pytest.raises(OSError, match="keeps no files"):
+        made.artifacts.save_state(0, {"epoch": 1})

@@ -15,7 +15,7 @@ Nothing here is unpickled: a state is read by `hpo.files.tensors`, which knows f
 """
 
 from hpo.study.artifacts.mark import Mark, Unseen
-from hpo.study.artifacts.place import Bucket, Folder, Place, place
+from hpo.study.artifacts.place import Bucket, Folder, Nowhere, Place, place
 from hpo.study.artifacts.stored import Artifacts, Split, Stored, leftovers, whole_epoch
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Bucket",
     "Folder",
     "Mark",
+    "Nowhere",
     "Place",
     "Split",
     "Stored",

@@ -1,9 +1,10 @@
-"""A place for files: a folder, or a prefix in an object store.
+"""A place for files: a folder, a prefix in an object store, or nowhere.
 
 A file appears in it whole or not at all, so the order in which files are written says what is whole.
 """
 
 import contextlib
+import errno
 import os
 import re
 import threading
@@ -234,6 +235,35 @@ class Folder(Place):
 
 
 _ROOT = Path("/")
+
+
+@dataclass(frozen=True)
+class Nowhere(Place):
+    """The place of a study in memory: nothing is in it, and nothing can be written to it."""
+
+    def __str__(self) -> str:
+        return "(nowhere)"
+
+    def __truediv__(self, name: str) -> "Nowhere":
+        return self
+
+    def files(self) -> dict[str, int]:
+        """None."""
+        return {}
+
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """No file is there."""
+        raise FileNotFoundError(errno.ENOENT, "a study in memory has no files", name)
+
+    def write(self, name: str, content: Content) -> None:
+        """Nothing can be written."""
+        raise OSError(errno.EROFS, "a study in memory keeps no files", name)
+
+    def remove(self, name: str) -> None:
+        """There is nothing to remove."""
+
+    def clear(self) -> None:
+        """There is nothing to remove."""
 
 
 @dataclass(frozen=True)
