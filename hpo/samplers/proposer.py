@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.errors import InputError
 from hpo.history.known import known_configs
 from hpo.samplers.view import StudyAtResource
 from hpo.spec import Config
@@ -96,7 +97,9 @@ class Proposer(BaseSampler):
     ) -> Any:
         """A parameter that the proposed config lacks, because an enqueued value opened another branch."""
         draw = self._draw(study, trial)
-        return draw.sampler.sample_independent(draw.study, trial, param_name, param_distribution)
+        value = draw.sampler.sample_independent(draw.study, trial, param_name, param_distribution)
+        _check_within(param_name, value, param_distribution)
+        return value
 
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
@@ -186,3 +189,17 @@ class Proposer(BaseSampler):
     @cached_property
     def _listed(self) -> list[Config] | None:
         return None if self._space is None else self._space.configs(LISTED)
+
+
+def _check_within(name: str, value: Any, wanted: BaseDistribution) -> None:
+    """Holds what a sampler says of a range to lie in it; Optuna would record, and we would train, whatever it is.
+
+    Raises:
+        InputError: it does not.
+    """
+    if not isinstance(wanted, IntDistribution | FloatDistribution):
+        return
+    if not wanted.low <= wanted.to_internal_repr(value) <= wanted.high:
+        raise InputError(
+            f"the sampler has proposed {name} = {value!r:.80}, which is not in [{wanted.low}, {wanted.high}]"
+        )

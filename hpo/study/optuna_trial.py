@@ -1,13 +1,16 @@
 """A trial as Optuna keeps it: the names of its attributes, and how a `TrialRecord` is read from them."""
 
 import json
+import math
+from collections.abc import Mapping
 from typing import Any
 
+import pydantic
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import StudyError
-from hpo.spec import SearchSpec
-from hpo.spec.space import Space
+from hpo.spec import Parameter, SearchSpec, StudySpec
+from hpo.spec.space import Space, distribution
 from hpo.study import ranking
 from hpo.study.trial import Metrics, Moment, State, TrialRecord
 
@@ -30,54 +33,202 @@ FIXED = "fixed_params"
 """Optuna's system attribute with the config of a trial that was enqueued."""
 CONSTRAINT = "constraints"
 """The system attribute under which, with a name, Optuna keeps a constraint: above 0 it is broken."""
-_KINDS = {REASON: str, LINEAGE: dict, INHERITED: int, REPLACES: int, FAILURE: str, RETRIES: int}
+_KINDS = {REASON: str, LINEAGE: dict, FAILURE: str}
 """Attributes of trials, and what they are where they are there."""
+_COUNTS = (INHERITED, REPLACES, RETRIES)
+"""Attributes of trials that are whole numbers, 0 or more."""
+_MOST, _MOST_ORDER = 2**31, 2**63
+"""Larger numbers of trials and of epochs, and places among all that was recorded, are of no study."""
 
 
-def read(trial: FrozenTrial, spec: SearchSpec, space: Space) -> TrialRecord:
-    """The record of a trial.
+class Reader:
+    """Reads the trials of a study, and holds each to the form that its record has.
+
+    What was read of a trial before, and has not changed, is not read again: a trial is read at each of its reports.
 
     Args:
-        trial: as Optuna has it.
-        spec: what the trial's study searches.
+        spec: what the study searches.
         space: of the spec.
-
-    Raises:
-        StudyError: its reports are of another version of hpo.
-        ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError: it is damaged.
     """
-    attributes = trial.user_attrs
-    written = {
-        int(key.removeprefix(REPORT)): json.loads(value) for key, value in attributes.items() if key.startswith(REPORT)
-    }
-    reports = dict(sorted(written.items()))
-    if any("moment" not in report for report in reports.values()):
-        raise StudyError(f"study '{spec.study}' was made by another version of hpo, whose reports this one cannot read")
+
+    def __init__(self, spec: SearchSpec, space: Space) -> None:
+        self._spec, self._space = spec, space
+        self._distributions = {name: distribution(parameter) for name, parameter in space.parameters.items()}
+        self._known: dict[int, tuple[FrozenTrial, TrialRecord]] = {}
+
+    def read(self, trial: FrozenTrial) -> TrialRecord:
+        """The record of a trial as it stands; one that has not changed is the record that was made of it before.
+
+        Args:
+            trial: as Optuna has it; one that waits to be begun is read as one that runs.
+
+        Raises:
+            StudyError: its reports are of another version of hpo.
+            ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError: it is damaged.
+        """
+        before, record = self._known.get(trial.number, (None, None))
+        if before is trial and record is not None:
+            return record
+        reports = self._reports(trial)
+        if before is None or before.params is not trial.params:
+            self._check_config(trial)
+        if reports and (before is None or before.params is not trial.params or not (record and record.reports)):
+            self._check_whole(trial)
+        if not trial.state.is_finished():
+            self._check_fixed(trial.system_attrs.get(FIXED))
+        _check_steps(trial)
+        _check_values(trial, len(self._spec.objectives))
+        _check_constraints(trial.system_attrs)
+        record = self._made(trial, reports)
+        self._known[trial.number] = (trial, record)
+        return record
+
+    def _made(self, trial: FrozenTrial, reports: Mapping[int, tuple[Metrics, Moment]]) -> TrialRecord:
+        attributes = trial.user_attrs
+        _check_attributes(attributes, trial.number)
+        began = attributes.get(BEGAN)
+        return TrialRecord(
+            number=trial.number,
+            state=_state(trial),
+            config=dict(trial.params),
+            reports={epoch: metrics for epoch, (metrics, _) in reports.items()},
+            spec=self._spec,
+            reason=attributes.get(REASON),
+            lineage=attributes.get(LINEAGE),
+            inherited=attributes.get(INHERITED, 0),
+            replaces=attributes.get(REPLACES),
+            taken_over=TAKEN in attributes,
+            failure=attributes.get(FAILURE),
+            retries=attributes.get(RETRIES, 0),
+            began=None if began is None else _moment(began),
+            reported={epoch: moment for epoch, (_, moment) in reports.items()},
+            ended=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
+        )
+
+    def _reports(self, trial: FrozenTrial) -> dict[int, tuple[Metrics, Moment]]:
+        """Epoch -> its metrics and when they were recorded."""
+        before, record = self._known.get(trial.number, (None, None))
+        had = {} if before is None else before.user_attrs
+        found = {}
+        for key, text in trial.user_attrs.items():
+            if key.startswith(REPORT):
+                epoch = _epoch(key)
+                if record is not None and had.get(key) == text:
+                    found[epoch] = record.reports[epoch], record.reported[epoch]
+                else:
+                    found[epoch] = self._report(text)
+        return dict(sorted(found.items()))
+
+    def _report(self, text: Any) -> tuple[Metrics, Moment]:
+        report = json.loads(text)
+        if not isinstance(report, dict):
+            raise TypeError("a report is no mapping")
+        if "moment" not in report:
+            raise StudyError(
+                f"study '{self._spec.study}' was made by another version of hpo, whose reports this one cannot read"
+            )
+        return _metrics(report.get("metrics")), _moment(report["moment"])
+
+    def _check_config(self, trial: FrozenTrial) -> None:
+        """Holds each parameter to the spec: its value, what it was drawn from, and that it is there at all."""
+        for name, value in trial.params.items():
+            if name not in self._distributions:
+                raise ValueError("it has a parameter that the search has not")
+            self._check_value(name, value)
+            if trial.distributions.get(name) != self._distributions[name]:
+                raise ValueError(f"its '{name}' was drawn from other values than the search has")
+            if not self._space.active(name, trial.params):
+                raise ValueError(f"it has '{name}', which its other parameters leave out")
+
+    def _check_whole(self, trial: FrozenTrial) -> None:
+        """Holds a trial that was trained to have all parameters that it should."""
+        for name in self._distributions:
+            if name not in trial.params and self._space.active(name, trial.params):
+                raise ValueError(f"it was trained, and has no '{name}'")
+
+    def _check_fixed(self, fixed: Any) -> None:
+        """Holds the config that a trial was enqueued with to the space; other names are never asked for."""
+        if fixed is None:
+            return
+        if not isinstance(fixed, dict):
+            raise TypeError(f"its '{FIXED}' is no mapping")
+        for name in self._distributions.keys() & fixed.keys():
+            self._check_value(name, fixed[name])
+
+    def _check_value(self, name: str, value: Any) -> None:
+        """Holds a value to its parameter; one between two steps is a default of the user's, kept as it was given."""
+        parameter = self._space.parameters[name]
+        if parameter.contains(value):
+            return
+        if not _is_between_steps(parameter, value):
+            raise ValueError(f"its '{name}' is {value!r:.80}, which is not in {parameter.describe():.200}")
+        if isinstance(self._spec, StudySpec):  # whose setting may want whole numbers, as all steps are
+            try:
+                self._spec.apply({name: value})
+            except pydantic.ValidationError as error:
+                raise ValueError(f"its '{name}' is {value!r:.80}: {error.errors()[0]['msg']}") from None
+
+
+def _is_between_steps(parameter: Parameter, value: Any) -> bool:
+    """Whether a value is in the range of a parameter with steps."""
+    if parameter.step is None or parameter.min is None or parameter.max is None:
+        return False
+    kinds = int if parameter.type == "int" else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool) and parameter.min <= value <= parameter.max
+
+
+def _check_attributes(attributes: Mapping[str, Any], number: int) -> None:
+    """Holds what is recorded of a trial, beside its reports, to its form."""
     for name, kind in _KINDS.items():
         if not isinstance(attributes.get(name), kind | None):
             raise TypeError(f"its '{name}' is of another kind")
-    if not trial.params.keys() <= space.parameters.keys():
-        raise ValueError("it has a parameter that the search has not")
-    if attributes.get(INHERITED) and not _is_lineage(attributes.get(LINEAGE), trial.number):
+    for name in _COUNTS:
+        if name in attributes and not _is_count(attributes[name]):
+            raise TypeError(f"its '{name}' is no number, 0 or more")
+    if attributes.get(REPLACES, -1) >= number:
+        raise ValueError("it has the place of no trial before it")
+    _check_lineage(attributes.get(LINEAGE), bool(attributes.get(INHERITED)), number)
+
+
+def _check_lineage(lineage: Mapping[str, Any] | None, inherits: bool, number: int) -> None:
+    parents = [] if lineage is None else lineage.get("parents", [])
+    if inherits and not (isinstance(parents, list) and parents and _is_count(parents[0]) and parents[0] < number):
         raise ValueError("it goes on with the training of no trial before it")
-    began = attributes.get(BEGAN)
-    return TrialRecord(
-        number=trial.number,
-        state=_state(trial),
-        config=dict(trial.params),
-        reports={epoch: _metrics(report["metrics"]) for epoch, report in reports.items()},
-        spec=spec,
-        reason=attributes.get(REASON),
-        lineage=attributes.get(LINEAGE),
-        inherited=attributes.get(INHERITED, 0),
-        replaces=attributes.get(REPLACES),
-        taken_over=TAKEN in attributes,
-        failure=attributes.get(FAILURE),
-        retries=attributes.get(RETRIES, 0),
-        began=None if began is None else _moment(began),
-        reported={epoch: _moment(report["moment"]) for epoch, report in reports.items()},
-        ended=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
-    )
+    if not isinstance(parents, list) or not all(map(_is_count, parents)):
+        raise TypeError(f"the parents in its '{LINEAGE}' are no numbers of trials")
+    if lineage is not None and not isinstance(lineage.get("sigma"), float | None) and not _is_count(lineage["sigma"]):
+        raise TypeError(f"the step size in its '{LINEAGE}' is no number")
+
+
+def _check_steps(trial: FrozenTrial) -> None:
+    """Holds what Optuna keeps of reports, and samplers read, to be numbers at epochs."""
+    for step, value in trial.intermediate_values.items():
+        if not (type(step) is int and 1 <= step <= _MOST):
+            raise ValueError(f"a step of its reports is no epoch, got {step!r:.80}")
+        if not isinstance(value, float) and not _is_number(value):
+            raise TypeError(f"what it has reported at step {step} is no number")
+
+
+def _check_values(trial: FrozenTrial, objectives: int) -> None:
+    """Holds final values to be as many numbers as there are objectives; of a stopped trial they may be infinite."""
+    values = trial.values
+    if values is None and trial.state is not TrialState.COMPLETE:
+        return
+    if not isinstance(values, list | tuple) or len(values) != objectives or not all(map(_is_number, values)):
+        raise TypeError(f"its final values are not {objectives} numbers")
+    if trial.state is TrialState.COMPLETE and not all(map(math.isfinite, values)):
+        raise ValueError("its final values are not finite")
+
+
+def _check_constraints(attributes: Mapping[str, Any]) -> None:
+    """Holds the excesses of constraints to be numbers; a sampler of Optuna's may have written them as one list."""
+    listed = attributes.get(CONSTRAINT)
+    if not isinstance(listed, list | tuple | None):
+        raise TypeError("the excesses of its constraints are no list")
+    named = (value for key, value in attributes.items() if key.startswith(f"{CONSTRAINT}:"))
+    for excess in (*(listed or ()), *named):
+        if not _is_number(excess) or math.isnan(excess):
+            raise TypeError("the excess of a constraint is no number")
 
 
 def written(metrics: Metrics, moment: Moment) -> str:
@@ -85,10 +236,22 @@ def written(metrics: Metrics, moment: Moment) -> str:
     return json.dumps({"metrics": dict(metrics), "moment": moment})
 
 
-def _is_lineage(read: Any, number: int) -> bool:
-    """Whether what the record has of a trial's parents names a trial before it first."""
-    parents = read.get("parents") if isinstance(read, dict) else None
-    return isinstance(parents, list) and bool(parents) and type(parents[0]) is int and 0 <= parents[0] < number
+def _epoch(key: str) -> int:
+    """The epoch in the name of a report."""
+    epoch = int(key.removeprefix(REPORT))
+    if not 1 <= epoch <= _MOST or key != f"{REPORT}{epoch}":
+        raise ValueError(f"a report is of no epoch, got '{key:.80}'")
+    return epoch
+
+
+def _is_count(read: Any) -> bool:
+    """Whether this is a number of a trial, or how many there are of something."""
+    return type(read) is int and 0 <= read <= _MOST
+
+
+def _is_number(read: Any) -> bool:
+    """Whether this is a number that a float can be."""
+    return isinstance(read, float) or (type(read) is int and abs(read) <= _MOST_ORDER)
 
 
 def _metrics(read: Any) -> dict[str, float]:
@@ -100,8 +263,10 @@ def _metrics(read: Any) -> dict[str, float]:
 
 def _moment(read: Any) -> Moment:
     """A moment, as the record has it."""
+    if not isinstance(read, list | tuple) or len(read) != 2:
+        raise TypeError("a moment is no two numbers")
     order, at = read
-    if not isinstance(order, int) or not isinstance(at, int | float):
+    if not (type(order) is int and 0 <= order < _MOST_ORDER and _is_number(at) and math.isfinite(at)):
         raise TypeError("a moment is no two numbers")
     return Moment(order, at)
 

@@ -71,7 +71,7 @@ class Study:
         self.writer = Writer(self)
         self._storage = storage
         self._space = Space.of(spec)
-        self._read: dict[int, tuple[FrozenTrial, TrialRecord]] = {}
+        self._reader = optuna_trial.Reader(spec, self._space)
 
     @classmethod
     def in_memory(cls, spec: SearchSpec) -> Self:
@@ -276,9 +276,13 @@ class Study:
         return optuna_study.opened(self, self._storage)
 
     def trials(self) -> list[TrialRecord]:
-        """All trials that were started, by number."""
-        frozen = self.record.get_trials(deepcopy=False)
-        return [self._read_once(trial) for trial in frozen if trial.state != TrialState.WAITING]
+        """All trials that were started, by number.
+
+        Raises:
+            StudyError: a trial is damaged, or one that waits to be started is.
+        """
+        read = [(trial.state, self._read(trial)) for trial in self.record.get_trials(deepcopy=False)]
+        return [trial for state, trial in read if state != TrialState.WAITING]
 
     def trial(self, number: int) -> TrialRecord:
         """One trial.
@@ -292,7 +296,7 @@ class Study:
         except KeyError:
             count = storage.get_n_trials(study_id)
             raise StudyError(f"study '{self.name}' has no trial {number}; it has {count}") from None
-        return self._read_once(storage.get_trial(trial_id))
+        return self._read(storage.get_trial(trial_id))
 
     @property
     def live(self) -> bool:
@@ -342,16 +346,12 @@ class Study:
             raise damaged(self, f"its '{GPU_SECONDS}' is no number")
         return Spent(ended, sum(len(trial.reports) for trial in trials), seconds / 3600.0)
 
-    def _read_once(self, trial: FrozenTrial) -> TrialRecord:
-        """A trial as it stands; one that has not changed is the record that was made of it before."""
-        known, record = self._read.get(trial.number, (None, None))
-        if known is not trial or record is None:
-            try:
-                record = optuna_trial.read(trial, self.spec, self._space)
-            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
-                raise StudyError(
-                    f"study '{self.name}': the record of trial {trial.number} is damaged: {error}; put it back from a"
-                    " copy, or run a new search"
-                ) from error
-            self._read[trial.number] = (trial, record)
-        return record
+    def _read(self, trial: FrozenTrial) -> TrialRecord:
+        """A trial as it stands."""
+        try:
+            return self._reader.read(trial)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+            raise StudyError(
+                f"study '{self.name}': the record of trial {trial.number} is damaged: {error}; put it back from a"
+                " copy, or run a new search"
+            ) from error

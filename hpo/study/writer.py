@@ -15,12 +15,11 @@ from optuna.trial import TrialState
 
 from hpo.spec.space import ConfigKey, Space, config_key, possible_configs
 from hpo.study import ranking
-from hpo.study.optuna_study import GPU_SECONDS, damaged
+from hpo.study.optuna_study import GPU_SECONDS
 from hpo.study.optuna_trial import (
     BEGAN,
     CONSTRAINT,
     FAILURE,
-    FIXED,
     INHERITED,
     LINEAGE,
     PAUSED,
@@ -90,10 +89,9 @@ class Writer:
         by the sampler, which makes the same one.
         """
         study, record = self._study, self._study.record
+        study.trials()  # nothing is written where one of them is damaged
         for frozen in record.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._running[frozen.number] = frozen._trial_id
-            if not isinstance(frozen.system_attrs.get(FIXED), dict | None):
-                raise damaged(study, f"trial {frozen.number}: its '{FIXED}' is no mapping")
             with self._together():
                 if BEGAN not in frozen.user_attrs:
                     self._proposed(partial(optuna.Trial, record, frozen._trial_id))
