@@ -151,7 +151,7 @@ def _read(study: Study, trial: TrialRecord, split: Split) -> Predictions | str:
     if stored is None:
         where = ": it was taken over from another study, where they are" if trial.taken_over else ""
         return f" has no stored predictions{where}"
-    expected = (len(study.data_summary.targets[split]), len(study.data_summary.outputs))
+    expected = study.data_summary.shape(split)
     try:
         array = stored.predictions(split, expected)
     except (OSError, ValueError, EOFError) as error:

@@ -117,7 +117,7 @@ def reproduce(
     device = choose_device(spec.training.device).type
     try:
         weights = None if stored is None else _farthest(stored.weights(), {} if snapshot is None else snapshot.weights)
-        predictions = None if stored is None else _predicted(stored, snapshot)
+        predictions = None if stored is None else _predicted(stored, snapshot, study.data_summary.shape("validation"))
     except (OSError, ValueError) as error:
         raise StudyError(f"what trial {number} of study '{study.name}' has stored is damaged: {error}") from None
     return Reproduction(
@@ -180,9 +180,9 @@ def _apart(then: float, now: float) -> float:
     return math.inf if math.isnan(apart) else apart
 
 
-def _predicted(stored: Stored, snapshot: Snapshot | None) -> float:
+def _predicted(stored: Stored, snapshot: Snapshot | None, shape: tuple[int, int]) -> float:
     now = {} if snapshot is None else {"validation": snapshot.predictions["validation"]}
-    return _farthest({"validation": stored.predictions("validation")}, now)
+    return _farthest({"validation": stored.predictions("validation", shape)}, now)
 
 
 def _farthest(then: Mapping[Any, Any], now: Mapping[Any, Any]) -> float:

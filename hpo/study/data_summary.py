@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 
 from hpo import files
 from hpo.datasets.dataset import Encoding, Inputs, input_shape
-from hpo.files.arrays import open_arrays
+from hpo.files.arrays import open_arrays, told_damaged
 from hpo.study.artifacts import Split
 
 DATA_FILE = "data.npz"
 """The file of a study's data summary in its folder."""
+_NUMBERS = "fiub"
+"""numpy's kinds of types that are numbers: a data set of the user's own may have any of them."""
+_TARGETS = {"classification": ("i", 1), "multilabel": ("u", 2), "regression": (_NUMBERS, 2)}
+"""Task -> numpy's kinds of types that its targets have, and their dimensions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,16 +45,34 @@ class DataSummary:
         """The shape of one example as a model sees it: (channels, height, width) or (features,)."""
         return input_shape(self.example)
 
+    def shape(self, split: Split) -> tuple[int, int]:
+        """The shape of predictions of a split: (rows, outputs)."""
+        return len(self.targets[split]), len(self.outputs)
+
     @classmethod
     def read(cls, path: Path) -> Self:
         """Reads them from a file, without pickle.
 
         Raises:
-            OSError, ValueError, KeyError, EOFError, BadZipFile: it is damaged, or of another version.
+            OSError, ValueError: it is damaged, or of another version.
         """
-        with open_arrays(path, follow=False) as file:
+        with open_arrays(path, follow=False) as file, told_damaged():
             files.checked_size(file.fileno())
             return cls._of(file)
+
+    def check(self, task: str) -> None:
+        """Holds what was read to be of a task.
+
+        Raises:
+            ValueError: targets are not of the task and the outputs, or the example is no input of a model.
+        """
+        for split, values in self.targets.items():
+            _check_targets(split, values, task, len(self.outputs))
+        shape, dtype, named = self.example.shape, self.example.dtype, len(self.encoding.features)
+        if len(shape) not in (2, 4) or shape[0] != 1 or not self.example.size or dtype.kind not in _NUMBERS:
+            raise ValueError(f"its example is neither an image nor a row of a table, but {shape} {dtype}")
+        if named and shape[1:] != (named,):
+            raise ValueError(f"{named} features are named, but its example is {shape}")
 
     @classmethod
     def _of(cls, file: IO[bytes]) -> Self:
@@ -60,17 +82,14 @@ class DataSummary:
                 "test": archive["test_targets"],
             }
             for split, values in targets.items():
-                if values.ndim not in (1, 2) or values.dtype.kind not in "biuf":
+                if values.ndim not in (1, 2) or values.dtype.kind not in _NUMBERS:
                     raise ValueError(f"the {split} targets are no numbers (rows,) or (rows, outputs)")
             if archive["outputs"].ndim != 1:
                 raise ValueError("the outputs are no list of names")
             outputs = tuple(str(name) for name in archive["outputs"])
             fingerprint = str(archive["fingerprint"])
             known = json.loads(str(archive["encoding"])) if "encoding" in archive else None  # older studies have none
-            try:
-                encoding = Encoding() if known is None else Encoding.from_json(known)
-            except (AttributeError, TypeError, RecursionError) as error:
-                raise ValueError(f"its encoding is none: {error}") from error
+            encoding = Encoding() if known is None else Encoding.from_json(known)
             return cls(outputs, targets, archive["example"], fingerprint, encoding)
 
     def write(self, path: Path) -> None:
@@ -86,3 +105,14 @@ class DataSummary:
             encoding=np.array(json.dumps(self.encoding.to_json())),
         )
         files.write(path.parent, path.name, content.getbuffer())
+
+
+def _check_targets(split: Split, values: NDArray[Any], task: str, outputs: int) -> None:
+    """Holds the targets of a split to the task and its number of outputs."""
+    kinds, dimensions = _TARGETS[task]
+    wide = values.ndim == 1 or values.shape[1] == outputs
+    if values.dtype.kind not in kinds or values.ndim != dimensions or not wide:
+        raise ValueError(f"its {split} targets are {values.shape} {values.dtype}: not of {task}, {outputs} outputs")
+    least, most = {"classification": (0, outputs - 1), "multilabel": (0, 1)}.get(task, (-np.inf, np.inf))
+    if not (np.isfinite(values) & (least <= values) & (values <= most)).all():
+        raise ValueError(f"its {split} targets are out of range: {outputs} outputs")

@@ -15,7 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from shlex import quote
 from typing import Self
-from zipfile import BadZipFile
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -191,11 +190,13 @@ class Study:
         if self.is_in_memory or not (self.folder / DATA_FILE).exists():
             raise StudyError(f"study '{self.name}' was simulated: it has no data")
         try:
-            return DataSummary.read(self.folder / DATA_FILE)
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            read = DataSummary.read(self.folder / DATA_FILE)
+            read.check(self.study_spec.task)
+        except (OSError, ValueError) as error:
             raise StudyError(
                 f"study '{self.name}': {DATA_FILE} is damaged, or of another version of hpo: {error}; run a new search"
             ) from error
+        return read
 
     @property
     def code(self) -> tuple[TrainingCode, ...]:

@@ -120,3 +120,11 @@ def test_what_is_damaged_is_told(trained: Study, hpo: Run) -> None:
         file.write_bytes(b"Z" * 200)
     code, _, told = hpo("reproduce", "0")
     assert code == 2 and "what trial 0 of study 'squares' has stored is damaged: " in told
+
+
+def test_predictions_that_are_far_too_large_are_not_read(trained: Study, hpo: Run) -> None:
+    for file in trained.artifacts.folder.glob("00000/epoch-*/validation.npy"):
+        with file.open("ab") as sparse:
+            sparse.truncate(2**30)
+    code, _, told = hpo("reproduce", "0")
+    assert code == 2 and "has stored is damaged: it has 1,073,741,824 bytes" in told

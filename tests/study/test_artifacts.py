@@ -1,3 +1,4 @@
+import io
 import multiprocessing
 import pickle
 from pathlib import Path
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from hpo.ensemble.pool import Pool
 from hpo.errors import InputError, StudyError
 from hpo.study.artifacts import Artifacts, Folder, Place, Split, Unseen, leftovers, place, whole_epoch
 from hpo.study.study import Study
@@ -242,3 +244,41 @@ def test_a_folder_that_cannot_be_marked_is_named() -> None:
     ):
         Artifacts(Path("/proc/nothing")).marked()
     assert Artifacts("s3://bucket/x").marked().mark is None
+
+
+@pytest.mark.parametrize("epoch", [-1, 0, True, 2.0, "2", None, 2**40, [2]])
+def test_a_state_of_no_epoch_is_none(epoch: object, study: Study) -> None:
+    study.artifacts.save_state(0, {"number": 0, "epoch": epoch, "state": {}})
+    assert study.artifacts.state_epoch(0) is None
+
+
+@pytest.mark.parametrize("owner", [True, 1.0, "1", None, 2])
+def test_a_state_of_no_trial_is_none(owner: object, study: Study) -> None:
+    study.artifacts.save_state(1, {"number": owner, "epoch": 2, "state": {}})
+    assert study.artifacts.state_epoch(1) is None
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros(60, [("a", "<f4"), ("b", "<f4"), ("c", "<f4")]),
+        np.full((60, 3), "0.5"),
+        np.zeros((60, 3), "M8[s]"),
+        np.zeros((60, 3), np.complex64),
+        np.zeros((60, 3), "V4"),
+    ],
+    ids=lambda array: str(array.dtype)[:20],
+)
+def test_predictions_that_are_no_numbers_are_left_out_by_name(array: np.ndarray, study: Study) -> None:
+    content = io.BytesIO()
+    np.save(content, array)
+    (study.folder / "artifacts" / "00000" / "epoch-0003" / "validation.npy").write_bytes(content.getvalue())
+    stored = study.artifacts.read(0)
+    assert stored is not None
+    with pytest.raises(ValueError, match="it holds no numbers, but"):
+        stored.predictions("validation")
+    pool = Pool.load(study, 50)
+    assert 0 not in [trial.number for trial in pool.trials]
+    assert any(
+        "trial 0: its validation predictions cannot be read: it holds no numbers" in line for line in pool.skipped
+    )

@@ -58,7 +58,7 @@ def _problem(study: Study, trial: TrialRecord, dataset: Dataset | None) -> str |
         if stored is None:
             return " has no stored checkpoint"
         predicted = predict_rows(study, spec.apply(trial.config).model, stored, rows)
-        known = stored.predictions("validation")[: len(predicted)]
+        known = stored.predictions("validation", data_summary.shape("validation"))[: len(predicted)]
     except HpoError:
         raise
     except Exception as error:  # a user's model may raise anything

@@ -62,7 +62,8 @@ def _rounds(trainer: Trainer, rounds: int, top: int) -> tuple[list[Trained], lis
             if trained.stored is None:
                 ended.append(trained)
                 continue
-            missed = trained.stored.predictions("held_out").argmax(axis=1) != labels
+            shape = trainer.rows, len(trainer.dataset.outputs)
+            missed = trained.stored.predictions("held_out", shape).argmax(axis=1) != labels
             alpha = vote(missed, weights, len(trainer.dataset.outputs))
             if alpha is None:
                 ended.append(replace(trained, stored=None, reason="no better than chance on the weighted rows"))

@@ -36,14 +36,16 @@ class Member:
     temperature: float
     """Fitted on validation rows; 1 leaves predictions as they are."""
     task: str
+    shapes: Mapping[Split, tuple[int, int]]
+    """The shape `(rows, outputs)` of its predictions."""
 
     def predictions(self, split: Split) -> Predictions:
         """Calibrated predictions `(rows, outputs)`.
 
         Raises:
-            HpoError: the file is missing or corrupt.
+            HpoError: the file is missing or corrupt, or has another shape.
         """
-        return _calibrated(self.name, self.stored, split, self.temperature, self.task)
+        return _calibrated(self.name, self.stored, split, self.shapes[split], self.temperature, self.task)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,10 @@ def survivors(trained: Sequence[Trained], spec: StudySpec, dataset: Dataset) -> 
 def calibrated(trained: Sequence[Trained], spec: StudySpec, dataset: Dataset) -> list[Member]:
     """The members that were trained, calibrated on validation rows."""
     return [
-        calibrated_member(one.job.name, one.job.trial, one.job.config, one.stored, spec, dataset)
+        calibrated_member(
+            *(one.job.name, one.job.trial, one.job.config, one.stored, spec, dataset),
+            held_out=0 if one.job.held_out is None else len(one.job.held_out),
+        )
         for one in trained
         if one.stored is not None
     ]
@@ -110,7 +115,13 @@ def failures(trained: Sequence[Trained]) -> tuple[str, ...]:
 
 
 def calibrated_member(
-    name: str, trial: int | None, config: Config, stored: Stored, spec: StudySpec, dataset: Dataset
+    name: str,
+    trial: int | None,
+    config: Config,
+    stored: Stored,
+    spec: StudySpec,
+    dataset: Dataset,
+    held_out: int = 0,
 ) -> Member:
     """A member with the temperature that validation rows want.
 
@@ -121,14 +132,17 @@ def calibrated_member(
         stored: what its training left.
         spec: of the study.
         dataset: the study's own split.
+        held_out: how many training rows it was not trained on, and has predicted.
 
     Raises:
         HpoError: its predictions cannot be read.
     """
-    task = spec.task
-    raw = _calibrated(name, stored, "validation", 1.0, task)
+    task, outputs = spec.task, len(dataset.outputs)
+    rows: dict[Split, int] = {"validation": len(dataset.validation), "test": len(dataset.test), "held_out": held_out}
+    shapes = {split: (count, outputs) for split, count in rows.items()}
+    raw = _calibrated(name, stored, "validation", shapes["validation"], 1.0, task)
     temperature = fit_temperature(raw, dataset.validation.targets, task)
-    return Member(name, trial, config, spec.apply(config).model, stored, temperature, task)
+    return Member(name, trial, config, spec.apply(config).model, stored, temperature, task, shapes)
 
 
 def join(
@@ -182,9 +196,13 @@ def _interval(combined: Predictions, targets: Targets) -> Interval | None:
         return None
 
 
-def _calibrated(name: str, stored: Stored, split: Split, temperature: float, task: str) -> Predictions:
+def _calibrated(
+    name: str, stored: Stored, split: Split, shape: tuple[int, int], temperature: float, task: str
+) -> Predictions:
     try:
-        predictions: NDArray[np.float32] = stored.predictions(split)
+        predictions: NDArray[np.float32] = stored.predictions(split, shape)
+        if predictions.shape != shape:
+            raise ValueError(f"they are {predictions.shape}, and {shape} are wanted")
     except (OSError, ValueError, EOFError) as error:
         again = "; remove this folder and run the same command again" if _is_retrained(stored) else ""
         raise HpoError(f"{name}: its {split} predictions in '{stored.place}' cannot be read: {error}{again}") from error

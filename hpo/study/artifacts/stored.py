@@ -28,6 +28,10 @@ _EPOCH = "epoch-"
 _EVICTED = "evicted"
 _SLACK, _VALUE_BYTES = 2**20, 16
 """Bytes that a file of predictions may have: some, and so many for each value."""
+_NUMBERS = "fiub"
+"""numpy's kinds of types that predictions may have: floats, whole numbers and truth values."""
+_MOST_EPOCH = 2**31
+"""A state of a later epoch is of no trial."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,14 @@ class Stored:
             shape: that they should have; a file that is far larger is not read.
 
         Raises:
-            OSError, ValueError: the file is missing, corrupt or too large.
+            OSError, ValueError: the file is missing, corrupt or too large, or holds no numbers.
         """
         most = None if shape is None else _SLACK + _VALUE_BYTES * math.prod(shape)
-        return load_array(self.place.read(f"{split}.npy", most)).astype(np.float32)
+        array = load_array(self.place.read(f"{split}.npy", most))
+        if array.dtype.kind not in _NUMBERS:
+            raise ValueError(f"it holds no numbers, but {array.dtype}")
+        with np.errstate(over="ignore"):  # what is too large for a float32 is infinite
+            return array.astype(np.float32)
 
     def add(self, split: Split, predictions: NDArray[np.floating]) -> None:
         """Stores predictions `(rows, outputs)` that come later than the weights, in their own type.
@@ -209,7 +217,8 @@ class Artifacts:
         except Exception:  # whatever torch raises of a damaged one
             return None
         epoch, owner = state.get("epoch"), state.get("number")
-        return epoch if isinstance(epoch, int) and owner == (number if of is None else of) else None
+        known = type(epoch) is int and 1 <= epoch <= _MOST_EPOCH and type(owner) is int
+        return epoch if known and owner == (number if of is None else of) else None
 
     def lend_state(self, number: int, child: int) -> None:
         """Gives a new trial a copy of a paused trial's state, where that has one."""

@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.console import Console
 
 import hpo
 from hpo import api, datasets, models, spec
+from hpo.ensemble.build.misfits import misfits
 from hpo.ensemble.build.options import EnsembleOptions
 from hpo.ensemble.calibration import temper
 from hpo.ensemble.model import Ensemble
@@ -304,3 +306,9 @@ def test_the_single_trial_of_a_study_can_be_the_ensemble(study: Study) -> None:
     assert [member["trial"] for member in result.members] == [0]
     assert result.test == pytest.approx(result.best_single_test)
     assert result.report is not None and result.report.exists()
+
+
+def test_predictions_that_are_far_too_large_are_not_compared(study: Study) -> None:
+    pool = Pool.load(study, 3)
+    os.truncate(study.folder / "artifacts" / f"{pool.trials[0].number:05d}" / "epoch-0003" / "validation.npy", 2**30)
+    assert list(misfits(pool, [0, 1], Path("data"))) == [0]

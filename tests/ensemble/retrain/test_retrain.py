@@ -1,5 +1,6 @@
 """Methods that train, with real Ray on the squares, and their arithmetic."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from hpo.ensemble.retrain.bagging import bag_jobs, bootstrap, mean_of_others, ou
 from hpo.ensemble.retrain.boosting import reweighted, vote
 from hpo.ensemble.retrain.distillation import soft_targets
 from hpo.ensemble.retrain.out_of_fold import held_out_predictions
+from hpo.ensemble.retrain.retrained import calibrated_member
 from hpo.errors import HpoError, InputError, SpecError, StudyError
 from hpo.spec import Config
 from hpo.study.data_summary import DataSummary
@@ -100,6 +102,21 @@ def check_whole(made: Retrained, members: int) -> None:
     combined = made.combiner.combine(made.validation[places])
     np.testing.assert_allclose(combined.sum(axis=1), 1, rtol=1e-3)
     assert sum(made.combiner.weights) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("size", "told"), [(2**30, "it has 1,073,741,824 bytes"), (None, r"they are \(5, 3\), and \(60, 3\)")]
+)
+def test_predictions_of_another_size_are_one_sentence(size: int | None, told: str, trainer: Trainer) -> None:
+    stored = trainer.study.artifacts.read(0)
+    assert stored is not None
+    file = trainer.study.folder / "artifacts" / "00000" / "epoch-0003" / "validation.npy"
+    if size is None:
+        np.save(file, np.zeros((5, 3), np.float32))
+    else:
+        os.truncate(file, size)
+    with pytest.raises(HpoError, match=f"trial 0: its validation predictions in '.*' cannot be read: .*{told}"):
+        calibrated_member("trial 0", 0, {}, stored, trainer.study.study_spec, trainer.dataset)
 
 
 @cluster
