@@ -1203,6 +1203,7 @@ def _spec_says(study: Study, **changes: object) -> None:
 def _has_no_such_setting(study: Study) -> None:
     _spec_says(study, model={"name": "mlp", "layers": 1, "width": 8, "spec": 1})
     _rewritten(study, '"user_attr":{"spec":{', '"user_attr":{"kept":{')
+    _rewritten(study, '"user_attr":{"format":2}', '"user_attr":{"format":1}')
 
 
 def test_a_trial_of_a_damaged_study_is_reproduced_in_a_sentence(study: Study, hpo: Run) -> None:

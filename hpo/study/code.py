@@ -73,8 +73,15 @@ class Code:
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Self:
-        """Reads what a study keeps."""
-        return cls(str(kept["name"]), dict(kept["files"]))
+        """Reads what a study keeps.
+
+        Raises:
+            LookupError, TypeError: it is none.
+        """
+        name, files = kept["name"], kept["files"]
+        if not isinstance(files, dict) or not all(isinstance(text, str) for text in (name, *files.values())):
+            raise TypeError("code is a name and the hashes of its files")
+        return cls(name, files)
 
     def to_json(self) -> dict[str, Any]:
         """Writes what `from_json` reads."""

@@ -34,12 +34,15 @@ def write(folder: Path) -> None:
 
 
 def read(folder: Path) -> Environment | None:
-    """What a study's folder keeps; None where it keeps none."""
+    """What a study's folder keeps; None where it keeps none that could be compared."""
     try:
         kept = json.loads(files.read(folder, FILE, _MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
-    return kept if isinstance(kept, dict) else None
+    if not isinstance(kept, dict) or not isinstance(packages := kept.get("packages", {}), dict):
+        return None
+    told = [value for name, value in (*kept.items(), *packages.items()) if name != "packages"]
+    return kept if all(isinstance(value, str | int | float | None) for value in told) else None
 
 
 def differences(then: Environment, now: Environment) -> tuple[str, ...]:

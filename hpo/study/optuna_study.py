@@ -122,8 +122,7 @@ def opened(study: "Study", storage: optuna.storages.BaseStorage | None) -> Optun
         _check_own(study, record.user_attrs.get("id"), study.locations.database.url)
     if storage is None:
         attributes = record.user_attrs
-        format_of(study, attributes)
-        _check_spec(study, attributes.get(SPEC_ATTRIBUTE))
+        _check_spec(study, attributes.get(SPEC_ATTRIBUTE), format_of(study, attributes))
     return record
 
 
@@ -150,9 +149,9 @@ def _check_own(study: "Study", kept: object, database: str) -> None:
         )
 
 
-def _check_spec(study: "Study", kept: Any) -> None:
-    """Compares the spec with what the record has of it; release 0.1 kept nothing there."""
-    if not isinstance(kept, dict | None):
+def _check_spec(study: "Study", kept: Any, format_: int) -> None:
+    """Compares the spec with what the record has of it; release 0.1, whose format is 1, kept nothing there."""
+    if not (isinstance(kept, dict) or (kept is None and format_ == 1)):
         raise damaged(study, "its spec is no mapping")
     if kept is None or study.spec.model_dump(mode="json", exclude_unset=True) == kept:
         return

@@ -41,6 +41,8 @@ _STORAGE = Path("studies")
 """The folder of all studies, unless the user names another."""
 _IMPORTED = {"resume": ("data", "model", "sampler", "scheduler"), "ensemble": ("data", "model")}
 """Command -> the sections of a stored spec in which it imports what is the user's own."""
+_MOST_SECONDS = 1e15
+"""No study has used GPUs for longer."""
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -343,8 +345,8 @@ class Study:
         trials = [trial for trial in self.trials() if not trial.taken_over]
         ended = sum(trial.state not in LIVE and not trial.inherited for trial in trials)
         seconds = self.record.user_attrs.get(GPU_SECONDS, 0.0)
-        if not isinstance(seconds, int | float):
-            raise damaged(self, f"its '{GPU_SECONDS}' is no number")
+        if not (type(seconds) in (int, float) and 0 <= seconds <= _MOST_SECONDS):
+            raise damaged(self, f"its '{GPU_SECONDS}' is no number of seconds")
         return Spent(ended, sum(len(trial.reports) for trial in trials), seconds / 3600.0)
 
     def _read(self, trial: FrozenTrial) -> TrialRecord:

@@ -80,3 +80,27 @@ def test_what_has_changed_is_named(tmp_path: Path) -> None:
     assert environment.read(tmp_path) is None
     (tmp_path / environment.FILE).write_text("[]")
     assert environment.read(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"packages": 3},
+        {"packages": [["torch", "1"]]},
+        {"packages": {"torch": {"version": 1}}},
+        {"python": ["3.12"], "packages": {}},
+        {"cores": {"all": 4}},
+        "text",
+        None,
+    ],
+)
+def test_what_could_not_be_compared_is_none(kept: object, tmp_path: Path) -> None:
+    (tmp_path / environment.FILE).write_text(json.dumps(kept))
+    assert environment.read(tmp_path) is None
+
+
+def test_what_is_kept_without_packages_is_compared(tmp_path: Path) -> None:
+    (tmp_path / environment.FILE).write_text(json.dumps({"python": "2.7", "commit": None}))
+    then = environment.read(tmp_path)
+    assert then is not None
+    assert environment.differences(then, {"python": "3.9", "packages": {"torch": "2"}}) == ("python: 2.7 -> 3.9",)

@@ -276,9 +276,9 @@ def test_a_spec_that_was_edited_by_hand_is_told(study: Study, hpo: Run, old: str
 
 
 def test_a_study_that_kept_no_spec_in_its_record_opens(study: Study, hpo: Run) -> None:
-    """As release 0.1 made them: neither checksums nor what belongs to the study."""
+    """As release 0.1 made them: neither checksums nor a format nor what belongs to the study."""
     file = study.folder / "journal.log"
-    lines = [line for line in file.read_text().splitlines() if '"spec":' not in line]
+    lines = [line for line in file.read_text().splitlines() if '"spec":' not in line and '"format":' not in line]
     file.write_text("".join(f"{re.sub(',.check.:.[0-9a-f]{8}.}$', '}', line)}\n" for line in lines))
     (study.folder / "spec.yaml").write_text((study.folder / "spec.yaml").read_text().replace("trials: 4", "trials: 5"))
     opened = Study.open(study.folder.parent, "squares")
@@ -374,3 +374,35 @@ def test_a_study_in_memory_has_no_folder() -> None:
         pass
     with pytest.raises(OSError, match="keeps no files"):
         made.artifacts.save_state(0, {"epoch": 1})
+
+
+@pytest.mark.parametrize("seconds", [10**400, float("nan"), float("inf"), -1.0, "1", [1], True])
+def test_gpu_seconds_that_are_none_are_damage(seconds: object, study: Study, hpo: Run) -> None:
+    study.record.set_user_attr("gpu_seconds", seconds)
+    with pytest.raises(StudyError, match="is damaged: its 'gpu_seconds' is no number of seconds"):
+        Study.open(study.folder.parent, "squares").spent()
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"name": "a:b", "files": [1]},
+        {"name": "a:b", "files": {"a.py": 3}},
+        {"name": "a:b", "files": "a.py"},
+        {"name": ["a"], "files": {}},
+        {"files": {}},
+        [3],
+        "a:b",
+    ],
+)
+def test_code_that_is_none_is_damage(kept: object, study: Study) -> None:
+    study.record.set_user_attr("code", [{"objective": None, "model": kept}])
+    with pytest.raises(StudyError, match="is damaged: what it has of the code"):
+        assert Study.open(study.folder.parent, "squares").code
+
+
+def test_a_record_of_todays_format_has_a_spec(study: Study, hpo: Run) -> None:
+    """Else a changed `spec.yaml` would go unnoticed where the record's own was taken out."""
+    study.record.set_user_attr("spec", None)
+    code, _, told = hpo("trials")
+    assert code == 2 and "study 'squares': its record in 'studies/squares' is damaged: its spec is no mapping" in told
