@@ -162,9 +162,9 @@ def collect(study: Study, keep: int = POOL, dry_run: bool = True, artifacts: str
     """
     if keep < 0:
         raise InputError(f"the number of trials to keep must be 0 or more, got {keep}")
+    if not dry_run:
+        study.hold.claim(artifacts)  # before anything is changed, as a study of an earlier release is when it is held
     with nullcontext() if dry_run else study.hold.held():
-        if not dry_run:
-            study.hold.claim(artifacts)
         stored = study.artifacts.files()
         ended = {trial.number for trial in study.trials() if trial.state not in LIVE} & stored.keys()
         evicted = sorted(

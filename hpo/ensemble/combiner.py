@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from hpo.ensemble.score import Predictions
 from hpo.tasks import GOALS
 
 Probabilities = Predictions
+Features = Literal["logits", "values"]
+"""What a linear model reads of the members' predictions."""
 
 LEAST = 1e-4
 """Least probability of a member, below which its logarithm is cut; float16 has zeros."""
@@ -121,7 +123,7 @@ class Stack:
     coefficients: NDArray[np.float64]
     intercept: NDArray[np.float64]
     task: str = "classification"
-    features: Literal["logits", "values"] = "logits"
+    features: Features = "logits"
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -283,7 +285,10 @@ def from_json(document: Mapping[str, Any], members: int, outputs: int) -> Combin
         case "stack":
             coefficients = _finite(document["coefficients"], (outputs, members * outputs))
             intercept = _finite(document["intercept"], (outputs,))
-            return Stack(places, coefficients, intercept, task, document.get("features", "logits"))
+            features = document.get("features", "logits")
+            if features not in get_args(Features):
+                raise ValueError(f"its features {features!r:.80} are none")
+            return Stack(places, coefficients, intercept, task, features)
         case "trees":
             trees = tuple(Tree.from_json(tree, members * outputs, outputs) for tree in document["trees"])
             return Trees(places, trees, task)

@@ -1,4 +1,6 @@
+import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ from hpo.errors import InputError, StudyError
 from hpo.study.study import Study
 from hpo.study.trial import Outcome, State
 from tests.conftest import data_summary, finish
+from tests.test_release import MADE as RELEASE
 
 KB = 1000
 
@@ -225,3 +228,16 @@ def test_trials_evicted_are_named_by_the_ensemble(study: Study) -> None:
     collect(study, keep=2, dry_run=False)
     result = api.build_ensemble(method="greedy", top=2, storage=study.folder.parent)
     assert sum("its artifacts were evicted" in line for line in result.skipped) == 4
+
+
+def test_a_place_that_is_refused_leaves_a_study_of_before_as_it_was(tmp_path: Path) -> None:
+    """It is not brought to today's format by a command that then does nothing."""
+    shutil.copytree(RELEASE, tmp_path / "studies")
+    study = Study.open(tmp_path / "studies", "before")
+    (tmp_path / "elsewhere").mkdir()
+    places = {"artifacts": str(tmp_path / "elsewhere"), "database": None}
+    (study.folder / "places.json").write_text(json.dumps(places))
+    before = {path: path.read_bytes() for path in study.folder.rglob("*") if path.is_file()}
+    with pytest.raises(StudyError, match="is not proven to be this study's"):
+        collect(Study.open(tmp_path / "studies", "before"), dry_run=False)
+    assert {path: path.read_bytes() for path in study.folder.rglob("*") if path.is_file()} == before

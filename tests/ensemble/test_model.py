@@ -152,6 +152,7 @@ def test_what_is_no_ensemble_is_refused(tmp_path: Path) -> None:
 
 
 LONG_TREE = {"feature": [0], "threshold": [0.0], "left": [0], "right": [0], "values": [[0.0] * 3], "depth": 10**12}
+LINEAR = {"coefficients": [[0.0] * 9] * 3, "intercept": [0.0] * 3}
 LOST_TREE = {**LONG_TREE, "left": [7], "depth": 1}
 
 
@@ -180,6 +181,8 @@ LOST_TREE = {**LONG_TREE, "left": [7], "depth": 1}
         (("combiner",), {"kind": "trees", "trees": [LONG_TREE]}, "a tree must have a feature, threshold, children"),
         (("combiner",), {"kind": "trees", "trees": [LOST_TREE]}, "a tree of 1 nodes over 9 features names others"),
         (("combiner",), {"kind": "stack", "coefficients": [[1.0]], "intercept": [0.0]}, r"of shape \(3, 9\), got"),
+        (("combiner",), {"kind": "stack", **LINEAR, "features": "votes"}, "its features 'votes' are none"),
+        (("combiner",), {"kind": "stack", **LINEAR, "features": ["logits"]}, r"its features \['logits'\] are none"),
         (("interval",), {"level": 0.9}, "interval.half_widths: is required"),
         (("interval",), {"level": 0.9, "half_widths": [1.0]}, "a width for each of 3 outputs, got 1"),
         (("encoding",), {"features": []}, "'ranges' is missing"),
