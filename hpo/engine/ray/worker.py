@@ -3,7 +3,7 @@
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -208,7 +208,10 @@ class Worker(tune.Trainable):
     def _saved_state(self) -> dict[str, Any] | None:
         """What is stored of the trial; None, and then it begins anew, where that is damaged."""
         try:
-            return self._shared.artifacts.load_state(self._number)
+            saved = self._shared.artifacts.load_state(self._number)
+            if saved is not None:
+                _check_saved(saved, self._shared.spec.training.epochs)
+            return saved
         except (OSError, MemoryError):
             raise
         except Exception as error:  # torch's loader raises anything of a file that is damaged
@@ -263,6 +266,28 @@ class Worker(tune.Trainable):
         self._reports = self._generator = None
         if close is not None:
             close()
+
+
+def _check_saved(saved: Mapping[str, Any], epochs: int) -> None:
+    """Holds a stored state to be one that `Worker` has saved.
+
+    Raises:
+        ValueError: it lacks something, or has something else.
+    """
+    number, epoch, best = saved.get("number"), saved.get(RESOURCE), saved.get("best")
+    if type(number) is not int or type(epoch) is not int or not 1 <= epoch <= epochs:
+        raise ValueError("it lacks the numbers of its trial and epoch")
+    if best is not None and not _is_fitness(best):
+        raise ValueError("it lacks what its best epoch is worth")
+    if "best" not in saved or not isinstance(saved.get("state"), Mapping):
+        raise ValueError("it lacks what the objective has kept")
+
+
+def _is_fitness(best: Any) -> bool:
+    """Whether these are the parts of a `Fitness`: an excess and costs."""
+    if not isinstance(best, tuple) or len(best) != 2 or not isinstance(best[1], tuple):
+        return False
+    return all(isinstance(cost, int | float) for cost in (best[0], *best[1]))
 
 
 def _lacks_memory(error: Exception) -> bool:
