@@ -1,8 +1,10 @@
 """What is logged, and where: `-v`, `-q` and `--log-file` of every command."""
 
+import copy
 import logging
 import os
 import sys
+import textwrap
 from typing import Any, TextIO
 
 import click
@@ -10,6 +12,8 @@ import click
 from hpo.files import open_regular
 from hpo.terminal import SAID, plain, set_quiet
 
+_INDENT = "  "
+"""Stands before the lines of a traceback."""
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 _LINE = "%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s"
 
@@ -22,13 +26,42 @@ class Harmless(logging.Formatter):
         return plain(super().format(record))
 
 
+class Lines(Harmless):
+    r"""A line for each record, in which a line break is shown as `\n`; the lines of a traceback are indented.
+
+    So no text can be taken for another record.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text that is safe to print."""
+        own = copy.copy(record)  # another formatter may have left its text of the traceback there, and reads ours
+        own.exc_text = None if own.exc_info else self._indented(own.exc_text)
+        return super().format(own)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The record's own line."""
+        return super().formatMessage(record).replace("\n", "\\n")
+
+    def formatException(self, ei: Any) -> str:
+        """The lines of a traceback."""
+        return self._indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:
+        """The lines of a stack."""
+        return self._indented(super().formatStack(stack_info))
+
+    @staticmethod
+    def _indented(text: str | None) -> str:
+        return textwrap.indent(text or "", _INDENT)
+
+
 class _Stderr(logging.StreamHandler[TextIO]):
     """Prints to what `sys.stderr` is at that moment: a progress bar takes its place. What was said is left out."""
 
     def __init__(self, level: int) -> None:
         super().__init__(sys.stderr)
         self.setLevel(level)
-        self.setFormatter(Harmless("%(levelname)s %(name)s: %(message)s"))
+        self.setFormatter(Lines("%(levelname)s %(name)s: %(message)s"))
         self.addFilter(lambda record: record.name != SAID)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -44,7 +77,7 @@ class _File(logging.StreamHandler[TextIO]):
         descriptor = open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         super().__init__(os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace"))
         self.setLevel(logging.DEBUG)
-        self.setFormatter(Harmless(_LINE))
+        self.setFormatter(Lines(_LINE))
 
     def close(self) -> None:
         """Closes the file."""

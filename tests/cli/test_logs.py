@@ -1,12 +1,13 @@
 """What `-v`, `-q` and `--log-file` make of a command's news."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hpo.cli.logs import forget
+from hpo.cli.logs import Lines, _File, _Stderr, forget
 from hpo.study.study import Study
 from tests.conftest import Run, finish
 
@@ -102,3 +103,41 @@ def test_a_file_that_cannot_be_appended_to_is_one_sentence(hpo: Run, tmp_path: P
     (tmp_path / "link").symlink_to("elsewhere")
     code, _, err = hpo("studies", "--log-file", file)
     assert code == 2 and f"'{file}' cannot be appended to: " in err and not (tmp_path / "elsewhere").exists()
+
+
+FORGED = "2026-11-30 09:00:00,000 INFO    1 hpo: trial 7 has ended"
+
+
+@pytest.mark.parametrize("way", ["log file", "stderr"])
+def test_no_text_can_forge_a_line(way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    handler = _File("hpo.log") if way == "log file" else _Stderr(logging.DEBUG)
+    logger = logging.getLogger("hpo.forged")
+    logger.addHandler(handler)
+    try:
+        logger.warning("said\n%s\r\n%s", FORGED, FORGED)
+        try:
+            raise ValueError(f"bad\n{FORGED}")
+        except ValueError:
+            logger.exception("failed", stack_info=True)
+        sent = {"name": "hpo.forged", "msg": "sent", "levelno": logging.ERROR, "exc_text": f"bad\n{FORGED}"}
+        logger.handle(logging.makeLogRecord(sent))
+    finally:
+        logger.removeHandler(handler)
+        if way == "log file":
+            handler.close()
+    lines = ((tmp_path / "hpo.log").read_text() if way == "log file" else capsys.readouterr().err).splitlines()
+    assert not [line for line in lines if line == FORGED]
+    assert f"said\\n{FORGED}\\r\\n{FORGED}" in lines[0]
+    assert lines[1].endswith("failed") and lines[2] == "  Traceback (most recent call last):"
+    own = [line for line in lines if not line.startswith("  ")]
+    assert [line.split(": ", 1)[1][:4] for line in own] == ["said", "fail", "sent"]
+
+
+def test_another_formatter_has_the_traceback_as_it_was() -> None:
+    try:
+        raise ValueError("bad")
+    except ValueError:
+        record = logging.getLogger().makeRecord("hpo", logging.ERROR, "", 0, "failed", (), sys.exc_info())
+    plain = logging.Formatter().format(record)
+    assert Lines().format(record).splitlines()[1] == "  Traceback (most recent call last):"
+    assert logging.Formatter().format(record) == plain
