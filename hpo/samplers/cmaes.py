@@ -34,7 +34,7 @@ class NumbersCmaEs(CmaEsSampler):
             parts = {
                 name: part for name, part in trial.system_attrs.items() if name.startswith(self._attr_key_optimizer)
             }
-            with suppress(AttributeError, KeyError, RecursionError, TypeError, ValueError):
+            with suppress(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
                 return _optimizer(self._kind, json.loads(self._concat_optimizer_attrs(parts)))
         return None
 
@@ -61,7 +61,7 @@ def _optimizer(kind: type[_Optimizer], state: Mapping[str, Any]) -> _Optimizer:
     """The optimizer of a state.
 
     Raises:
-        AttributeError, KeyError, TypeError, ValueError: it is none.
+        ArithmeticError, AttributeError, LookupError, TypeError, ValueError: it is none.
     """
     if any(hasattr(kind, name) for name in state):
         raise AttributeError("a method is no part of a state")

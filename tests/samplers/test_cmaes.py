@@ -33,6 +33,15 @@ def test_a_state_replaces_no_method() -> None:
             _optimizer(cmaes.CMAwM, state | {name: 1})
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("values", [[10**400], [[]], ["a"], 3, None, [1, 2]])
+def test_a_state_of_no_numbers_is_passed_over(values: object) -> None:
+    sampler = NumbersCmaEs(seed=0)
+    state = {"_dim": {"type": "int64", "shape": [1], "values": values}}
+    parts = {f"{sampler._attr_key_optimizer}:0": json.dumps(state)}
+    assert sampler._restore_optimizer([optuna.trial.create_trial(value=0.0, system_attrs=parts)]) is None
+
+
 def _bowl(trial: optuna.Trial) -> float:
     return (
         trial.suggest_float("x", -3, 3) ** 2 + (trial.suggest_float("y", -3, 3) - 1) ** 2 + trial.suggest_int("n", 1, 9)
