@@ -123,6 +123,8 @@ def opened(study: "Study", storage: optuna.storages.BaseStorage | None) -> Optun
     if storage is None:
         attributes = record.user_attrs
         _check_spec(study, attributes.get(SPEC_ATTRIBUTE), format_of(study, attributes))
+        if [direction.name.lower() for direction in record.directions] != study.goals:
+            raise damaged(study, "it has other objectives than the search")
     return record
 
 

@@ -76,7 +76,7 @@ class Reader:
             self._check_whole(trial)
         if not trial.state.is_finished():
             self._check_fixed(trial.system_attrs.get(FIXED))
-        _check_steps(trial)
+        _check_steps(trial, reports)
         _check_values(trial, len(self._spec.objectives))
         _check_constraints(trial.system_attrs)
         record = self._made(trial, reports)
@@ -86,7 +86,6 @@ class Reader:
     def _made(self, trial: FrozenTrial, reports: Mapping[int, tuple[Metrics, Moment]]) -> TrialRecord:
         attributes = trial.user_attrs
         _check_attributes(attributes, trial.number)
-        began = attributes.get(BEGAN)
         return TrialRecord(
             number=trial.number,
             state=_state(trial),
@@ -100,7 +99,7 @@ class Reader:
             taken_over=TAKEN in attributes,
             failure=attributes.get(FAILURE),
             retries=attributes.get(RETRIES, 0),
-            began=None if began is None else _moment(began),
+            began=_moment(attributes[BEGAN]) if BEGAN in attributes else None,
             reported={epoch: moment for epoch, (_, moment) in reports.items()},
             ended=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
         )
@@ -200,13 +199,19 @@ def _check_lineage(lineage: Mapping[str, Any] | None, inherits: bool, number: in
         raise TypeError(f"the step size in its '{LINEAGE}' is no number")
 
 
-def _check_steps(trial: FrozenTrial) -> None:
-    """Holds what Optuna keeps of reports, and samplers read, to be numbers at epochs."""
+def _check_steps(trial: FrozenTrial, reports: Mapping[int, object]) -> None:
+    """Holds what Optuna keeps of reports, and samplers read, to be a number for each.
+
+    A search that died may have written the last report and not yet its number.
+    """
     for step, value in trial.intermediate_values.items():
         if not (type(step) is int and 1 <= step <= _MOST):
             raise ValueError(f"a step of its reports is no epoch, got {step!r:.80}")
         if not isinstance(value, float) and not _is_number(value):
             raise TypeError(f"what it has reported at step {step} is no number")
+    steps = trial.intermediate_values.keys()
+    if not steps <= reports.keys() <= {*steps, max(reports, default=0)}:
+        raise ValueError("its reports and the steps that Optuna has of them are not the same")
 
 
 def _check_values(trial: FrozenTrial, objectives: int) -> None:

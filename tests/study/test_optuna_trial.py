@@ -159,6 +159,10 @@ def test_a_sound_trial_is_read(searched: SearchSpec) -> None:
         (attribute("began", [True, 1.0]), "a moment is no two numbers"),
         (attribute("began", [-1, 1.0]), "a moment is no two numbers"),
         (attribute("began", [1, 10**400]), "a moment is no two numbers"),
+        (lambda trial: trial.intermediate_values.update({3: 0.5}), "its reports and the steps that Optuna has"),
+        (lambda trial: trial.intermediate_values.pop(1), "its reports and the steps that Optuna has"),
+        (lambda trial: trial.user_attrs.pop("report:2"), "its reports and the steps that Optuna has"),
+        (attribute("began", None), "a moment is no two numbers"),
         (attribute("began", [1]), "a moment is no two numbers"),
         (attribute("began", {"0": 1, "1": 2}), "a moment is no two numbers"),
         (attribute("retries", -1), "its 'retries' is no number, 0 or more"),
@@ -214,6 +218,7 @@ def test_final_values_are_as_many_as_objectives(
         attribute("lineage", {"operator": "cma", "parents": [7, 3], "sigma": None}),
         attribute("replaces", 4),
         lambda trial: trial.intermediate_values.update({2: math.nan}),
+        lambda trial: trial.intermediate_values.pop(2),  # where a search died between the two
     ],
 )
 def test_what_may_be_is_read(change: Change, searched: SearchSpec) -> None:
@@ -227,7 +232,7 @@ def test_what_is_between_two_steps_suits_its_setting(value: float, told: str | N
     document["parameters"] = {"training.batch_size": {"min": 8, "max": 32, "step": 8}}
     stepped = spec.load(document)
     trial = made(TrialState.WAITING)
-    trial.params, trial.distributions = {}, {}
+    trial.params, trial.distributions, trial.intermediate_values = {}, {}, {}
     trial.user_attrs, trial.system_attrs = {}, {"fixed_params": {"training.batch_size": value}}
     reader = Reader(stepped, Space.of(stepped))
     if told is None:

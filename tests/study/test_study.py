@@ -406,3 +406,13 @@ def test_a_record_of_todays_format_has_a_spec(study: Study, hpo: Run) -> None:
     study.record.set_user_attr("spec", None)
     code, _, told = hpo("trials")
     assert code == 2 and "study 'squares': its record in 'studies/squares' is damaged: its spec is no mapping" in told
+
+
+@pytest.mark.parametrize("directions", ["[]", "[1]", "[2,2]"])
+def test_a_record_of_other_objectives_is_damage(directions: str, study: Study, hpo: Run) -> None:
+    journal = study.folder / "journal.log"
+    text = re.sub(r',"check":"[0-9a-f]{8}"', "", journal.read_text())
+    assert '"directions":[2]' in text
+    journal.write_text(text.replace('"directions":[2]', f'"directions":{directions}'))
+    code, _, told = hpo("best")
+    assert code == 2 and "study 'squares': its record in 'studies/squares' is damaged: it has other objectives" in told
