@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from hpo import spec as specs
-from hpo.errors import StudyError
+from hpo.errors import StudyError, first_line
 from hpo.spec.space import Space
 from hpo.study.differences import differences
 from hpo.study.format import ATTRIBUTE, FORMAT, SPEC_ATTRIBUTE, format_of
@@ -102,6 +102,8 @@ def opened(study: "Study", storage: optuna.storages.BaseStorage | None) -> Optun
     """
     try:
         record = OptunaStudy(study_name=study.name, storage=storage or storage_of(study), sampler=_NO_SAMPLER)
+        record.get_trials(deepcopy=False)  # of a database, what is damaged shows only when it is read
+        attributes = record.user_attrs
     except (KeyError, FileNotFoundError):
         where = study.locations.database.url if study.locations.database else study.folder
         raise StudyError(f"'{where}' has no record of study '{study.name}'") from None
@@ -116,12 +118,11 @@ def opened(study: "Study", storage: optuna.storages.BaseStorage | None) -> Optun
     ) as error:
         # Optuna, of what it reads
         raise damaged(study, str(error) or type(error).__name__) from error
-    except OSError as error:
-        raise StudyError(f"study '{study.name}': its record in '{study.folder}' cannot be read: {error}") from error
+    except (OSError, optuna.exceptions.StorageInternalError) as error:
+        raise StudyError(f"study '{study.name}': its record cannot be read: {first_line(error)}") from error
     if study.locations.database is not None:
-        _check_own(study, record.user_attrs.get("id"), study.locations.database.url)
+        _check_own(study, attributes.get("id"), study.locations.database.url)
     if storage is None:
-        attributes = record.user_attrs
         _check_spec(study, attributes.get(SPEC_ATTRIBUTE), format_of(study, attributes))
         if [direction.name.lower() for direction in record.directions] != study.goals:
             raise damaged(study, "it has other objectives than the search")

@@ -290,7 +290,7 @@ def test_damaged_places_are_one_sentence(stored: Study) -> None:
 # ---- URLs ------------------------------------------------------------------------------------------------------------
 
 
-@given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
+@given(st.text(min_size=1, max_size=20).filter(str.isprintable), st.text(min_size=1, max_size=20))
 def test_a_password_is_apart_from_the_url(user: str, password: str) -> None:
     import sqlalchemy
 
@@ -362,3 +362,37 @@ def test_a_database_is_proven_once(stored: Study, url: str, monkeypatch: pytest.
     (stored.folder / "places.json").write_text(json.dumps(places))
     with pytest.raises(StudyError, match="is not proven"):
         Study.open(STUDIES, "squares")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE trial_user_attributes SET value_json = '{'",
+        "UPDATE trial_system_attributes SET value_json = '[' || value_json",
+        'UPDATE trial_params SET distribution_json = \'{"name": "None", "attributes": {}}\'',
+        "UPDATE trial_params SET distribution_json = '[]'",
+        "UPDATE study_user_attributes SET value_json = 'no'",
+        "UPDATE trials SET number = NULL WHERE number = 0",
+        "UPDATE trial_intermediate_values SET intermediate_value = NULL, intermediate_value_type = 'FINITE'",
+        "DELETE FROM study_directions",
+    ],
+)
+def test_damaged_rows_are_one_sentence(
+    change: str, stored: Study, url: str, hpo: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, url)
+    with psycopg.connect(url) as connection:
+        connection.execute(change)
+    for command in ("trials", "best", "gc", "resume", "ensemble"):
+        code, _, told = hpo(command, "--storage", str(STUDIES))
+        assert code == 2 and "study 'squares'" in told and "Traceback" not in told, told
+    assert hpo("studies", "--storage", str(STUDIES))[0] == 0
+
+
+@pytest.mark.parametrize("part", ["user", "name", "option"])
+@pytest.mark.parametrize("character", ["%0A", "%0D", "%00", "%1B", "%E2%80%A8"])
+def test_a_control_character_in_a_url_is_refused(part: str, character: str) -> None:
+    parts = dict.fromkeys(("user", "name", "option"), "a") | {part: f"a{character}b"}
+    url = "postgresql://{user}@host/{name}?application_name={option}".format(**parts)
+    with pytest.raises(InputError, match=r"has a control character|must be postgresql://"):
+        Database.of(url)
