@@ -1283,8 +1283,10 @@ def test_the_name_of_a_folder_is_not_obeyed_by_a_terminal(study: Study, hpo: Run
     folder.mkdir()
     (folder / "journal.log").touch()
     for command in (("studies",), ("best", "--study", "nope"), ("studies", "--format", "json")):
-        _, out, told = hpo(*command)
-        assert not {"\x1b", "\x07"} & set(out + told) and "]0;title" in out + told
+        _, out, told = hpo(*command)  # no study can be called so
+        assert not {"\x1b", "\x07"} & set(out + told) and "]0;title" not in out + told
+    _, _, told = hpo("best", "--study", folder.name)
+    assert not {"\x1b", "\x07"} & set(told) and "]0;title" in told
 
 
 @pytest.mark.parametrize("error", [RuntimeError, OSError, FileNotFoundError])
