@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from hpo.kernels import convolution, library, normalization, pooling
+from hpo.kernels.cpu import capabilities
 from hpo.kernels.layers import BatchNormReLU
 
 _HELPED = (nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d)
@@ -35,14 +36,14 @@ def own_kernels(
     """
     if not wanted or device.type != "cpu" or not any(isinstance(part, _HELPED) for part in model.modules()):
         return nullcontext()
-    capabilities = torch.cpu.get_capabilities()
-    if not capabilities.get("avx2", False):
+    has = capabilities()
+    if not has.get("avx2", False):
         return nullcontext()
     if not library.is_available(kind):
         if wanted is True:
             warnings.warn("training.kernels: torch's own are used, since g++ is not there or fails", stacklevel=2)
         return nullcontext()
-    return _Kernels(convolves=wanted is True or not capabilities.get("avx512_f", False))
+    return _Kernels(convolves=wanted is True or not has.get("avx512_f", False))
 
 
 class _Kernels(TorchFunctionMode):

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hpo.kernels.cpu import capabilities
+
 _TYPES = {torch.float32: "float", torch.bfloat16: "Bfloat16"}
 """The supported types, and the C++ type that stands for each."""
 _HEADER = Path(__file__).parent / "values.h"
@@ -35,7 +37,7 @@ def is_available(kind: torch.dtype) -> bool:
 
 def build() -> str:
     """What the kernels of this machine are built with, in words: the compiler and its flags, or why there are none."""
-    if not torch.cpu.get_capabilities().get("avx2", False):
+    if not capabilities().get("avx2", False):
         return "none: the CPU has no AVX2"
     compiler = _compiler()
     if compiler is None:
@@ -98,8 +100,8 @@ def _flags(kind: torch.dtype) -> tuple[str, ...]:
 
 
 def _rounding() -> tuple[str, ...]:
-    capabilities = torch.cpu.get_capabilities()
-    return tuple(_ROUNDING.values()) if all(capabilities.get(name, False) for name in _ROUNDING) else ()
+    has = capabilities()
+    return tuple(_ROUNDING.values()) if all(has.get(name, False) for name in _ROUNDING) else ()
 
 
 def _compile(command: Sequence[str], file: Path) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hpo.kernels import buffers, library
+from hpo.kernels.hooks import has_hooks
 
 _MOST = 1024
 """The most channels for which the code reserves memory; networks for images have fewer."""
@@ -48,7 +49,7 @@ def suits(
         and 2 <= values.shape[1] <= _MOST
         and values.numel() >= _VALUES
         and all(_is_plain(it, values.shape[1]) for it in (running_mean, running_var, weight, bias))
-        and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
+        and not has_hooks()
         and is_dense(values)
         and library.is_available(values.dtype)  # it may have to be compiled, so it is asked last
     )

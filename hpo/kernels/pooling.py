@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hpo.kernels import buffers, library
+from hpo.kernels.hooks import has_hooks
 from hpo.kernels.normalization import Affine
 
 _PAIR = (2, (2, 2), [2, 2])
@@ -56,7 +57,7 @@ def _by_fours(images: Tensor, kernel_size: Any, stride: Any, padding: Any) -> bo
         and images.numel() >= _VALUES
         and images.device.type == "cpu"
         and images.is_contiguous(memory_format=torch.channels_last)
-        and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
+        and not has_hooks()
         and library.is_available(images.dtype)  # it may have to be compiled, so it is asked last
     )
 

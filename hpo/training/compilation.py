@@ -41,7 +41,8 @@ class _Compiled:
     def __init__(self, model: nn.Module) -> None:
         import torch._dynamo  # takes seconds, and most trials do without
 
-        torch._dynamo.config.recompile_limit = max(_SHAPES, torch._dynamo.config.recompile_limit)
+        limits = torch._dynamo.config
+        limits.cache_size_limit = max(_SHAPES, limits.cache_size_limit)
         self._failure: type[Exception] = torch._dynamo.exc.TorchDynamoException
         self._model = model
         self._forward: Forward = torch.compile(model)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from hpo.errors import ResourceError
+from hpo.kernels.cpu import capabilities
 
 _GENERATOR = struct.Struct("=8xi4xQ")
 """In the state of torch's generator on the host, a Mersenne twister: how many numbers are left, and the next one's
@@ -43,8 +44,8 @@ def computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+        has = capabilities()
+        return any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return False
 
 

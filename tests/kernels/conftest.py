@@ -3,9 +3,10 @@
 import shutil
 
 import pytest
-import torch
+
+from hpo.kernels.cpu import capabilities
 
 needed = pytest.mark.skipif(
-    shutil.which("g++") is None or not torch.cpu.get_capabilities().get("avx2", False),
+    shutil.which("g++") is None or not capabilities().get("avx2", False),
     reason="needs g++ and a CPU with AVX2",
 )
