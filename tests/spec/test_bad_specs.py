@@ -87,7 +87,7 @@ def whole() -> dict[str, Any]:
         },
         "objective": {"metric": "accuracy", "goal": "maximize"},
         "constraints": ["parameters <= 1e6"],
-        "sampler": {"name": "tpe"},
+        "sampler": {"name": "evolution"},
         "scheduler": {"name": "asha", "grace": 1, "eta": 3},
         "budget": {"trials": 8, "time_limit": "10m"},
         "failures": {"max_retries": 1, "trial_timeout": "1m"},

@@ -332,6 +332,7 @@ def trial(made: StudySpec, dataset: Dataset, folder: Path) -> list[dict[str, flo
 def test_odd_models_that_pass_can_be_trained(
     document: dict[str, Any], tmp_path: Path, network: Any, channels: int
 ) -> None:
+    document["training"]["precision"] = "float32"
     made, dataset = read(document, model={"name": named(network)})
     dataset = dataset if channels == 1 else coloured(dataset)
     assert list(rehearsal.problems(made, dataset)) == []
@@ -354,6 +355,7 @@ def test_odd_models_that_cannot_be_trained_are_told(
 
 
 def test_a_regression_may_give_one_number_a_row(document: dict[str, Any], tmp_path: Path) -> None:
+    document["training"]["precision"] = "float32"
     made, dataset = read(document, model={"name": named(OneNumber)}, task="regression", objective="rmse")
     splits = {}
     for split in ("train", "validation", "test"):
