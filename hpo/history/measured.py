@@ -17,6 +17,7 @@ from operator import attrgetter
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.study.optuna_trial import excesses
 from hpo.study.ranking import REPORT, Fitness
 
 _IGNORED = (TrialState.FAIL, TrialState.WAITING)
@@ -131,4 +132,4 @@ def better(one: Measured, other: Measured) -> bool:
 
 
 def _violation(trial: FrozenTrial) -> float:
-    return sum(max(0.0, excess) for excess in trial.constraints.values())
+    return sum(max(0.0, excess) for excess in excesses(trial).values())

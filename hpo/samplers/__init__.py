@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial
 
 from hpo import tasks
 from hpo.errors import InputError, Problem
@@ -44,6 +45,8 @@ _FORGET = frozenset({"tpe", "gp"})
 """These keep nothing, and what they do with each trial takes time: they see a part of a long study."""
 _ASKED_AGAIN = frozenset({"tpe", "gp", "cmaes", "qmc", "nsga2", "evolution", "portfolio"})
 """These propose something else with another seed; `curves` itself passes over what the study has."""
+_CONSTRAINED_BY_OPTUNA = frozenset({"tpe", "gp", "nsga2", "portfolio"})
+"""These leave constraints to Optuna, `portfolio` by its arm `tpe`."""
 _ENOUGH = 8
 """Trials at a resource, before a sampler sees the study at it."""
 
@@ -118,12 +121,18 @@ def resumption(study: optuna.Study) -> Callable[[NDArray[np.intp], bool], int | 
 
 
 def _made(spec: SearchSpec, seed: int, **own: Any) -> BaseSampler:
+    name = spec.sampler.name
+    if spec.constraints and name in _CONSTRAINED_BY_OPTUNA and not hasattr(FrozenTrial, "constraints"):
+        raise InputError(
+            f"'{name}' keeps to constraints with Optuna 5 or newer, and this is Optuna {optuna.__version__}: install"
+            " 'optuna>=5', or take the sampler 'curves' or, for several objectives, 'evolution'"
+        )
     settings = {"seed": seed, **own, **spec.sampler.settings}
-    if spec.sampler.name == "evolution" and spec.objective.others:
+    if name == "evolution" and spec.objective.others:
         settings["metrics"] = [objective.metric for objective in spec.objectives]
-    if spec.sampler.name in ("curves", "tpe"):
+    if name in ("curves", "tpe"):
         settings["space"] = Space.of(spec)
-    if spec.sampler.name == "curves":
+    if name == "curves":
         settings |= {"epochs": spec.training.epochs, "by_trials": spec.budget.by_trials, "repeats": spec.repeats}
-    sampler: BaseSampler = SAMPLERS.load(spec.sampler.name)(**settings)
+    sampler: BaseSampler = SAMPLERS.load(name)(**settings)
     return sampler

@@ -7,13 +7,15 @@ not propose the same config.
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.samplers._tpe.sampler import _split_trials, default_gamma, default_gamma_multiobjective
+from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
+from optuna.samplers._tpe.sampler import _split_trials, default_gamma
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.history import History
@@ -23,6 +25,9 @@ from hpo.samplers.standard import built
 from hpo.samplers.view import StudyAtResource
 from hpo.spec import Config
 from hpo.spec.space import Space, distribution
+
+_NO_CONSTRAINTS = (False,) if "constraints_enabled" in signature(_split_trials).parameters else ()
+"""Optuna 4 wants to be told whether it is to look for constraints; it would not find ours."""
 
 use_scipy()
 
@@ -79,7 +84,7 @@ class GroupedTPE(TPESampler):
     ) -> tuple[Array, Array] | None:
         """Internal values of these parameters, of good trials and of the others; None if there are too few yet."""
         counted = (TrialState.COMPLETE, TrialState.PRUNED, *([TrialState.RUNNING] if self._constant_liar else ()))
-        gamma = self._gamma or (default_gamma_multiobjective if study._is_multi_objective() else default_gamma)
+        gamma = self._gamma or (_good_of_several if study._is_multi_objective() else default_gamma)
         if isinstance(study, StudyAtResource) and (numbers := study.parted(gamma, counted, trial.number)) is not None:
             rows = _configs_of(study.history, search_space).update(study.history.table)
             return rows[numbers[0]], rows[numbers[1]]
@@ -87,7 +92,7 @@ class GroupedTPE(TPESampler):
         ended = sum(it.state is not TrialState.RUNNING for it in trials)
         if ended < self._n_startup_trials:
             return None
-        good, others = _split_trials(study, trials, gamma(ended))
+        good, others = _split_trials(study, trials, gamma(ended), *_NO_CONSTRAINTS)
         of_good, of_others = ([it.params for it in part] for part in (good, others))
         return _internal(of_good, search_space), _internal(of_others, search_space)
 
@@ -95,11 +100,17 @@ class GroupedTPE(TPESampler):
         self, study: optuna.Study, wanted: dict[str, BaseDistribution], good: Array, others: Array
     ) -> dict[str, Any]:
         """The draw from the density of good trials that is least like the others, of some draws (section 4)."""
-        of_good = self._build_parzen_estimator(study, wanted, good, handle_below=True)  # type: ignore[arg-type]
-        of_others = self._build_parzen_estimator(study, wanted, others, handle_below=False)  # type: ignore[arg-type]
+        of_good = self._density(wanted, good, alike=study._is_multi_objective())
+        of_others = self._density(wanted, others)
         drawn = of_good.sample(self._rng.rng, self._n_ei_candidates)
         best = int(np.argmax(self._compute_acquisition_func(drawn, of_good, of_others)))
         return {name: it.to_external_repr(drawn[name][best].item()) for name, it in wanted.items()}
+
+    def _density(self, wanted: dict[str, BaseDistribution], configs: Array, alike: bool = False) -> _ParzenEstimator:
+        """The density of configs; where they are not `alike`, older ones count less."""
+        values = self._get_internal_repr(configs, wanted)
+        weights = np.ones(len(next(iter(values.values())))) if alike else None
+        return self._parzen_estimator_cls(values, wanted, self._parzen_estimator_parameters, weights)
 
     def _get_internal_repr(
         self, trials: Array | Sequence[FrozenTrial], search_space: Mapping[str, BaseDistribution], *_: Any
@@ -108,6 +119,11 @@ class GroupedTPE(TPESampler):
         given = trials if isinstance(trials, np.ndarray) else _internal([it.params for it in trials], search_space)
         whole = given[~np.isnan(given).any(axis=1)]
         return dict(zip(search_space, whole.T, strict=True))
+
+
+def _good_of_several(trials: int) -> int:
+    """How many of so many trials are good where there are several objectives; Optuna's own rule since version 5."""
+    return math.ceil(0.1 * trials)
 
 
 def _internal(configs: Sequence[Config], search_space: Mapping[str, BaseDistribution]) -> Array:

@@ -236,6 +236,16 @@ def _check_constraints(attributes: Mapping[str, Any]) -> None:
             raise TypeError("the excess of a constraint is no number")
 
 
+def excesses(trial: FrozenTrial) -> dict[str, float]:
+    """By how much a trial breaks each constraint, by name, as Optuna 5 and newer give it as `trial.constraints`.
+
+    What a sampler has written without names is called by its place.
+    """
+    prefix, attributes = f"{CONSTRAINT}:", trial.system_attrs
+    unnamed = {str(place): excess for place, excess in enumerate(attributes.get(CONSTRAINT) or ())}
+    return unnamed | {key.removeprefix(prefix): it for key, it in attributes.items() if key.startswith(prefix)}
+
+
 def written(metrics: Metrics, moment: Moment) -> str:
     """A report, as an attribute has it."""
     return json.dumps({"metrics": dict(metrics), "moment": moment})

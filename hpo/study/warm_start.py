@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.spec import Config, SearchSpec, StudySpec
 from hpo.spec.space import Space, distribution
 from hpo.study import ranking
-from hpo.study.optuna_trial import REASON, REPORT, TAKEN, written
+from hpo.study.optuna_trial import CONSTRAINT, REASON, REPORT, TAKEN, written
 from hpo.study.trial import Moment, State, TrialRecord
 
 if TYPE_CHECKING:
@@ -64,7 +64,10 @@ def _taken_over(
             TAKEN: f"{earlier.name}/{old.number}",
             REASON: f"taken over from study '{earlier.name}', trial {old.number}",
         },
-        constraints=ranking.excesses(spec, reports[record.best_epoch]) or None,
+        system_attrs={
+            f"{CONSTRAINT}:{name}": excess
+            for name, excess in ranking.excesses(spec, reports[record.best_epoch]).items()
+        },
     )
 
 

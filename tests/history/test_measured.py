@@ -9,6 +9,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.history.measured import Measured, Yardstick, better
+from hpo.study.optuna_trial import CONSTRAINT
 from hpo.study.ranking import Fitness
 
 MINIMIZE = Yardstick((StudyDirection.MINIMIZE,))
@@ -27,6 +28,7 @@ def recorded(
         values=values,
         intermediate_values=dict(reports or {}),
         user_attrs=attributes.pop("user_attrs", {}),
+        system_attrs={f"{CONSTRAINT}:{name}": it for name, it in attributes.pop("constraints", {}).items()},
         **attributes,
     )
     made.number = number

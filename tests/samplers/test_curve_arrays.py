@@ -15,6 +15,7 @@ from hpo.history import history_of
 from hpo.history.measured import Yardstick
 from hpo.samplers.curve_arrays import CurveArrays, curves_of
 from hpo.samplers.curve_model import Inputs
+from tests.samplers.constraints import constrain
 
 X, KIND = FloatDistribution(0.0, 1.0), CategoricalDistribution(("a", "b"))
 INPUTS = Inputs({"x": X, "kind": KIND})
@@ -76,7 +77,7 @@ def test_what_changes_is_entered_again_and_nothing_else() -> None:
     history.units[1] = -1.0  # nobody looks at the other one again
     running[0].report(1.0, 9)
     assert known(study).best[0] == 1.0 and history.units[1, 0] == -1.0
-    running[0].set_constraint("size", 0.5)
+    constrain(running[0], "size", 0.5)
     assert known(study).costs[0, -1] == math.inf and history.best[0] == 1.0
 
 

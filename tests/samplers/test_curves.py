@@ -8,7 +8,6 @@ import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
-from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 from optuna.trial import TrialState, create_trial
 
 from hpo.history import history_of
@@ -20,6 +19,8 @@ from hpo.schedulers import first_rung
 from hpo.schedulers.rungs import rungs
 from hpo.spec import Parameter
 from hpo.spec.space import Space, distribution
+from tests.samplers.conformance import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
+from tests.samplers.constraints import constrain
 
 EPOCHS = 27
 SPACE = Space(
@@ -184,7 +185,7 @@ def test_constraints_are_kept_away_from(feasible: float) -> None:
     for _ in range(20):
         trial = study.ask()
         x = trial.suggest_float("x", 0.01, 1.0)
-        trial.set_constraint("small", x - feasible)
+        constrain(trial, "small", x - feasible)
         study.tell(trial, -x)
     assert sum(trial.params["x"] <= 0.3 for trial in study.trials[10:]) >= (5 if feasible else 0)
 

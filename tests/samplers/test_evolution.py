@@ -14,18 +14,19 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.testing.pytest_samplers import (
-    BasicSamplerTestCase,
-    MultiObjectiveSamplerTestCase,
-    RelativeSamplerTestCase,
-    SingleOnlySamplerTestCase,
-)
 from optuna.trial import TrialState
 
 from hpo.history.measured import Measured, Yardstick
 from hpo.history.population import measure_all
 from hpo.samplers.evolution import STRATEGIES, EvolutionSampler, cma, encoding, nsga2, variation
 from hpo.study.ranking import Fitness
+from tests.samplers.conformance import (
+    BasicSamplerTestCase,
+    MultiObjectiveSamplerTestCase,
+    RelativeSamplerTestCase,
+    SingleOnlySamplerTestCase,
+)
+from tests.samplers.constraints import constrain
 
 ALL = sorted(STRATEGIES)
 SINGLE = [name for name in ALL if not STRATEGIES[name].many_objectives]
@@ -297,7 +298,7 @@ def test_feasible_trials_are_parents(strategy: str) -> None:
     study = optuna.create_study(sampler=EvolutionSampler(strategy))
     for number in range(30):
         trial = study.ask({"x": FloatDistribution(0, 1)})
-        trial.set_constraint("memory", 1.0 if number % 2 else -1.0)
+        constrain(trial, "memory", 1.0 if number % 2 else -1.0)
         study.tell(trial, 0.0 if number % 2 else 1.0)
     asked = [study.ask() for _ in range(10)]
     parents = {n for trial in asked for n in study.trials[trial.number].user_attrs["lineage"]["parents"]}

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import optuna
 import pytest
 from optuna.samplers import BaseSampler
-from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 
 from hpo.samplers.portfolio import ARM, PortfolioSampler
+from tests.samplers.conformance import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 

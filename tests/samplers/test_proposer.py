@@ -7,7 +7,6 @@ import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.testing.pytest_samplers import BasicSamplerTestCase
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo import spec
@@ -15,6 +14,7 @@ from hpo.samplers import SAMPLERS, build, standard
 from hpo.samplers.evolution import EvolutionSampler
 from hpo.samplers.proposer import Proposer
 from hpo.spec.space import Space
+from tests.samplers.conformance import BasicSamplerTestCase
 
 STANDARD = ["tpe", "gp", "cmaes", "random", "qmc", "nsga2"]
 

@@ -45,6 +45,18 @@ def test_what_is_no_sampler_is_refused(document: dict[str, Any]) -> None:
     assert "not an optuna.samplers.BaseSampler" in problem.message
 
 
+@pytest.mark.parametrize("name", ["tpe", "gp", "nsga2", "portfolio", "curves", "evolution"])
+def test_optuna_keeps_to_constraints_since_version_5(document: dict[str, Any], name: str) -> None:
+    document |= {"sampler": name, "constraints": ["parameters <= 1e6"]}
+    found = [problem.message for problem in samplers.check(spec.load(document))]
+    if optuna.__version__ >= "5" or name in ("curves", "evolution"):
+        assert found == []
+    else:
+        (message,) = found
+        assert f"'{name}' keeps to constraints with Optuna 5 or newer, and this is Optuna 4" in message
+        assert "install 'optuna>=5', or take the sampler 'curves' or, for several objectives, 'evolution'" in message
+
+
 @pytest.mark.parametrize("name", ["curves", "tpe"])
 def test_who_proposes_says_what_goes_on_if_it_has_an_opinion(document: dict[str, Any], name: str) -> None:
     study = optuna.create_study(sampler=samplers.build(spec.load({**document, "sampler": name}), 0))

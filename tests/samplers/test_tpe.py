@@ -5,17 +5,18 @@ import numpy as np
 import optuna
 import pytest
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.testing.pytest_samplers import (
-    BasicSamplerTestCase,
-    MultiObjectiveSamplerTestCase,
-    RelativeSamplerTestCase,
-)
 from optuna.trial import TrialState
 
 from hpo.samplers.tpe import GroupedTPE, groups, tpe
 from hpo.samplers.view import StudyAtResource
 from hpo.spec import Parameter
 from hpo.spec.space import Space
+from tests.samplers.conformance import (
+    BasicSamplerTestCase,
+    MultiObjectiveSamplerTestCase,
+    RelativeSamplerTestCase,
+)
+from tests.samplers.constraints import constrain
 
 SPACE = Space(
     {
@@ -94,7 +95,7 @@ def long_study(trials: int, broken: bool) -> optuna.Study:
             if number < trials - 2:
                 trial.report(value + 1 / epoch, epoch)
         if broken and number % 2 == 0:
-            trial.set_constraint("size", 1.0)
+            constrain(trial, "size", 1.0)
         if number % 7 == 0:
             study.tell(trial, state=TrialState.FAIL if number % 2 else TrialState.PRUNED)
     return study

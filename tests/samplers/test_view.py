@@ -6,6 +6,7 @@ import pytest
 from optuna.trial import TrialState
 
 from hpo.samplers.view import StudyAtResource
+from tests.samplers.constraints import constrain
 
 MIN: Literal["minimize"] = "minimize"
 MAX: Literal["maximize"] = "maximize"
@@ -145,7 +146,7 @@ def test_reports_of_the_others_count_where_too_few_of_the_best_are_feasible(brok
         for epoch in (1, 3) if number < 40 else (1,):
             trial.report(float(number), epoch)
         if number < broken:
-            trial.set_constraint("size", 1.0)
+            constrain(trial, "size", 1.0)
     view = StudyAtResource(study, 30, most=60)
     others = [trial for trial in view.get_trials(deepcopy=False) if 40 <= trial.number < 72]
     assert others and {trial.state for trial in others} == {State.PRUNED}

@@ -10,6 +10,7 @@ from hpo import spec, tasks
 from hpo.errors import SpecError
 from hpo.searching.results import SimulationResult
 from hpo.spec import Config
+from hpo.study.optuna_trial import excesses
 from hpo.study.trial import State
 
 BOTH = [{"metric": "loss", "goal": "minimize"}, {"metric": "speed", "goal": "maximize"}]
@@ -149,7 +150,7 @@ def test_optuna_is_told_how_far_a_trial_is_off_at_its_best_epoch() -> None:
 
     study = search(cooler, objective=BOTH[0], constraints=["heat <= 3", "loss >= 0"]).study
     assert study.trials()[0].best_epoch == 2
-    assert study.record.get_trials()[0].constraints == {"heat <= 3": 2.0, "loss >= 0": -1.0}
+    assert excesses(study.record.get_trials()[0]) == {"heat <= 3": 2.0, "loss >= 0": -1.0}
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
