@@ -51,6 +51,11 @@ def connect(storage: Path) -> tuple[MlflowClient, str]:
     """
     uri = tracking_uri(storage)
     file = _file(uri)
+    if not os.environ.get("MLFLOW_TRACKING_URI") and file != storage.resolve() / DATABASE:
+        raise Unusable(
+            f"'{storage}' has a '%', '?' or '#' in its path, and SQLAlchemy before 2.1 opens no database there: install"
+            " 'sqlalchemy>=2.1', take another storage, or name another store in MLFLOW_TRACKING_URI"
+        )
     if file is not None:
         if file == storage.resolve() / DATABASE:
             check_own_store(storage)
