@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Form = Literal[
     "text", "flag", "whole", "more", "more hours", "time", "milliseconds", "size", "concurrency", "settings", "python"
 ]
-"""How an option is written on the command line; `python` is none there, and `more` is a number or +N more."""
+"""How an option is written on the command line; `more` is a number, or +N more. `python` is an argument alone."""
 
 _UNITS = {
     "time": "Seconds.",

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import click
 
-from hpo.options import Form, Option, declared
+from hpo.options import Form, Option, TrainingOptions, declared
+from hpo.searching.options import ResumeOptions, SearchOptions
 
 
 class _Plain(click.ParamType):  # type: ignore[type-arg]  # no type argument before click 8.4
@@ -169,9 +170,16 @@ def _made(field: "Field[Any]", option: Option) -> Callable[[Callable[..., Any]],
     return click.option(*option.flag.split(), field.name, help=text, **settings)
 
 
-storage_option = click.option(
-    "--storage", default="studies", show_default=True, metavar="DIR", help="The folder of all studies."
-)
+def _shared(options: type, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that commands share, as a dataclass declares it."""
+    return next(_made(field, option) for field, option in declared(options) if field.name == name)
+
+
+storage_option, data_dir_option = _shared(TrainingOptions, "storage"), _shared(TrainingOptions, "data_dir")
+accept_code_option = _shared(TrainingOptions, "accept_code")
+study_option, data_path_option = _shared(ResumeOptions, "study"), _shared(ResumeOptions, "data_path")
+trust_option = _shared(ResumeOptions, "trust")
+space_option, set_option = _shared(SearchOptions, "space"), _shared(SearchOptions, "overrides")
 format_option = click.option(
     "--format",
     "output",
@@ -180,35 +188,6 @@ format_option = click.option(
     show_default=True,
     help="json prints one document to stdout; everything else goes to stderr.",
 )
-data_dir_option = click.option(
-    "--data-dir", default="data", show_default=True, metavar="DIR", help="Where downloaded data sets are kept."
-)
 ensemble_option = click.option(
     "--ensemble", "name", required=True, metavar="NAME", help="Its name, as `hpo ensemble` printed it."
 )
-study_option = click.option("--study", metavar="NAME", help="The study; by default the one touched last.")
-trust_option = click.option(
-    "--trust",
-    is_flag=True,
-    help="Lets code of your own be imported that the stored files name (module:function), for this command.",
-)
-data_path_option = click.option(
-    "--data-path",
-    metavar="PATH",
-    help="Where the file or folder of the study's data set is now; by default where it was last.",
-)
-accept_code_option = click.option(
-    "--accept-code",
-    is_flag=True,
-    help="Takes an objective or a model of your own that has changed since the study's trials for the same.",
-)
-set_option = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    callback=_settings,
-    metavar="NAME=VALUE",
-    help="Overrides a setting by its dotted name, for example --set training.epochs=5. "
-    "A parameter set this way is no longer searched. May be repeated.",
-)
-space_option = click.option("--space", required=True, metavar="FILE", help="The YAML file that says what is searched.")

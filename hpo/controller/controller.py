@@ -44,8 +44,8 @@ from hpo.study.trial import Metrics, Observer, Outcome, State, TrialRecord
 class Controller:
     """Asks the sampler and the scheduler, records what happens, and answers an engine.
 
-    Trials that an earlier search has left are lost to this one's engine: they restart where their stored state stands,
-    and what they repeat is not recorded again.
+    Trials of an earlier search are unknown to this one's engine: they restart from their stored state, and epochs that
+    they repeat are not recorded again.
 
     Args:
         study: has its sampler.
@@ -159,7 +159,9 @@ class Controller:
             self._scheduler.stored(number, self.study.trial(number).epoch)
 
     def ended(self, number: int, end: End) -> None:
-        """Records how a trial has ended; one that has failed or was lost may restart later. Another one is passed over.
+        """Records how a trial has ended; one that has failed or was lost may restart later.
+
+        A number that is not live is ignored.
 
         Args:
             number: the trial's.

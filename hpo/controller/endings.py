@@ -1,4 +1,4 @@
-"""How trials leave: they end, are set aside until they restart, or make room for another one."""
+"""How a trial gives up its slot: it ends, waits to restart, or is replaced by a child."""
 
 import math
 from collections import deque

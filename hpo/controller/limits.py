@@ -106,7 +106,7 @@ class Limits:
 
     @property
     def has_a_free_epoch(self) -> bool:
-        """Whether a trial may train an epoch beside those that run, or restart as soon as they may."""
+        """Whether the budget has an epoch left that no running or restarting trial needs."""
         return self._until is None or self.reserved_for is not None or self._free_epochs > 0
 
     def ends(self, number: int) -> str | None:

@@ -1,4 +1,7 @@
-"""Why a search cannot go on, through no limit of its budget: it ends at once, and the next one takes up what runs."""
+"""Reasons to end a search at once, beside its budget: trials only fail, a disk is full, the folder is gone.
+
+Trials that run are left to the next search.
+"""
 
 import errno
 

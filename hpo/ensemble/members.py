@@ -1,4 +1,4 @@
-"""Which candidates a method gets that does not choose its members itself: by score, by greedy gain, by diversity."""
+"""Picks members for the methods that take what they are given (`--select`): by score, greedy gain or diversity."""
 
 from collections.abc import Callable, Mapping
 

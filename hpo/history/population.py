@@ -55,7 +55,7 @@ def _population(trials: Sequence[Measured]) -> Population:
 
 
 def compared(trials: Sequence[Measured], least: int) -> list[tuple[Fitness, Measured]]:
-    """The trials that have reached the resource of at least `least` of them, with their fitness there; none of none."""
+    """The trials that have reached the resource of at least `least` of them, with their fitness there."""
     if not trials:
         return []
     population = _population(trials)

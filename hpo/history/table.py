@@ -29,7 +29,7 @@ class Table:
     levels: Counter[float] = field(default_factory=Counter)
     """How many of `known` have come so far."""
     touched: list[int] = field(default_factory=list)
-    """The number of a trial for each time that it has changed at all; who looks at trials goes on where it was."""
+    """A log of changed trials, one number a change; each reader keeps its own position in it."""
     changes: list[int] = field(default_factory=list)
     """The same of its fitness."""
     common: float = -1.0

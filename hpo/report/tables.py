@@ -32,7 +32,10 @@ _COLOURS = {
 
 
 def trials_table(study: Study, trials: Sequence[TrialRecord], title: str) -> Table:
-    """One row a trial: state, epochs, the objectives and the epoch that they are of, constraints, config."""
+    """One row a trial: state, epochs, the objectives and the epoch that they are of, constraints, config.
+
+    `hpo trials`, `best` and `search` print it; their JSON is `TrialRecord.to_json`.
+    """
     table = Table(title=text(title), title_justify="left")
     table.add_column("trial", justify="right")
     table.add_column("state")

@@ -1,4 +1,4 @@
-"""Small changes of a config while its training goes on, for population based training."""
+"""The config of a child in population based training: its parent's with small changes; this is no sampler."""
 
 from collections.abc import Mapping
 from functools import partial

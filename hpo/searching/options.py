@@ -18,7 +18,11 @@ LIMITS = ("trials", "epochs", "gpu_hours", "time_limit")
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(TrainingOptions):
-    """How and where trials run, beside what the spec of their study says."""
+    """How and where trials run, beside what the spec of their study says.
+
+    A field here is an option of `hpo search`, `hpo resume`, `hpo.search` and `hpo.resume`; it is added here only, and
+    read in `searching.search`.
+    """
 
     trials: int | str | None = field(
         default=None, metadata=option("Budget: how many trials in all, instead of the one in the spec.", "more")
@@ -174,7 +178,7 @@ class ResumeOptions(RunOptions):
     trust: bool = field(
         default=False,
         metadata=option(
-            "Lets code of your own be imported that the stored spec names (module:function), for this time.", "flag"
+            "Lets code of your own be imported that stored files name (module:function), for this time.", "flag"
         ),
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ SEARCH_CHECKS = (tasks.check_goal, samplers.check, schedulers.check)
 
 
 def check_resources(spec: StudySpec) -> Iterable[Problem]:
-    """Resources that a trial would hold, and others lack, without using them."""
+    """CPUs and GPUs that a trial would reserve and never use."""
     cpu, gpu = spec.resources.cpu, spec.resources.gpu
     if cpu > 1 and not float(cpu).is_integer():
         yield Problem(
@@ -188,6 +189,8 @@ def _check_sendable(objective: "Objective | None") -> None:
 
 def _import_engine() -> None:
     """Imports what runs trials and shows them, while Ray starts."""
+    for module in ("controller.disk", "engine.ray.joining", "engine.ray.run", "report.progress"):
+        import_module(f"hpo.{module}")
 
 
 def _check_counted(spec: StudySpec) -> None:
@@ -323,7 +326,7 @@ def _identity(study: Study) -> str:
 
 
 def in_all(space: SpecLike, overrides: Mapping[str, Any], storage: Path, database: str | None) -> dict[str, Any]:
-    """The overrides with each limit of the budget that is written as `+20`, more than the study has, as one in all.
+    """The overrides, in which a limit of the budget such as `+20` has become a total: what the study has used, and 20.
 
     Raises:
         InputError: behind the sign is no number of the limit's kind, or 0.

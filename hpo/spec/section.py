@@ -90,7 +90,7 @@ class TrainingSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where trials train; `auto` is CUDA where the worker sees a GPU."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """The share of each target that is spread over all classes."""
+    """The share of each target that is spread over all classes; labels move towards one half."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Gradients are clipped to this norm."""
     compile: Literal["auto"] | bool = "auto"

@@ -38,5 +38,5 @@ class Left:
 
     @property
     def nothing(self) -> bool:
-        """Whether one of them is used up."""
+        """Whether a limit has been reached."""
         return 0 in (self.trials, self.epochs, self.gpu_hours)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo import files
+from hpo.errors import on_one_line
 from hpo.kernels import library
 
 FILE = "environment.json"
@@ -46,11 +47,13 @@ def read(folder: Path) -> Environment | None:
 
 
 def differences(then: Environment, now: Environment) -> tuple[str, ...]:
-    """What is not as it was, each as `name: then -> now`; what was not kept then is left out."""
+    """What is not as it was, each a line `name: then -> now`; what was not kept then is left out."""
     flat = [{**one, **one.get("packages", {})} for one in (then, now)]
     names = [name for name in flat[1] if name != "packages" and name in flat[0]]
     return tuple(
-        f"{name}: {flat[0].get(name)} -> {flat[1][name]}" for name in names if flat[0].get(name) != flat[1][name]
+        on_one_line(f"{name}: {flat[0].get(name)} -> {flat[1][name]}")
+        for name in names
+        if flat[0].get(name) != flat[1][name]
     )
 
 

@@ -75,7 +75,7 @@ class Hold:
             ) from None
 
     def claim(self, named: str | None = None) -> None:
-        """Holds the place of the study's artifacts to be its own, where that is outside of its folder.
+        """Checks that the folder or bucket of the artifacts is this study's, where that is outside of its folder.
 
         Args:
             named: the place that the user names in this command, as a path or a URI; HPO_ARTIFACTS in the environment

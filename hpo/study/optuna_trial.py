@@ -34,7 +34,7 @@ FIXED = "fixed_params"
 CONSTRAINT = "constraints"
 """The system attribute under which, with a name, Optuna keeps a constraint: above 0 it is broken."""
 _KINDS = {REASON: str, LINEAGE: dict, FAILURE: str}
-"""Attributes of trials, and what they are where they are there."""
+"""Attributes that a trial may have, and their types."""
 _COUNTS = (INHERITED, REPLACES, RETRIES)
 """Attributes of trials that are whole numbers, 0 or more."""
 _MOST, _MOST_ORDER = 2**31, 2**63

@@ -339,8 +339,8 @@ class Study:
     def spent(self) -> Spent:
         """What counts against the budget.
 
-        Of trials that have not ended their epochs do; those of another study do not at all. A child that goes on for
-        another trial is none more.
+        Of trials that have not ended their epochs do; those of another study do not at all. A child of
+        population based training that replaces a trial is not counted again.
         """
         trials = [trial for trial in self.trials() if not trial.taken_over]
         ended = sum(trial.state not in LIVE and not trial.inherited for trial in trials)

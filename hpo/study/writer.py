@@ -138,9 +138,10 @@ class Writer:
         return trial
 
     def _lend(self, child: TrialRecord) -> TrialRecord:
-        """Gives a child the state of its parent, unless it has one: the child, which inherits what that state has seen.
+        """Copies the parent's stored state to a child that has none.
 
-        A parent that trains meanwhile may have stored a later one than it had when it was chosen.
+        A parent that trains meanwhile may have stored a later one than it had when it was chosen. So the child is
+        returned with `inherited` set to the epoch of that state.
         """
         assert child.lineage is not None
         parent, artifacts = child.lineage["parents"][0], self._study.artifacts

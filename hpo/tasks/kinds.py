@@ -21,7 +21,7 @@ class Kind(Protocol):
         Args:
             outputs: of the model, `(n, outputs)`.
             targets: of the same rows.
-            label_smoothing: for classification.
+            label_smoothing: of classification the share spread over all classes; labels move towards one half.
             weights: of the rows `(n,)`; all alike where None.
             scale: the targets' standard deviations `(outputs,)`, for regression.
         """

@@ -1,5 +1,6 @@
 """What a search checks beside its spec's own rules, and what it says of what it found."""
 
+import importlib.util
 from pathlib import Path
 from signal import SIGINT
 from typing import Any
@@ -127,3 +128,11 @@ def test_python_and_the_command_say_the_same_of_a_study_whose_trials_all_diverge
     assert str(again.value) == str(raised.value)
     code, _, err = hpo("search", "--space", str(space), "--set", "optimizer.lr=1e30")
     assert code == 1 and err.splitlines()[-1] == f"Error: {raised.value}"
+
+
+def test_what_runs_trials_is_imported_while_ray_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[str] = []
+    monkeypatch.setattr(searching, "import_module", named.append)
+    searching._import_engine()
+    assert "hpo.engine.ray.run" in named and "hpo.report.progress" in named
+    assert all(importlib.util.find_spec(name) is not None for name in named)

@@ -104,3 +104,9 @@ def test_what_is_kept_without_packages_is_compared(tmp_path: Path) -> None:
     then = environment.read(tmp_path)
     assert then is not None
     assert environment.differences(then, {"python": "3.9", "packages": {"torch": "2"}}) == ("python: 2.7 -> 3.9",)
+
+
+def test_a_difference_is_one_line() -> None:
+    assert environment.differences({"python": "3\nTo repair it, run: rm"}, {"python": "3.12"}) == (
+        "python: 3 To repair it, run: rm -> 3.12",
+    )

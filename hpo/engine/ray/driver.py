@@ -219,7 +219,7 @@ class TuneSearcher(Uncopied, Searcher):
         return self._driver.suggest()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: the scheduler is told too."""
+        """Does nothing: the scheduler gets the same event."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study on disk is the only state."""

@@ -6,5 +6,5 @@ METRICS, ERROR, MEMORY, LATE, DONE = "metrics", "error", "out_of_memory", "late"
 """Keys of what a worker returns: a report has its resource and metrics; its last word is done, perhaps with an error,
 whether that was for want of memory, or that the time was over."""
 THREADS = "torch_threads"
-"""A metric of an epoch that had more threads than its trial has CPUs; and key of what a worker is told: epoch -> these,
-of a trial that begins again."""
+"""A metric of an epoch that had more threads than its trial has CPUs. It is also the key of what the worker of a
+restarted trial is sent: epoch -> threads that it had."""

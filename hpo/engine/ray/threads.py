@@ -26,7 +26,7 @@ class Threads:
         self._set: int | None = None
         self._seconds = 0.0
         self._enough: int | None = None
-        """Number of threads than which twice as many were not faster."""
+        """The number of threads at which twice as many brought nothing."""
 
     def allow(self, most: int) -> None:
         """So many may be used from the next epoch on, never fewer than its own."""

@@ -80,7 +80,7 @@ class EnsembleOptions(TrainingOptions):
     trust: bool = field(
         default=False,
         metadata=option(
-            "Lets code of your own be imported that the stored spec names (module:function), for this time.", "flag"
+            "Lets code of your own be imported that stored files name (module:function), for this time.", "flag"
         ),
     )
 
