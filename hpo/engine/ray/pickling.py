@@ -1,11 +1,10 @@
 """What is sent to workers as it is: a user's objective, pickled by Ray."""
 
-import io
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ray import cloudpickle
-from ray.util import inspect_serializability
 
 from hpo.errors import InputError, ObjectiveError, on_one_line
 from hpo.spec import Config
@@ -58,13 +57,26 @@ class Sent:
 
 
 def _culprit(objective: Any) -> str:
-    """The variables or attributes of an objective that cannot be pickled, for a message; itself where Ray finds none.
-
-    Ray looks deeper, into what these hold; nobody knows that by name.
-    """
+    """The variables or attributes of an objective that cannot be pickled, for a message; itself if there are none."""
     try:
-        _, failures = inspect_serializability(objective, print_file=io.StringIO())
-    except Exception:  # it looks at every attribute of anything
+        names = sorted(name for name, part in _parts(objective) if not _can_be_pickled(part))
+    except Exception:  # what an attribute raises when it is read
         return "it"
-    names = sorted({str(failure.path[0]) for failure in failures if failure.path and failure.path[0] is not None})
     return ", ".join(f"'{name}'" for name in names[:3]) or "it"
+
+
+def _parts(objective: Any) -> Iterable[tuple[str, Any]]:
+    """By name what a function takes from outside, or the attributes of anything else."""
+    if inspect.isfunction(objective):
+        taken = inspect.getclosurevars(objective)
+        return {**taken.globals, **taken.nonlocals}.items()
+    members = inspect.getmembers(objective, lambda part: not inspect.ismethod(part))
+    return [(name, part) for name, part in members if not name.startswith("__")]
+
+
+def _can_be_pickled(part: Any) -> bool:
+    try:
+        cloudpickle.dumps(part)
+    except Exception:  # what its own methods raise
+        return False
+    return True
