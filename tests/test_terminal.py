@@ -79,7 +79,7 @@ def test_nothing_of_the_users_is_markup_or_obeyed(hpo: Run, hostile: Study) -> N
         assert "[/red]" in out or command == ["trials", "--format", "json"]
 
 
-@pytest.mark.parametrize("arguments", [("trials", "--study", NASTY), (NASTY,), ("trials", f"--{NASTY}")])
+@pytest.mark.parametrize("arguments", [("trials", "--study", NASTY), (f"x{NASTY}",), ("trials", f"--{NASTY}")])
 def test_arguments_come_back_plain(hpo: Run, arguments: tuple[str, ...], study: Study) -> None:
     code, out, err = hpo(*arguments)
     assert (code, out) == (2, "") and "[/red] [bold]z[/bold]" in err

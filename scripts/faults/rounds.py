@@ -23,7 +23,7 @@ _EARLIEST, _LATEST = 5.0, 16.0
 """Seconds after its start that a driver is killed."""
 ORPHAN_SECONDS, _AGENT_SECONDS = 60.0, 120.0
 """In which all processes of a killed driver must be gone. Those that do no work look for Ray for a minute first."""
-_IDLE = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "default_worker.py")
+_IDLE = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "/agent.py", "/agent/main.py", "default_worker.py")
 """Ray's agents, and workers that have not begun."""
 _WHOLE_SECONDS = 300.0
 

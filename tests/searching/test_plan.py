@@ -141,7 +141,7 @@ def test_it_learns(goal: str) -> None:
 
 def test_it_has_every_metric_and_keeps_to_the_constraints() -> None:
     objectives = [{"metric": "loss", "goal": "minimize"}, {"metric": "size", "goal": "minimize"}]
-    spec = spec_of(objective=objectives, constraints=["heat <= 3", "light >= 2"])
+    spec = spec_of(objective=objectives, constraints=["heat <= 3", "light >= 2"], sampler="evolution")
     metrics, _ = SyntheticCurve(spec, 60)({"x": 0.5}, 1)
     assert metrics.keys() == {"loss", "size", "heat", "light"}
     assert (metrics["heat"], metrics["light"]) == (3, 2)
