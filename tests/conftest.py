@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from ruamel.yaml import YAML
 
 from hpo import models, spec
@@ -28,6 +29,9 @@ PATIENCE = 240.0
 """Seconds for what a test waits for, but does not test: commands start slowly beside others and from a cold disk."""
 Run = Callable[..., tuple[int, str, str]]
 """A command's arguments -> its exit code, stdout and stderr."""
+
+settings.register_profile("ours", deadline=None)  # no test is one of time: machines are busy
+settings.load_profile("ours")
 
 
 @pytest.hookimpl(tryfirst=True)

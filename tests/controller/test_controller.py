@@ -173,9 +173,7 @@ class Engine(RuleBasedStateMachine):
 
 
 TestEngine = Engine.TestCase
-TestEngine.settings = settings(
-    max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestEngine.settings = settings(max_examples=100, stateful_step_count=50, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Twins(RuleBasedStateMachine):
@@ -234,9 +232,7 @@ class Twins(RuleBasedStateMachine):
 
 
 TestTwins = Twins.TestCase
-TestTwins.settings = settings(
-    max_examples=100, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestTwins.settings = settings(max_examples=100, stateful_step_count=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 # ---- one by one ------------------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def test_what_a_worker_wrote_late_is_counted_at_the_next_end(empty: Study) -> No
     assert budget.used == 20 * KB
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     trials=st.lists(
         st.tuples(

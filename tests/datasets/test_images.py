@@ -236,7 +236,7 @@ def test_a_folder_says_what_it_leaves_out(tmp_path: Path) -> None:
 
 
 @given(picture=arrays.arrays(np.uint16, SIZE), most=st.integers(0, 65535))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_sixteen_bits_keep_order_and_are_off_by_half_a_step_at_most(
     picture: np.ndarray, most: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -131,7 +131,6 @@ def test_an_archive_that_ends_early_is_named(tmp_path: Path) -> None:
 finite = st.floats(allow_nan=True, allow_infinity=False, width=32)
 
 
-@settings(deadline=None)
 @given(rows=st.lists(st.tuples(finite, finite), max_size=20))
 def test_a_table_comes_back_from_csv(rows: list[tuple[float, float]], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("csv") / "table.csv"

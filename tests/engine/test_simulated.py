@@ -617,7 +617,7 @@ def test_a_search_of_many_parameters_and_few_epochs_trains_one_trial_in_full() -
     assert count_states(result.study.trials())[State.COMPLETE] >= 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(["asha", "hyperband", "asha_stop", "median", "none", "freeze_thaw", "pbt"]),
     st.integers(1, 5),

@@ -19,7 +19,7 @@ def rows(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return probabilities(labels, 2.0, generator), labels
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(["classification", "multilabel"]), st.integers(0, 100), st.floats(0.5, 2))
 def test_a_wrong_temperature_is_found_and_undone(task: str, seed: int, wrong: float) -> None:
     predictions, targets = pool(task, seed, 1, rows=400)
@@ -29,7 +29,6 @@ def test_a_wrong_temperature_is_found_and_undone(task: str, seed: int, wrong: fl
     assert found == pytest.approx(expected / wrong, rel=0.12)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 100), st.floats(0.1, 10))
 def test_no_rows_class_changes_and_rows_sum_to_one(seed: int, temperature: float) -> None:
     own, _ = rows(seed)
@@ -38,7 +37,6 @@ def test_no_rows_class_changes_and_rows_sum_to_one(seed: int, temperature: float
     np.testing.assert_allclose(tempered.sum(axis=1), 1, rtol=1e-5)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 100), st.floats(0.1, 10))
 def test_no_label_changes(seed: int, temperature: float) -> None:
     predictions, _ = pool("multilabel", seed, 1)
@@ -54,7 +52,6 @@ def test_values_have_no_temperature() -> None:
     assert reliability(predictions[0], targets, "regression") == {}
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["classification", "multilabel"]), st.integers(0, 100))
 def test_it_never_costs_likelihood_on_the_rows_it_was_fitted_to(task: str, seed: int) -> None:
     predictions, targets = pool(task, seed, 1)
@@ -85,7 +82,7 @@ def test_brier_scores() -> None:
     assert reliability(sure, labels, "multilabel")["ece"] == pytest.approx(0.25)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.floats(0.5, 0.95))
 def test_intervals_hold_what_they_promise(seed: int, level: float) -> None:
     generator = np.random.default_rng(seed)

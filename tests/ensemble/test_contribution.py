@@ -79,7 +79,7 @@ def test_one_candidate_alone_adds_nothing_to_itself() -> None:
     assert contributions(member(0.8, 0)[None]).tolist() == [0.0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 6), st.integers(0, 2**32 - 1), st.randoms(use_true_random=False))
 def test_contributions_are_finite_and_do_not_depend_on_the_order(count: int, seed: int, shuffler: Any) -> None:
     own = np.random.default_rng(seed).random((count, 20))

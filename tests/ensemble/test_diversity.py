@@ -22,7 +22,7 @@ def test_the_measures_are_those_of_the_paper() -> None:
     assert set(told.to_json()) == {"disagreement", "double_fault", "correlation", "means"}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.sampled_from(TASKS), st.integers(0, 1000), st.integers(1, 6))
 def test_matrices_are_symmetric_and_in_range(task: str, seed: int, members: int) -> None:
     told = diversity(*pool(task, seed, members), task)
@@ -34,7 +34,7 @@ def test_matrices_are_symmetric_and_in_range(task: str, seed: int, members: int)
     assert (told.means == {}) == (members == 1)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.sampled_from(TASKS), st.integers(0, 1000), st.integers(1, 8), st.integers(1, 6))
 def test_every_selection_gives_different_members_and_the_best_first(
     task: str, seed: int, candidates: int, top: int

@@ -59,7 +59,7 @@ COMBINERS = [
 
 @pytest.mark.parametrize("combiner", COMBINERS, ids=lambda combiner: json.dumps(combiner.to_json())[:60])
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_every_combiner_is_the_same_in_torch(combiner: Combiner, seed: int, rows: int) -> None:
     generator = np.random.default_rng(seed)
     logits = generator.normal(0, 5, (3, rows, 3))

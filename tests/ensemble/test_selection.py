@@ -2,7 +2,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo.ensemble.members import SELECTIONS
@@ -149,7 +149,6 @@ def test_names_are_held_to_the_known_ones() -> None:
         choose("median", predictions, labels, 2)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=5, max_size=60), st.integers(2, 5))
 def test_folds_are_alike_in_size_and_spread_every_class(labels: list[int], folds: int) -> None:
     numbers = fold_numbers(np.array(labels), folds)

@@ -37,7 +37,7 @@ def test_what_has_not_changed_is_measured_once() -> None:
     st.lists(st.tuples(st.integers(0, 6), st.integers(1, 4), st.integers(0, 3), st.booleans()), max_size=40),
     st.sampled_from([InMemoryStorage, lambda: CachedStorage(InMemoryStorage())]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_what_is_kept_between_calls_is_what_measuring_anew_would_find(
     steps: list[tuple[int, int, int, bool]], storage: Callable[[], BaseStorage]
 ) -> None:

@@ -35,7 +35,7 @@ def close(found: list[Tensor], expected: list[Tensor]) -> bool:
 
 
 @needed
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 5), st.integers(6, 50), st.integers(6, 50), st.integers(3, 20), st.integers(3, 20), st.booleans())
 def test_it_is_the_convolution(n: int, fan_in: int, fan_out: int, height: int, width: int, bias: bool) -> None:
     layer = nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=bias).to(memory_format=torch.channels_last)

@@ -63,7 +63,7 @@ def assert_close(found: list[Tensor], expected: list[Tensor]) -> None:
 
 
 @needed
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(*DRAWN)
 def test_it_is_what_its_steps_are(n: int, channels: int, height: int, width: int, what: str) -> None:
     with pytest.MonkeyPatch.context() as patched:
@@ -77,7 +77,7 @@ def test_it_is_what_its_steps_are(n: int, channels: int, height: int, width: int
 
 
 @needed
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(*DRAWN)
 def test_in_bfloat16_it_is_what_its_steps_are_in_float32(
     n: int, channels: int, height: int, width: int, what: str

@@ -48,7 +48,7 @@ def assert_close(found: list[Tensor], expected: list[Tensor], near: float = 1e-4
 
 
 @needed
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(2, 6), st.integers(2, 70), st.integers(2, 9), st.integers(2, 9), st.floats(0.0, 1.0), KINDS)
 def test_it_is_batch_normalization(
     n: int, channels: int, height: int, width: int, momentum: float, kind: torch.dtype

@@ -33,7 +33,7 @@ def drawn(*shape: int, values: int = 1000, kind: torch.dtype = torch.float32) ->
 
 
 @needed
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 4), st.integers(1, 40), st.integers(1, 6), st.integers(1, 6), st.sampled_from([2, 1000]), KINDS)
 def test_it_is_the_maximum(n: int, channels: int, height: int, width: int, values: int, kind: torch.dtype) -> None:
     with pytest.MonkeyPatch.context() as patched:
@@ -44,7 +44,7 @@ def test_it_is_the_maximum(n: int, channels: int, height: int, width: int, value
 
 
 @needed
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 4), st.integers(1, 40), st.integers(1, 6), st.integers(1, 6), st.integers(1, 3), KINDS)
 def test_it_is_the_mean(n: int, channels: int, height: int, width: int, threads: int, kind: torch.dtype) -> None:
     before = torch.get_num_threads()

@@ -50,7 +50,7 @@ def expected(curve: dict[int, float]) -> list[tuple[float, float]]:
     return points
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(CURVES, max_size=12))
 def test_a_trial_is_known_where_it_passed_a_rung_and_at_its_last_epoch(curves: list[dict[int, float]]) -> None:
     history = known(study_of(curves))

@@ -6,7 +6,7 @@ import numpy as np
 import optuna
 import pytest
 import scipy.special
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from optuna.samplers._tpe import _truncnorm
 from scipy.special import log_ndtr, ndtr
@@ -14,7 +14,6 @@ from scipy.special import log_ndtr, ndtr
 import hpo.samplers.tpe  # noqa: F401  # which uses them
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-30, 12), min_size=1, max_size=50))
 def test_the_normal_distributions_logarithm_is_what_optuna_computes(values: list[float]) -> None:
     array = np.array(values)

@@ -105,7 +105,7 @@ def simulate(scheduler: Mapping[str, Any], trials: int, epochs: int, workers: in
     return hpo.simulate(document, curve, workers=workers, observers=observers)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_only_the_best_at_a_rung_go_on(data: st.DataObject) -> None:
     epochs, eta = data.draw(st.integers(1, 30)), data.draw(st.integers(2, 4))

@@ -128,7 +128,7 @@ def test_where_configs_may_repeat_there_is_no_end_of_them() -> None:
     assert possible_configs(search_spec(parameters={})) is None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(-50, 50))
 def test_a_step_is_one_config_however_it_is_computed(steps: int, tenths: int, low: int) -> None:
     parameter = Parameter(min=low / 10, max=(low + steps * tenths) / 10, step=tenths / 10)

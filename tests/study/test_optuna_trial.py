@@ -286,7 +286,7 @@ JSON = st.recursive(
 NAMES = st.sampled_from(["began", "inherited", "lineage", "replaces", "retries", "failure", "reason", "report:3"])
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(name=NAMES, value=JSON, fixed=JSON, excess=JSON, param=JSON)
 def test_whatever_is_recorded_is_read_or_is_one_sentence(
     name: str, value: Any, fixed: Any, excess: Any, param: Any

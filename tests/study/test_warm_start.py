@@ -219,7 +219,7 @@ def ranges(draw: st.DrawFn) -> Parameter:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ranges(), st.integers(0, 2**32 - 1))
 def test_what_is_believed_can_be_taken(parameter: Parameter, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -229,7 +229,6 @@ def test_what_is_believed_can_be_taken(parameter: Parameter, seed: int) -> None:
         assert isinstance(value, int if parameter.type == "int" else int | float)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(), min_size=1, max_size=5, unique=True), st.data())
 def test_what_is_believed_is_listed(values: list[int], data: st.DataObject) -> None:
     parameter = Parameter(values=tuple(values), prior=data.draw(st.sampled_from(values)))

@@ -130,8 +130,8 @@ def test_what_hangs_is_killed_and_says_where_it_stood(document: dict[str, Any]) 
 
 def test_an_epoch_that_is_not_done_in_time_is_given_up(document: dict[str, Any]) -> None:
     started = time.monotonic()
-    study = search(rules(document), endless, trials=9, concurrency=2, deadline=started + 25)
-    assert 24 < time.monotonic() - started < 60
+    study = search(rules(document), endless, trials=9, concurrency=2, deadline=started + 45)
+    assert 44 < time.monotonic() - started < 90
     reported = [trial for trial in study.trials() if trial.reports]
     assert reported and all(trial.state is State.RUNNING for trial in study.trials() if not trial.reports)
     assert {(trial.state, trial.reason) for trial in reported} == {(State.PRUNED, "stopped by the time limit")}

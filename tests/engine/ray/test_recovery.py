@@ -98,7 +98,7 @@ SEARCHES: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize(("sampler", "scheduler"), SEARCHES, ids=str)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(seed=st.integers(0, 1000), workers=st.integers(1, 4), fates=st.lists(st.integers(1, 60), min_size=1, max_size=8))
 def test_an_interrupted_search_is_the_search_that_it_would_have_been(
     tmp_path_factory: pytest.TempPathFactory, sampler: Any, scheduler: Any, seed: int, workers: int, fates: list[int]
@@ -122,7 +122,7 @@ def test_an_interrupted_search_is_the_search_that_it_would_have_been(
 
 
 @pytest.mark.parametrize(("sampler", "scheduler"), SEARCHES, ids=str)
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(seed=st.integers(0, 1000), workers=st.integers(1, 4), cuts=st.lists(st.floats(0, 1), min_size=5, max_size=5))
 @example(seed=33, workers=2, cuts=[0.0, 0.25, 0.5, 0.75, 1.0])  # curves: five trials fail one after another
 def test_a_journal_that_was_cut_anywhere_goes_on_to_the_same_search(

@@ -264,8 +264,10 @@ def test_the_time_limit_stops_trials_and_keeps_them(document: dict[str, Any]) ->
     document["training"]["epochs"] = 100
     document["scheduler"] = "none"
     started = time.monotonic()
-    study = search(document, slow, trials=50, deadline=started + 25)
-    assert time.monotonic() - started < 60
+    study = search(
+        document, slow, trials=50, deadline=started + 45
+    )  # on a busy machine workers need half of it to start
+    assert time.monotonic() - started < 90
     assert {trial.state for trial in study.trials()} <= {State.PRUNED, State.RUNNING}
     kept = [trial for trial in study.trials() if trial.state is State.PRUNED]
     assert kept and all(trial.reason == "stopped by the time limit" and trial.epoch < 100 for trial in kept)

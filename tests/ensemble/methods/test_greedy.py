@@ -76,7 +76,7 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int, str]:
     return predictions, targets, draw(st.integers(1, 4)), task
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases())
 def test_it_is_the_papers_procedure(case: tuple[np.ndarray, np.ndarray, int, str]) -> None:
     predictions, targets, top, task = case
@@ -89,7 +89,7 @@ def test_it_is_the_papers_procedure(case: tuple[np.ndarray, np.ndarray, int, str
 
 @pytest.mark.parametrize("method", [greedy, bagged_greedy])
 @given(seed=st.integers(0, 1000), top=st.integers(1, 5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_members_are_capped_and_weights_sum_to_one(method: type[object], seed: int, top: int) -> None:
     predictions, labels = pool(seed, 6)
     chosen = method(predictions, labels, top)  # type: ignore[call-arg]
@@ -98,7 +98,7 @@ def test_members_are_capped_and_weights_sum_to_one(method: type[object], seed: i
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_it_is_never_worse_than_the_best_candidate(seed: int) -> None:
     predictions, labels = pool(seed, 5)
     chosen = greedy(predictions, labels, 3)
@@ -124,7 +124,7 @@ def test_where_nothing_is_finite_the_first_stands() -> None:
 
 
 @given(st.integers(1, 3000), st.integers(0, 1000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_logarithm_of_a_product_is_the_sum_of_logarithms(rows: int, seed: int) -> None:
     own = np.random.default_rng(seed).random((2, rows)) ** 8
     np.testing.assert_allclose(nll(own), -np.log(np.maximum(own, 1e-7)).mean(axis=1), rtol=1e-12)

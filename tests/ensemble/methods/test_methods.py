@@ -55,7 +55,7 @@ def test_the_last_temperature_is_part_of_the_combiner() -> None:
 
 
 @given(st.integers(0, 500), st.integers(1, 6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_hard_votes_are_the_majority(seed: int, members: int) -> None:
     predictions, _ = pool("classification", seed, members)
     winners = Votes(tuple(range(members))).combine(predictions).argmax(axis=1)
@@ -65,7 +65,7 @@ def test_hard_votes_are_the_majority(seed: int, members: int) -> None:
 
 
 @given(st.integers(0, 500), st.integers(1, 6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_hard_votes_on_labels_are_the_majority(seed: int, members: int) -> None:
     predictions, _ = pool("multilabel", seed, members)
     ayes = (predictions >= 0.5).sum(axis=0)
@@ -99,7 +99,7 @@ def test_soft_votes_are_the_mean() -> None:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from(TASKS), st.integers(0, 1000), st.integers(1, 5))
 def test_no_other_weights_score_better(task: str, seed: int, members: int) -> None:
     predictions, targets = pool(task, seed, members)

@@ -25,7 +25,7 @@ def checkpoint(noise: np.ndarray) -> Weights:
     return {"layer": (TRUE + noise).astype(np.float32), "batches": np.array(7, np.int64)}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 1000), st.integers(1, 5))
 def test_a_soup_is_no_worse_than_its_best_ingredient(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)

@@ -57,7 +57,7 @@ def shown(storage: optuna.storages.BaseStorage, study: int) -> list[Any]:
 
 
 @given(STEPS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_ledger_shows_what_its_storage_has(steps: list[tuple[str, int]]) -> None:
     inner = InMemoryStorage()
     study = inner.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
@@ -73,7 +73,7 @@ def test_a_ledger_shows_what_its_storage_has(steps: list[tuple[str, int]]) -> No
 
 
 @given(STEPS, STEPS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_its_log_names_what_has_changed(before: list[tuple[str, int]], after: list[tuple[str, int]]) -> None:
     inner = InMemoryStorage()
     study = inner.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
@@ -107,7 +107,7 @@ def test_a_trial_that_has_not_changed_is_the_same_object(tmp_path: Path) -> None
 
 
 @given(st.lists(STEPS, max_size=4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_what_is_flushed_together_is_the_same_journal(tmp_path_factory: pytest.TempPathFactory, blocks: Any) -> None:
     file = tmp_path_factory.mktemp("journal") / "j"
     storage = JournalStorage(Journal(str(file)))
@@ -186,7 +186,7 @@ def opened(file: Path) -> list[Any]:
 
 
 @given(st.lists(STEPS, max_size=3), st.sampled_from(["remove", "alter", "swap", "double"]), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_line_that_is_missing_altered_or_moved_is_told(
     tmp_path_factory: pytest.TempPathFactory, blocks: Any, damage: str, data: Any
 ) -> None:
