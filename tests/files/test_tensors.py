@@ -161,6 +161,7 @@ def test_what_a_file_names_again_and_again_is_made_once() -> None:
         1_000_000 * b"(" + b"K\x01" + 1_000_000 * b"t",
         b"K\x01" + 1_000_000 * b"(0\x85",
     ],
+    ids=["alone", "remembered", "marked", "marks that are popped"],
 )
 def test_a_key_of_tuples_within_tuples_is_refused_before_its_hash_is_computed(key: bytes) -> None:
     with pytest.raises(pickle.UnpicklingError, match="nested without an end"):
