@@ -22,6 +22,7 @@ def test_the_normal_distributions_logarithm_is_what_optuna_computes(values: list
     assert _truncnorm._ndtr(array) == pytest.approx([_truncnorm._ndtr_single(value) for value in values], abs=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_tpe_asks_scipy_for_the_density_of_integers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails where Optuna computes otherwise than by the functions that are replaced."""
     with monkeypatch.context() as changed:
