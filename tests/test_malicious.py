@@ -39,7 +39,7 @@ from hpo.ensemble import build
 from hpo.ensemble.combiner import from_json
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
-from hpo.errors import DataError, HpoError, ObjectiveError, SpecError, StudyError
+from hpo.errors import DataError, HpoError, InputError, ObjectiveError, SpecError, StudyError
 from hpo.files.tensors import load_tensors
 from hpo.models.weights import set_weights, weights_of
 from hpo.study import data as study_data
@@ -50,7 +50,7 @@ from hpo.study.artifacts.stored import packed
 from hpo.study.folder import study_names
 from hpo.study.hold import Hold
 from hpo.study.locations import claim
-from hpo.study.secret import is_proof
+from hpo.study.secret import is_proof, proof, secret_file
 from hpo.study.storage.database import Database
 from hpo.study.study import Study
 from hpo.study.trial import Failure, Outcome, State
@@ -687,6 +687,86 @@ def test_objects_whose_names_lead_elsewhere_are_none(
     assert shelf.files() == {"artifacts/00001/state.pt": 3}
     shelf.clear()
     assert shelf.files() == {}
+
+
+@pytest.fixture
+def lent(document: dict[str, Any], tmp_path: Path) -> tuple[Study, Path]:
+    """A study whose artifacts are in a shared folder, and the private study of somebody, whose name fits."""
+    made = Study.create(tmp_path / "studies", spec.load(document), data_summary(), artifacts=str(tmp_path / "shared"))
+    private = Study.create(tmp_path / "private", spec.load(document), data_summary())
+    for study in (made, private):
+        for skill in (2.0, 1.0):
+            finish(study, skill, epochs=3)
+    return made, private.folder
+
+
+def test_a_link_in_place_of_a_studys_artifacts_is_not_followed(
+    lent: tuple[Study, Path], hpo: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, private = lent
+    (tmp_path / "shared" / "squares").rename(tmp_path / "shared" / "away")
+    before = contents(private)
+    for target in (private, tmp_path / "nothing"):
+        (tmp_path / "shared" / "squares").unlink(missing_ok=True)
+        (tmp_path / "shared" / "squares").symlink_to(target)
+        for command in (("gc", "--keep", "1", "--artifacts", str(tmp_path / "shared")), ("gc", "--keep", "1")):
+            code, _, told = hpo(*command)
+            assert code != 0 and "Traceback" not in told, told
+        monkeypatch.setenv("HPO_ARTIFACTS", str(tmp_path / "shared"))
+        code, _, told = hpo("gc", "--keep", "1")
+        monkeypatch.delenv("HPO_ARTIFACTS")
+        assert code != 0 and "Traceback" not in told, told
+    assert contents(private) == before and not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("at", ["kept/squares", "kept"])
+def test_a_place_in_the_studys_folder_that_leads_out_is_not_claimed(
+    at: str, lent: tuple[Study, Path], hpo: Run
+) -> None:
+    study, private = lent
+    kept = study.folder / "kept"
+    if at == "kept":
+        kept.symlink_to(private.parent)
+    else:
+        kept.mkdir()
+        (kept / "squares").symlink_to(private)
+    (study.folder / "places.json").write_text(json.dumps({"artifacts": str(kept / "squares"), "database": None}))
+    before = contents(private)
+    for command in (("gc", "--keep", "1", "--artifacts", str(kept)), ("gc", "--keep", "1"), ("resume",)):
+        code, _, told = hpo(*command)
+        assert code != 0 and "Traceback" not in told, told
+    assert contents(private) == before
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/a\nTo repair it: rm", "/shared/a\rb"])
+def test_a_place_with_a_line_break_is_refused(uri: str) -> None:
+    with pytest.raises(InputError, match="has no line break in its name, got '"):
+        place_of(uri)
+
+
+def test_a_key_with_a_line_break_is_one_line(study: Study, hpo: Run) -> None:
+    written = (study.folder / "spec.yaml").read_text()
+    (study.folder / "spec.yaml").write_text(written + '"x\\nTo repair it, run: rm": 1\n')
+    for command in ("studies", "best"):
+        _, out, told = hpo(command)
+        assert "\nTo repair it" not in out + told and "To repair it" in out + told
+
+
+def test_an_empty_secret_proves_nothing(study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    secret_file().parent.mkdir(parents=True)
+    secret_file().touch(0o600)
+    with pytest.raises(PermissionError, match="is too short to be a secret"):
+        proof("text", make=True)
+
+
+def test_a_store_that_is_sealed_is_not_proven_by_the_way(study: Study) -> None:
+    places = {"artifacts": "s3://bucket/p/squares?endpoint_override=127.0.0.1:1", "database": None}
+    (study.folder / "places.json").write_text(json.dumps(places))
+    opened = Study.open(study.folder.parent, "squares")
+    opened.locations.write(opened.folder, opened.name)
+    again = Study.open(study.folder.parent, "squares").locations
+    assert again.proofs == () and again.artifacts is not None and again.artifacts.lock.sealed
 
 
 def test_a_study_that_is_a_link_is_refused(study: Study, hpo: Run, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from hpo.ensemble.combiner import (
 )
 from hpo.ensemble.model import Ensemble
 from hpo.errors import HpoError, InputError, first_line
+from hpo.files.compiled import keep_compiled_apart
 from hpo.study.artifacts import Folder
 from hpo.tasks import SMALLEST_PROBABILITY
 from hpo.tasks.kinds import floats, kind
@@ -133,6 +134,7 @@ def _outputs(network: nn.Module, inputs: Inputs) -> Tensor:
 
 def _program(ensemble: Ensemble) -> torch.onnx.ONNXProgram:
     _installed()
+    keep_compiled_apart()  # the exporter loads torch's compiler
     module = Exportable(ensemble).eval()
     example = torch.from_numpy(_random_inputs(ensemble, 2))
     with _told(ensemble), warnings.catch_warnings():  # the exporter's news about itself

@@ -63,7 +63,7 @@ class Source:
     def line(self, problem: Problem) -> str:
         """One problem as one line."""
         parts = [self.place(problem.key), ".".join(problem.key), problem.message]
-        return ": ".join(part for part in parts if part)
+        return ": ".join(part for part in parts if part).replace("\r", "\\r").replace("\n", "\\n")
 
 
 @dataclass(frozen=True)

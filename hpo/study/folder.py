@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
 
 from hpo import files
 from hpo.errors import StudyError
@@ -64,8 +63,8 @@ def check_links(folder: Path) -> None:
     """
     if folder.is_symlink():
         raise StudyError(
-            f"study '{folder.name}': '{folder}' is a link, and what a study owns is never reached through one; name the"
-            f" storage folder that has it: --storage {quote(str(folder.resolve().parent))}"
+            f"study '{folder.name}': '{folder}' is a link, and what a study owns is never reached through one; put the"
+            " folder itself there, or name the storage folder that has it with --storage"
         )
     try:
         check_own(folder, _OWN)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hpo.errors import StudyError
 from hpo.files import NotAFile
+from hpo.study.artifacts import Folder
 from hpo.study.folder import check_writable
 from hpo.study.format import migrate
 from hpo.study.locations import VARIABLE, claim, own_place
@@ -89,7 +90,11 @@ class Hold:
             return
 
         def names(artifacts: str | None) -> bool:
-            return artifacts is not None and str(own_place(artifacts, study.name)) == str(place)
+            if artifacts is None:
+                return False
+            wanted = own_place(artifacts, study.name)
+            real = not isinstance(wanted, Folder) or not isinstance(place, Folder) or wanted.real == place.real
+            return str(wanted) == str(place) and real
 
         claim(place, study.name, study.id, study.folder, names(named), names(os.environ.get(VARIABLE) or None))
         self._remember()

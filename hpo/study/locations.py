@@ -90,7 +90,7 @@ class Locations:
             if artifacts is not None and "://" not in artifacts:
                 artifacts = str(_found(folder, artifacts, beside.get("artifacts")))
             data = None if known.get("data") is None else _found(folder, known["data"], beside.get("data"))
-            own = None if artifacts is None else place(artifacts)
+            own = None if artifacts is None else _known_place(artifacts)
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:  # ValueError: urllib's own, too
@@ -125,8 +125,9 @@ class Locations:
 
     @property
     def _remote(self) -> list[str]:
-        """What is reached by a URL."""
-        bucket = [str(self.artifacts)] if isinstance(self.artifacts, Bucket) else []
+        """What is reached by a URL, and may be."""
+        known = isinstance(self.artifacts, Bucket) and not self.artifacts.lock.sealed
+        bucket = [str(self.artifacts)] if known else []
         return bucket if self.database is None else [*bucket, self.database.url]
 
     def _known(self, folder: Path) -> dict[str, Any]:
@@ -140,6 +141,12 @@ class Locations:
                 name: os.path.relpath(path, folder.absolute()) for name, path in paths.items() if path is not None
             },
         }
+
+
+def _known_place(artifacts: str) -> Place:
+    """The place that a study has written down; its last step, the study's own folder, is reached through no link."""
+    own = place(artifacts)
+    return Folder(own.base.parent) / own.base.name if isinstance(own, Folder) else own
 
 
 def _database(study: str, url: str, named: str | None, proofs: Sequence[str]) -> Database:
@@ -188,6 +195,11 @@ def claim(own: Place, study: str, id_: str, folder: Path, named: bool, by_variab
     Raises:
         StudyError: it is another study's, or is not proven to be this one's and was not named.
     """
+    if isinstance(own, Folder) and _leads_out(own, folder):
+        raise StudyError(
+            f"'{FILE}' of study '{study}' says that its artifacts are in '{own}', from where a link leads out of the"
+            f" study's folder, to '{own.real}'; name the folder itself"
+        )
     if named or by_variable:
         own.lock.sealed = False
     owner, proofs = _marked(own, study)  # StudyError where it is sealed
@@ -204,6 +216,12 @@ def claim(own: Place, study: str, id_: str, folder: Path, named: bool, by_variab
         raise _not_own(own, study, "is not proven to be this study's by your secret", f"if it is, name it once: {ways}")
     own.lock.closed = False
     own.write(MARKER, "\n".join([id_, *[*proofs, *_proofs(claims)][-_MOST_PROOFS:], ""]).encode())
+
+
+def _leads_out(own: Folder, folder: Path) -> bool:
+    """Whether a place that seems to lie in the study's folder lies somewhere else."""
+    seems = Path(os.path.normpath(own.folder.absolute())).is_relative_to(os.path.normpath(folder.absolute()))
+    return seems and not own.real.is_relative_to(os.path.realpath(folder))
 
 
 def _marked(own: Place, study: str) -> tuple[str | None, list[str]]:

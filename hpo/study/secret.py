@@ -41,6 +41,8 @@ def proof(text: str, make: bool = False) -> str | None:
     except (OSError, RuntimeError, ValueError):  # no home, or nothing can be written there
         return None
     _check_private(file)
+    if len(key.strip()) < _BYTES:
+        raise PermissionError(f"'{file}' is too short to be a secret: remove it, and the next search makes another")
     return hmac.new(key.strip(), text.encode(), "sha256").hexdigest()
 
 

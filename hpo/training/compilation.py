@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hpo.errors import first_line
+from hpo.files.compiled import keep_compiled_apart
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -39,6 +40,7 @@ class _Compiled:
     """A model's compiled forward pass, until compiling it fails."""
 
     def __init__(self, model: nn.Module) -> None:
+        keep_compiled_apart()
         import torch._dynamo  # takes seconds, and most trials do without
 
         limits = torch._dynamo.config

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from hpo.errors import ResourceError
+from hpo.files.compiled import keep_compiled_apart
 from hpo.kernels.cpu import capabilities
 
 _GENERATOR = struct.Struct("=8xi4xQ")
@@ -99,6 +100,7 @@ def deterministic(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
+    keep_compiled_apart()  # torch's deterministic mode loads its compiler
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # a GPU's matrix products ask for it
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark

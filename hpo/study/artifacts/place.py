@@ -109,6 +109,8 @@ def place(uri: str | Path) -> Place:
     Raises:
         InputError: it is of no known form, or there are credentials in the URI; nothing else is looked at.
     """
+    if {"\n", "\r"} & set(str(uri)):
+        raise InputError(f"a place for artifacts has no line break in its name, got {str(uri)!r:.200}")
     if isinstance(uri, Path) or "://" not in uri:
         return _folder(str(uri))
     shown, scheme = _without_credentials(uri), uri.partition("://")[0]

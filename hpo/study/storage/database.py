@@ -103,7 +103,9 @@ class Database:
             got = sqlalchemy.URL.create(parsed.drivername, *where).render_as_string()
             raise InputError(f"the database's URL must be {_FORM}, got '{got}'")
         for name, value in query.items():
-            if name not in _OPTIONS or (name == "sslkey" and ":" in str(value)):
+            if not isinstance(value, str):
+                raise InputError(f"the database's URL has its option '{name}' more than once; write it once")
+            if name not in _OPTIONS or (name == "sslkey" and ":" in value):
                 raise InputError(
                     f"the database's URL has an option '{name}' that is not passed on, since libpq could write a file"
                     " or load a library by such options; leave it out, and name a key by its file"

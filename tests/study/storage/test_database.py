@@ -389,6 +389,11 @@ def test_damaged_rows_are_one_sentence(
     assert hpo("studies", "--storage", str(STUDIES))[0] == 0
 
 
+def test_an_option_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(InputError, match="has its option 'host' more than once"):
+        Database.of("postgresql://u@h/name?host=a%0Ab&host=c")
+
+
 @pytest.mark.parametrize("part", ["user", "name", "option"])
 @pytest.mark.parametrize("character", ["%0A", "%0D", "%00", "%1B", "%E2%80%A8"])
 def test_a_control_character_in_a_url_is_refused(part: str, character: str) -> None:

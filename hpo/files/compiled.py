@@ -1,0 +1,29 @@
+"""The folder in which torch keeps what it has compiled, and from which it runs it: the user's own."""
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+def keep_compiled_apart() -> None:
+    """Gives torch's compiler a folder of this user's, unless the environment names one.
+
+    torch's own is below /tmp, where another user may have made it first, and torch runs what it finds there. It is
+    called before anything that may compile.
+    """
+    if not os.environ.get(_VARIABLE):
+        os.environ[_VARIABLE] = str(_own() or tempfile.mkdtemp(prefix="hpo-compiled-"))
+
+
+def _own() -> Path | None:
+    """A folder below the user's cache that nobody else can write to; None where there can be none."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hpo" / "compiled"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept = folder.stat()
+    except (OSError, RuntimeError):
+        return None
+    return folder if kept.st_uid == os.getuid() and not kept.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else None

@@ -1,0 +1,49 @@
+"""Where torch keeps what it has compiled."""
+
+import os
+from pathlib import Path
+
+import pytest
+from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+from hpo.files.compiled import keep_compiled_apart
+
+VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def kept() -> Path:
+    keep_compiled_apart()
+    return Path(os.environ[VARIABLE])
+
+
+def test_it_is_the_users_alone(cache: Path) -> None:
+    folder = kept()
+    assert folder == cache / "hpo" / "compiled" and folder.stat().st_mode & 0o777 == 0o700
+    assert cache_dir() == str(folder)
+
+
+def test_a_folder_that_the_user_names_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "mine"))
+    assert kept() == tmp_path / "mine"
+
+
+def test_one_that_others_can_write_to_is_not_taken(cache: Path) -> None:
+    (cache / "hpo" / "compiled").mkdir(parents=True)
+    (cache / "hpo" / "compiled").chmod(0o777)
+    folder = kept()
+    assert cache not in folder.parents and folder.stat().st_mode & 0o777 == 0o700
+    folder.rmdir()
+
+
+def test_without_a_home_it_is_one_of_this_process(cache: Path) -> None:
+    cache.write_text("no folder")
+    folder = kept()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.rmdir()
