@@ -3,7 +3,7 @@
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import Field, dataclass, field, fields, replace
+from dataclasses import KW_ONLY, Field, dataclass, field, fields, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
@@ -43,7 +43,7 @@ class Option:
     metavar: str
     """What stands for the value in `--help`; empty is the form's own."""
     flag: str
-    """Its name on the command line, or several with spaces between; empty is the field's."""
+    """The name on the command line, or several with spaces between; empty is the field's."""
     python: str
     """What Python's users must know beside."""
     variable: str
@@ -94,10 +94,32 @@ class TrainingOptions:
         return self.console or Console(quiet=True)
 
 
+@dataclass(frozen=True)
+class StoredStudyOptions:
+    """What opens a study that is there."""
+
+    study: str | None = field(
+        default=None, metadata=option("The study; by default the one touched last.", metavar="NAME")
+    )
+    _: KW_ONLY
+    data_path: str | Path | None = field(
+        default=None,
+        metadata=option(
+            "Where the file or folder of the study's data set is now; by default where it was last.", metavar="PATH"
+        ),
+    )
+    trust: bool = field(
+        default=False,
+        metadata=option(
+            "Lets code of your own be imported that stored files name (module:function), for this time.", "flag"
+        ),
+    )
+
+
 def declared(options: type) -> "Iterator[tuple[Field[Any], Option]]":
-    """The options of a dataclass with their flags: first those that it declares itself, then those of its bases."""
+    """The options of a dataclass with their flags: what has a position, what it declares itself, what its bases do."""
     bases = {name: place for place, base in enumerate(options.__mro__) for name in inspect.get_annotations(base)}
-    for each in sorted(fields(options), key=lambda each: bases[each.name]):
+    for each in sorted(fields(options), key=lambda each: (each.kw_only, bases[each.name])):
         found: Option = each.metadata["option"]
         yield each, replace(found, flag=found.flag or f"--{each.name.replace('_', '-')}")
 

@@ -8,7 +8,7 @@ from hpo.ensemble.diversity import error_correlation
 from hpo.ensemble.score import SCORES, Predictions, Targets, costs
 
 Selection = Callable[[Predictions, Targets, int, str], tuple[int, ...]]
-"""From candidates `(candidates, rows, outputs)`, targets, a number and a task to so many places, the best first."""
+"""Picks members: predictions `(candidates, rows, outputs)`, targets, how many, task -> their places, best first."""
 
 _RELEVANCE = 0.5
 """How much a member's own score counts beside its difference from those already chosen."""

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from hpo.files import open_regular
 
+NUMBERS = "fiub"
+"""numpy's kinds of types that are numbers: floats, whole numbers and truth values."""
 _MAGIC = b"\x93NUMPY"
 """The beginning of an array's file."""
 _RATIO, _LARGE = 100, 256 * 2**20

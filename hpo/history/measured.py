@@ -95,7 +95,10 @@ class Yardstick:
     def _running_best(
         self, values: dict[int, tuple[float, ...]]
     ) -> tuple[tuple[int, ...], tuple[tuple[float, ...], ...]]:
-        """With several objectives the first decides which epoch is best: a trial's artifacts come from one epoch."""
+        """The epochs with finite costs, and the best costs up to each.
+
+        The first of several objectives decides which epoch is best: a trial's artifacts come from one epoch.
+        """
         epochs: list[int] = []
         best: list[tuple[float, ...]] = []
         for epoch, value in values.items():

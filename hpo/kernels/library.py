@@ -25,7 +25,7 @@ _HEADER = Path(__file__).parent / "values.h"
 _SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
 _FLAGS = ("-O3", "-mavx2", "-mfma", "-ffp-contract=fast", "-fopenmp", "-shared", "-fPIC", "-std=c++17")
 _ROUNDING = {"avx512_vl": "-mavx512vl", "avx512_bf16": "-mavx512bf16"}
-"""With all of these capabilities a CPU rounds to bfloat16 in one instruction instead of eight."""
+"""Capability -> flag; a CPU that has all of them rounds to bfloat16 in one instruction instead of eight."""
 _SECONDS = 120
 """The most seconds that the compiler may take."""
 

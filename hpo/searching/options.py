@@ -3,11 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hpo.errors import InputError
-from hpo.options import TrainingOptions, option
+from hpo.options import StoredStudyOptions, TrainingOptions, option
 
 if TYPE_CHECKING:
     from hpo.spec import SpecLike
@@ -162,25 +161,8 @@ class SearchOptions(RunOptions):
 
 
 @dataclass(frozen=True)
-class ResumeOptions(RunOptions):
+class ResumeOptions(RunOptions, StoredStudyOptions):
     """All that is asked for where a search goes on."""
-
-    study: str | None = field(
-        default=None, metadata=option("The study; by default the one touched last.", metavar="NAME")
-    )
-    _: KW_ONLY
-    data_path: str | Path | None = field(
-        default=None,
-        metadata=option(
-            "Where the file or folder of the study's data set is now; by default where it was last.", metavar="PATH"
-        ),
-    )
-    trust: bool = field(
-        default=False,
-        metadata=option(
-            "Lets code of your own be imported that stored files name (module:function), for this time.", "flag"
-        ),
-    )
 
     def of(self, space: "SpecLike") -> SearchOptions:
         """The search that goes on.

@@ -21,7 +21,7 @@ class Parameter(Section):
     """
 
     type: Literal["float", "int"] = "float"
-    """Of a range."""
+    """The kind of numbers in a range."""
     min: float | int | None = None
     """The least value of a range."""
     max: float | int | None = None
@@ -29,7 +29,7 @@ class Parameter(Section):
     log: bool = False
     """Whether the range is searched on a logarithmic scale."""
     step: float | int | None = None
-    """Of a range: only `min`, `min + step`, ... up to `max`."""
+    """The distance of the values of a range: only `min`, `min + step`, ... up to `max`."""
     values: tuple[Scalar, ...] | None = None
     """The values, in place of a range."""
     default: Scalar = None

@@ -39,7 +39,7 @@ class Named(Section):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str
-    """Its name, or `module:attribute` of your own code."""
+    """The plug-in's name, or `module:attribute` of your own code."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class TrainingSettings(Section):
     batch_size: Annotated[int, Field(ge=1)] = 128
     """Rows of a training step."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the arithmetic; `auto` is bfloat16 where the device computes in it."""
+    """The type of numbers in training; `auto` is bfloat16 where the device computes in it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where trials train; `auto` is CUDA where the worker sees a GPU."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -105,25 +105,25 @@ class OptimizerSettings(Section):
     """The optimizer and its learning-rate schedule; settings that an optimizer does not have are left unused."""
 
     name: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] = "sgd"
-    """Of torch."""
+    """The optimizer of torch."""
     lr: Annotated[float, Field(gt=0)] = 0.1
     """The learning rate, before the schedule."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Of sgd and rmsprop."""
+    """The momentum of sgd and rmsprop."""
     nesterov: bool = True
-    """Of sgd."""
+    """Whether sgd's momentum is Nesterov's."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """How much weights are drawn towards 0."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Of adam and adamw: the decay of the mean of gradients."""
+    """The decay of the mean of gradients, of adam and adamw."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Of adam and adamw: the decay of the mean of their squares."""
+    """The decay of the mean of their squares, of adam and adamw."""
     schedule: Literal["none", "cosine", "step", "one_cycle"] = "cosine"
     """How the learning rate changes over all epochs."""
     step_epochs: Annotated[int, Field(ge=1)] = 10
-    """Of `step`: epochs between two steps."""
+    """Epochs between two steps of the schedule `step`."""
     step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Of `step`: the factor of each."""
+    """The factor of each step of the schedule `step`."""
 
 
 class Objective(Section):
@@ -168,7 +168,7 @@ class Constraint(Section):
     relation: Literal["<=", ">="]
     """What the metric must be to the bound."""
     bound: float
-    """In the unit of the metric."""
+    """The number to keep to, in the unit of the metric."""
 
     @model_validator(mode="before")
     @classmethod
@@ -200,7 +200,7 @@ class Budget(Section):
     epochs: Annotated[int, Field(ge=1)] | None = None
     """How many epochs all trials together, of the whole study."""
     time_limit: Duration | None = None
-    """Of one search, from start to end."""
+    """How long one search lasts, from start to end."""
     gpu_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """How many hours of one GPU all trials together, of the whole study."""
 

@@ -63,15 +63,15 @@ class SearchSpec(Section):
     target: Literal["single", "ensemble"] = "single"
     """Whether the best trial is wanted, or the best ensemble of trials."""
     sampler: Named = Named(name=DEFAULT_SAMPLER)
-    """Who proposes configs."""
+    """The plug-in that proposes configs."""
     scheduler: Named = Named(name=DEFAULT_SCHEDULER)
-    """Who says which trials go on."""
+    """The plug-in that says which trials go on."""
     budget: Budget = Budget()
     """What ends the search."""
     failures: Failures = Failures()
     """What is done about trials that fail."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Of the split, the sampler and every trial."""
+    """The seed of the split, the sampler and every trial."""
 
     @model_validator(mode="before")
     @classmethod

@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 
 from hpo import files
 from hpo.datasets.dataset import Encoding, Inputs, input_shape
-from hpo.files.arrays import open_arrays, told_damaged
+from hpo.files.arrays import NUMBERS, open_arrays, told_damaged
 from hpo.study.artifacts import Split
 
 DATA_FILE = "data.npz"
 """The file of a study's data summary in its folder."""
-_NUMBERS = "fiub"
-"""numpy's kinds of types that are numbers: a data set of the user's own may have any of them."""
-_TARGETS = {"classification": ("i", 1), "multilabel": ("u", 2), "regression": (_NUMBERS, 2)}
+_TARGETS = {"classification": ("i", 1), "multilabel": ("u", 2), "regression": (NUMBERS, 2)}
 """Task -> numpy's kinds of types that its targets have, and their dimensions."""
 
 
@@ -69,7 +67,7 @@ class DataSummary:
         for split, values in self.targets.items():
             _check_targets(split, values, task, len(self.outputs))
         shape, dtype, named = self.example.shape, self.example.dtype, len(self.encoding.features)
-        if len(shape) not in (2, 4) or shape[0] != 1 or not self.example.size or dtype.kind not in _NUMBERS:
+        if len(shape) not in (2, 4) or shape[0] != 1 or not self.example.size or dtype.kind not in NUMBERS:
             raise ValueError(f"its example is neither an image nor a row of a table, but {shape} {dtype}")
         if named and shape[1:] != (named,):
             raise ValueError(f"{named} features are named, but its example is {shape}")
@@ -82,7 +80,7 @@ class DataSummary:
                 "test": archive["test_targets"],
             }
             for split, values in targets.items():
-                if values.ndim not in (1, 2) or values.dtype.kind not in _NUMBERS:
+                if values.ndim not in (1, 2) or values.dtype.kind not in NUMBERS:
                     raise ValueError(f"the {split} targets are no numbers (rows,) or (rows, outputs)")
             if archive["outputs"].ndim != 1:
                 raise ValueError("the outputs are no list of names")

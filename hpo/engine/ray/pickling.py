@@ -66,7 +66,7 @@ def _culprit(objective: Any) -> str:
 
 
 def _parts(objective: Any) -> Iterable[tuple[str, Any]]:
-    """By name what a function takes from outside, or the attributes of anything else."""
+    """The names and values that a function takes from outside, or the attributes of anything else."""
     if inspect.isfunction(objective):
         taken = inspect.getclosurevars(objective)
         return {**taken.globals, **taken.nonlocals}.items()

@@ -1,1 +1,1 @@
-"""From a study to an ensemble: members are chosen or trained, joined, scored once on test rows, written and logged."""
+"""How an ensemble is built: members are chosen or trained, joined, scored once on test rows, written, logged."""

@@ -1,10 +1,9 @@
 """The options of an ensemble, each declared once: for `hpo ensemble` and `hpo.build_ensemble`."""
 
 from dataclasses import KW_ONLY, dataclass, field
-from pathlib import Path
 
 from hpo.errors import InputError
-from hpo.options import TrainingOptions, option
+from hpo.options import StoredStudyOptions, TrainingOptions, option
 from hpo.tracking.registry import DEFAULT_ALIAS, check_name
 
 RETRAINING = ("bagging", "boosting", "deep")
@@ -12,16 +11,13 @@ RETRAINING = ("bagging", "boosting", "deep")
 
 
 @dataclass(frozen=True)
-class EnsembleOptions(TrainingOptions):
+class EnsembleOptions(TrainingOptions, StoredStudyOptions):
     """An ensemble as it is wanted.
 
     Raises:
         InputError: a number is out of range, a name is not known, or two wishes exclude each other.
     """
 
-    study: str | None = field(
-        default=None, metadata=option("The study; by default the one touched last.", metavar="NAME")
-    )
     _: KW_ONLY
     top: int = field(
         default=5,
@@ -70,18 +66,6 @@ class EnsembleOptions(TrainingOptions):
     alias: str = field(default=DEFAULT_ALIAS, metadata=option("Of the registered version.", metavar="NAME"))
     name: str | None = field(
         default=None, metadata=option("Of the ensemble; by default the study's and a number.", metavar="NAME")
-    )
-    data_path: str | Path | None = field(
-        default=None,
-        metadata=option(
-            "Where the file or folder of the study's data set is now; by default where it was last.", metavar="PATH"
-        ),
-    )
-    trust: bool = field(
-        default=False,
-        metadata=option(
-            "Lets code of your own be imported that stored files name (module:function), for this time.", "flag"
-        ),
     )
 
     @property

@@ -19,7 +19,7 @@ from hpo.study.artifacts import Split, Stored
 from hpo.tasks.kinds import kind
 
 FOLDER = "retrained"
-"""Of a study's folder, where each method has one for its members."""
+"""The folder in a study's own that has members which were trained, a folder for each method."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Member:
     name: str
     """For messages and tables, such as `bag 3` or `trial 12`."""
     trial: int | None
-    """Whose config it has; None for a student with one of its own."""
+    """The trial whose config it has; None for a student with one of its own."""
     config: Config
     model: Named
     stored: Stored
@@ -62,7 +62,7 @@ class Estimate:
     """The task's own metrics, and the score that ensembles are chosen by, under its name."""
 
     def to_json(self) -> dict[str, Any]:
-        """As a result shows it."""
+        """The document of it in the result of an ensemble."""
         return {"kind": self.kind, "rows": self.rows, "of": self.of, "metrics": dict(self.metrics)}
 
 

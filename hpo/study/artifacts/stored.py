@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from hpo.errors import StudyError
-from hpo.files.arrays import load_array
+from hpo.files.arrays import NUMBERS, load_array
 from hpo.files.tensors import load_tensors
 from hpo.study.artifacts.mark import Mark
 from hpo.study.artifacts.place import Folder, Place, place
@@ -28,8 +28,6 @@ _EPOCH = "epoch-"
 _EVICTED = "evicted"
 _SLACK, _VALUE_BYTES = 2**20, 16
 """Bytes that a file of predictions may have: some, and so many for each value."""
-_NUMBERS = "fiub"
-"""numpy's kinds of types that predictions may have: floats, whole numbers and truth values."""
 _MOST_EPOCH = 2**31
 """A state of a later epoch is of no trial."""
 
@@ -73,7 +71,7 @@ class Stored:
         """
         most = None if shape is None else _SLACK + _VALUE_BYTES * math.prod(shape)
         array = load_array(self.place.read(f"{split}.npy", most))
-        if array.dtype.kind not in _NUMBERS:
+        if array.dtype.kind not in NUMBERS:
             raise ValueError(f"it holds no numbers, but {array.dtype}")
         with np.errstate(over="ignore"):  # what is too large for a float32 is infinite
             return array.astype(np.float32)
