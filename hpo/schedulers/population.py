@@ -84,8 +84,13 @@ class Population(Pausing):
         return True
 
     def replay(self, number: int, epoch: int, metrics: Metrics, at: float, paused: bool) -> None:
-        """Notes the report; a member's state was stored at the end of an interval, until the member has ended."""
+        """Notes the report; a member's state was stored at the end of an interval, until the member has ended.
+
+        One that waits within an interval, as a record that was changed may say, is compared there.
+        """
         super().replay(number, epoch, metrics, at, paused)
+        if paused:
+            self._scores.setdefault(number, {})[epoch] = self._measure(metrics)
         if epoch in self._scores.get(number, ()):
             self._stored[number] = epoch
 

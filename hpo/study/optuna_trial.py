@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pydantic
@@ -77,9 +78,11 @@ class Reader:
         if not trial.state.is_finished():
             self._check_fixed(trial.system_attrs.get(FIXED))
         _check_steps(trial, reports)
+        _check_order(reports)
         _check_values(trial, len(self._spec.objectives))
         _check_constraints(trial.system_attrs)
         record = self._made(trial, reports)
+        _check_paused(record)
         self._known[trial.number] = (trial, record)
         return record
 
@@ -212,6 +215,21 @@ def _check_steps(trial: FrozenTrial, reports: Mapping[int, object]) -> None:
     steps = trial.intermediate_values.keys()
     if not steps <= reports.keys() <= {*steps, max(reports, default=0)}:
         raise ValueError("its reports and the steps that Optuna has of them are not the same")
+
+
+def _check_order(reports: Mapping[int, tuple[object, Moment]]) -> None:
+    """Holds reports to have been recorded in the order of their epochs."""
+    orders = [moment.order for _, moment in reports.values()]
+    if any(later <= earlier for earlier, later in pairwise(orders)):
+        raise ValueError("its reports were not recorded in the order of their epochs")
+
+
+def _check_paused(record: TrialRecord) -> None:
+    """Holds a trial that waits to have reported since it began or went on."""
+    if record.state is not State.PAUSED:
+        return
+    if not record.reports or (record.began is not None and record.began.order >= record.last.order):
+        raise ValueError("it is paused, and has reported nothing since it began")
 
 
 def _check_values(trial: FrozenTrial, objectives: int) -> None:

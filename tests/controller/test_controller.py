@@ -17,17 +17,19 @@ from hpo.study.study import Study
 from hpo.study.trial import LIVE, Failure, State
 
 EPOCHS, SLOTS = 8, 3
-SCHEDULERS = ["asha", "hyperband", "asha_stop", "median", "none", {"name": "pbt", "interval": 2}]
+RAYS = {"name": "ray.tune.schedulers:HyperBandScheduler", "max_t": EPOCHS}
+"""One that stops paused trials through its controller."""
+SCHEDULERS = ["asha", "hyperband", "asha_stop", "median", "none", {"name": "pbt", "interval": 2}, RAYS]
 
 
-def document(scheduler: Any, trials: int, max_retries: int = 1) -> SearchSpec:
+def document(scheduler: Any, trials: int, max_retries: int = 1, sampler: str = "random") -> SearchSpec:
     return spec.load_search(
         {
             "study": "machine",
             "training": {"epochs": EPOCHS},
             "parameters": {"x": {"min": 0, "max": 1}},
             "objective": {"metric": "loss", "goal": "minimize"},
-            "sampler": "random",
+            "sampler": sampler,
             "scheduler": scheduler,
             "budget": {"trials": trials},
             "failures": {"max_retries": max_retries, "max_failures": 100},

@@ -48,7 +48,13 @@ DRAWN = {
     "kind": CategoricalDistribution(("plain", "deep")),
     "width": IntDistribution(1, 9),
 }
-REPORT = written({"loss": 0.5, "size": 2.0}, Moment(1, 2.0))
+
+
+def report(order: int) -> str:
+    return written({"loss": 0.5, "size": 2.0}, Moment(order, 2.0))
+
+
+REPORT = report(3)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +64,7 @@ def searched() -> SearchSpec:
 
 def made(state: TrialState = TrialState.RUNNING) -> FrozenTrial:
     """A trial as Optuna has it, with two reports."""
-    reports = {"report:1": REPORT, "report:2": REPORT, "began": [0, 1.0], "retries": 1}
+    reports = {"report:1": report(1), "report:2": report(2), "began": [0, 1.0], "retries": 1}
     return FrozenTrial(
         number=5,
         state=state,
@@ -103,7 +109,7 @@ def drawn(name: str, value: Any) -> Change:
 def test_a_sound_trial_is_read(searched: SearchSpec) -> None:
     record = Reader(searched, Space.of(searched)).read(made())
     assert record.config == CONFIG and record.reports == {1: {"loss": 0.5, "size": 2.0}, 2: {"loss": 0.5, "size": 2.0}}
-    assert record.reported[2] == Moment(1, 2.0) and (record.retries, record.state) == (1, State.RUNNING)
+    assert record.reported[2] == Moment(2, 2.0) and (record.retries, record.state) == (1, State.RUNNING)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +141,9 @@ def test_a_sound_trial_is_read(searched: SearchSpec) -> None:
         (attribute("report:1_0", REPORT), "a report is of no epoch"),
         (attribute(f"report:{2**31 + 1}", REPORT), "a report is of no epoch"),
         (attribute("report:x", REPORT), "invalid literal"),
+        (attribute("report:1", report(2)), "its reports were not recorded in the order of their epochs"),
+        (attribute("report:2", report(0)), "its reports were not recorded in the order of their epochs"),
+        (lambda trial: trial.user_attrs.update(paused=True, began=[2, 1.0]), "it is paused, and has reported nothing"),
         (attribute("report:3", "[1]"), "a report is no mapping"),
         (attribute("report:3", "{"), "Expecting"),
         (attribute("report:3", "[" * 100_000), "recursion"),
@@ -217,6 +226,7 @@ def test_final_values_are_as_many_as_objectives(
         attribute("lineage", {"operator": "replaced", "parents": []}),
         attribute("lineage", {"operator": "cma", "parents": [7, 3], "sigma": None}),
         attribute("replaces", 4),
+        attribute("paused", True),
         lambda trial: trial.intermediate_values.update({2: math.nan}),
         lambda trial: trial.intermediate_values.pop(2),  # where a search died between the two
     ],
@@ -283,7 +293,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["parents", "x", "kind"]), inner),
     max_leaves=5,
 )
-NAMES = st.sampled_from(["began", "inherited", "lineage", "replaces", "retries", "failure", "reason", "report:3"])
+NAMES = st.sampled_from(
+    ["began", "paused", "inherited", "lineage", "replaces", "retries", "failure", "reason", "report:3"]
+)
 
 
 @settings(max_examples=300)
