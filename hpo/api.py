@@ -18,6 +18,7 @@ from hpo import spec as specs
 from hpo.ensemble.build.options import EnsembleOptions
 from hpo.errors import HpoError, InputError, StudyError, shortened
 from hpo.options import arguments, declared
+from hpo.searching import checks, joining, opening
 from hpo.searching import search as searching
 from hpo.searching.options import LIMITS, ResumeOptions, SearchOptions
 from hpo.searching.results import SearchResult, SimulationResult
@@ -29,7 +30,6 @@ from hpo.study.trial import Observer
 from hpo.terminal import saying
 
 if TYPE_CHECKING:
-    from hpo.controller.disk import Freed
     from hpo.datasets.dataset import Inputs
     from hpo.engine.simulated import Curve
     from hpo.ensemble.build.result import EnsembleResult
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from hpo.searching.ask_tell import AskAndTell
     from hpo.searching.plan import Plan
     from hpo.searching.reproduce import Reproduction
+    from hpo.study.garbage import Freed
     from hpo.training import Objective
 
 atexit.register(gc.freeze)  # or the interpreter would look for garbage in all that was imported, for a second or two
@@ -68,9 +69,9 @@ def validate(
     """
     _trust(space, trust)
     spec = specs.load(
-        space, overrides, searching.CHECKS, partial(searching.last_problems, data_dir=Path("data"), download=False)
+        space, overrides, checks.CHECKS, partial(checks.last_problems, data_dir=Path("data"), download=False)
     )
-    for note in (*searching.remarks(spec), *searching.data_notes(spec, Path("data"))):
+    for note in (*checks.remarks(spec), *checks.data_notes(spec, Path("data"))):
         tell(note)
     return spec
 
@@ -85,7 +86,7 @@ def remarks(space: SpecLike, overrides: Mapping[str, Any] | None = None) -> list
     Raises:
         SpecError: with every problem found, each with its file and line.
     """
-    return list(searching.remarks(specs.load_search(space, overrides)))
+    return list(checks.remarks(specs.load_search(space, overrides)))
 
 
 @arguments(SearchOptions)
@@ -109,7 +110,7 @@ def _searched(options: SearchOptions) -> SearchResult:
     _trust(options.space, options.trust)
     if options.join:
         _check_joinable(options)
-        return searching.join(options)
+        return joining.join(options)
     result = searching.search(options)
     searching.check_found(result)
     return _with_ensemble(result, options) if options.ensemble and not result.interrupted else result
@@ -249,7 +250,7 @@ def simulate(
     if workers < 1:
         raise InputError(f"workers must be at least 1, got {workers}")
     given = {**_budget(trials, epochs, gpu_hours, time_limit), **_given(seed=seed)}
-    spec = specs.load_search(space, {**(overrides or {}), **given}, searching.SEARCH_CHECKS, samplers.try_proposal)
+    spec = specs.load_search(space, {**(overrides or {}), **given}, checks.SEARCH_CHECKS, samplers.try_proposal)
 
     from hpo.engine import simulated as engine
 
@@ -319,7 +320,7 @@ def ask_and_tell(
     folder = None if storage is None else Path(storage)
     if folder is not None:
         given = searching.in_all(space, given, folder, None)
-    spec = specs.load_search(space, given, searching.SEARCH_CHECKS, samplers.try_proposal)
+    spec = specs.load_search(space, given, checks.SEARCH_CHECKS, samplers.try_proposal)
     if isinstance(spec, StudySpec):
         raise InputError(
             "a search by ask and tell trains nothing itself: leave `data` and `model` out, or use hpo.search"
@@ -338,7 +339,7 @@ def _without_data(spec: SearchSpec, storage: str | Path | None) -> Study:
         return Study.in_memory(spec)
     if spec.study not in study_names(Path(storage)):
         return Study.create(Path(storage), spec)
-    return searching.same_spec(Study.open(Path(storage), spec.study), spec, Path(storage))
+    return opening.same_spec(Study.open(Path(storage), spec.study), spec, Path(storage))
 
 
 def plan(
@@ -371,7 +372,7 @@ def plan(
         raise InputError(f"workers must be at least 1, got {min(counts)}")
     if not 0 < seconds_per_epoch < math.inf:
         raise InputError(f"seconds per epoch must be above 0, got {seconds_per_epoch}")
-    spec = specs.load_search(space, overrides, searching.SEARCH_CHECKS)
+    spec = specs.load_search(space, overrides, checks.SEARCH_CHECKS)
     if curve is None:
         synthetic = planning.SyntheticCurve(spec, seconds_per_epoch)
         rows = planning.forecasts(planning.without_proposals(spec), synthetic, counts)
@@ -459,9 +460,9 @@ def collect(
         StudyError: there is no such study, it is being searched, or its artifacts are in a place that is not known to
             be its own.
     """
-    from hpo.controller import disk
+    from hpo.study.garbage import collect
 
-    return disk.collect(open_study(study, storage), keep, dry_run, artifacts)
+    return collect(open_study(study, storage), keep, dry_run, artifacts)
 
 
 @arguments(EnsembleOptions)

@@ -35,7 +35,7 @@ from hpo.datasets.wanted import Wanted
 from hpo.engine.ray.joining import Invitation
 from hpo.engine.ray.threads import Threads
 from hpo.engine.ray.watchdog import watched
-from hpo.ensemble.build import drawn, logged
+from hpo.ensemble.build import mlflow_run, report
 from hpo.ensemble.combiner import from_json
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
@@ -844,7 +844,7 @@ def test_an_ensemble_is_not_written_through_a_link(
     assert contents(treasure.parent) == before
 
 
-@pytest.mark.parametrize("stage", ["copy_weights", "report", "logged"])
+@pytest.mark.parametrize("stage", ["copy_weights", "write", "logged"])
 def test_an_ensemble_does_not_follow_its_folder_elsewhere(
     stage: str, study: Study, treasure: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -856,7 +856,7 @@ def test_an_ensemble_does_not_follow_its_folder_elsewhere(
         before.update(contents(treasure.parent))
 
     before: dict[Path, bytes | None] = {}
-    owners = {"copy_weights": Stored, "report": drawn, "logged": logged}
+    owners = {"copy_weights": Stored, "write": report, "logged": mlflow_run}
     after(monkeypatch, owners[stage], stage, harm)
     with pytest.raises((HpoError, OSError), match="is reached through a link"):
         api.build_ensemble("squares", method="voting", storage=study.folder.parent)
@@ -872,7 +872,7 @@ def test_mlflow_gets_nothing_that_a_link_points_to(
             (draft / name).symlink_to(treasure)
         swap(draft / "report" / "weights.png", treasure)
 
-    after(monkeypatch, drawn, "report", harm)
+    after(monkeypatch, report, "write", harm)
     result = api.build_ensemble("squares", method="voting", name="made", storage=study.folder.parent)
     assert result.tracking_problem is None
     logged = [path for path in (tmp_path / "studies" / "mlflow-artifacts").rglob("*") if path.is_file()]

@@ -25,30 +25,12 @@ from threadpoolctl import threadpool_limits
 from hpo.ensemble.calibration import Calibration, Interval, calibration, conformal, fit_temperature, reliability, temper
 from hpo.ensemble.combiner import Average, Calibrated, Combiner
 from hpo.ensemble.members import SELECTIONS, best_members
+from hpo.ensemble.methods import METHODS, Method
 from hpo.ensemble.methods.folds import fold_numbers
-from hpo.ensemble.methods.greedy import bagged_greedy, greedy
-from hpo.ensemble.methods.stacking import STACKS, operations, stacking, stacking_boosting, stacking_ridge
-from hpo.ensemble.methods.voting import hard_voting, median, soft_voting
-from hpo.ensemble.methods.weighted import weighted_voting
+from hpo.ensemble.methods.stacking import STACKS, operations
 from hpo.ensemble.score import SCORES, Predictions, Targets, costs, hits
 from hpo.errors import InputError
 from hpo.plugins import did_you_mean
-
-Method = Callable[[Predictions, Targets, int, str], Combiner]
-"""A method: candidates `(candidates, rows, outputs)`, targets, a number of members and a task -> a combiner."""
-
-METHODS: Mapping[str, Method] = {
-    "voting": soft_voting,
-    "median": median,
-    "bagged_greedy": bagged_greedy,
-    "greedy": greedy,
-    "weighted": weighted_voting,
-    "stacking": stacking,
-    "stacking_ridge": stacking_ridge,
-    "stacking_boosting": stacking_boosting,
-    "hard_voting": hard_voting,
-}
-"""The plainest first, which `auto` prefers."""
 
 SINGLE = "single"
 """The best single trial, as a method."""

@@ -4,6 +4,7 @@ A sampler is an `optuna.samplers.BaseSampler`; any other than ours goes by `modu
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from graphlib import CycleError
 from typing import Any, Protocol, runtime_checkable
@@ -23,30 +24,41 @@ from hpo.spec import SearchSpec
 from hpo.spec.space import Space
 from hpo.study.storage import quiet
 
-SAMPLERS = Registry(
-    "sampler",
-    {
-        "curves": "hpo.samplers.curves:CurveSampler",
-        "tpe": "hpo.samplers.tpe:tpe",
-        "gp": "hpo.samplers.standard:gp",
-        "cmaes": "hpo.samplers.standard:cmaes",
-        "random": "hpo.samplers.standard:random",
-        "qmc": "hpo.samplers.standard:qmc",
-        "nsga2": "hpo.samplers.standard:nsga2",
-        "evolution": "hpo.samplers.evolution:EvolutionSampler",
-        "portfolio": "hpo.samplers.portfolio:PortfolioSampler",
-    },
-)
-_ONE_SEED = frozenset({"curves", "evolution", "portfolio"})
-"""These draw by the trial's number themselves."""
-_SEE_ALL = frozenset({"curves", "evolution", "portfolio", "random", "qmc"})
-"""These compare at equal resource themselves, or not at all."""
-_FORGET = frozenset({"tpe", "gp"})
-"""These keep nothing, and what they do with each trial takes time: they see a part of a long study."""
-_ASKED_AGAIN = frozenset({"tpe", "gp", "cmaes", "qmc", "nsga2", "evolution", "portfolio"})
-"""These propose something else with another seed; `curves` itself passes over what the study has."""
-_CONSTRAINED_BY_OPTUNA = frozenset({"tpe", "gp", "nsga2", "portfolio"})
-"""These leave constraints to Optuna, `portfolio` by its arm `tpe`."""
+
+@dataclass(frozen=True)
+class _Sampler:
+    """A sampler of the product: where it is, and how it is made and asked."""
+
+    path: str
+    draws_by_number: bool = False
+    """It draws by the trial's number itself, so one with the study's seed serves all trials."""
+    compares: bool = True
+    """It compares trials and is shown them at equal resource; else it does so itself, or not at all."""
+    sees_part: bool = False
+    """It keeps nothing, and each trial costs it time: it sees a part of a long study."""
+    asked_again: bool = True
+    """It proposes something else with another seed."""
+    constrained_by_optuna: bool = False
+    """It leaves constraints to Optuna."""
+
+
+_SAMPLERS = {
+    "curves": _Sampler("hpo.samplers.curves:CurveSampler", draws_by_number=True, compares=False, asked_again=False),
+    "tpe": _Sampler("hpo.samplers.tpe:tpe", sees_part=True, constrained_by_optuna=True),
+    "gp": _Sampler("hpo.samplers.standard:gp", sees_part=True, constrained_by_optuna=True),
+    "cmaes": _Sampler("hpo.samplers.standard:cmaes"),
+    "random": _Sampler("hpo.samplers.standard:random", compares=False, asked_again=False),
+    "qmc": _Sampler("hpo.samplers.standard:qmc", compares=False),
+    "nsga2": _Sampler("hpo.samplers.standard:nsga2", constrained_by_optuna=True),
+    "evolution": _Sampler("hpo.samplers.evolution:EvolutionSampler", draws_by_number=True, compares=False),
+    "portfolio": _Sampler(
+        "hpo.samplers.portfolio:PortfolioSampler", draws_by_number=True, compares=False, constrained_by_optuna=True
+    ),
+}
+"""`curves` passes over configs that the study has; `portfolio` leaves constraints to Optuna by its arm `tpe`."""
+_OWN = _Sampler("", asked_again=False)
+"""How a sampler that is named by `module:Class` is asked; it may keep what it likes from trial to trial."""
+SAMPLERS = Registry("sampler", {name: sampler.path for name, sampler in _SAMPLERS.items()})
 _ENOUGH = 8
 """Trials at a resource, before a sampler sees the study at it."""
 
@@ -98,19 +110,20 @@ def build(spec: SearchSpec, started: int, rewards: Callable[[], Mapping[int, flo
         rewards: what trials are worth to an ensemble, number -> reward; where that is the search's target.
     """
     name = spec.sampler.name
+    listed = _SAMPLERS.get(name, _OWN)
     make: Callable[[int], BaseSampler] = partial(_made, spec)
-    if name not in SAMPLERS.names:
+    if listed is _OWN:
         sampler = make(int(np.random.SeedSequence([spec.seed, started]).generate_state(1)[0]))
         make = lambda seed: sampler  # noqa: E731
     elif name == "qmc":  # one sequence for the study; what it leaves to chance is drawn anew for every trial
         make = lambda seed: _made(spec, spec.seed, independent_sampler=RandomSampler(seed))  # noqa: E731
-    elif name in _ONE_SEED:
+    elif listed.draws_by_number:
         sampler = make(spec.seed)
         make = lambda seed: sampler  # noqa: E731
     metrics = tuple(objective.metric for objective in spec.objectives) if spec.objective.others else None
-    least = None if name in _SEE_ALL and rewards is None else _ENOUGH
-    most = WINDOW if name in _FORGET else None
-    again = (partial(_made, spec) if name in _ONE_SEED else make) if name in _ASKED_AGAIN else None
+    least = _ENOUGH if listed.compares or rewards is not None else None
+    most = WINDOW if listed.sees_part else None
+    again = (partial(_made, spec) if listed.draws_by_number else make) if listed.asked_again else None
     return Proposer(make, spec.seed, Space.of(spec), least, metrics, rewards, most, again)
 
 
@@ -122,7 +135,7 @@ def resumption(study: optuna.Study) -> Callable[[NDArray[np.intp], bool], int | 
 
 def _made(spec: SearchSpec, seed: int, **own: Any) -> BaseSampler:
     name = spec.sampler.name
-    if spec.constraints and name in _CONSTRAINED_BY_OPTUNA and not hasattr(FrozenTrial, "constraints"):
+    if spec.constraints and _SAMPLERS.get(name, _OWN).constrained_by_optuna and not hasattr(FrozenTrial, "constraints"):
         raise InputError(
             f"'{name}' keeps to constraints with Optuna 5 or newer, and this is Optuna {optuna.__version__}: install"
             " 'optuna>=5', or take the sampler 'curves' or, for several objectives, 'evolution'"

@@ -6,14 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo.ensemble.members import SELECTIONS
+from hpo.ensemble.methods import METHODS, Method
 from hpo.ensemble.methods.folds import fold_numbers, folds_of
 from hpo.ensemble.score import Predictions, Targets, costs
 from hpo.ensemble.selection import (
     _WORTH,
-    METHODS,
     SINGLE,
     Gain,
-    Method,
     candidates,
     choose,
     comparison_operations,

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from hpo import spec
 from hpo.errors import InputError, SpecError
-from hpo.searching.search import CHECKS
+from hpo.searching.checks import CHECKS
 
 _ENOUGH = 150
 """Bad specs a seed; there are eight seeds."""

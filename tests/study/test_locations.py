@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from hpo import api, datasets, spec
-from hpo.controller.disk import DiskBudget, collect
+from hpo.controller.disk import DiskBudget
 from hpo.engine.ray import members
 from hpo.engine.ray.worker_settings import WorkerSettings
 from hpo.ensemble.model import Ensemble
@@ -13,6 +13,7 @@ from hpo.ensemble.pool import Pool
 from hpo.ensemble.retrain.retrained import FOLDER
 from hpo.errors import InputError, StudyError
 from hpo.study.artifacts import Artifacts, place
+from hpo.study.garbage import collect
 from hpo.study.study import Study
 from hpo.training import train
 from tests.conftest import data_summary, finish

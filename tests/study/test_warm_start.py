@@ -15,7 +15,7 @@ from hpo import schedulers, spec
 from hpo.controller import replay
 from hpo.errors import StudyError
 from hpo.samplers import build
-from hpo.searching import search as searching
+from hpo.searching import opening
 from hpo.spec import Config, Parameter
 from hpo.spec.space import believed
 from hpo.study.data_summary import DataSummary
@@ -176,29 +176,29 @@ def other_data() -> DataSummary:
 
 def test_other_data_say_nothing(document: dict[str, Any], earlier: Study) -> None:
     with pytest.raises(StudyError, match="--from squares: that study (has other data|split its data otherwise)"):
-        searching._earlier("squares", spec.load(document), other_data(), STUDIES)
+        opening._earlier("squares", spec.load(document), other_data(), STUDIES)
 
 
 def test_another_model_is_another_search(document: dict[str, Any], earlier: Study) -> None:
     document["model"] = "convnet"
     document["parameters"] = {"optimizer.lr": {"min": 0.01, "max": 0.1}}
     with pytest.raises(StudyError, match="--from squares: that study is about model 'mlp', not 'convnet'"):
-        searching._earlier("squares", spec.load(document), data_summary(), STUDIES)
+        opening._earlier("squares", spec.load(document), data_summary(), STUDIES)
 
 
 def test_an_unknown_study_is_named(document: dict[str, Any], earlier: Study) -> None:
     with pytest.raises(StudyError, match="no study 'square' in 'studies'. Did you mean 'squares'"):
-        searching._earlier("square", spec.load(document), data_summary(), STUDIES)
+        opening._earlier("square", spec.load(document), data_summary(), STUDIES)
 
 
 def test_a_simulated_study_has_no_models(document: dict[str, Any]) -> None:
     Study.create(STUDIES, spec.load_search({"study": "dreamt"}))
     with pytest.raises(StudyError, match="study 'dreamt' was simulated: it has no models"):
-        searching._earlier("dreamt", spec.load(document), data_summary(), STUDIES)
+        opening._earlier("dreamt", spec.load(document), data_summary(), STUDIES)
 
 
 def test_the_same_data_and_model_are_welcome(document: dict[str, Any], earlier: Study) -> None:
-    assert searching._earlier("squares", spec.load(document), data_summary(), STUDIES).id == earlier.id
+    assert opening._earlier("squares", spec.load(document), data_summary(), STUDIES).id == earlier.id
 
 
 # ---- priors ----------------------------------------------------------------------------------------------------------

@@ -10,13 +10,13 @@ import torch
 
 from hpo import models
 from hpo.ensemble import model
-from hpo.ensemble.build import drawn, logged
+from hpo.ensemble.build import mlflow_run, report
 from hpo.ensemble.build.draft import Draft, Say, from_pool, stored_part
 from hpo.ensemble.build.folders import folder_of, free_name
 from hpo.ensemble.build.misfits import misfits
 from hpo.ensemble.build.options import EnsembleOptions
+from hpo.ensemble.build.prediction import predict_test_rows
 from hpo.ensemble.build.result import EnsembleResult
-from hpo.ensemble.build.tested import predict_test_rows
 from hpo.ensemble.cost import cost, fits
 from hpo.ensemble.diversity import diversity
 from hpo.ensemble.pool import Pool
@@ -47,7 +47,7 @@ def build(study: Study, options: EnsembleOptions, say: Say) -> EnsembleResult:
     student_name = None if options.distill is None else free_name(study, f"{name}-student")
     models.MODELS.load(study.study_spec.model.name)  # what is not trusted is refused before anything is done
     _check_code(study, options)
-    logged.open_ahead(options.studies)
+    mlflow_run.open_ahead(options.studies)
     pool = Pool.load(study, options.pool, least=options.least)
     if options.max_latency is not None:
         pool = _fast_enough(pool, options.max_latency)
@@ -57,14 +57,14 @@ def build(study: Study, options: EnsembleOptions, say: Say) -> EnsembleResult:
         return finished(name, draft, options=options)
 
     study.hold.claim()  # members are trained there in place of earlier ones
-    from hpo.ensemble.build import trained
+    from hpo.ensemble.build import retraining
 
-    trainer = trained.trainer(study, options.downloads, say, options.objective)
-    student = None if options.distill is None else trained.read_student(trainer, options.distill)
-    result = finished(name, draft or trained.draft(trainer, options, pool), options=options)
+    trainer = retraining.trainer(study, options.downloads, say, options.objective)
+    student = None if options.distill is None else retraining.read_student(trainer, options.distill)
+    result = finished(name, draft or retraining.draft(trainer, options, pool), options=options)
     if student is None or student_name is None:
         return result
-    taught = trained.taught(trainer, student, model.Ensemble(folder_of(study, name)))
+    taught = retraining.taught(trainer, student, model.Ensemble(folder_of(study, name)))
     return replace(result, student=finished(student_name, taught, options=replace(options, register=None)))
 
 
@@ -140,8 +140,8 @@ def _finished(name: str, draft: Draft, *, pool: Pool, say: Say, options: Ensembl
         model.write(folder, pool.study.study_spec, pool.study.data_summary, draft.parts, draft.combiner, draft.interval)
         ensemble = model.Ensemble(folder)  # what cannot be loaded again is not an ensemble
         result = _measured(result, ensemble, options.max_latency)
-        drawn.report(folder, result, draft, pool, test)
-        result = replace(result, report=result.folder / drawn.FOLDER / PAGE)
+        report.write(folder, result, draft, pool, test)
+        result = replace(result, report=result.folder / report.FOLDER / PAGE)
         _write_result(folder, result)
         folder.move_to(name)
     except OSError as error:
@@ -149,7 +149,7 @@ def _finished(name: str, draft: Draft, *, pool: Pool, say: Say, options: Ensembl
     finally:
         with suppress(OSError):
             folder.clear()
-    result = logged.logged(result, options)
+    result = mlflow_run.logged(result, options)
     _write_result(folder_of(pool.study, name), result)  # now with its run
     return result
 
@@ -173,8 +173,8 @@ def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[s
     study, task = pool.study, pool.task
     targets = study.data_summary.targets
     test = {
-        drawn.single_name(pool): pool.test_predictions([pool.best])[0],
-        drawn.ensemble_name(draft): draft.combiner.combine(draft.test()),
+        report.single_name(pool): pool.test_predictions([pool.best])[0],
+        report.ensemble_name(draft): draft.combiner.combine(draft.test()),
     }
     single, ensemble = (_measure(task, predictions, targets["test"]) for predictions in test.values())
     result = EnsembleResult(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from hpo.datasets import Dataset, Examples
-from hpo.ensemble.build.tested import predict_rows
+from hpo.ensemble.build.prediction import predict_rows
 from hpo.ensemble.pool import Pool
 from hpo.errors import HpoError, first_line
 from hpo.study import data as study_data

@@ -92,7 +92,8 @@ class EnsembleOptions(TrainingOptions, StoredStudyOptions):
 
     def __post_init__(self) -> None:
         from hpo.ensemble.members import SELECTIONS
-        from hpo.ensemble.selection import CHOOSE_THEMSELVES, METHODS, SINGLE
+        from hpo.ensemble.methods import METHODS
+        from hpo.ensemble.selection import CHOOSE_THEMSELVES, SINGLE
         from hpo.plugins import did_you_mean
 
         methods = ["auto", SINGLE, *METHODS, "soup", *RETRAINING]

@@ -10,14 +10,14 @@ from hpo.ensemble.retrain.boosting import boosting
 from hpo.ensemble.retrain.deep import deep
 from hpo.ensemble.retrain.distillation import Student, distill, read_student
 from hpo.ensemble.retrain.out_of_fold import out_of_fold
-from hpo.ensemble.retrain.retrained import Estimate, Member, Retrained
+from hpo.ensemble.retrain.retrained import Estimate, Retrained, TrainedMember
 from hpo.ensemble.retrain.trainer import Trainer
 
 __all__ = [
     "Estimate",
-    "Member",
     "Retrained",
     "Student",
+    "TrainedMember",
     "Trainer",
     "bagging",
     "boosting",

@@ -23,7 +23,7 @@ FOLDER = "retrained"
 
 
 @dataclass(frozen=True, eq=False)
-class Member:
+class TrainedMember:
     """A trained member of an ensemble: where its weights are, of which model they are, and its calibration."""
 
     name: str
@@ -76,7 +76,7 @@ class Retrained:
     """
 
     method: str
-    members: tuple[Member, ...]
+    members: tuple[TrainedMember, ...]
     validation: Predictions = field(repr=False)
     combiner: Combiner
     calibration: Calibration
@@ -85,7 +85,9 @@ class Retrained:
     failed: tuple[str, ...] = ()
 
 
-def survivors(trained: Sequence[Trained], spec: StudySpec, dataset: Dataset) -> tuple[list[Member], tuple[str, ...]]:
+def survivors(
+    trained: Sequence[Trained], spec: StudySpec, dataset: Dataset
+) -> tuple[list[TrainedMember], tuple[str, ...]]:
     """The members that were trained, calibrated on validation rows, and a line for each that failed.
 
     Raises:
@@ -97,7 +99,7 @@ def survivors(trained: Sequence[Trained], spec: StudySpec, dataset: Dataset) -> 
     return members, failed
 
 
-def calibrated(trained: Sequence[Trained], spec: StudySpec, dataset: Dataset) -> list[Member]:
+def calibrated(trained: Sequence[Trained], spec: StudySpec, dataset: Dataset) -> list[TrainedMember]:
     """The members that were trained, calibrated on validation rows."""
     return [
         calibrated_member(
@@ -122,7 +124,7 @@ def calibrated_member(
     spec: StudySpec,
     dataset: Dataset,
     held_out: int = 0,
-) -> Member:
+) -> TrainedMember:
     """A member with the temperature that validation rows want.
 
     Args:
@@ -142,12 +144,12 @@ def calibrated_member(
     shapes = {split: (count, outputs) for split, count in rows.items()}
     raw = _calibrated(name, stored, "validation", shapes["validation"], 1.0, task)
     temperature = fit_temperature(raw, dataset.validation.targets, task)
-    return Member(name, trial, config, spec.apply(config).model, stored, temperature, task, shapes)
+    return TrainedMember(name, trial, config, spec.apply(config).model, stored, temperature, task, shapes)
 
 
 def join(
     method: str,
-    members: Sequence[Member],
+    members: Sequence[TrainedMember],
     combiner: Combiner,
     dataset: Dataset,
     estimate: Estimate | None = None,

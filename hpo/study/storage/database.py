@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import unquote
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
@@ -95,7 +96,7 @@ class Database:
         if parsed is None or "@" in (parsed.host or ""):
             raise InputError(f"the database's URL must be {_FORM}; write special characters of a password as %XX")
         shown = (parsed.username, parsed.host, parsed.database, *map(str, parsed.query.values()))
-        if not all(part.isprintable() for part in shown if part):  # libpq would send a line break as it is
+        if not all(unquote(part).isprintable() for part in shown if part):  # libpq would send a line break as it is
             raise InputError("the database's URL has a control character, such as a line break, in a name or an option")
         query = parsed.difference_update_query(_SECRETS).query
         where = parsed.username, None, parsed.host, parsed.port, parsed.database, query

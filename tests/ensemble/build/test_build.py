@@ -169,7 +169,7 @@ def test_test_rows_are_read_in_one_place() -> None:
 READERS = {
     "ensemble/pool.py:test_predictions",
     "build/draft.py:from_pool",
-    "build/trained.py:from_retrained",
+    "build/retraining.py:from_retrained",
     "build/build.py:_scored",
 }
 """The one that reads, the two that pass them on unread, and the one that calls, after everything is chosen."""

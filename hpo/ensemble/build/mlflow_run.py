@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpo.ensemble.build.drawn import FOLDER
 from hpo.ensemble.build.folders import folder_of
 from hpo.ensemble.build.options import EnsembleOptions
+from hpo.ensemble.build.report import FOLDER
 from hpo.ensemble.build.result import EnsembleResult
 from hpo.ensemble.model import LOADER_MODULE
 from hpo.tracking.problems import one_line, reason

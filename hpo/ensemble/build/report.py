@@ -23,7 +23,7 @@ Rows = NDArray[np.intp]
 FOLDER = "report"
 """The report in an ensemble's folder."""
 _SIZES = 10
-"""Up to so many members the score by number of members is drawn."""
+"""Up to so many members the score by number of members is report."""
 _ROWS = 2000
 """Rows that are enough to draw it."""
 
@@ -38,7 +38,7 @@ def ensemble_name(draft: Draft) -> str:
     return f"ensemble ({draft.method})"
 
 
-def report(folder: Folder, result: EnsembleResult, draft: Draft, pool: Pool, test: Mapping[str, Predictions]) -> None:
+def write(folder: Folder, result: EnsembleResult, draft: Draft, pool: Pool, test: Mapping[str, Predictions]) -> None:
     """Writes tables and figures into an ensemble's folder.
 
     Args:

@@ -1,0 +1,67 @@
+"""What is checked of a spec before its search begins, and what is said of it."""
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hpo import datasets, models, samplers, schedulers, tasks
+from hpo.errors import Problem
+from hpo.spec import SearchSpec, StudySpec
+from hpo.spec.space import never_active, possible_configs
+
+SEARCH_CHECKS = (tasks.check_goal, samplers.check, schedulers.check)
+"""What can be known of a search whatever its trials are."""
+
+
+def check_resources(spec: StudySpec) -> Iterable[Problem]:
+    """CPUs and GPUs that a trial would reserve and never use."""
+    cpu, gpu = spec.resources.cpu, spec.resources.gpu
+    if cpu > 1 and not float(cpu).is_integer():
+        yield Problem(
+            ("resources", "cpu"),
+            f"must be a whole number, or a fraction below 1, got {cpu:g}: a trial has a thread for each whole CPU and"
+            f" would hold the rest unused; write {math.floor(cpu)} or {math.ceil(cpu)}",
+        )
+    if gpu != "auto" and gpu > 0 and spec.training.device == "cpu":
+        yield Problem(
+            ("resources", "gpu"),
+            f"must be 0 where training.device is cpu, got {gpu:g}: a trial would hold a GPU unused; write 0, or"
+            " leave one of the two out",
+        )
+    elif gpu != "auto" and gpu > 1:
+        yield Problem(
+            ("resources", "gpu"),
+            f"must be at most 1, got {gpu:g}: a trial trains on one GPU and would hold the others unused; write 1, or a"
+            " fraction such as 0.5 where several trials are to share one",
+        )
+
+
+CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.check, check_resources)
+"""Everything that can be known of a spec before its data are read."""
+
+
+def remarks(spec: SearchSpec) -> Iterable[str]:
+    """What is valid in a spec, and may yet not be what was meant; a sentence each."""
+    possible, trials = possible_configs(spec), spec.budget.trials
+    if possible is not None and trials is not None and possible < trials:
+        yield (
+            f"the space has {possible} possible configs, fewer than the budget of {trials} trials: the search ends when"
+            " all have been tried."
+        )
+    yield from never_active(spec)
+
+
+def data_notes(spec: StudySpec, data_dir: Path) -> Sequence[str]:
+    """What is left out or changed of the data when they are read; nothing where they would have to be downloaded."""
+    return () if spec.data.name in datasets.DOWNLOADED else datasets.load(spec.data, data_dir, spec.seed).notes
+
+
+def last_problems(spec: StudySpec, data_dir: Path, download: bool, own_objective: bool = False) -> Iterable[Problem]:
+    """What shows only when the sampler proposes and the model meets the data, where they may be fetched for that."""
+    from hpo.training import rehearsal
+
+    yield from samplers.try_proposal(spec)
+    if download or spec.data.name not in datasets.DOWNLOADED:
+        dataset = datasets.load(spec.data, data_dir, spec.seed)
+        yield from datasets.check_fit(spec, dataset)
+        yield from rehearsal.problems(spec, dataset, trained=not own_objective)

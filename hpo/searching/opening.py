@@ -1,0 +1,134 @@
+"""The study that a search goes on with, or begins: held to the spec, the data and the code that it was begun with."""
+
+from pathlib import Path
+from typing import Any
+
+from hpo.datasets import Dataset
+from hpo.errors import StudyError
+from hpo.searching.options import SearchOptions
+from hpo.spec import Budget, SearchSpec, StudySpec
+from hpo.study.code import TrainingCode
+from hpo.study.data_summary import DataSummary
+from hpo.study.differences import differences
+from hpo.study.folder import study_names
+from hpo.study.locations import own_place
+from hpo.study.study import Study
+from hpo.terminal import Say
+
+_UNKNOWN_CODE = (
+    "Study '{study}' is of release 0.1, which kept nothing of the code: whether this is the objective and the model of"
+    " its trials is not checked."
+)
+
+
+def known_study(spec: StudySpec, options: SearchOptions, dataset: Dataset, say: Say) -> Study | None:
+    """The study that goes on; None where it is a new one. What forbids either is told before Ray is waited for."""
+    is_known = spec.study in study_names(options.studies)
+    if options.warm_start is not None:
+        Study.open(options.studies, options.warm_start)
+        if is_known:
+            say(f"Study '{spec.study}' goes on; --from is for new ones, and is left out.")
+    if not is_known:
+        return None
+    known = _reopen(spec, options, dataset)
+    if not is_spent(known, spec.budget):
+        known.hold.check_free()  # who begins in between is refused when Ray is there
+    return known
+
+
+def ready(spec: StudySpec, options: SearchOptions, dataset: Dataset, say: Say) -> Study:
+    """The study, made where it is not there, whose artifacts are in a place of its own."""
+    study = _open_or_create(spec, options, dataset)
+    study.hold.claim(options.artifacts)
+    if not study.code:
+        say(_UNKNOWN_CODE.format(study=spec.study))
+    taken = sum(trial.taken_over for trial in study.trials())
+    if taken and options.warm_start is not None:
+        say(f"{taken} trials of study '{options.warm_start}' are taken over.", style="dim")
+    return study
+
+
+def _open_or_create(spec: StudySpec, options: SearchOptions, dataset: Dataset) -> Study:
+    if spec.study in study_names(options.studies):
+        return _reopen(spec, options, dataset)
+    data_summary = DataSummary(
+        outputs=dataset.outputs,
+        targets={"validation": dataset.validation.targets, "test": dataset.test.targets},
+        example=dataset.validation.inputs[:1],
+        fingerprint=dataset.fingerprint,
+        encoding=dataset.encoding,
+    )
+    name, code = options.warm_start, code_of(spec, options)
+    earlier = None if name is None else _earlier(name, spec, data_summary, options.studies)
+    if earlier is not None:
+        earlier.check_code(code, options.accept_code, f"hpo.search(..., warm_start='{name}', objective=...)")
+    places = {"artifacts": options.artifacts, "database": options.database}
+    return Study.create(options.studies, spec, data_summary, earlier, code=code, **places)
+
+
+def code_of(spec: StudySpec, options: SearchOptions) -> TrainingCode:
+    """The identity of the code that the trials of a search run."""
+    return TrainingCode.of(options.objective, spec.model.name)
+
+
+def _earlier(name: str, spec: StudySpec, data_summary: DataSummary, storage: Path) -> Study:
+    """The study to take trials from; only where the same config would have been the same trial."""
+    earlier = Study.open(storage, name)
+    theirs = earlier.study_spec
+    if earlier.data_summary.fingerprint != data_summary.fingerprint:
+        splits = [(one.seed, one.data.validation) for one in (theirs, spec)]
+        reason = "has other data" if splits[0] == splits[1] else f"split its data otherwise (seed {theirs.seed})"
+        raise StudyError(f"--from {name}: that study {reason}, so its trials say nothing about this one's")
+    if (theirs.task, theirs.model.name) != (spec.task, spec.model.name):
+        raise StudyError(f"--from {name}: that study is about model '{theirs.model.name}', not '{spec.model.name}'")
+    return earlier
+
+
+def _reopen(spec: StudySpec, options: SearchOptions, dataset: Dataset) -> Study:
+    study = same_spec(Study.open(options.studies, spec.study, options.database), spec, options.studies)
+    if study.data_summary.fingerprint != dataset.fingerprint:
+        raise StudyError(
+            f"study '{spec.study}' in '{options.studies}' was started with other data:"
+            f" '{spec.data.path or spec.data.name}' has changed since. Give the new search a name of its own with"
+            " --study"
+        )
+    if options.artifacts is not None and str(study.locations.artifacts) != str(
+        own_place(options.artifacts, spec.study)
+    ):
+        raise StudyError(
+            f"study '{spec.study}' stores its artifacts in '{study.place}', not in '{options.artifacts}'; leave"
+            " --artifacts out, or give the new search a name of its own with --study"
+        )
+    if options.database is not None and study.locations.database is None:
+        raise StudyError(
+            f"study '{spec.study}' has its record in its folder, not in a database; leave --database (HPO_DATABASE)"
+            " out, or give the new search a name of its own with --study"
+        )
+    study.check_code(code_of(spec, options), options.accept_code, f"hpo.resume('{spec.study}', objective=...)")
+    return study
+
+
+def same_spec(study: Study, spec: SearchSpec, storage: Path) -> Study:
+    """The study, if it was started with this spec.
+
+    Raises:
+        StudyError: it was not; what differs is shown.
+    """
+    _ = study.record  # its own file may have been changed, which is what is told then
+    changed = differences(study.spec, spec)
+    if changed:
+        shown = (f"{name} was {_shown(old)}, is {_shown(new)}" for name, (old, new) in changed.items())
+        raise StudyError(
+            f"study '{spec.study}' in '{storage}' was started with another spec: {'; '.join(shown)}. Put that back, or"
+            f" give the new search a name of its own with --study, and --from {spec.study} to take over what fits"
+        )
+    return study
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)
+
+
+def is_spent(study: Study, budget: Budget) -> bool:
+    """Whether a study has no trial left to run."""
+    return study.spent().left(budget).nothing or (study.writer.used_up is not None and not study.live)
