@@ -9,7 +9,7 @@ probabilities = hpo.predict(ensemble.name, "images/").probabilities
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from hpo.api import (

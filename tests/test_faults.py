@@ -29,12 +29,14 @@ _NO_HEAD = (
 pytestmark = pytest.mark.xdist_group("faults")
 
 
-def test_killed_searches_go_on_to_whole_studies(rounds: ModuleType, tmp_path: Path) -> None:
-    tally = rounds.run(tmp_path, rounds=10, trials=8, seed=1)
-    assert tally.kills == 10
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_searches_go_on_to_whole_studies(kills: int, rounds: ModuleType, tmp_path: Path) -> None:
+    tally = rounds.run(tmp_path, rounds=kills, trials=8, seed=1)
+    assert tally.kills == kills
     assert tally.epochs <= tally.trained
 
 
+@pytest.mark.slow
 def test_killed_bagging_goes_on_bag_by_bag(rounds: ModuleType) -> None:
     space = Path("space.yaml")
     settings = {"name": "bags", "sampler": "random", "scheduler": "none", "trials": 2, "seed": 0}

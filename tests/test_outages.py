@@ -15,7 +15,7 @@ from hpo.study.trial import State
 from tests.conftest import FAULTS, PATIENCE, without_ray
 from tests.servers import MlflowServer, mlflow_server
 
-pytestmark = pytest.mark.xdist_group("outages")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("outages")]
 
 OUTAGE, TRIALS = 60.0, 70
 STORAGE = Path("studies")

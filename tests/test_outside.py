@@ -15,7 +15,7 @@ from hpo.study.trial import State
 from tests.conftest import PATIENCE, without_ray
 from tests.servers import PASSWORD, QUOTED, credentials, mlflow_server, postgres, s3
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 
 def test_a_search_and_an_ensemble_on_servers(

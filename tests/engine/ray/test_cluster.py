@@ -51,6 +51,7 @@ def test_threads_take_turns_as_before_once_ray_is_there(ray_cluster: None) -> No
     assert sys.getswitchinterval() == before
 
 
+@pytest.mark.slow
 def test_a_killed_node_loses_no_trial_and_one_that_joins_gets_work(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # its sockets need a short path
         command = [sys.executable, "-m", "tests.engine.ray.cluster_search"]

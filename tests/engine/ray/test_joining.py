@@ -199,6 +199,7 @@ def test_whose_ray_was_joined_is_forgotten(before: str | None, tmp_path: Path, m
     assert (note.read_text() if note.exists() else None) == before
 
 
+@pytest.mark.slow
 def test_a_second_command_works_for_the_search_that_runs(space: Path, hpo: Run) -> None:
     assert hpo("search", "--space", str(space), "--join")[0] == 2
     environment = without_ray()
