@@ -21,7 +21,15 @@ def differences(
         for place, objective in enumerate(spec.objectives):
             flat[f"objective.{place}"] = (objective.metric, tasks.goal_of(objective))  # the goal may be written or not
     names = sorted(ours.keys() | theirs.keys())
-    return {name: (ours.get(name), theirs.get(name)) for name in names if ours.get(name) != theirs.get(name)}
+    both = ((name, ours.get(name), theirs.get(name)) for name in names)
+    return {name: (one, other) for name, one, other in both if _parted(one) != _parted(other)}
+
+
+def _parted(value: Any) -> Any:
+    """A value in which switches are told from the numbers 0 and 1, which Python takes to be equal to them."""
+    if isinstance(value, list | tuple):
+        return [_parted(one) for one in value]
+    return (bool, value) if isinstance(value, bool) else value
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
