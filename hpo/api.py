@@ -265,6 +265,7 @@ def simulate(
             workers=workers,
             left=study.spent().left(spec.budget),
             time_limit=spec.budget.time_limit,
+            failures=spec.failures,
             observers=observers,
         )
     return SimulationResult(study, workers, elapsed.seconds, elapsed.worked)
@@ -328,7 +329,7 @@ def ask_and_tell(
     if spec.target == "ensemble":
         raise InputError("target: ensemble needs predictions, which ask and tell are not told; leave it out")
     study = _without_data(spec, folder)
-    with ask_tell.searching(study, spec.budget, folder, workers, observers) as (search, tracker):
+    with ask_tell.searching(study, spec, folder, workers, observers) as (search, tracker):
         yield search
     if tracker is not None and tracker.problem is not None:
         warnings.warn(tracker.problem, stacklevel=3)

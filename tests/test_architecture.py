@@ -78,7 +78,7 @@ ELSEWHERE = {
     "datasets": "the user's data",
     "engine/ray/joining.py": "Ray's note of its address",
     "study/secret.py": "the user's own folder",
-    "files/compiled.py": "the user's own folder",
+    "files/torch_cache.py": "the user's own folder",
     "engine/ray/startup.py": "the folder for temporary files",
     "ensemble/onnx.py": "a file that the user names",
     "study/storage/lock.py": "a file that is published, in the storage folder or the user's own",

@@ -29,9 +29,9 @@ import torch
 from torch import nn
 
 from hpo import api, datasets, files, plugins, samplers, spec
+from hpo.datasets.conversion import Wanted
 from hpo.datasets.inputs import input_batches
 from hpo.datasets.npz import read_arrays
-from hpo.datasets.wanted import Wanted
 from hpo.engine.ray.joining import Invitation
 from hpo.engine.ray.threads import Threads
 from hpo.engine.ray.watchdog import watched

@@ -7,7 +7,6 @@ An engine asks `next`, tells each `report`, and tells when a trial has `ended`. 
     controller.ended(number, end)
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -34,8 +33,9 @@ from hpo.controller.recording import Recording
 from hpo.controller.retries import Retries
 from hpo.controller.slots import Slots
 from hpo.controller.trouble import Trouble
-from hpo.samplers.exploration import explorer
+from hpo.samplers.mutation import explorer
 from hpo.schedulers import Decision, Scheduler, Situation
+from hpo.study import ranking
 from hpo.study.budget import Left
 from hpo.study.study import Study
 from hpo.study.trial import Metrics, Observer, Outcome, State, TrialRecord
@@ -222,8 +222,8 @@ class Controller:
         live = self._live.get(number)
         return live is not None and live.phase in IN_SLOT and self._retries.hangs(live)
 
-    def has(self, number: int) -> None:
-        """The engine has a trial that an earlier search has left, as it was."""
+    def adopt(self, number: int) -> None:
+        """Takes note that the engine has a trial which an earlier search has left, as it was."""
         live = self._live[number]
         if live.phase is Phase.PAUSED_LOST:
             self._live.move(number, Phase.PAUSED)
@@ -269,7 +269,7 @@ class Controller:
         child = self._scheduler.offspring(situation) if self.limits.finalist is None else None
         if child is not None:
             born = self._begin(self._recording.bear(child))
-            self._endings.replace(born, child.number)
+            self._endings.replace(born, child.replaces)
             return Start(born)
         number = self._scheduler.next(situation)
         if number is not None:
@@ -324,9 +324,8 @@ class Controller:
     def _decide(self, trial: TrialRecord, epoch: int, metrics: Metrics) -> Decision:
         """What becomes of a trial after its last report; where it pauses or stops, that is recorded."""
         number, spec = trial.number, self.study.spec
-        for name in (objective.metric for objective in spec.objectives):
-            if not math.isfinite(metrics.get(name, math.nan)):
-                return self._stop(number, Outcome(State.PRUNED, f"diverged: {name} is {metrics.get(name)}"))
+        if (name := ranking.diverged(spec, metrics)) is not None:
+            return self._stop(number, Outcome(State.PRUNED, f"diverged: {name} is {metrics.get(name)}"))
         decision = self._scheduler.report(number, epoch, metrics, self._situation)
         for other in self._scheduler.dismissed():
             self._endings.dismiss(other)

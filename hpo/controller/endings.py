@@ -1,6 +1,5 @@
 """How a trial gives up its slot: it ends, waits to restart, or is replaced by a child."""
 
-import math
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ from hpo.controller.retries import Retries
 from hpo.controller.slots import Slots
 from hpo.controller.trouble import Trouble
 from hpo.schedulers import Scheduler
+from hpo.study import ranking
 from hpo.study.study import Study
 from hpo.study.trial import Failure, Outcome, State, TrialRecord
 
@@ -52,13 +52,13 @@ class Endings:
         """
         if comparable is None:
             trial = self.study.trial(number)
-            last = trial.reports.get(trial.epoch, {}).get(trial.metric, math.nan)
-            comparable = outcome.state is not State.FAILED and math.isfinite(last)
+            finite = ranking.diverged(self.study.spec, trial.reports.get(trial.epoch, {})) is None
+            comparable = finite and outcome.state is not State.FAILED
         self.scheduler.ended(number, comparable)
         self.slots.leave(number)
         record = self.recording.end(number, outcome)
         self.limits.ended(record)
-        if (told := self.retries.too_many(record)) is not None:
+        if (told := self.retries.count_end(record)) is not None:
             command = self.study.command("trials")
             self.trouble.failing = f"{told}; `{command}` shows all, failures.max_failures says how many it takes"
 

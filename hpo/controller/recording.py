@@ -34,7 +34,7 @@ class Recording:
 
     def bear(self, child: Child) -> TrialRecord:
         """A new trial that goes on with the training of its parent."""
-        return self._tell_start(self._study.writer.bear(child.config, child.parent, child.epoch, child.number))
+        return self._tell_start(self._study.writer.bear(child.config, child.parent, child.epoch, child.replaces))
 
     def report(self, number: int, epoch: int, metrics: Metrics) -> None:
         """The metrics of an epoch."""

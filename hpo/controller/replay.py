@@ -1,8 +1,7 @@
 """A search that goes on: a new scheduler is told what the study has, in the order in which it was recorded."""
 
-import math
-
 from hpo.schedulers import Scheduler
+from hpo.study import ranking
 from hpo.study.study import Study
 from hpo.study.trial import LIVE, State, TrialRecord
 
@@ -15,7 +14,6 @@ def tell(study: Study, scheduler: Scheduler) -> TrialRecord | None:
         what was decided. The scheduler is not told of this report.
     """
     records = {trial.number: trial for trial in study.trials()}
-    metrics = [objective.metric for objective in study.spec.objectives]
     told: set[int] = set()
     latest = study.writer.last.order
 
@@ -36,7 +34,7 @@ def tell(study: Study, scheduler: Scheduler) -> TrialRecord | None:
             continue
         start(record)
         last, at = epoch == record.epoch, record.reported[epoch].at
-        finite = all(math.isfinite(record.reports[epoch].get(name, math.nan)) for name in metrics)
+        finite = ranking.diverged(study.spec, record.reports[epoch]) is None
         if finite:
             scheduler.replay(number, epoch, record.reports[epoch], at, paused=last and record.state is State.PAUSED)
         if last and record.state not in LIVE:

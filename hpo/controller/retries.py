@@ -60,7 +60,7 @@ class Retries:
         """Ends a row of failures: some trial has paused or ended well."""
         self._causes.clear()
 
-    def too_many(self, trial: TrialRecord) -> str | None:
+    def count_end(self, trial: TrialRecord) -> str | None:
         """Counts a trial that has ended: a sentence once too many have failed one after another, else None."""
         if trial.state is not State.FAILED:
             self.succeeded()

@@ -7,6 +7,11 @@ import errno
 
 from hpo.study.study import Study
 
+_NO_ROOM = (
+    "a disk is full, so the search has ended: {reason}; what is done is kept: make room, with `hpo gc` if you like,"
+    " then {again} goes on"
+)
+_GONE = "the search has ended: {reason}; what the study's record has is kept: put the folder back, then {again} goes on"
 _RENAMED = "the folder of study '{study}' is no longer at '{folder}': it was renamed or removed"
 
 
@@ -28,6 +33,16 @@ class Trouble:
 
     def __bool__(self) -> bool:
         return self.failing is not None or self.full is not None or self.gone is not None
+
+    def told(self, again: str) -> str | None:
+        """Why the search has ended, and how to go on; None where all is well.
+
+        Args:
+            again: what goes on, such as a command, to end the sentence.
+        """
+        if self.full is not None:
+            return _NO_ROOM.format(reason=self.full, again=again)
+        return self.failing if self.gone is None else _GONE.format(reason=self.gone, again=again)
 
     def misses_folder(self) -> bool:
         """Looks whether the study's folder is still where it was; True where it is not."""

@@ -11,10 +11,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.datasets.conversion import Wanted
 from hpo.datasets.dataset import Inputs
 from hpo.datasets.images import SUFFIXES, image_files, read_image
 from hpo.datasets.npz import name_of, read_arrays
-from hpo.datasets.wanted import Wanted
 from hpo.errors import DataError
 
 Batch = tuple[list[str], Inputs]

@@ -15,7 +15,7 @@ from typing import Any
 from hpo.controller import SPENT_TIME, Controller, Drop, Failed, NothingLeft, Resume, Retries, Start, Wait
 from hpo.errors import InputError
 from hpo.schedulers import Decision
-from hpo.spec import Config
+from hpo.spec import Config, Failures
 from hpo.study.budget import Left
 from hpo.study.study import Study
 from hpo.study.trial import Failure, Moment, Observer, State, TrialRecord
@@ -39,6 +39,7 @@ def run(
     workers: int,
     left: Left,
     time_limit: float | None = None,
+    failures: Failures | None = None,
     observers: Sequence[Observer] = (),
 ) -> Elapsed:
     """Runs trials of a study until its budget is spent; one that was interrupted goes on where it stood.
@@ -49,6 +50,7 @@ def run(
         workers: how many trials run at once.
         left: what the budget leaves.
         time_limit: virtual seconds; epochs that would end later do not count.
+        failures: what is done about trials that fail; the rules of the study's spec where None.
         observers: are told what has been recorded.
 
     Raises:
@@ -56,7 +58,7 @@ def run(
     """
     before = study.writer.last.at
     study.writer.clock = lambda: before
-    retries = Retries(study.spec.failures, delay=0.0)
+    retries = Retries(failures or study.spec.failures, delay=0.0)
     controller = Controller(study, left, lambda: workers, observers=observers, retries=retries)
     simulation = _Simulation(controller, curve)
     study.writer.clock = lambda: simulation.clock
@@ -93,7 +95,7 @@ class _Simulation:
 
     def run(self, until: float) -> str | None:
         """Runs to the end of the budget or of the time; returns why trials were cut off, if they were."""
-        while not self._controller.limits.spent and self._controller.trouble.failing is None:
+        while not self._controller.limits.spent and not self._controller.trouble:
             self._fill()
             if not self._events:
                 return None
@@ -108,7 +110,7 @@ class _Simulation:
         running: list[tuple[Moment, TrialRecord]] = []
         for trial in self._controller.unfinished:
             assert trial.began is not None
-            self._controller.has(trial.number)
+            self._controller.adopt(trial.number)
             self._trained[trial.number] = trial.epoch or trial.inherited
             if trial.state is State.RUNNING:
                 running.append((max(trial.began, trial.last), trial))

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from hpo import models, plugins
+from hpo.datasets.conversion import Wanted
 from hpo.datasets.dataset import Encoding, Inputs
-from hpo.datasets.wanted import Wanted
 from hpo.ensemble.calibration import Interval, temper
 from hpo.ensemble.combiner import Average, Combiner, from_json
 from hpo.ensemble.document import Document, IntervalPart, MemberPart, parse

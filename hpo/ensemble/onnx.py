@@ -32,7 +32,7 @@ from hpo.ensemble.combiner import (
 )
 from hpo.ensemble.model import Ensemble
 from hpo.errors import HpoError, InputError, first_line
-from hpo.files.compiled import keep_compiled_apart
+from hpo.files.torch_cache import keep_compiled_apart
 from hpo.study.artifacts import Folder
 from hpo.tasks import SMALLEST_PROBABILITY
 from hpo.tasks.kinds import floats, kind

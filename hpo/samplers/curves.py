@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
 from hpo.history import history_of
-from hpo.history.known import known_configs
+from hpo.history.configs import known_configs
 from hpo.history.measured import Yardstick
 from hpo.history.table import Table
 from hpo.samplers.curve_arrays import CurveArrays, curves_of

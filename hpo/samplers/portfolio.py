@@ -14,8 +14,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.history.comparison import measure_all, ranked
 from hpo.history.measured import Measured, Yardstick, until
-from hpo.history.population import measure_all, ranked
 from hpo.plugins import did_you_mean
 from hpo.samplers import standard, tpe
 from hpo.samplers.evolution import EvolutionSampler

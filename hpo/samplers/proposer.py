@@ -13,7 +13,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import InputError
-from hpo.history.known import known_configs
+from hpo.history.configs import known_configs
 from hpo.samplers.view import StudyAtResource
 from hpo.spec import Config
 from hpo.spec.space import LISTED, Space, believed, distribution

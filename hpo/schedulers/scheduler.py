@@ -30,9 +30,9 @@ class Situation:
 
 @dataclass(frozen=True)
 class Child:
-    """A trial to come: trial `number` ends for it, and `parent` lends it its state after `epoch`."""
+    """A trial to come: trial `replaces` ends for it, and `parent` lends it its state after `epoch`."""
 
-    number: int
+    replaces: int
     parent: int
     epoch: int
     config: Config

@@ -23,7 +23,7 @@ from hpo.controller import (
 from hpo.controller.live_trial import IN_SLOT
 from hpo.errors import HpoError, InputError
 from hpo.schedulers import Decision
-from hpo.spec import Budget, Config
+from hpo.spec import Config, SearchSpec
 from hpo.study.study import Study
 from hpo.study.trial import Failure, Observer, TrialRecord
 from hpo.tracking.writer import Tracker
@@ -85,7 +85,7 @@ class AskAndTell:
             None where nothing is to be trained now: all is over, or every worker has a trial.
 
         Raises:
-            HpoError: too many trials have failed one after another, or the study's folder is gone.
+            HpoError: too many trials have failed one after another, a disk is full, or the study's folder is gone.
         """
         with self._lock:
             self._check()
@@ -169,10 +169,9 @@ class AskAndTell:
 
     def _check(self) -> None:
         trouble = self._controller.trouble
-        if trouble.failing is not None:
-            raise HpoError(trouble.failing)
-        if trouble.misses_folder():
-            raise HpoError(f"the search has ended: {trouble.gone}")
+        trouble.misses_folder()
+        if (told := trouble.told("the same loop")) is not None:
+            raise HpoError(told)
 
     def _trained(self, trial: AskedTrial | int) -> int:
         number = trial.number if isinstance(trial, AskedTrial) else trial
@@ -204,26 +203,26 @@ def _asked(trial: TrialRecord) -> AskedTrial:
 
 @contextmanager
 def searching(
-    study: Study, budget: Budget, storage: Path | None, workers: int, observers: Sequence[Observer]
+    study: Study, spec: SearchSpec, storage: Path | None, workers: int, observers: Sequence[Observer]
 ) -> Iterator[tuple[AskAndTell, Tracker | None]]:
     """Holds a study for a search by the caller's loop.
 
     Args:
         study: that is searched until the budget is spent.
-        budget: of all searches of the study; the time is of this one.
+        spec: of this search, whose budget and rules for failures may be others than the study's.
         storage: the folder of all studies, whose MLflow is told; none is where the study is in memory.
         workers: how many trials may be asked for before one has ended.
         observers: are told what has been recorded.
     """
-    spec, limit = study.spec, budget.time_limit
+    limit = spec.budget.time_limit
     deadline = None if limit is None else time.monotonic() + limit
     with ExitStack() as held:
         held.enter_context(study.hold.searching())
-        study.writer.use(samplers.build(spec, len(study.trials())))
+        study.writer.use(samplers.build(study.spec, len(study.trials())))
         tracker = None if storage is None else held.enter_context(Tracker(study, storage))
         controller = Controller(
             study,
-            study.spent().left(budget),
+            study.spent().left(spec.budget),
             lambda: workers,
             observers=[*observers, *([] if tracker is None else [tracker])],
             retries=Retries(spec.failures, delay=0.0),

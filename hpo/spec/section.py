@@ -227,7 +227,7 @@ class Failures(Section):
     """What is done about trials that fail; a study may go on with other rules than it began with."""
 
     max_retries: Annotated[int, Field(ge=0, le=100)] = 0
-    """How often a trial begins again after a failure that may pass: out of memory, a hang, a dead worker."""
+    """How often a trial begins again after it has failed: an error, out of memory, a hang, a dead worker."""
     trial_timeout: Duration | None = None
     """How long an epoch may take before its trial counts as hung."""
     max_failures: Annotated[int, Field(ge=1)] = 5

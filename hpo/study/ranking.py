@@ -47,6 +47,12 @@ def measure(spec: SearchSpec, metrics: Mapping[str, float]) -> Fitness:
     return Fitness(sum(max(0.0, excess) for excess in excesses(spec, metrics).values()), tuple(costs))
 
 
+def diverged(spec: SearchSpec, metrics: Mapping[str, float]) -> str | None:
+    """The first objective of a report that is missing or not finite; None where all are finite."""
+    names = (objective.metric for objective in spec.objectives)
+    return next((name for name in names if not math.isfinite(metrics.get(name, math.nan))), None)
+
+
 def excesses(spec: SearchSpec, metrics: Mapping[str, float]) -> dict[str, float]:
     """By how much each constraint is broken: above 0 it is, at 0 and below it holds."""
     broken = {str(rule): rule.excess(metrics.get(rule.metric, math.nan)) for rule in spec.constraints}

@@ -23,6 +23,7 @@ from mlflow.types.schema import Schema, TensorSpec
 from hpo.datasets.dataset import Inputs
 from hpo.study.artifacts import Folder
 from hpo.study.study import Study
+from hpo.tracking.artifacts import copied, write_folder, write_model
 from hpo.tracking.store import (
     TRIAL_TAG,
     connect,
@@ -31,7 +32,6 @@ from hpo.tracking.store import (
     study_tags,
     tracking_uri,
 )
-from hpo.tracking.written import copied, write_folder, write_model
 
 _URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _LONGEST_KEY = 250

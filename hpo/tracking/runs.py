@@ -9,10 +9,10 @@ from mlflow.entities import Metric, Param, RunTag
 from hpo import schedulers
 from hpo.study.study import Study
 from hpo.study.trial import LIVE, State, TrialRecord
+from hpo.tracking.artifacts import write_text
 from hpo.tracking.keys import keys
 from hpo.tracking.store import TRIAL_TAG, connect, study_run, study_tags, trial_runs
 from hpo.tracking.updates import Update, milliseconds
-from hpo.tracking.written import write_text
 
 _LARGEST_BATCH = 1000
 """Metrics, parameters and tags that MLflow takes in one call."""

@@ -19,9 +19,9 @@ from hpo.spec import StudySpec
 from hpo.study.folder import SPEC
 from hpo.study.storage.lock import publish
 from hpo.study.study import Study
+from hpo.tracking.artifacts import write_text
 from hpo.tracking.moved import ARTIFACTS, DATABASE, follow_storage, sqlite_uri
 from hpo.tracking.problems import Unusable
-from hpo.tracking.written import write_text
 
 EXPERIMENT = "hpo"
 """The MLflow experiment of all studies, unless MLFLOW_EXPERIMENT_NAME names another; a study is a run in it."""

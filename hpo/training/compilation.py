@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hpo.errors import first_line
-from hpo.files.compiled import keep_compiled_apart
+from hpo.files.torch_cache import keep_compiled_apart
 
 Forward = Callable[[Tensor], Tensor]
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from hpo.errors import ResourceError
-from hpo.files.compiled import keep_compiled_apart
+from hpo.files.torch_cache import keep_compiled_apart
 from hpo.kernels.cpu import capabilities
 
 _GENERATOR = struct.Struct("=8xi4xQ")

@@ -22,17 +22,18 @@ RAYS = {"name": "ray.tune.schedulers:HyperBandScheduler", "max_t": EPOCHS}
 SCHEDULERS = ["asha", "hyperband", "asha_stop", "median", "none", {"name": "pbt", "interval": 2}, RAYS]
 
 
-def document(scheduler: Any, trials: int, max_retries: int = 1, sampler: str = "random") -> SearchSpec:
+def document(scheduler: Any, trials: int, max_retries: int = 1, **changes: Any) -> SearchSpec:
     return spec.load_search(
         {
             "study": "machine",
             "training": {"epochs": EPOCHS},
             "parameters": {"x": {"min": 0, "max": 1}},
             "objective": {"metric": "loss", "goal": "minimize"},
-            "sampler": sampler,
+            "sampler": "random",
             "scheduler": scheduler,
             "budget": {"trials": trials},
             "failures": {"max_retries": max_retries, "max_failures": 100},
+            **changes,
         }
     )
 
@@ -230,7 +231,7 @@ class Twins(RuleBasedStateMachine):
     def interrupt(self) -> None:
         self.controllers[0] = self.made(self.studies[0])
         for number in sorted([*self.training, *self.paused]):
-            self.controllers[0].has(number)
+            self.controllers[0].adopt(number)
 
 
 TestTwins = Twins.TestCase
@@ -316,6 +317,16 @@ def test_a_trial_that_diverges_stops(value: float) -> None:
     controller.next()
     assert controller.report(0, 1, {"loss": value}) is Decision.STOP
     assert "diverged: loss is" in (controller.study.trial(0).reason or "")
+
+
+def test_a_trial_that_diverges_in_its_second_objective_is_compared_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    two = [{"metric": "loss", "goal": "minimize"}, {"metric": "size", "goal": "minimize"}]
+    controller = controller_of(Study.in_memory(document("asha", 4, objective=two)), Left(4))
+    controller.next()
+    told: list[tuple[int, bool]] = []
+    monkeypatch.setattr(controller._scheduler, "ended", lambda number, comparable: told.append((number, comparable)))
+    assert controller.report(0, 1, {"loss": 1.0, "size": float("nan")}) is Decision.STOP
+    assert told == [(0, False)] and controller.study.trial(0).reason == "diverged: size is nan"
 
 
 def test_a_trial_whose_decision_was_not_recorded_gets_it_from_the_next_search() -> None:

@@ -40,10 +40,10 @@ def test_without_memory_it_restarts_once_alone_whatever_the_rules_say() -> None:
 def test_only_failures_in_a_row_end_a_search(study: Study) -> None:
     retries = Retries(Failures(max_failures=2))
     failed, complete = study.trial(4), study.trial(0)
-    assert retries.too_many(failed) is None
-    assert retries.too_many(complete) is None
-    assert retries.too_many(failed) is None
-    assert retries.too_many(failed) == (
+    assert retries.count_end(failed) is None
+    assert retries.count_end(complete) is None
+    assert retries.count_end(failed) is None
+    assert retries.count_end(failed) == (
         "the last 2 trials failed one after another, so the search has ended; 2 of them: ValueError: no"
     )
 

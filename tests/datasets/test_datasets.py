@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from hpo import datasets
+from hpo.datasets.conversion import Wanted
 from hpo.datasets.inputs import read_inputs
-from hpo.datasets.wanted import Wanted
 from hpo.errors import DataError
 from hpo.spec import DataSettings
 

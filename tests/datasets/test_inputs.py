@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from hpo.datasets.conversion import Wanted
 from hpo.datasets.dataset import Encoding
 from hpo.datasets.inputs import input_batches, read_inputs
-from hpo.datasets.wanted import Wanted
 from hpo.ensemble.predictions import Predictions, write_csv
 from hpo.errors import DataError, InputError
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo.ensemble.diversity import diversity
-from hpo.ensemble.members import SELECTIONS, best_members, diverse_members, gaining_members
+from hpo.ensemble.member_choice import SELECTIONS, best_members, diverse_members, gaining_members
 from hpo.ensemble.score import costs
 from tests.ensemble.pools import TASKS, pool
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import hpo
+from hpo.ensemble.method_choice import choose
 from hpo.ensemble.pool import Pool
-from hpo.ensemble.selection import choose
 from hpo.errors import StudyError
 from hpo.study.study import Study
 from tests.conftest import finish

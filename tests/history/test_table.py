@@ -8,8 +8,8 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
 from hpo.history import history_of
+from hpo.history.comparison import measure_all, ranked, resource
 from hpo.history.measured import Yardstick
-from hpo.history.population import measure_all, ranked, resource
 from hpo.study.ranking import Fitness
 from hpo.study.storage.cached import CachedStorage
 from tests.history.test_measured import MAXIMIZE, MINIMIZE

@@ -16,8 +16,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from hpo.history.comparison import measure_all
 from hpo.history.measured import Measured, Yardstick
-from hpo.history.population import measure_all
 from hpo.samplers.evolution import STRATEGIES, EvolutionSampler, cma, encoding, nsga2, variation
 from hpo.study.ranking import Fitness
 from tests.samplers.conformance import (

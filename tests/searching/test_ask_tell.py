@@ -1,5 +1,6 @@
 """Searches by the caller's own loop."""
 
+import errno
 import os
 import random
 import signal
@@ -114,6 +115,30 @@ def test_a_result_alone_is_told_of_a_trial_that_has_no_epochs() -> None:
             search.tell(trial, result if trial.number % 2 else {"loss": result, "seconds": 1.0})
         assert search.best is not None and search.best.value == min(t.value for t in search.study.trials() if t.value)
     assert {trial.state for trial in search.study.trials()} == {State.COMPLETE}
+
+
+def test_a_study_goes_on_with_other_rules_for_failures() -> None:
+    """They are of the command that runs, like the budget."""
+    for retries, given in ((0, 1), (3, 4)):
+        with hpo.ask_and_tell(document(failures={"max_retries": retries}, scheduler="none")) as search:
+            numbers = []
+            for _ in range(given):
+                trial = search.ask()
+                assert trial is not None
+                numbers.append(trial.number)
+                search.tell(trial, error="no")
+            assert len(set(numbers)) == 1
+            assert search.study.trial(numbers[0]).state is State.FAILED
+
+
+def test_a_full_disk_is_told_and_is_no_trials_fault() -> None:
+    with hpo.ask_and_tell(document(), storage=None) as search:
+        trial = search.ask()
+        assert trial is not None
+        search.tell(trial, error=OSError(errno.ENOSPC, "No space left on device"))
+        with pytest.raises(HpoError, match=r"a disk is full, so the search has ended: .* then the same loop goes on"):
+            search.ask()
+    assert search.study.trial(trial.number).state is State.RUNNING
 
 
 def test_a_trial_that_fails_is_given_again_as_often_as_the_rules_say() -> None:

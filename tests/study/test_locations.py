@@ -6,7 +6,7 @@ import pytest
 
 from hpo import api, datasets, spec
 from hpo.controller.disk import DiskBudget
-from hpo.engine.ray import members
+from hpo.engine.ray import member_training
 from hpo.engine.ray.worker_settings import WorkerSettings
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
@@ -65,13 +65,13 @@ def test_members_are_trained_into_an_object_store(elsewhere: Study) -> None:
     study = elsewhere.study_spec
     dataset = datasets.load(study.data, Path("data"), study.seed)
     artifacts = Artifacts(elsewhere.place / FOLDER / "deep")
-    job = members.Job(0, "member 0", elsewhere.trial(0).config, seed=1)
-    shared = members._Shared(train, study, artifacts, WorkerSettings.here({"cpu": 1}))
-    done = members._train(job, "fingerprint", shared, dataset)
+    job = member_training.Job(0, "member 0", elsewhere.trial(0).config, seed=1)
+    shared = member_training._Shared(train, study, artifacts, WorkerSettings.here({"cpu": 1}))
+    done = member_training._train(job, "fingerprint", shared, dataset)
     assert "reason" not in done
-    found = members._found(job, "fingerprint", artifacts, dataset)
+    found = member_training._found(job, "fingerprint", artifacts, dataset)
     assert found is not None and found.stored is not None and found.stored.splits == {"validation", "test"}
-    assert members._found(job, "another", artifacts, dataset) is None
+    assert member_training._found(job, "another", artifacts, dataset) is None
 
 
 def test_a_shared_folder_may_have_the_artifacts(document: dict[str, Any], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from ray.tune.stopper import Stopper
 from hpo.controller import Controller, Drop, Failed, Finished, Late, Lost, NothingLeft, Order, Resume, SetAside, Start
 from hpo.engine.ray.messages import ERROR, INHERITED, LATE, MEMORY, METRICS, THREADS
 from hpo.engine.ray.tune_controller import abandon, allow, hurry, settle
-from hpo.engine.ray.worker_failures import death, machine_left, unseen
+from hpo.engine.ray.worker_deaths import death, machine_left, unseen
 from hpo.schedulers import RESOURCE, Decision
 from hpo.study.trial import Failure, TrialRecord
 

@@ -9,7 +9,7 @@ from signal import Signals
 
 from ray import tune
 
-from hpo.controller import SPENT_TIME, Controller, Retries, is_full
+from hpo.controller import SPENT_TIME, Controller, Retries
 from hpo.datasets import Dataset
 from hpo.engine.ray import machines
 from hpo.engine.ray.cluster import cluster, environment, trial_resources
@@ -32,13 +32,6 @@ _GRACE_SECONDS = 10.0
 """Seconds after the deadline for a worker to give its epoch up."""
 _SECONDS = ("train_seconds", "epoch_seconds")
 """Metrics that more CPUs make better."""
-_NO_ROOM = (
-    "a disk is full, so the search has ended: {reason}; what is done is kept: make room, with `hpo gc` if you like,"
-    " then `{resume}` goes on"
-)
-_GONE = (
-    "the search has ended: {reason}; what the study's record has is kept: put the folder back, then `{resume}` goes on"
-)
 
 
 def run(
@@ -161,25 +154,25 @@ def _tuner(study: Study, driver: Driver, shared: Shared, each: dict[str, float],
 
 def _check_trouble(controller: Controller, interruption: Interruption) -> None:
     """Raises what has ended a search that was not to end, where Tune itself has ended well."""
-    trouble, resume = controller.trouble, controller.study.command("resume")
-    if trouble.full is not None:
-        raise HpoError(_NO_ROOM.format(reason=trouble.full, resume=resume))
-    if trouble.gone is not None:
-        raise HpoError(_GONE.format(reason=trouble.gone, resume=resume))
-    if trouble.failing is not None and interruption.signal is None:
-        raise HpoError(trouble.failing)
+    trouble = controller.trouble
+    told = trouble.told(_again(controller))
+    interrupted = interruption.signal is not None and not (trouble.full or trouble.gone)
+    if told is not None and not interrupted:
+        raise HpoError(told)
+
+
+def _again(controller: Controller) -> str:
+    return f"`{controller.study.command('resume')}`"
 
 
 def _ended_early(error: Exception, controller: Controller) -> HpoError:
     """What has ended a search that was not to end, as a sentence that says how to go on."""
     own = _of_ours(error)
-    resume, reason = controller.study.command("resume"), last_line(own or error)
-    if controller.trouble.misses_folder():
-        return HpoError(_GONE.format(reason=controller.trouble.gone, resume=resume))
-    if is_full(reason):
-        return HpoError(_NO_ROOM.format(reason=reason, resume=resume))
+    reason, again = last_line(own or error), _again(controller)
+    if controller.trouble.explains(reason):
+        return HpoError(controller.trouble.told(again) or reason)
     if own is not None:
-        return HpoError(f"{reason}; what is done is kept: `{resume}` goes on")
+        return HpoError(f"{reason}; what is done is kept: {again} goes on")
     return HpoError(f"the search ended early, what is done is kept: {type(error).__name__}: {reason}")
 
 

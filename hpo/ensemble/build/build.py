@@ -19,9 +19,9 @@ from hpo.ensemble.build.prediction import predict_test_rows
 from hpo.ensemble.build.result import EnsembleResult
 from hpo.ensemble.cost import cost, fits
 from hpo.ensemble.diversity import diversity
+from hpo.ensemble.method_choice import choose
 from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import Predictions, Targets
-from hpo.ensemble.selection import choose
 from hpo.errors import InputError, StudyError
 from hpo.report.page import PAGE
 from hpo.study.artifacts import Folder

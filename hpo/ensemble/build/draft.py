@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.ensemble.calibration import Calibration, Interval
 from hpo.ensemble.combiner import Combiner
+from hpo.ensemble.method_choice import Choice, Gain
 from hpo.ensemble.model import Part
 from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import Predictions
-from hpo.ensemble.selection import Choice, Gain
 from hpo.errors import DataError
 
 if TYPE_CHECKING:

@@ -76,7 +76,7 @@ class EnsembleOptions(TrainingOptions, StoredStudyOptions):
     @property
     def least(self) -> int:
         """How many candidates there must be."""
-        from hpo.ensemble.selection import SINGLE
+        from hpo.ensemble.method_choice import SINGLE
 
         return 1 if self.method == SINGLE else 2
 
@@ -91,9 +91,9 @@ class EnsembleOptions(TrainingOptions, StoredStudyOptions):
         return self.method in RETRAINING or self.folds is not None
 
     def __post_init__(self) -> None:
-        from hpo.ensemble.members import SELECTIONS
+        from hpo.ensemble.member_choice import SELECTIONS
+        from hpo.ensemble.method_choice import CHOOSE_THEMSELVES, SINGLE
         from hpo.ensemble.methods import METHODS
-        from hpo.ensemble.selection import CHOOSE_THEMSELVES, SINGLE
         from hpo.plugins import did_you_mean
 
         methods = ["auto", SINGLE, *METHODS, "soup", *RETRAINING]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hpo.ensemble.calibration import Calibration, Interval
     from hpo.ensemble.cost import Cost
     from hpo.ensemble.diversity import Diversity
-    from hpo.ensemble.selection import Gain
+    from hpo.ensemble.method_choice import Gain
 
 
 @dataclass(frozen=True, eq=False)

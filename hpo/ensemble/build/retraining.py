@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from hpo import models
-from hpo.engine.ray.members import Trained
+from hpo.engine.ray.member_training import Trained
 from hpo.ensemble.build.draft import Draft, Say
 from hpo.ensemble.build.options import EnsembleOptions
 from hpo.ensemble.methods.soup import greedy_soup, kin

@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from sklearn.tree import DecisionTreeRegressor
 
 from hpo.ensemble.combiner import Combiner, Stack, Tree, Trees, side_by_side, stack_features
-from hpo.ensemble.members import best_members
+from hpo.ensemble.member_choice import best_members
 from hpo.ensemble.methods.folds import Fold, folds_of
 from hpo.ensemble.score import Predictions, Targets
 from hpo.errors import InputError

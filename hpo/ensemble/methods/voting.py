@@ -1,7 +1,7 @@
 """Voting: the best trials, all with the same say."""
 
 from hpo.ensemble.combiner import Average, Median, Votes
-from hpo.ensemble.members import best_members
+from hpo.ensemble.member_choice import best_members
 from hpo.ensemble.score import Predictions, Targets
 from hpo.errors import InputError
 

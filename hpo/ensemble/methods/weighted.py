@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from hpo.ensemble.combiner import Average
-from hpo.ensemble.members import best_members
+from hpo.ensemble.member_choice import best_members
 from hpo.ensemble.score import SCORES, Predictions, Score, Targets
 
 _LEAST = 1e-3

@@ -1,8 +1,9 @@
 """Methods that train: bagging, out-of-fold stacking, boosting, distillation, and a deep ensemble.
 
-Each makes jobs for `hpo.engine.ray.members`, reads what they left, and returns a `Retrained`: members with checkpoints,
-their validation predictions, a combiner, and an estimate on rows that the members were not trained on. What is trained
-lies under `<study>/retrained/<method>/<member>/`; the same call goes on where an earlier one was stopped.
+Each makes jobs for `hpo.engine.ray.member_training`, reads what they left, and returns a `Retrained`: members with
+checkpoints, their validation predictions, a combiner, and an estimate on rows that the members were not trained on.
+What is trained lies under `<study>/retrained/<method>/<member>/`; the same call goes on where an earlier one was
+stopped.
 """
 
 from hpo.ensemble.retrain.bagging import bagging

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.engine.ray.members import Job
+from hpo.engine.ray.member_training import Job
 from hpo.ensemble.retrain.retrained import Retrained, join, measure, survivors, uniform
 from hpo.ensemble.retrain.trainer import Trainer
 from hpo.ensemble.score import Predictions

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.engine.ray.cluster import cluster
-from hpo.engine.ray.members import Job, Trained
+from hpo.engine.ray.member_training import Job, Trained
 from hpo.ensemble.combiner import Average
 from hpo.ensemble.retrain.retrained import Retrained, join, survivors
 from hpo.ensemble.retrain.trainer import Trainer

@@ -1,6 +1,6 @@
 """A deep ensemble (Lakshminarayanan et al. 2017): one config, trained again and again from other seeds."""
 
-from hpo.engine.ray.members import Job
+from hpo.engine.ray.member_training import Job
 from hpo.ensemble.retrain.retrained import Retrained, join, survivors, uniform
 from hpo.ensemble.retrain.trainer import Trainer
 from hpo.errors import InputError

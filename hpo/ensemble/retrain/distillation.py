@@ -16,7 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from hpo import models, tasks
 from hpo import spec as specs
-from hpo.engine.ray.members import Job
+from hpo.engine.ray.member_training import Job
 from hpo.ensemble.calibration import temper
 from hpo.ensemble.retrain.retrained import Retrained, join, survivors, uniform
 from hpo.ensemble.retrain.trainer import Trainer

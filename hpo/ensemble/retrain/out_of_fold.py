@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.engine.ray.members import Job
+from hpo.engine.ray.member_training import Job
 from hpo.ensemble.methods.folds import Fold, folds_of
 from hpo.ensemble.methods.stacking import STACKS, fit_stack
 from hpo.ensemble.pool import stored_predictions

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from hpo.datasets import Dataset
-from hpo.engine.ray.members import Trained
+from hpo.engine.ray.member_training import Trained
 from hpo.ensemble.calibration import Calibration, Interval, calibration, conformal, fit_temperature, temper
 from hpo.ensemble.combiner import Average, Calibrated, Combiner
 from hpo.ensemble.score import SCORES, Predictions, Targets, costs

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from hpo.datasets import Dataset
-from hpo.engine.ray.members import Job, Observer, Trained, train_members
+from hpo.engine.ray.member_training import Job, Observer, Trained, train_members
 from hpo.ensemble.retrain.retrained import FOLDER
 from hpo.errors import StudyError
 from hpo.spec import Resources, StudySpec

@@ -17,8 +17,8 @@ from deap import cma  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
+from hpo.history.comparison import ranked
 from hpo.history.measured import Measured
-from hpo.history.population import ranked
 from hpo.samplers.evolution import encoding, individuals, settings, streams
 from hpo.samplers.evolution.proposal import Lineage
 from hpo.samplers.evolution.variation import Child, Variation

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from hpo.history.comparison import compared
 from hpo.history.measured import Measured
-from hpo.history.population import compared
 from hpo.samplers.evolution import encoding, settings
 from hpo.samplers.evolution.proposal import Lineage
 from hpo.study.ranking import Fitness

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from hpo.history.comparison import ranked
 from hpo.history.measured import Measured, until
-from hpo.history.population import ranked
 from hpo.samplers.evolution import individuals, settings
 from hpo.samplers.evolution.variation import Child, Variation
 

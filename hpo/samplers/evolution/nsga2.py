@@ -8,8 +8,8 @@ import numpy as np
 from deap import tools  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from hpo.history.comparison import compared
 from hpo.history.measured import Measured
-from hpo.history.population import compared
 from hpo.samplers.evolution import individuals, settings, streams
 from hpo.samplers.evolution.individuals import Individual
 from hpo.samplers.evolution.variation import Child, Variation

@@ -14,8 +14,8 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.history.comparison import measure_all
 from hpo.history.measured import Measured, Yardstick, without
-from hpo.history.population import measure_all
 from hpo.plugins import did_you_mean
 from hpo.samplers.evolution import settings as checks
 from hpo.samplers.evolution import streams

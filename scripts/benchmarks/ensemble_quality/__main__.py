@@ -21,7 +21,7 @@ from sources import SOURCES
 
 import hpo
 from hpo.ensemble.build.draft import stored_part
-from hpo.ensemble.build.tested import predict_test_rows
+from hpo.ensemble.build.prediction import predict_test_rows
 from hpo.ensemble.pool import Pool
 from hpo.study import environment
 from hpo.study.study import Study

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from runs import Run
 
-from hpo.ensemble.selection import SINGLE
+from hpo.ensemble.method_choice import SINGLE
 
 _RESAMPLES = 10_000
 SUBJECT = "auto"

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from runs import Key, Run, scored
 
+from hpo.ensemble.method_choice import SINGLE, Choice, candidates, choose
 from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import Predictions
-from hpo.ensemble.selection import SINGLE, Choice, candidates, choose
 
 TOP = 5
 """Members at most, the default of `hpo ensemble --top`."""

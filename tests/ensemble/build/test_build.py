@@ -19,10 +19,10 @@ from hpo import api, datasets, models, spec
 from hpo.ensemble.build.misfits import misfits
 from hpo.ensemble.build.options import EnsembleOptions
 from hpo.ensemble.calibration import temper
+from hpo.ensemble.method_choice import choose
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import Targets, costs
-from hpo.ensemble.selection import choose
 from hpo.errors import DataError, InputError, StudyError
 from hpo.spec import StudySpec
 from hpo.study import data as study_data

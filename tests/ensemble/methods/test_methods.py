@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from hpo.ensemble.calibration import temper
 from hpo.ensemble.combiner import Average, Calibrated, Median, Stack, Votes, from_json
-from hpo.ensemble.members import best_members
+from hpo.ensemble.member_choice import best_members
+from hpo.ensemble.method_choice import candidates
 from hpo.ensemble.methods import METHODS
 from hpo.ensemble.methods.stacking import STACKS, fit_stack, stacking
 from hpo.ensemble.methods.voting import hard_voting, median
 from hpo.ensemble.methods.weighted import simplex_weights, weighted_voting
 from hpo.ensemble.score import SCORES, costs
-from hpo.ensemble.selection import candidates
 from hpo.errors import InputError
 from tests.conftest import CLASSES, probabilities
 from tests.ensemble.pools import OUTPUTS, TASKS, pool

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hpo import datasets, spec
 from hpo.datasets import Dataset
-from hpo.engine.ray.members import Trained
+from hpo.engine.ray.member_training import Trained
 from hpo.ensemble.methods.folds import folds_of
 from hpo.ensemble.retrain import Retrained, Trainer, bagging, boosting, deep, distill, out_of_fold, read_student
 from hpo.ensemble.retrain.bagging import bag_jobs, bootstrap, mean_of_others, out_of_bag

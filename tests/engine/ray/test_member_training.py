@@ -14,7 +14,7 @@ import pytest
 
 from hpo import datasets, plugins, spec
 from hpo.datasets import Dataset
-from hpo.engine.ray.members import Job, Trained, train_members
+from hpo.engine.ray.member_training import Job, Trained, train_members
 from hpo.errors import ResourceError, StudyError
 from hpo.spec import Config, Named, StudySpec
 from hpo.study.artifacts import Artifacts, Split

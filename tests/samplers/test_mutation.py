@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.samplers.exploration import explore
+from hpo.samplers.mutation import explore
 from hpo.spec import Parameter
 from hpo.spec.space import Space
 

@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from hpo.ensemble.calibration import Calibration, Interval, calibration, conformal, fit_temperature, reliability, temper
 from hpo.ensemble.combiner import Average, Calibrated, Combiner
-from hpo.ensemble.members import SELECTIONS, best_members
+from hpo.ensemble.member_choice import SELECTIONS, best_members
 from hpo.ensemble.methods import METHODS, Method
 from hpo.ensemble.methods.folds import fold_numbers
 from hpo.ensemble.methods.stacking import STACKS, operations

@@ -5,11 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.ensemble.members import SELECTIONS
-from hpo.ensemble.methods import METHODS, Method
-from hpo.ensemble.methods.folds import fold_numbers, folds_of
-from hpo.ensemble.score import Predictions, Targets, costs
-from hpo.ensemble.selection import (
+from hpo.ensemble.member_choice import SELECTIONS
+from hpo.ensemble.method_choice import (
     _WORTH,
     SINGLE,
     Gain,
@@ -18,6 +15,9 @@ from hpo.ensemble.selection import (
     comparison_operations,
     plainest,
 )
+from hpo.ensemble.methods import METHODS, Method
+from hpo.ensemble.methods.folds import fold_numbers, folds_of
+from hpo.ensemble.score import Predictions, Targets, costs
 from hpo.errors import InputError
 from tests.conftest import CLASSES, probabilities
 from tests.ensemble.pools import TASKS, pool
@@ -188,6 +188,6 @@ def test_long_comparisons_say_how_far_they_are(monkeypatch: pytest.MonkeyPatch) 
     said: list[str] = []
     choose("stacking", predictions, targets, 5, say=said.append)
     assert said == []
-    monkeypatch.setattr("hpo.ensemble.selection._LONG", 0.0)
+    monkeypatch.setattr("hpo.ensemble.method_choice._LONG", 0.0)
     choose("stacking", predictions, targets, 5, say=said.append)
     assert said == [f"stacking: fit {place} of 5" for place in range(1, 6)]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.history.population import compared, ranked, resource
+from hpo.history.comparison import compared, ranked, resource
 from tests.history.test_measured import measured
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from torch._inductor.runtime.cache_dir_utils import cache_dir
 
-from hpo.files.compiled import keep_compiled_apart
+from hpo.files.torch_cache import keep_compiled_apart
 
 VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
