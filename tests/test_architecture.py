@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 from fnmatch import fnmatch
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,19 @@ def test_a_room_imports_only_from_floors_below(path: Path) -> None:
     own = room(path)
     for other in imported_rooms(path) - {own}:
         assert floor(own) < floor(other), f"{path}: {own} must not import {other}"
+
+
+OUTSIDE = sorted(path for folder in ("scripts", "examples") for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_stands_outside_imports_what_is_there(path: Path) -> None:
+    """Benchmarks are not run by the tests, so a module that was renamed would be missed only there."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "hpo":
+            for alias in node.names:
+                own = hasattr(import_module(node.module), alias.name)
+                assert own or find_spec(f"{node.module}.{alias.name}"), f"{node.module} has no {alias.name}"
 
 
 def test_every_room_is_on_a_floor() -> None:

@@ -115,7 +115,7 @@ def test_pages_of_the_top_level_are_there_and_link_to_others(site: Path) -> None
     home = (site / "index.html").read_text()
     assert 'href="ensembles.html"' in home and 'href="security.html"' in home
     assert 'href="examples.html#examples/own_model.py"' in home
-    assert "Unreleased" in text(site / "changelog.html")
+    assert hpo.__version__ in text(site / "changelog.html")
     assert "input_shape" in text(site / "examples.html")
 
 
