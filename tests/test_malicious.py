@@ -500,6 +500,22 @@ def test_a_variable_names_no_folder_of_files_for_a_study_whose_name_fits(
     assert hpo("gc", "--keep", "1", "--artifacts", str(tmp_path / "home"))[0] == 0
 
 
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_nor_a_folder_of_empty_folders_or_links(
+    kind: str, study: Study, hpo: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted(study, tmp_path / "home" / "squares")
+    shutil.rmtree(tmp_path / "home" / "squares")
+    (tmp_path / "home" / "squares").mkdir()
+    if kind == "folder":
+        (tmp_path / "home" / "squares" / "mine").mkdir()
+    else:
+        (tmp_path / "home" / "squares" / "mine").symlink_to(tmp_path)
+    monkeypatch.setenv("HPO_ARTIFACTS", str(tmp_path / "home"))
+    code, _, told = hpo("gc", "--keep", "1")
+    assert code == 2 and "is not proven" in told and not (tmp_path / "home" / "squares" / ".study").exists()
+
+
 def test_nothing_is_changed_in_a_place_that_was_not_claimed(study: Study, tmp_path: Path) -> None:
     planted(study, tmp_path / "backup")
     before = contents(tmp_path / "backup")

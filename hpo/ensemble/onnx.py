@@ -39,6 +39,8 @@ from hpo.tasks.kinds import floats, kind
 
 _ROWS = (1, 2, 7, 64)
 """Batches by which an export is checked."""
+_LARGEST = 1536 * 2**20
+"""Bytes of weights from which on torch writes a second file, whatever it is told."""
 _TOLERANCE = 1e-4
 """How far an export may be off, as a share of the largest prediction."""
 
@@ -73,10 +75,12 @@ def export_onnx(
         ensemble = ensemble.single(member)
     _check_draws(ensemble)
     program = _program(ensemble)
+    _check_size(program, ensemble)
     draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         program.save(draft, external_data=False)
-        difference = _largest_difference(ensemble, draft)
+        with _told(ensemble):
+            difference = _largest_difference(ensemble, draft)
         draft.replace(target)
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror or error}") from error
@@ -107,6 +111,18 @@ class Exportable(nn.Module):
             for network, temperature in zip(self.networks, self._temperatures, strict=True)
         ]
         return self._combine(torch.stack(members))
+
+
+def _check_size(program: torch.onnx.ONNXProgram, ensemble: Ensemble) -> None:
+    """Refuses what torch would write as two files, and ONNX Runtime would not read as one."""
+    weights = (value.const_value for value in program.model.graph.initializers.values())
+    size = sum(weight.nbytes for weight in weights if weight is not None)
+    if size > _LARGEST:
+        way = "" if len(ensemble.members) == 1 else "; export its members one by one, by --member"
+        raise InputError(
+            f"these networks have {size / 2**30:.2f} GiB of weights, and one ONNX file takes {_LARGEST / 2**30:g} GiB"
+            f" at most{way}"
+        )
 
 
 def _check_draws(ensemble: Ensemble) -> None:

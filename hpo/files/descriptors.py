@@ -124,7 +124,10 @@ def check_own(folder: Path, names: Iterable[str]) -> None:
         with suppress(FileNotFoundError):
             kind = os.lstat(folder / name).st_mode
             if stat.S_ISLNK(kind):
-                raise NotAFile(folder / name, f"a link to '{(folder / name).readlink()}'")
+                target = ""
+                with suppress(OSError):  # it is no link any more
+                    target = f" to '{(folder / name).readlink()}'"
+                raise NotAFile(folder / name, f"a link{target}")
             if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
                 raise NotAFile(folder / name, "a pipe or a device")
 
@@ -232,14 +235,31 @@ def newest(base: Path, name: str) -> float:
 
 def folders(base: Path, name: str = "") -> list[str]:
     """The names of the folders in a folder, in order; none where it is not there, or is reached through a link."""
-    with suppress(FileNotFoundError, NotADirectoryError, NotAFile), _opened(base, name) as at:
-        listed = os.open(".", os.O_RDONLY | os.O_CLOEXEC, dir_fd=at)
-        try:
-            with os.scandir(listed) as found:
-                return sorted(entry.name for entry in found if entry.is_dir(follow_symlinks=False))
-        finally:
-            os.close(listed)
+    with suppress(FileNotFoundError, NotADirectoryError, NotAFile), _opened(base, name) as at, _listed(at) as found:
+        return sorted(entry.name for entry in found if entry.is_dir(follow_symlinks=False))
     return []
+
+
+@contextmanager
+def _listed(at: int) -> "Iterator[Iterator[os.DirEntry[str]]]":
+    """What is in an open folder."""
+    listed = os.open(".", os.O_RDONLY | os.O_CLOEXEC, dir_fd=at)
+    try:
+        with os.scandir(listed) as found:
+            yield found
+    finally:
+        os.close(listed)
+
+
+def is_empty(base: Path, name: str) -> bool:
+    """Whether a folder has nothing at all, not even a link or an empty folder; also where it is not there.
+
+    Raises:
+        OSError: it is reached through a link.
+    """
+    with suppress(FileNotFoundError), _opened(base, name) as at, _listed(at) as found:
+        return next(found, None) is None
+    return True
 
 
 def has(base: Path, name: str) -> bool:

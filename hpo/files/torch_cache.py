@@ -2,18 +2,24 @@
 
 import os
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
 _VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+_HEADERS = "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS"
+"""Says whether torch keeps headers that it has compiled: below /tmp, whatever the other variable says (torch 2.14)."""
 
 
 def keep_compiled_apart() -> None:
     """Gives torch's compiler a folder of this user's, unless the environment names one.
 
     torch's own is below /tmp, where another user may have made it first, and torch runs what it finds there. It is
-    called before anything that may compile.
+    called before anything that may compile. Headers are not compiled ahead, unless the environment says so.
     """
+    config = sys.modules.get("torch._inductor.config")  # it has read the environment already
+    if os.environ.setdefault(_HEADERS, "0") == "0" and config is not None:
+        config.cpp_cache_precompile_headers = False  # type: ignore[attr-defined]
     if not os.environ.get(_VARIABLE):
         os.environ[_VARIABLE] = str(_own() or tempfile.mkdtemp(prefix="hpo-compiled-"))
 

@@ -31,7 +31,7 @@ SpecLike = str | Path | Mapping[str, Any] | SearchSpec
 """A YAML file's path, a dict of the same shape, or a spec."""
 
 _Spec = TypeVar("_Spec", bound=SearchSpec)
-_MOST_BYTES, _MOST_VALUES, _DEEPEST = 2**20, 20_000, 40
+_MOST_BYTES, _MOST_VALUES, _DEEPEST, _LARGEST = 2**20, 20_000, 40, 2**63
 """The most bytes, values (keys included) and levels of a YAML file; a larger one takes minutes, or is made to harm."""
 _MOST_WORDED = 100
 """Problems that are told in our words, with what may have been meant: looking for that takes its time."""
@@ -327,6 +327,8 @@ def _plain(node: Any, path: tuple[str, ...] = ()) -> Any:
         return {str(key): _plain(value, (*path, str(key))) for key, value in node.items()}
     if isinstance(node, list | tuple):
         return [_plain(value, (*path, str(place))) for place, value in enumerate(node)]
+    if isinstance(node, int) and abs(node) >= _LARGEST:
+        raise _Unreadable(path, f"must be within 2^63 of zero, got a whole number of {node.bit_length():,} bits")
     for kind in (bool, int, float, str):
         if isinstance(node, kind):
             return kind(node)

@@ -81,7 +81,7 @@ class DataSettings(Section):
 class TrainingSettings(Section):
     """How long and how a trial is trained; `epochs` is the full resource."""
 
-    epochs: Annotated[int, Field(ge=1)] = 10
+    epochs: Annotated[int, Field(ge=1, lt=2**31)] = 10
     """The full resource: what a trial trains that nothing stops."""
     batch_size: Annotated[int, Field(ge=1)] = 128
     """Rows of a training step."""
@@ -237,7 +237,7 @@ class Failures(Section):
 class Resources(Section):
     """What one trial gets; `gpu: auto` is one GPU where the machine or cluster has any."""
 
-    cpu: Annotated[float, Field(ge=0.01)] = 1
+    cpu: Annotated[float, Field(ge=0.01, le=10_000)] = 1
     """CPUs of one trial."""
     gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
     """GPUs of one trial: 0, 1, a fraction, or `auto`."""

@@ -17,7 +17,7 @@ from hpo.study.artifacts import Split
 
 DATA_FILE = "data.npz"
 """The file of a study's data summary in its folder."""
-_TARGETS = {"classification": ("i", 1), "multilabel": ("u", 2), "regression": (NUMBERS, 2)}
+_TARGETS = {"classification": ("i", 1), "multilabel": ("u", 2), "regression": ("fiu", 2)}
 """Task -> numpy's kinds of types that its targets have, and their dimensions."""
 
 
@@ -67,7 +67,7 @@ class DataSummary:
         for split, values in self.targets.items():
             _check_targets(split, values, task, len(self.outputs))
         shape, dtype, named = self.example.shape, self.example.dtype, len(self.encoding.features)
-        if len(shape) not in (2, 4) or shape[0] != 1 or not self.example.size or dtype.kind not in NUMBERS:
+        if len(shape) not in (2, 4) or shape[0] != 1 or not self.example.size or not _is_tensors(self.example):
             raise ValueError(f"its example is neither an image nor a row of a table, but {shape} {dtype}")
         if named and shape[1:] != (named,):
             raise ValueError(f"{named} features are named, but its example is {shape}")
@@ -80,7 +80,7 @@ class DataSummary:
                 "test": archive["test_targets"],
             }
             for split, values in targets.items():
-                if values.ndim not in (1, 2) or values.dtype.kind not in NUMBERS:
+                if values.ndim not in (1, 2) or not _is_tensors(values):
                     raise ValueError(f"the {split} targets are no numbers (rows,) or (rows, outputs)")
             if archive["outputs"].ndim != 1:
                 raise ValueError("the outputs are no list of names")
@@ -103,6 +103,11 @@ class DataSummary:
             encoding=np.array(json.dumps(self.encoding.to_json())),
         )
         files.write(path.parent, path.name, content.getbuffer())
+
+
+def _is_tensors(values: NDArray[Any]) -> bool:
+    """Whether torch has numbers of this type: of 64 bits at most, in this machine's order of bytes."""
+    return values.dtype.kind in NUMBERS and values.dtype.itemsize <= 8 and values.dtype.isnative
 
 
 def _check_targets(split: Split, values: NDArray[Any], task: str, outputs: int) -> None:

@@ -209,7 +209,7 @@ def claim(own: Place, study: str, id_: str, folder: Path, named: bool, by_variab
         return
     if owner not in (id_, None):
         raise _not_own(own, study, "is another study's", "put back what that file said")
-    if not (named or (by_variable and (owner == id_ or not own.files()))):
+    if not (named or (by_variable and (owner == id_ or own.is_empty))):
         ways = "`--artifacts` of `hpo search` or `hpo gc`"
         if not by_variable:
             ways += f", or {VARIABLE}={quote(_shared(own, study))} in the environment of any command"

@@ -163,6 +163,15 @@ def test_dropout_that_is_left_on_is_named_as_the_cause(tmp_path: Path, model: st
     assert not list(tmp_path.glob("*.onnx*"))
 
 
+def test_weights_for_more_than_one_file_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch would write two files, and leave the second where the first is not wanted."""
+    folder = write_ensemble(tmp_path / "made", "classification", "table")
+    monkeypatch.setattr("hpo.ensemble.onnx._LARGEST", 100)
+    with pytest.raises(InputError, match=r"GiB of weights, .*; export its members one by one, by --member"):
+        export_onnx(folder, tmp_path / "made.onnx")
+    assert not [path for path in tmp_path.iterdir() if "onnx" in path.name]
+
+
 def test_a_network_that_cannot_be_exported_is_named(tmp_path: Path) -> None:
     name = f"{__name__}:branching"
     folder = write_ensemble(tmp_path / "made", kind="table", model=name)

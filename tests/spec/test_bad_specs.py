@@ -151,3 +151,24 @@ def test_bad_specs_are_refused_with_their_line(seed: int, tmp_path: Path) -> Non
             pytest.fail(f"no line: {error}\n\n{text}")
         except Exception as error:
             pytest.fail(f"{type(error).__name__}: {error}\n\n{text}")
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "0x" + "f" * 6000, str(2**63), str(-(2**63))], ids=len)
+@pytest.mark.parametrize(
+    "key", ["seed", "training.epochs", "parameters.x.min", "parameters.x.values.0", "budget.trials"]
+)
+def test_a_whole_number_that_no_type_holds_is_refused(key: str, number: str, tmp_path: Path) -> None:
+    document: Any = {"study": "a", "parameters": {"x": {"min": 0, "max": 1}}, "training": {}, "budget": {}}
+    *above, last = key.split(".")
+    if "values" in above:
+        document["parameters"]["x"] = {"values": ["NUMBER"]}
+    else:
+        holder = document
+        for part in above:
+            holder = holder[part]
+        holder[last] = "NUMBER"
+    stream = io.StringIO()
+    YAML(typ="safe").dump(document, stream)
+    (tmp_path / "bad.yaml").write_text(stream.getvalue().replace("NUMBER", number))
+    with pytest.raises(SpecError, match=r"bad\.yaml:\d+: must be within 2\^63 of zero, got a whole number of \S+ bits"):
+        spec.load(tmp_path / "bad.yaml")

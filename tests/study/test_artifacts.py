@@ -1,4 +1,5 @@
 import io
+import json
 import multiprocessing
 import pickle
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 
 from hpo.ensemble.pool import Pool
 from hpo.errors import InputError, StudyError
-from hpo.study.artifacts import Artifacts, Folder, Place, Split, Unseen, leftovers, place, whole_epoch
+from hpo.study.artifacts import Artifacts, Folder, Place, Split, Stored, Unseen, leftovers, place, whole_epoch
 from hpo.study.study import Study
 
 ROWS = np.full((4, 2), 0.5, np.float32)
@@ -282,3 +283,13 @@ def test_predictions_that_are_no_numbers_are_left_out_by_name(array: np.ndarray,
     assert any(
         "trial 0: its validation predictions cannot be read: it holds no numbers" in line for line in pool.skipped
     )
+
+
+def test_weights_of_a_type_that_numpy_lacks_are_damage(artifacts: Artifacts) -> None:
+    """A file of safetensors may name more types than numpy has."""
+    header = json.dumps({"w": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}).encode()
+    content = len(header).to_bytes(8, "little") + header + bytes(4)
+    artifacts.trial(7).write("epoch-0001/checkpoint.safetensors", content)
+    stored = Stored(1, artifacts.trial(7) / "epoch-0001", frozenset())
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors: .*F8_E4M3"):
+        stored.weights()

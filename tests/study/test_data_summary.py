@@ -34,6 +34,14 @@ def test_facts_of_before_are_read(tmp_path: Path) -> None:
     assert old.encoding == Encoding() and old.outputs == ("a", "b")
 
 
+@pytest.mark.parametrize("kind", [np.longdouble, ">f4", ">i8"])
+def test_targets_of_a_type_that_torch_lacks_are_damage(kind: Any, tmp_path: Path) -> None:
+    values = np.ones((3, 2)).astype(kind)
+    DataSummary(("a", "b"), {"validation": values, "test": values}, ROW, "x").write(tmp_path / "data.npz")
+    with pytest.raises(ValueError, match="targets are no numbers"):
+        DataSummary.read(tmp_path / "data.npz")
+
+
 IMAGE, ROW = np.zeros((1, 8, 8, 1), np.uint8), np.zeros((1, 4), np.float32)
 CLASSES, LABELS, VALUES = np.array([0, 1, 1]), np.eye(3, 2, dtype=np.uint8), np.zeros((3, 2), np.float32)
 
@@ -64,6 +72,7 @@ def test_what_is_of_the_task_is_taken(task: str, targets: Any, example: Any) -> 
         ("multilabel", LABELS * 2, ROW, "targets are out of range"),
         ("regression", VALUES[:, 0], ROW, "not of regression"),
         ("regression", np.zeros((3, 3), np.float32), ROW, "not of regression"),
+        ("regression", VALUES.astype(bool), ROW, "not of regression"),
         ("regression", VALUES * np.nan, ROW, "targets are out of range"),
         ("classification", CLASSES, ROW[0], "neither an image nor a row"),
         ("classification", CLASSES, np.zeros((2, 4), np.float32), "neither an image nor a row"),
@@ -71,6 +80,8 @@ def test_what_is_of_the_task_is_taken(task: str, targets: Any, example: Any) -> 
         ("classification", CLASSES, IMAGE[0], "neither an image nor a row"),
         ("classification", CLASSES, np.array([["a"]]), "neither an image nor a row"),
         ("classification", CLASSES, np.array(3.0), "neither an image nor a row"),
+        ("classification", CLASSES, ROW.astype(np.longdouble), "neither an image nor a row"),
+        ("classification", CLASSES, ROW.astype(">f4"), "neither an image nor a row"),
     ],
 )
 def test_what_is_not_of_the_task_is_damage(task: str, targets: Any, example: Any, told: str) -> None:

@@ -52,6 +52,11 @@ class Place(ABC):
     def files(self) -> dict[str, int]:
         """All files here and below, name -> bytes; none where nothing was written."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing at all is here."""
+        return not self.files()
+
     @abstractmethod
     def read(self, name: str, most: int | None = None) -> bytes:
         """A file.
@@ -193,6 +198,11 @@ class Folder(Place):
     def files(self) -> dict[str, int]:
         """All files here and below, name -> bytes; links are none."""
         return files.sizes(*self._at(""))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing at all is here, not even a link or an empty folder."""
+        return files.is_empty(*self._at(""))
 
     def opened(self, name: str, flags: int = os.O_RDONLY) -> int:
         """The descriptor of a regular file, as `hpo.files.opened` has it."""

@@ -48,8 +48,8 @@ class Stored:
         """
         try:
             return load(self.place.read(_WEIGHTS))
-        except SafetensorError as error:
-            raise ValueError(str(error)) from error
+        except (KeyError, SafetensorError) as error:  # numpy lacks some types that a file can name
+            raise ValueError(f"{_WEIGHTS}: {error}") from error
 
     def copy_weights(self, folder: Place, name: str) -> None:
         """Copies the weights into a file of a folder, as safetensors.
