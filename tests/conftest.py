@@ -36,10 +36,14 @@ settings.load_profile("ours")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share the Ray of a session run in one process, where there are several; long groups come first."""
+    """Tests that share the Ray of a session run in one process, or in two, where there are several.
+
+    Those of the engine take as long as all others together. Groups take long, and come first.
+    """
     for item in items:
         if "ray_cluster" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("ray"))
+            group = "ray" if item.path.parent.name == "ray" else "ray of others"
+            item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
 
 

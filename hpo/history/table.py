@@ -31,7 +31,7 @@ class Table:
     touched: list[int] = field(default_factory=list)
     """A log of changed trials, one number a change; each reader keeps its own position in it."""
     changes: list[int] = field(default_factory=list)
-    """The same of its fitness."""
+    """A log of trials whose fitness has changed; each reader keeps its own position in it."""
     common: float = -1.0
     """A resource that the trials were ranked at."""
     order: list[tuple[Fitness, int]] = field(default_factory=list)

@@ -35,7 +35,7 @@ class _Sampler:
     compares: bool = True
     """It compares trials and is shown them at equal resource; else it does so itself, or not at all."""
     sees_part: bool = False
-    """It keeps nothing, and each trial costs it time: it sees a part of a long study."""
+    """Each trial that it is shown costs it time, so it is shown `WINDOW` of a long study at most."""
     asked_again: bool = True
     """It proposes something else with another seed."""
     constrained_by_optuna: bool = False

@@ -17,6 +17,7 @@ from hpo.history.configs import known_configs
 from hpo.samplers.view import StudyAtResource
 from hpo.spec import Config
 from hpo.spec.space import LISTED, Space, believed, distribution
+from hpo.study.optuna_trial import FIXED, LINEAGE
 
 _PRIOR = 2**31
 """Sets the draws from users' priors apart from the other draws of a trial."""
@@ -78,7 +79,7 @@ class Proposer(BaseSampler):
         if self._space is None:
             return draw.sampler.infer_relative_search_space(draw.study, trial)
         config = self._propose(draw, trial, self._space)
-        if self._rewards is None and "fixed_params" not in trial.system_attrs:
+        if self._rewards is None and FIXED not in trial.system_attrs:
             config = self._new(study, trial, self._space, config)
         self._configs[trial._trial_id] = config
         return {name: distribution(self._space.parameters[name]) for name in config}
@@ -166,9 +167,9 @@ class Proposer(BaseSampler):
         for again in self._second_thoughts(study, trial, space):
             if not known.has(again, trial.number):
                 return again
-        if "lineage" in study._storage.get_trial(trial._trial_id).user_attrs:  # the parents had no part in it
+        if LINEAGE in study._storage.get_trial(trial._trial_id).user_attrs:  # the parents had no part in it
             lineage = {"operator": "replaced", "parents": []}
-            study._storage.set_trial_user_attr(trial._trial_id, "lineage", lineage)
+            study._storage.set_trial_user_attr(trial._trial_id, LINEAGE, lineage)
         for attempt in range(1, _TRIES + 1):
             sampler = optuna.samplers.RandomSampler(seed=self._seed_of(trial, attempt))
             config = self._propose(_Draw(sampler, study), trial, space, attempt)

@@ -34,7 +34,7 @@ def one_line() -> Iterator[None]:
 
 
 class _OtherThreads(logging.Filter):
-    """Lets pass what threads log that did not make it."""
+    """Passes the records of all threads but the one that has made it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -18,9 +18,12 @@ HELPER = "hpo_helper"
 """The resource by which a machine is known that came to help with a search (`--join`)."""
 _LOOK_SECONDS = 2.0
 """Seconds between two looks at the machines."""
-_GOODBYE_SECONDS, _LATELY_SECONDS, _KNOCK_SECONDS = 1.5, 15.0, 1.0
-"""How much earlier than its Ray the workers of a machine may die, how much later that may be told, and how long its
-answer may take."""
+_GOODBYE_SECONDS = 1.5
+"""Seconds by which the workers of a machine may die before its Ray does."""
+_LATELY_SECONDS = 15.0
+"""Seconds after a machine was lost within which the death of a worker is put down to that."""
+_KNOCK_SECONDS = 1.0
+"""Seconds that a machine has to answer."""
 _PATIENCE = 60.0
 """Seconds within which every machine must have answered."""
 _NODE_LABEL = "ray.io/node-id"

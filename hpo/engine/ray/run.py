@@ -28,7 +28,7 @@ from hpo.training import Objective
 
 GRACE_PERIOD = 30.0
 """Seconds that trials have to store their state once a signal has come, where nothing else is said."""
-_GRACE_SECONDS = 10.0
+_LATE_SECONDS = 10.0
 """Seconds after the deadline for a worker to give its epoch up."""
 _SECONDS = ("train_seconds", "epoch_seconds")
 """Metrics that more CPUs make better."""
@@ -241,7 +241,7 @@ class _Ending:
             self._tell()
             left = self._grace_period - self._interruption.seconds
             return left <= 0 or not trains(left)
-        if time.monotonic() >= self._deadline + _GRACE_SECONDS:  # a worker is somewhere where it hears nothing
+        if time.monotonic() >= self._deadline + _LATE_SECONDS:  # a worker is somewhere where it hears nothing
             return True
         return self.reason is not None and not self._controller.slots.busy
 

@@ -15,6 +15,7 @@ from hpo.history.comparison import compared
 from hpo.history.measured import Measured
 from hpo.samplers.evolution import encoding, settings
 from hpo.samplers.evolution.proposal import Lineage
+from hpo.study.optuna_trial import LINEAGE
 from hpo.study.ranking import Fitness
 
 
@@ -117,7 +118,7 @@ def winners(rows: Sequence[tuple[Fitness, Measured]]) -> list[Measured]:
 
 
 def _place(trial: Measured, place: Mapping[int, int]) -> int:
-    lineage = trial.trial.user_attrs.get("lineage")
+    lineage = trial.trial.user_attrs.get(LINEAGE)
     if isinstance(lineage, dict) and lineage.get("strategy") == Differential.name and lineage.get("parents"):
         target = int(lineage["parents"][0])
         return place.get(target, target)

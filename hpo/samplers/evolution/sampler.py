@@ -25,6 +25,7 @@ from hpo.samplers.evolution.differential import Differential
 from hpo.samplers.evolution.mu_lambda import MuCommaLambda, MuPlusLambda
 from hpo.samplers.evolution.nsga2 import Nsga2
 from hpo.samplers.evolution.proposal import LatinHypercube, Lineage, Proposal
+from hpo.study.optuna_trial import FIXED, LINEAGE
 
 
 class Strategy(Protocol):
@@ -77,8 +78,8 @@ class EvolutionSampler(optuna.samplers.BaseSampler):
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Chooses the trial's parents, and writes them to its attribute `lineage`, unless it has one."""
         proposal = self._proposals[trial._trial_id] = self._propose(study, trial)
-        if "lineage" not in trial.user_attrs:
-            study._storage.set_trial_user_attr(trial._trial_id, "lineage", proposal.lineage.to_json())
+        if LINEAGE not in trial.user_attrs:
+            study._storage.set_trial_user_attr(trial._trial_id, LINEAGE, proposal.lineage.to_json())
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """None: a config is spelled out value by value, as a define-by-run space asks for them."""
@@ -108,7 +109,7 @@ class EvolutionSampler(optuna.samplers.BaseSampler):
 
     def _propose(self, study: optuna.Study, trial: FrozenTrial) -> Proposal:
         self._check_objectives(study)
-        if trial.system_attrs.get("fixed_params"):
+        if trial.system_attrs.get(FIXED):
             return self._random(trial.number, "given")
         yardstick = Yardstick(tuple(study.directions), self._metrics)
         measured = without(measure_all(study, yardstick), trial.number)

@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from hpo.history.measured import Measured
 from hpo.samplers.evolution import encoding
 from hpo.samplers.evolution.proposal import Lineage
+from hpo.study.optuna_trial import LINEAGE
 
 _SIGMA_BOUNDS = (0.003, 0.5)
 """Below the smallest step no learning rate matters; above the largest a step is a random draw."""
@@ -89,7 +90,7 @@ def adapted(parents: Sequence[Measured], first: float, dimensions: int, rng: np.
 
 def sigma_of(trial: Measured, first: float) -> float:
     """The step size that a trial carries; `first` if it carries none."""
-    lineage = trial.trial.user_attrs.get("lineage")
+    lineage = trial.trial.user_attrs.get(LINEAGE)
     sigma = lineage.get("sigma") if isinstance(lineage, dict) else None
     return float(sigma) if isinstance(sigma, int | float) and 0 < sigma < math.inf else first
 
