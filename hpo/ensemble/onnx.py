@@ -79,8 +79,7 @@ def export_onnx(
     draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         program.save(draft, external_data=False)
-        with _told(ensemble):
-            difference = _largest_difference(ensemble, draft)
+        difference = _largest_difference(ensemble, draft)
         draft.replace(target)
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror or error}") from error
@@ -195,7 +194,9 @@ def _installed() -> None:
 def _largest_difference(ensemble: Ensemble, file: Path) -> float:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
+    content = file.read_bytes()
+    with _told(ensemble):
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     largest, scale = 0.0, 0.0
     for rows in _ROWS:
         inputs = _random_inputs(ensemble, rows)

@@ -23,7 +23,7 @@ Rows = NDArray[np.intp]
 FOLDER = "report"
 """The report in an ensemble's folder."""
 _SIZES = 10
-"""Up to so many members the score by number of members is report."""
+"""Up to so many members the score by number of members is drawn."""
 _ROWS = 2000
 """Rows that are enough to draw it."""
 
