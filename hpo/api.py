@@ -23,6 +23,7 @@ from hpo.searching import search as searching
 from hpo.searching.options import LIMITS, ResumeOptions, SearchOptions
 from hpo.searching.results import SearchResult, SimulationResult
 from hpo.spec import SearchSpec, SpecLike, StudySpec
+from hpo.study import POOL
 from hpo.study.data import check_there
 from hpo.study.folder import study_names
 from hpo.study.study import Study
@@ -443,7 +444,7 @@ def all_studies(storage: str | Path = "studies") -> tuple[list[Study], dict[str,
 def collect(
     study: str | None = None,
     *,
-    keep: int = 50,
+    keep: int = POOL,
     dry_run: bool = False,
     storage: str | Path = "studies",
     artifacts: str | None = None,

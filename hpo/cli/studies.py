@@ -10,6 +10,7 @@ import click
 from hpo.cli.options import Whole, format_option, storage_option, study_option
 from hpo.cli.output import quiet_stdout, say, say_json
 from hpo.errors import HpoError, InputError
+from hpo.study import POOL
 
 if TYPE_CHECKING:
     from hpo.study.study import Study
@@ -100,7 +101,7 @@ def best(study: str | None, storage: str, output: str) -> None:
 @click.command(short_help="Remove what trials have stored and nobody needs.")
 @study_option
 @click.option(
-    "--keep", type=Whole(min=1), default=50, show_default=True, metavar="N", help="The best trials that stay."
+    "--keep", type=Whole(min=1), default=POOL, show_default=True, metavar="N", help="The best trials that stay."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @click.option(

@@ -353,5 +353,6 @@ class Controller:
 def _scheduler(study: Study, left: Left) -> Scheduler:
     """A new scheduler of the study's spec, which may ask the study's sampler."""
     resume, explore = samplers.resumption(study.record), explorer(study.spec)
-    clock = lambda: study.writer.clock()  # noqa: E731 - a simulation sets another clock later
-    return schedulers.build(study.spec, study.goal, resume, explore, left.by_trials, study.reference, clock)
+    return schedulers.build(
+        study.spec, study.goal, resume, explore, left.by_trials, study.reference, study.writer.clock
+    )

@@ -1,13 +1,10 @@
 """The limit of the disk that a study takes while it is searched."""
 
-from hpo.study import ranking
+from hpo.study import MEMBERS, ranking
 from hpo.study.garbage import Freed, shown
 from hpo.study.ranking import Fitness
 from hpo.study.study import Study
 from hpo.study.trial import LIVE, Metrics, State, TrialRecord
-
-MEMBERS = 5
-"""So many of the best trials always stay: the members of an ensemble, by default."""
 
 
 class DiskBudget:

@@ -56,17 +56,26 @@ def run(
     Raises:
         InputError: the curve returned something else than metrics with the objective, and seconds.
     """
-    before = study.writer.last.at
-    study.writer.clock = lambda: before
+    clock = study.writer.clock = _Clock(study.writer.last.at)
     retries = Retries(failures or study.spec.failures, delay=0.0)
     controller = Controller(study, left, lambda: workers, observers=observers, retries=retries)
-    simulation = _Simulation(controller, curve)
-    study.writer.clock = lambda: simulation.clock
+    simulation = _Simulation(controller, curve, clock)
     simulation.go_on()
     reason = simulation.run(math.inf if time_limit is None else time_limit)
     controller.close(reason)
     simulation.cut_off()
-    return Elapsed(simulation.clock, simulation.worked)
+    return Elapsed(clock.at, simulation.worked)
+
+
+@dataclass
+class _Clock:
+    """The virtual time of a search, in seconds."""
+
+    at: float
+
+    def __call__(self) -> float:
+        """The time now."""
+        return self.at
 
 
 @dataclass(order=True)
@@ -84,9 +93,9 @@ class _Event:
 class _Simulation:
     """Drives a controller by a queue of events in virtual time."""
 
-    def __init__(self, controller: Controller, curve: Curve) -> None:
-        self.clock = 0.0
+    def __init__(self, controller: Controller, curve: Curve, clock: _Clock) -> None:
         self.worked = 0.0
+        self._clock = clock
         self._controller, self._curve = controller, curve
         self._trained: dict[int, int] = {}
         """Live trial -> its last epoch."""
@@ -100,7 +109,7 @@ class _Simulation:
             if not self._events:
                 return None
             if self._events[0].at > until:
-                self.clock = until
+                self._clock.at = until
                 return SPENT_TIME
             self._finish_epoch(heapq.heappop(self._events))
         return self._controller.limits.spent
@@ -115,13 +124,13 @@ class _Simulation:
             if trial.state is State.RUNNING:
                 running.append((max(trial.began, trial.last), trial))
         for moment, trial in sorted(running, key=lambda one: one[0].order):
-            self.clock = moment.at
+            self._clock.at = moment.at
             self._begin_epoch(trial)
-        self.clock = self._controller.study.writer.last.at
+        self._clock.at = self._controller.study.writer.last.at
 
     def cut_off(self) -> None:
         """Drops the epochs that are being trained; what was not worked on them yet does not count as worked."""
-        self.worked -= sum(event.at - self.clock for event in self._events)
+        self.worked -= sum(event.at - self._clock.at for event in self._events)
         self._events = []
 
     def _fill(self) -> None:
@@ -149,11 +158,11 @@ class _Simulation:
         else:
             result, seconds = self._checked(returned)
         self.worked += seconds
-        heapq.heappush(self._events, _Event(self.clock + seconds, next(self._order), trial.number, epoch, result))
+        heapq.heappush(self._events, _Event(self._clock.at + seconds, next(self._order), trial.number, epoch, result))
 
     def _finish_epoch(self, event: _Event) -> None:
         """Reports an epoch and does what the controller decides."""
-        self.clock, number = event.at, event.number
+        self._clock.at, number = event.at, event.number
         if isinstance(event.result, str):
             del self._trained[number]
             self._controller.ended(number, Failed(Failure.ERROR, event.result))

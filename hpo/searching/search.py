@@ -28,6 +28,7 @@ from hpo.searching.opening import code_of, is_spent, known_study, ready
 from hpo.searching.options import SearchOptions
 from hpo.searching.results import SearchResult
 from hpo.spec import Budget, Resources, SpecLike, StudySpec
+from hpo.study import POOL
 from hpo.study.budget import Spent
 from hpo.study.data import remember_place
 from hpo.study.folder import check_writable, study_names
@@ -198,8 +199,6 @@ def _held_back(limit: float, dataset: Dataset, ensemble: bool) -> float:
     """Seconds of a time limit that trials may not use."""
     if not ensemble:
         return min(_CLOSING_SECONDS, limit / 10)
-    from hpo.study.garbage import POOL
-
     numbers = POOL * (len(dataset.validation) + len(dataset.test)) * len(dataset.outputs)
     return min(_CLOSING_SECONDS + _ENSEMBLE_SECONDS + _NUMBER_SECONDS * numbers, limit / 2)
 

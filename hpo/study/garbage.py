@@ -11,13 +11,12 @@ from pydantic import ByteSize
 
 from hpo import files
 from hpo.errors import InputError
+from hpo.study import POOL
 from hpo.study.artifacts import leftovers, whole_epoch
 from hpo.study.folder import ENSEMBLES
 from hpo.study.study import Study
 from hpo.study.trial import LIVE
 
-POOL = 50
-"""So many of the best trials are candidates for an ensemble, by default."""
 _DAY = 24 * 3600.0
 
 

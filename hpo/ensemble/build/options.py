@@ -4,6 +4,7 @@ from dataclasses import KW_ONLY, dataclass, field
 
 from hpo.errors import InputError
 from hpo.options import StoredStudyOptions, TrainingOptions, option
+from hpo.study import MEMBERS, POOL
 from hpo.tracking.registry import DEFAULT_ALIAS, check_name
 
 RETRAINING = ("bagging", "boosting", "deep")
@@ -20,12 +21,12 @@ class EnsembleOptions(TrainingOptions, StoredStudyOptions):
 
     _: KW_ONLY
     top: int = field(
-        default=5,
+        default=MEMBERS,
         metadata=option(
             "Members at most; of methods that train, configs at most.", "whole", metavar="K", flag="--top --max-members"
         ),
     )
-    pool: int = field(default=50, metadata=option("How many of the best trials are candidates.", "whole"))
+    pool: int = field(default=POOL, metadata=option("How many of the best trials are candidates.", "whole"))
     method: str = field(
         default="auto",
         metadata=option(
