@@ -11,7 +11,6 @@ from typing import Any
 
 from hpo import files
 from hpo.errors import on_one_line
-from hpo.kernels import library
 
 FILE = "environment.json"
 _PACKAGES = ("hpo", "torch", "numpy", "ray", "optuna", "mlflow", "deap", "scikit-learn")
@@ -24,6 +23,8 @@ Environment = Mapping[str, Any]
 
 def here() -> dict[str, Any]:
     """This process's: Python, packages, the commit of its folder, processor, cores, how the CPU kernels are built."""
+    from hpo.kernels import library  # imports torch, which whoever only reads a study does without
+
     found: dict[str, Any] = {"python": platform.python_version(), "system": platform.platform()}
     found |= {"processor": processor(), "cores": os.cpu_count(), "kernels": library.build(), "commit": _commit()}
     return found | {"packages": {name: _version(name) for name in _PACKAGES}}
