@@ -412,10 +412,24 @@ def open_study(
         raise StudyError(
             f"there are no studies in '{storage}'. Run `hpo search` first, or name the folder with --storage"
         )
+    if trust:
+        _check_named(name, storage, "trust (--trust)")
     study = Study.open(Path(storage), name or names[-1], data_path=data_path)
     if trust:
         plugins.trust(study.spec.import_paths)
     return study
+
+
+def _check_named(study: str | None, storage: str | Path, wish: str) -> None:
+    """Holds a wish that gives a study power over more than its own folder to a study that is named, if there are more.
+
+    Which one was touched last can be changed by whoever can write to any of them.
+    """
+    names = study_names(Path(storage))
+    if study is None and len(names) > 1:
+        raise InputError(
+            f"{wish} is a wish for one study, and '{storage}' has {len(names)}: name it by study (--study)"
+        )
 
 
 def all_studies(storage: str | Path = "studies") -> tuple[list[Study], dict[str, str]]:
@@ -464,6 +478,8 @@ def collect(
     """
     from hpo.study.garbage import collect
 
+    if artifacts is not None:
+        _check_named(study, storage, "artifacts (--artifacts)")
     return collect(open_study(study, storage), keep, dry_run, artifacts)
 
 
@@ -481,6 +497,8 @@ def build_ensemble(options: EnsembleOptions) -> "EnsembleResult":
     """
     from hpo.ensemble.build.build import build
 
+    if options.register is not None:
+        _check_named(options.study, options.storage, "register (--register)")
     opened = open_study(options.study, options.storage, trust=options.trust, data_path=options.data_path)
     return build(opened, options, saying(options.told, "dim"))
 

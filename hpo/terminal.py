@@ -14,7 +14,7 @@ from rich.text import Text
 
 from hpo.errors import HpoError
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but newlines and tabs, those that turn the direction of a line, and bytes that are no text."""
 
 SAID = "hpo.said"

@@ -26,6 +26,14 @@ class Harmless(logging.Formatter):
         return plain(super().format(record))
 
 
+class HarmlessRecord(logging.LogRecord):
+    """A log record whose message has no control characters, whoever prints it."""
+
+    def getMessage(self) -> str:
+        """The message as text that is safe to print."""
+        return plain(super().getMessage())
+
+
 class Lines(Harmless):
     r"""A line for each record, in which a line break is shown as `\n`; the lines of a traceback are indented.
 

@@ -14,7 +14,7 @@ import click
 
 from hpo import __version__
 from hpo.cli import ensemble, search, studies
-from hpo.cli.logs import Harmless, forget, logging_options
+from hpo.cli.logs import Harmless, HarmlessRecord, forget, logging_options
 from hpo.errors import HpoError
 from hpo.signals import raising
 
@@ -52,7 +52,7 @@ def main() -> None:
 
 _TOLD = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EAGAIN, errno.EMFILE),
-    *(errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ENXIO),
+    *(errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.ENXIO),
     None,
 )
 """Errors of a disk, whose message and file say everything, and those of an object store, which have no number."""
@@ -62,6 +62,7 @@ def _show_control_characters() -> None:
     """Makes log records and warnings of all packages safe to print, where nobody else handles them."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(Harmless())
+    logging.setLogRecordFactory(HarmlessRecord)  # MLflow, Optuna and Ray have handlers of their own
     shown = warnings.formatwarning
 
     def show(

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,8 +29,27 @@ _OWN = (
 """What may be in a study's folder."""
 
 
+def check_apart(storage: Path) -> None:
+    """Holds a storage folder to be none where Python looks for modules: a study's folder can be a package to it.
+
+    Raises:
+        StudyError: it is the current folder, or on Python's path.
+    """
+    whole = storage.resolve()
+    if any(Path(entry or ".").resolve() == whole for entry in (".", *sys.path)):
+        raise StudyError(
+            f"storage '{storage}' is a folder where Python looks for modules, such as the one where you stand, and a"
+            f" study's folder could be taken for one: stand in '{whole.parent}', and name it as '{whole.name}'"
+        )
+
+
 def study_names(storage: Path) -> list[str]:
-    """The studies in a storage folder, the one touched last at the end; what no study can be called is none."""
+    """The studies in a storage folder, the one touched last at the end; what no study can be called is none.
+
+    Raises:
+        StudyError: Python looks for modules in the storage folder.
+    """
+    check_apart(storage)
     studies = {path.parent for file in (JOURNAL, FILE) for path in storage.glob(f"*/{file}")}
     named = [folder for folder in studies if is_study_name(folder.name)]
     return [folder.name for folder in sorted(named, key=lambda folder: (_touched(folder), folder))]
@@ -85,6 +105,7 @@ def drafted(storage: Path, name: str) -> Iterator[Path]:
     Raises:
         StudyError: there is a study of this name already, or the storage folder cannot be written.
     """
+    check_apart(storage)
     if (storage / name).exists():
         raise StudyError(f"study '{name}' exists already in '{storage}'")
     draft = storage / f".{name}.{uuid.uuid4().hex}"

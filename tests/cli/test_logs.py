@@ -1,5 +1,6 @@
 """What `-v`, `-q` and `--log-file` make of a command's news."""
 
+import io
 import logging
 import sys
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.cli.logs import Lines, _File, _Stderr, forget
+from hpo.cli.logs import HarmlessRecord, Lines, _File, _Stderr, forget
 from hpo.study.study import Study
 from tests.conftest import Run, finish
 
@@ -141,3 +142,17 @@ def test_another_formatter_has_the_traceback_as_it_was() -> None:
     plain = logging.Formatter().format(record)
     assert Lines().format(record).splitlines()[1] == "  Traceback (most recent call last):"
     assert logging.Formatter().format(record) == plain
+
+
+def test_no_handler_of_another_package_prints_a_control_character() -> None:
+    """MLflow's own handler, for one, prints what a stored text says."""
+    before, stream, logger = logging.getLogRecordFactory(), io.StringIO(), logging.getLogger("another.package")
+    handler = logging.StreamHandler(stream)
+    logging.setLogRecordFactory(HarmlessRecord)
+    logger.addHandler(handler)
+    try:
+        logger.warning("stopped: %s", "\x1b]0;mine\x07 \u200f")
+    finally:
+        logger.removeHandler(handler)
+        logging.setLogRecordFactory(before)
+    assert stream.getvalue() == "stopped: \\x1b]0;mine\\x07 \\u200f\n"

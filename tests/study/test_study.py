@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -211,6 +212,30 @@ def test_a_study_that_cannot_be_written_can_be_read(
 
 
 @pytest.mark.usefixtures("ray_cluster")
+def test_a_storage_folder_is_none_where_python_looks_for_modules(
+    study: Study, hpo: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study's folder with an `__init__.py` would be a package to whatever imports a module of its name."""
+    monkeypatch.chdir(study.folder.parent)
+    predict = ["predict", "--ensemble", "a", "--input", "a"]
+    for command in (["trials"], ["studies"], ["gc"], ["ensemble"], ["resume"], predict):
+        code, _, told = hpo(*command, "--storage", ".")
+        assert code == 2 and "is a folder where Python looks for modules" in told, command
+    monkeypatch.chdir(study.folder.parent.parent)
+    assert hpo("trials")[0] == 0
+    monkeypatch.syspath_prepend(study.folder.parent)
+    assert hpo("trials")[0] == 2
+
+
+def test_what_gives_a_study_power_elsewhere_names_it_where_there_are_several(study: Study, hpo: Run) -> None:
+    """Which one was touched last can be changed by whoever can write to one of them."""
+    assert hpo("gc", "--artifacts", "elsewhere", "--dry-run")[0] == 0  # there is one alone
+    shutil.copytree(study.folder, study.folder.parent / "other")
+    for command in ("resume --trust", "ensemble --trust", "ensemble --register a", "gc --artifacts a"):
+        code, _, told = hpo(*command.split())
+        assert code == 2 and "is a wish for one study, and 'studies' has 2: name it" in told, command
+
+
 def test_commands_that_would_write_to_a_storage_of_another_user_are_refused(hpo: Run, space: Path) -> None:
     assert hpo("search", "--space", str(space), "--trials", "1")[0] == 0
     before = [] if os.getuid() else without_rights()  # root may write everywhere

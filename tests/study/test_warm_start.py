@@ -160,10 +160,10 @@ def test_simulated_studies_compare_configs(tmp_path: Path) -> None:
     }
     result = hpo.simulate(wanted, lambda config, epoch: ({"loss": config["x"]}, 1.0))
     narrow = {**wanted, "study": "two", "parameters": {"x": {"min": 0, "max": 0.5}}}
-    study = Study.create(tmp_path, spec.load_search(narrow), earlier=result.study)
+    study = Study.create(tmp_path / "studies", spec.load_search(narrow), earlier=result.study)
     assert taken(study) == [trial.config for trial in result.study.trials() if trial.config["x"] <= 0.5] != []
     longer = {**wanted, "study": "three", "training": {"epochs": 3}}
-    assert taken(Study.create(tmp_path, spec.load_search(longer), earlier=result.study)) == []
+    assert taken(Study.create(tmp_path / "studies", spec.load_search(longer), earlier=result.study)) == []
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------

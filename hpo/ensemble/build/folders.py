@@ -8,7 +8,7 @@ from hpo.errors import InputError, StudyError
 from hpo.plugins import did_you_mean
 from hpo.spec import is_study_name
 from hpo.study.artifacts import Folder
-from hpo.study.folder import ENSEMBLES
+from hpo.study.folder import ENSEMBLES, check_apart
 from hpo.study.study import Study
 
 
@@ -59,6 +59,7 @@ def free_name(study: Study, wanted: str | None) -> str:
 
 def _all(storage: Path) -> list[tuple[str, str]]:
     """All ensembles of all studies: the study's name, and its own."""
+    check_apart(storage)
     return [
         (study.name, name)
         for study in sorted(storage.glob("*/"))

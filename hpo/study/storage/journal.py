@@ -149,7 +149,17 @@ class Journal(JournalFileBackend):
                 self._enter(line)
         finally:
             self._held, self._first = [], -1
+            self._release()
+
+    def _release(self) -> None:
+        try:
             self._lock.release()
+        except RuntimeError:  # it is not there any more
+            file = Path(self._file_path)
+            raise StudyError(
+                f"study '{file.parent.name}': '{file}.lock' was removed while this command wrote, so another may have"
+                " written too; run one command at a time"
+            ) from None
 
 
 def journal(folder: Path, new: bool = False) -> JournalStorage:

@@ -251,8 +251,9 @@ def test_another_folders_record_of_the_same_name_is_not_used(
             code, _, err = hpo(command, "--storage", str(tmp_path / "theirs"))
             assert code == 2 and told in err and "Traceback" not in err
     assert f'write "record": "{stored.id}" there' in str(_raised(stored, own)) and own["record"] == stored.id
-    (STUDIES / "squares").rename(tmp_path / "squares")  # a study that is moved takes its own along
-    assert [trial.to_json() for trial in Study.open(tmp_path, "squares").trials()] == before
+    (tmp_path / "moved").mkdir()
+    (STUDIES / "squares").rename(tmp_path / "moved" / "squares")  # a study that is moved takes its own along
+    assert [trial.to_json() for trial in Study.open(tmp_path / "moved", "squares").trials()] == before
 
 
 def _raised(study: Study, places: dict[str, Any]) -> StudyError:

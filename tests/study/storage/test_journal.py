@@ -145,6 +145,14 @@ def test_what_was_written_before_an_error_is_kept(tmp_path: Path) -> None:
     assert JournalStorage(JournalFileBackend(str(tmp_path / "j"))).get_n_trials(study) == 1
 
 
+def test_a_lock_that_is_removed_while_it_is_held_is_told(tmp_path: Path) -> None:
+    cached = CachedStorage(JournalStorage(Journal(str(tmp_path / "j"))))
+    study = cached.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
+    with pytest.raises(StudyError, match=r"j\.lock' was removed while this command wrote"), cached.together():
+        cached.create_new_trial(study)
+        next(tmp_path.glob("*.lock")).unlink()
+
+
 def test_what_has_no_room_leaves_no_half_line(tmp_path: Path) -> None:
     """The disk is full from some byte on: the journal stays whole, and is gone on with when there is room."""
     journal = Journal(str(tmp_path / "journal.log"))
