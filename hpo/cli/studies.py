@@ -141,11 +141,15 @@ def ui(storage: str, host: str, port: int) -> None:
     if uri.startswith(("http:", "https:")):
         click.echo(f"MLflow runs already, at {uri}")
         return
+    from hpo.study.folder import check_apart
+    from hpo.tracking.store import check_own_store, tracking_uri
+
+    if not uri:
+        check_apart(Path(storage))
     if not uri and not (Path(storage) / "mlflow.db").exists():
         raise InputError(
             f"there is nothing to show in '{storage}' yet. Run `hpo search` first, or name the folder with --storage"
         )
-    from hpo.tracking.store import check_own_store, tracking_uri
 
     if not uri:
         check_own_store(Path(storage))

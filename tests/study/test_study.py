@@ -218,7 +218,7 @@ def test_a_storage_folder_is_none_where_python_looks_for_modules(
     """A study's folder with an `__init__.py` would be a package to whatever imports a module of its name."""
     monkeypatch.chdir(study.folder.parent)
     predict = ["predict", "--ensemble", "a", "--input", "a"]
-    for command in (["trials"], ["studies"], ["gc"], ["ensemble"], ["resume"], predict):
+    for command in (["trials"], ["studies"], ["gc"], ["ensemble"], ["resume"], ["ui"], predict):
         code, _, told = hpo(*command, "--storage", ".")
         assert code == 2 and "is a folder where Python looks for modules" in told, command
     monkeypatch.chdir(study.folder.parent.parent)
