@@ -5,6 +5,7 @@ import stat
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 _VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 _HEADERS = "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS"
@@ -17,9 +18,9 @@ def keep_compiled_apart() -> None:
     torch's own is below /tmp, where another user may have made it first, and torch runs what it finds there. It is
     called before anything that may compile. Headers are not compiled ahead, unless the environment says so.
     """
-    config = sys.modules.get("torch._inductor.config")  # it has read the environment already
-    if os.environ.setdefault(_HEADERS, "0") == "0" and config is not None:
-        config.cpp_cache_precompile_headers = False  # type: ignore[attr-defined]
+    config: Any = sys.modules.get("torch._inductor.config")  # it has read the environment already
+    if os.environ.setdefault(_HEADERS, "0") == "0" and hasattr(config, "cpp_cache_precompile_headers"):
+        config.cpp_cache_precompile_headers = False
     if not os.environ.get(_VARIABLE):
         os.environ[_VARIABLE] = str(_own() or tempfile.mkdtemp(prefix="hpo-compiled-"))
 

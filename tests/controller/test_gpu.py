@@ -76,7 +76,7 @@ def test_a_trial_that_waits_for_a_slot_holds_nothing(empty: Study) -> None:
 
 
 @pytest.mark.parametrize("scheduler", ["none", "asha"])
-def test_a_search_ends_when_its_gpu_hours_are_spent(scheduler: str, tmp_path: Path) -> None:
+def test_a_search_ends_when_its_gpu_hours_are_spent(scheduler: str) -> None:
     search = {
         "study": "hours",
         "training": {"epochs": 9},
@@ -87,14 +87,14 @@ def test_a_search_ends_when_its_gpu_hours_are_spent(scheduler: str, tmp_path: Pa
         "budget": {"gpu_hours": 10},
     }
     curve = lambda config, epoch: ({"loss": config["x"] + 1 / epoch}, 60.0)  # noqa: E731
-    result = package.simulate(search, curve, workers=4, storage=tmp_path)
+    result = package.simulate(search, curve, workers=4, storage="studies")
     trials, spent = result.study.trials(), result.study.spent()
     assert 597 <= spent.epochs <= 600  # of a minute each; three may end in the same moment
     assert spent.gpu_hours == pytest.approx(10.0)
     assert "stopped by the budget of GPU hours" in {trial.reason for trial in trials} or scheduler == "asha"
-    more = package.simulate(search, curve, workers=4, storage=tmp_path, gpu_hours=12)
+    more = package.simulate(search, curve, workers=4, storage="studies", gpu_hours=12)
     assert more.study.spent().gpu_hours == pytest.approx(12.0)
-    assert package.simulate(search, curve, workers=4, storage=tmp_path).study.spent() == more.study.spent()
+    assert package.simulate(search, curve, workers=4, storage="studies").study.spent() == more.study.spent()
 
 
 def test_gpu_hours_without_a_gpu_are_refused(hpo: Run, space: Path) -> None:
