@@ -68,7 +68,7 @@ def run(peer: str, seed: int, data: Path, budget: Budget) -> Run:
         if peer == HAND:
             found = evaluation.of_script(json.loads(done.stdout.splitlines()[-1]), data)
         else:
-            found = evaluation.of_study(folder, data)
+            found = evaluation.of_study(folder / "studies", data)
     return Run(peer, seed, seconds, found.trials, found.epochs, found.validation, found.test)
 
 
@@ -78,6 +78,15 @@ def _by_hand(seed: int, data: Path, budget: Budget, folder: Path) -> list[str]:
 
 
 def _hpo(peer: str, seed: int, data: Path, budget: Budget, folder: Path) -> list[str]:
-    command = [sys.executable, "-m", "hpo", "search", "--space", str(_HERE / "search.yaml"), "--storage", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "hpo",
+        "search",
+        "--space",
+        str(_HERE / "search.yaml"),
+        "--storage",
+        str(folder / "studies"),
+    ]
     command += ["--trials", str(budget.trials), "--seed", str(seed), "--concurrency", "2", "--format", "json"]
     return [*command, "--set", f"data.path={data}", "--set", f"training.epochs={budget.epochs}", *PEERS[peer]]

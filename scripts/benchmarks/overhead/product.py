@@ -53,7 +53,7 @@ def main() -> None:
     }
     chosen = {"sampler": options.sampler, "scheduler": options.scheduler}
     space |= {key: name for key, name in chosen.items() if name is not None}
-    result = hpo.search(space, storage=options.folder, objective=objective, concurrency=2)
+    result = hpo.search(space, storage=options.folder / "studies", objective=objective, concurrency=2)
     finish(trials=sum(result.to_json()["trials"].values()), problem=result.tracking_problem)
 
 
