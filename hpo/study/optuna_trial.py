@@ -225,11 +225,12 @@ def _check_order(reports: Mapping[int, tuple[object, Moment]]) -> None:
 
 
 def _check_paused(record: TrialRecord) -> None:
-    """Holds a trial that waits to have reported since it began or went on."""
-    if record.state is not State.PAUSED:
-        return
-    if not record.reports or (record.began is not None and record.began.order >= record.last.order):
-        raise ValueError("it is paused, and has reported nothing since it began")
+    """Holds a trial that waits to have reported.
+
+    It may have begun again since: a search that died may have written that, and not yet that it waits no more.
+    """
+    if record.state is State.PAUSED and not record.reports:
+        raise ValueError("it is paused, and has reported nothing")
 
 
 def _check_values(trial: FrozenTrial, objectives: int) -> None:

@@ -448,7 +448,7 @@ def test_a_metric_that_is_known_needs_no_goal() -> None:
 def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of studies that need not outlive a power cut, for speed."""
     monkeypatch.setattr(os, "fsync", lambda file: None)
-    return tmp_path
+    return tmp_path / "studies"
 
 
 @pytest.mark.parametrize("scheduler", ["none", "asha"])

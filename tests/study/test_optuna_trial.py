@@ -143,7 +143,6 @@ def test_a_sound_trial_is_read(searched: SearchSpec) -> None:
         (attribute("report:x", REPORT), "invalid literal"),
         (attribute("report:1", report(2)), "its reports were not recorded in the order of their epochs"),
         (attribute("report:2", report(0)), "its reports were not recorded in the order of their epochs"),
-        (lambda trial: trial.user_attrs.update(paused=True, began=[2, 1.0]), "it is paused, and has reported nothing"),
         (attribute("report:3", "[1]"), "a report is no mapping"),
         (attribute("report:3", "{"), "Expecting"),
         (attribute("report:3", "[" * 100_000), "recursion"),
@@ -227,6 +226,7 @@ def test_final_values_are_as_many_as_objectives(
         attribute("lineage", {"operator": "cma", "parents": [7, 3], "sigma": None}),
         attribute("replaces", 4),
         attribute("paused", True),
+        lambda trial: trial.user_attrs.update(paused=True, began=[7, 1.0]),  # where a search died as it went on
         lambda trial: trial.intermediate_values.update({2: math.nan}),
         lambda trial: trial.intermediate_values.pop(2),  # where a search died between the two
     ],
@@ -356,3 +356,10 @@ def test_a_sampler_that_leaves_the_range_is_told(monkeypatch: pytest.MonkeyPatch
     wanted = {**WANTED, "parameters": {"x": {"min": 0, "max": 1}}}
     with pytest.raises(InputError, match=r"the sampler has proposed x = 7.0, which is not in \[0.0, 1.0\]"):
         api.simulate(wanted, lambda config, epoch: ({"loss": 1.0, "size": 1.0}, 1.0))
+
+
+def test_a_trial_waits_only_after_a_report(searched: SearchSpec) -> None:
+    trial = made()
+    trial.user_attrs, trial.intermediate_values = {"began": [0, 1.0], "paused": True}, {}
+    with pytest.raises(ValueError, match="it is paused, and has reported nothing"):
+        Reader(searched, Space.of(searched)).read(trial)
