@@ -125,6 +125,7 @@ def test_an_interrupted_search_is_the_search_that_it_would_have_been(
 @settings(max_examples=3)
 @given(seed=st.integers(0, 1000), workers=st.integers(1, 4), cuts=st.lists(st.floats(0, 1), min_size=5, max_size=5))
 @example(seed=33, workers=2, cuts=[0.0, 0.25, 0.5, 0.75, 1.0])  # curves: five trials fail one after another
+@example(seed=0, workers=1, cuts=[0.8984375])  # hyperband: a trial has begun again and is still paused
 def test_a_journal_that_was_cut_anywhere_goes_on_to_the_same_search(
     tmp_path_factory: pytest.TempPathFactory, sampler: Any, scheduler: Any, seed: int, workers: int, cuts: list[float]
 ) -> None:
