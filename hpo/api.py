@@ -405,6 +405,7 @@ def open_study(
         data_path: where the file or folder of its data set is now; where it was last, if None.
 
     Raises:
+        InputError: its code is to be trusted, and there are several studies and none is named.
         StudyError: there is none.
     """
     names = study_names(Path(storage))
@@ -473,6 +474,7 @@ def collect(
         artifacts: the place of its artifacts, where that is outside of its folder and does not say whose it is.
 
     Raises:
+        InputError: the place of artifacts is named, and of several studies none.
         StudyError: there is no such study, it is being searched, or its artifacts are in a place that is not known to
             be its own.
     """

@@ -111,7 +111,9 @@ class StoredStudyOptions:
     trust: bool = field(
         default=False,
         metadata=option(
-            "Lets code of your own be imported that stored files name (module:function), for this time.", "flag"
+            "Lets code of your own be imported that stored files name (module:function), for this time; where there are"
+            " several studies, of one that is named.",
+            "flag",
         ),
     )
 

@@ -146,12 +146,11 @@ def ui(storage: str, host: str, port: int) -> None:
 
     if not uri:
         check_apart(Path(storage))
-    if not uri and not (Path(storage) / "mlflow.db").exists():
-        raise InputError(
-            f"there is nothing to show in '{storage}' yet. Run `hpo search` first, or name the folder with --storage"
-        )
-
-    if not uri:
+        if not (Path(storage) / "mlflow.db").exists():
+            raise InputError(
+                f"there is nothing to show in '{storage}' yet. Run `hpo search` first, or name the folder with"
+                " --storage"
+            )
         check_own_store(Path(storage))
     click.echo(f"MLflow at http://{host}:{port} (Ctrl-C ends it)")
     arguments = [

@@ -256,7 +256,7 @@ def _check_constraints(attributes: Mapping[str, Any]) -> None:
 
 
 def excesses(trial: FrozenTrial) -> dict[str, float]:
-    """By how much a trial breaks each constraint, by name, as Optuna 5 and newer give it as `trial.constraints`.
+    """The excess of each constraint, name -> by how much a trial breaks it; Optuna 5 has `trial.constraints` for it.
 
     What a sampler has written without names is called by its place.
     """

@@ -54,7 +54,7 @@ def diverged(spec: SearchSpec, metrics: Mapping[str, float]) -> str | None:
 
 
 def excesses(spec: SearchSpec, metrics: Mapping[str, float]) -> dict[str, float]:
-    """By how much each constraint is broken: above 0 it is, at 0 and below it holds."""
+    """The excess of each constraint, name -> number: above 0 the constraint is broken, at 0 and below it holds."""
     broken = {str(rule): rule.excess(metrics.get(rule.metric, math.nan)) for rule in spec.constraints}
     return {name: _FAR if math.isnan(excess) else min(max(excess, -_FAR), _FAR) for name, excess in broken.items()}
 

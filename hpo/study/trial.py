@@ -171,7 +171,7 @@ class Failure(Enum):
     DEATH = "death"
     """The worker process of the trial died."""
     MACHINE = "machine lost"
-    """Its machine was lost more than three times."""
+    """The machine of the trial was lost more than three times."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from hpo.files.torch_cache import keep_compiled_apart
 from hpo.kernels.cpu import capabilities
 
 _GENERATOR = struct.Struct("=8xi4xQ")
-"""In the state of torch's generator on the host, a Mersenne twister: how many numbers are left, and the next one's
-index."""
+"""The state of torch's generator on the host, a Mersenne twister: how many numbers are left, and where the next is."""
 _DRAWN = 624
 """Numbers that the twister makes at once. torch checks neither count against the other, and would read past them."""
 

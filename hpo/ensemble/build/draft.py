@@ -44,7 +44,7 @@ class Draft:
 
     @property
     def members(self) -> list[dict[str, Any]]:
-        """As a result shows them."""
+        """Name, trial, weight and config of each member, for the result."""
         return [
             {"name": part.name, "trial": part.trial, "weight": weight, "config": part.config}
             for part, weight in zip(self.parts, self.combiner.weights, strict=True)

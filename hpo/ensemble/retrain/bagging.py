@@ -56,12 +56,12 @@ def bag_jobs(trainer: Trainer, bags: int, top: int) -> list[Job]:
 
 
 def bootstrap(rows: int, seed: int) -> NDArray[np.intp]:
-    """As many of `rows` rows, drawn with replacement: about 63 % of them, some several times."""
+    """A bootstrap sample: `rows` sorted row numbers, drawn with replacement; about 63 % of the rows are among them."""
     return np.sort(np.random.default_rng(seed).integers(0, rows, rows))
 
 
 def out_of_bag(drawn: NDArray[np.intp], rows: int) -> NDArray[np.intp]:
-    """Which of `rows` rows were never drawn."""
+    """The row numbers below `rows` that were never drawn."""
     return np.setdiff1d(np.arange(rows), drawn)
 
 

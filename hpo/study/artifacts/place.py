@@ -34,7 +34,7 @@ class Lock:
     closed: bool = False
     """Nothing is changed."""
     sealed: bool = False
-    """Of an object store: nothing is asked of it either, since its host may be anybody's."""
+    """An object store is not even asked for anything, since its host may be anybody's."""
 
 
 @dataclass(frozen=True)
