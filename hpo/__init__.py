@@ -7,6 +7,7 @@ ensemble = hpo.build_ensemble(result.study.name, top=5)
 probabilities = hpo.predict(ensemble.name, "images/").probabilities
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
         validate,
     )
     from hpo.ensemble.model import Ensemble
+    from hpo.reporting import report
     from hpo.schedulers import Decision
+    from hpo.training import Report, TrialContext
 
 __all__ = [
     "Decision",
     "Ensemble",
+    "Report",
+    "TrialContext",
     "ask_and_tell",
     "build_ensemble",
     "export",
@@ -39,6 +44,7 @@ __all__ = [
     "open_study",
     "plan",
     "predict",
+    "report",
     "reproduce",
     "resume",
     "search",
@@ -47,18 +53,18 @@ __all__ = [
 ]
 
 
+_ELSEWHERE = {
+    "Decision": "hpo.schedulers",
+    "Ensemble": "hpo.ensemble.model",
+    "Report": "hpo.training",
+    "TrialContext": "hpo.training",
+    "report": "hpo.reporting",
+}
+"""Exported names that are not in `hpo.api`."""
+
+
 def __getattr__(name: str) -> Any:
     """The public functions, imported when first used: `import hpo` and `hpo --help` stay quick."""
-    if name == "Ensemble":
-        from hpo.ensemble.model import Ensemble
-
-        return Ensemble
-    if name == "Decision":
-        from hpo.schedulers import Decision
-
-        return Decision
     if name in __all__:
-        from hpo import api
-
-        return getattr(api, name)
+        return getattr(import_module(_ELSEWHERE.get(name, "hpo.api")), name)
     raise AttributeError(f"module 'hpo' has no attribute '{name}'")

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from hpo.searching.plan import Plan
     from hpo.searching.reproduce import Reproduction
     from hpo.study.garbage import Freed
-    from hpo.training import Objective
+    from hpo.training import TrainingFunction
 
 atexit.register(gc.freeze)  # or the interpreter would look for garbage in all that was imported, for a second or two
 
@@ -52,7 +52,7 @@ def validate(
     *,
     tell: Callable[[str], None] = warnings.warn,
     trust: bool = False,
-) -> StudySpec:
+) -> SearchSpec:
     """Checks a search without running it: the YAML, the plug-ins that it names, its data, its model on these data.
 
     Data that would have to be downloaded are left alone.
@@ -69,9 +69,8 @@ def validate(
         DataError: the data cannot be used.
     """
     _trust(space, trust)
-    spec = specs.load(
-        space, overrides, checks.CHECKS, partial(checks.last_problems, data_dir=Path("data"), download=False)
-    )
+    last = partial(checks.last_problems, data_dir=Path("data"), download=False)
+    spec = specs.read(space, overrides).checked((checks.check,), last)
     for note in (*checks.remarks(spec), *checks.data_notes(spec, Path("data"))):
         tell(note)
     return spec
@@ -171,7 +170,16 @@ def resume(options: ResumeOptions) -> SearchResult:
     opened = open_study(options.study, options.storage, trust=options.trust, data_path=options.data_path)
     if not options.join:  # who joins is sent the data
         check_there(opened)
-    return _searched(options.of(opened.study_spec))
+    _check_trained(opened)
+    return _searched(options.of(opened.spec))
+
+
+def _check_trained(study: Study) -> None:
+    """Refuses to go on with a study whose trials nobody here can train."""
+    if study.spec.train is None and not isinstance(study.spec, StudySpec):
+        raise StudyError(
+            f"study '{study.name}' was simulated, or told its results (hpo.ask_and_tell); the same call goes on with it"
+        )
 
 
 def reproduce(
@@ -181,7 +189,8 @@ def reproduce(
     storage: str | Path = "studies",
     data_dir: str | Path = "data",
     data_path: str | Path | None = None,
-    objective: "Objective | None" = None,
+    train: "Callable[..., Any] | str | None" = None,
+    objective: "TrainingFunction | None" = None,
     accept_code: bool = False,
     trust: bool = False,
 ) -> "Reproduction":
@@ -193,9 +202,10 @@ def reproduce(
         storage: the folder of all studies.
         data_dir: the folder of downloaded data sets.
         data_path: where the file or folder of its data set is now; where it was last, if None.
-        objective: that it was trained by, if not the built-in one.
+        train: the training function of your own, where the study's spec names none that can be imported.
+        objective: the former name of `train`; gone in 0.4.
         trust: code that the stored spec names (`module:function`) may be imported.
-        accept_code: an objective or a model of your own that has changed since is taken for the same.
+        accept_code: a training function or a model of your own that has changed since is taken for the same.
 
     Raises:
         StudyError: there is no such study or trial, it has no report, it began with another's state, or was trained by
@@ -204,8 +214,10 @@ def reproduce(
     """
     from hpo.searching.reproduce import reproduce as train_again
 
+    if objective is not None:
+        warnings.warn("the argument objective is called train now; gone in 0.4", FutureWarning, stacklevel=2)
     opened = open_study(study, storage, trust=trust, data_path=data_path)
-    return train_again(opened, trial, Path(data_dir), objective, accept_code=accept_code)
+    return train_again(opened, trial, Path(data_dir), train or objective, accept_code=accept_code)
 
 
 def simulate(
@@ -323,9 +335,9 @@ def ask_and_tell(
     if folder is not None:
         given = searching.in_all(space, given, folder, None)
     spec = specs.load_search(space, given, checks.SEARCH_CHECKS, samplers.try_proposal)
-    if isinstance(spec, StudySpec):
+    if isinstance(spec, StudySpec) or spec.train is not None:
         raise InputError(
-            "a search by ask and tell trains nothing itself: leave `data` and `model` out, or use hpo.search"
+            "a search by ask and tell trains nothing itself: leave `train`, `data` and `model` out, or use hpo.search"
         )
     if spec.target == "ensemble":
         raise InputError("target: ensemble needs predictions, which ask and tell are not told; leave it out")

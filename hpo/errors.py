@@ -1,7 +1,7 @@
 """What can go wrong, as one tree.
 
 HpoError                 exit code 1: the work itself failed
-├── ObjectiveError       an objective cannot be loaded, or yields what is no report
+├── TrainingError       a training function cannot be loaded, or reports what is no report
 ├── TrialsError          a search has ended and no trial has a value
 └── InputError           exit code 2: something that the user wrote, named or pointed at
     ├── SpecError        the YAML, or a --set; carries every problem at once
@@ -23,8 +23,8 @@ class HpoError(Exception):
     exit_code = 1
 
 
-class ObjectiveError(HpoError):
-    """An objective cannot be loaded by a worker, or yields what is no report; its trial fails, the search goes on."""
+class TrainingError(HpoError):
+    """A training function cannot be loaded, or reports what is no report; its trial fails, the search goes on."""
 
 
 class TrialsError(HpoError):
@@ -98,3 +98,10 @@ def shortened(error: object) -> str:
 
 def _said(error: object) -> str:
     return str(error).strip() or type(error).__name__
+
+
+def shown(value: object) -> str:
+    """A value in a message: its type, and what it looks like where that is short."""
+    text = " ".join(repr(value).split())
+    kind = type(value).__name__
+    return text if value is None else f"{text if len(text) <= 60 else text[:57] + '...'} ({kind})"

@@ -2,6 +2,7 @@
 
 import inspect
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, Field, dataclass, field, fields, replace
 from functools import wraps
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hpo.training import Objective
+    from hpo.training import TrainingFunction
 
 Form = Literal[
     "text", "flag", "whole", "more", "more hours", "time", "milliseconds", "size", "concurrency", "settings", "python"
@@ -63,18 +64,32 @@ class TrainingOptions:
 
     storage: str | Path = field(default="studies", metadata=option("The folder of all studies.", metavar="DIR"))
     data_dir: str | Path = field(default="data", metadata=option("Where downloaded data sets are kept.", metavar="DIR"))
-    objective: "Objective | None" = field(
-        default=None, metadata=option("Is trained instead of the built-in one, `hpo.training.train`.", "python")
+    train: "Callable[..., Any] | str | None" = field(
+        default=None,
+        metadata=option(
+            "A training function of your own in place of the built-in one, or its import path `module:function`; in a"
+            " search file `train:`.",
+            "python",
+        ),
+    )
+    objective: "TrainingFunction | None" = field(
+        default=None, metadata=option("The former name of `train`; gone in 0.4.", "python")
     )
     accept_code: bool = field(
         default=False,
         metadata=option(
-            "Takes an objective or a model of your own that has changed since the study's trials for the same.", "flag"
+            "Takes a training function or a model of your own that has changed since the study's trials for the same.",
+            "flag",
         ),
     )
     console: "Console | None" = field(
         default=None, metadata=option("Where progress goes, of the package rich; None is silent.", "python")
     )
+
+    def __post_init__(self) -> None:
+        if self.objective is not None:
+            warnings.warn("the argument objective is called train now; gone in 0.4", FutureWarning, stacklevel=4)
+            object.__setattr__(self, "train", self.objective)
 
     @property
     def studies(self) -> Path:

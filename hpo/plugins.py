@@ -5,8 +5,10 @@ an argument or HPO_TRUST, or by trusting a stored file that names it.
 """
 
 import difflib
+import functools
 import importlib
 import importlib.machinery
+import inspect
 import os
 import re
 import sys
@@ -68,6 +70,44 @@ def _texts(document: Any) -> Iterator[str]:
     elif isinstance(document, list | tuple):
         for value in document:
             yield from _texts(value)
+
+
+def named_part(function: Any) -> Any:
+    """What has a name: a function, or that of a `functools.partial`, or the class of an instance that can be called."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    return function if hasattr(function, "__qualname__") else type(function)
+
+
+def import_name(function: Any) -> str:
+    """`module:name` of a function, by which it would be imported if it stands on the top level of its module."""
+    part = named_part(function)
+    return f"{module_name(sys.modules.get(part.__module__)) or part.__module__}:{part.__qualname__}"
+
+
+def module_name(module: ModuleType | None) -> str:
+    """A module's name; of a script that is run, the one by which it would be imported."""
+    if module is None or module.__name__ != "__main__":
+        return "" if module is None else module.__name__
+    spec, file = getattr(module, "__spec__", None), getattr(module, "__file__", None)
+    return str(spec.name) if spec is not None else Path(file).stem if file else "__main__"
+
+
+def source(path: str) -> Path | None:
+    """The file or folder of what an import path names, which must travel to other machines; None of what is installed.
+
+    Nothing is imported: what no module of this process has is taken for installed.
+    """
+    module, colon, _ = path.partition(":")
+    top = sys.modules.get(module.partition(".")[0])
+    if not colon or top is None:
+        return None
+    if top.__file__ is None:  # a folder without an __init__.py
+        return Path(next(iter(top.__path__)))
+    file = Path(top.__file__)
+    place = file.parent if file.name == "__init__.py" else file
+    return None if "site-packages" in place.parts else place
 
 
 def trust(paths: Iterable[str]) -> None:

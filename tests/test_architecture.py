@@ -26,14 +26,14 @@ FLOORS = (
     {"engine"},
     {"controller"},
     {"options"},
-    {"training", "ensemble", "tracking", "report"},
+    {"training", "ensemble", "tracking", "display"},
     {"samplers"},
     {"history", "schedulers"},
     {"study"},
     {"models", "datasets"},
     {"tasks"},
     {"spec"},
-    {"files", "kernels", "plugins", "signals", "terminal"},
+    {"files", "kernels", "plugins", "reporting", "signals", "terminal"},
     {"errors"},
 )
 PARTED = {"ensemble.build", "ensemble.retrain"}

@@ -39,7 +39,7 @@ from hpo.ensemble.build import mlflow_run, report
 from hpo.ensemble.combiner import from_json
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
-from hpo.errors import DataError, HpoError, InputError, ObjectiveError, SpecError, StudyError
+from hpo.errors import DataError, HpoError, InputError, SpecError, StudyError, TrainingError
 from hpo.files.tensors import load_tensors
 from hpo.models.weights import set_weights, weights_of
 from hpo.study import data as study_data
@@ -133,16 +133,16 @@ def test_a_state_writes_no_further_than_its_tensors(optimizer: str, document: di
         (5, "must be floats of shape"),
     ):
         learned[name], before = value, learned[name]
-        with pytest.raises(ObjectiveError, match=f"does not fit what is trained: the optimizer's '{name}' {message}"):
+        with pytest.raises(TrainingError, match=f"does not fit what is trained: the optimizer's '{name}' {message}"):
             next(train({}, replace(context, resume=sound)))
         learned[name] = before
     learned[name] = torch.ones(1).expand(learned[name].shape)  # of its shape, but one number in memory
     assert next(train({}, replace(context, resume=sound))).epoch == 2
     for epoch in (10**12, -5, 0, 2.5, "2", None):
-        with pytest.raises(ObjectiveError, match="its epoch must be 1 to 3, got"):
+        with pytest.raises(TrainingError, match="its epoch must be 1 to 3, got"):
             next(train({}, replace(context, resume={**sound, "epoch": epoch})))
     del sound["batches"]["draws"]
-    with pytest.raises(ObjectiveError, match="does not fit what is trained: 'draws'"):
+    with pytest.raises(TrainingError, match="does not fit what is trained: 'draws'"):
         next(train({}, replace(context, resume=sound)))
 
 

@@ -98,11 +98,11 @@ def test_a_second_signal_ends_it_at_once(long_space: str, document: dict[str, An
     """The trial hangs in an epoch, so that the first signal alone would wait."""
     (tmp_path / "hanging.py").write_text(
         "import sys, time\nfrom pathlib import Path\nimport hpo\n"
-        "from hpo.training import Report\nfrom hpo.training.objective import Snapshot\n"
+        "from hpo.training import Report\nfrom hpo.training.function import Snapshot\n"
         "def hang(config, context):\n"
         "    yield Report(1, {'accuracy': 0.5}, lambda: Snapshot({}, {}))\n"
         "    time.sleep(1000)\n"
-        "hpo.search('long.yaml', objective=hang, concurrency=1, grace_period=600)\n"
+        "hpo.search('long.yaml', train=hang, concurrency=1, grace_period=600)\n"
     )
     with Path("log").open("ab") as log:
         search = subprocess.Popen([sys.executable, "hanging.py"], stdout=log, stderr=log, env=without_ray())
@@ -124,11 +124,11 @@ def test_a_second_signal_ends_it_at_once(long_space: str, document: dict[str, An
 @pytest.mark.slow
 def test_what_takes_longer_than_the_grace_period_is_cut(long_space: str, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(
-        "import time\nimport hpo\nfrom hpo.training import Report\nfrom hpo.training.objective import Snapshot\n"
+        "import time\nimport hpo\nfrom hpo.training import Report\nfrom hpo.training.function import Snapshot\n"
         "def slow(config, context):\n"
         "    yield Report(1, {'accuracy': 0.5}, lambda: Snapshot({}, {}))\n"
         "    time.sleep(1000)\n"
-        "result = hpo.search('long.yaml', objective=slow, concurrency=1, grace_period=2)\n"
+        "result = hpo.search('long.yaml', train=slow, concurrency=1, grace_period=2)\n"
         "print('interrupted by', result.interrupted.name)\n"
     )
     with Path("log").open("ab") as log:

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from hpo import spec
+from hpo.display import tables
+from hpo.display.page import write_report
+from hpo.display.progress import Progress
 from hpo.ensemble.predictions import Predictions, write_csv
-from hpo.report import tables
-from hpo.report.page import write_report
-from hpo.report.progress import Progress
 from hpo.study.artifacts import Folder
 from hpo.study.study import Study
 from hpo.study.trial import Failure, Outcome, State

@@ -62,7 +62,7 @@ def warn_of(result: "EnsembleResult", console: "Console") -> None:
 
 def say_ensemble(result: "EnsembleResult", storage: str) -> None:
     """What was built, for people."""
-    from hpo.report.tables import compared_table, costs_table, diversity_table, members_table, scores_table
+    from hpo.display.tables import compared_table, costs_table, diversity_table, members_table, scores_table
     from hpo.tracking.store import tracking_uri
 
     if result.gain is not None and len(result.compared) > 1:

@@ -67,7 +67,7 @@ def resume(storage: str, output: str, **options: Any) -> None:
 
 def _say_search(result: "SearchResult", storage: str, output: str, console: "Console") -> None:
     """What a search found, and what comes next; exit code 130, 143 or 129 where a signal has ended it."""
-    from hpo.report.tables import trials_table
+    from hpo.display.tables import trials_table
     from hpo.terminal import warn
 
     name = result.study.name
@@ -111,7 +111,7 @@ def reproduce(trial: int, study: str | None, storage: str, output: str, **option
     they differ more, exit code 1, and what has changed since: packages, code, machine.
     """
     from hpo import api
-    from hpo.report.tables import reproduction_table
+    from hpo.display.tables import reproduction_table
 
     again = api.reproduce(trial, study, storage=storage, **options)
     if output == "json":

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def studies(storage: str, output: str) -> None:
     """Lists the studies of a storage folder."""
     from hpo import api
-    from hpo.report.tables import studies_table
+    from hpo.display.tables import studies_table
     from hpo.study.trial import count_states
     from hpo.terminal import plain
 
@@ -47,7 +47,7 @@ def studies(storage: str, output: str) -> None:
 def trials(study: str | None, storage: str, output: str) -> None:
     """Lists the trials of a study, with the reason where one failed."""
     from hpo import api
-    from hpo.report.tables import trials_table
+    from hpo.display.tables import trials_table
     from hpo.study.trial import LIVE
 
     opened = api.open_study(study, storage)
@@ -80,7 +80,7 @@ def best(study: str | None, storage: str, output: str) -> None:
     With several objectives it shows the Pareto set: the trials that no other one beats in all of them.
     """
     from hpo import api
-    from hpo.report.tables import trials_table
+    from hpo.display.tables import trials_table
 
     opened = api.open_study(study, storage)
     record = opened.best()

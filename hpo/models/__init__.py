@@ -7,9 +7,7 @@ where a value breaks a rule. `hpo.training.rehearsal` tries it before a search.
 """
 
 import inspect
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo.errors import InputError, Problem
@@ -115,16 +113,3 @@ def build(model: Named, input_shape: InputShape, outputs: int, task: str = "clas
         raise ValueError("its parameters must be float32; precision is `training.precision`")
     rescaled, foreign = task == "regression", model.name not in MODELS.names
     return Standardized(input_shape, network, outputs, rescaled=rescaled, foreign=foreign)
-
-
-def source(name: str) -> Path | None:
-    """The file or folder of a user's own model, which must travel with an ensemble; None for what is installed."""
-    if ":" not in name:
-        return None
-    MODELS.load(name)
-    top = sys.modules[name.partition(":")[0].partition(".")[0]]
-    if top.__file__ is None:  # a folder without an __init__.py
-        return Path(next(iter(top.__path__)))
-    file = Path(top.__file__)
-    path = file.parent if file.name == "__init__.py" else file
-    return None if "site-packages" in path.parts else path

@@ -116,7 +116,7 @@ class AskAndTell:
 
         Raises:
             InputError: the trial is not being trained, or the epoch is no later one.
-            ObjectiveError: a metric is missing, or is no number.
+            TrainingError: a metric is missing, or is no number.
         """
         with self._lock:
             number = self._trained(trial)
@@ -142,7 +142,7 @@ class AskAndTell:
 
         Raises:
             InputError: the trial is not being trained, or ends without a report.
-            ObjectiveError: a metric is missing, or is no number.
+            TrainingError: a metric is missing, or is no number.
         """
         with self._lock:
             number = self._trained(trial)

@@ -1,8 +1,9 @@
 """What is checked of a spec before its search begins, and what is said of it."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from hpo import datasets, models, samplers, schedulers, tasks
 from hpo.errors import Problem
@@ -13,7 +14,7 @@ SEARCH_CHECKS = (tasks.check_goal, samplers.check, schedulers.check)
 """What can be known of a search whatever its trials are."""
 
 
-def check_resources(spec: StudySpec) -> Iterable[Problem]:
+def check_resources(spec: SearchSpec) -> Iterable[Problem]:
     """CPUs and GPUs that a trial would reserve and never use."""
     cpu, gpu = spec.resources.cpu, spec.resources.gpu
     if cpu > 1 and not float(cpu).is_integer():
@@ -36,8 +37,31 @@ def check_resources(spec: StudySpec) -> Iterable[Problem]:
         )
 
 
-CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.check, check_resources)
-"""Everything that can be known of a spec before its data are read."""
+def check(spec: SearchSpec, train: Callable[..., Any] | str | None = None) -> Iterable[Problem]:
+    """Everything that can be known of a spec before its data are read.
+
+    Args:
+        spec: of a search whose trials are trained.
+        train: the training function, where Python has given one.
+    """
+    if isinstance(spec, StudySpec):
+        for models_check in (datasets.check, models.check):
+            yield from models_check(spec)
+    metrics = tasks.check if isinstance(spec, StudySpec) and spec.train is None else tasks.check_goal
+    for search_check in (metrics, samplers.check, schedulers.check, check_resources):
+        yield from search_check(spec)
+    yield from own_problems(spec, train)
+
+
+def own_problems(spec: SearchSpec, given: Callable[..., Any] | str | None = None) -> Iterable[Problem]:
+    """What is wrong with a training function of the user's own, if there is one."""
+    if spec.train is not None:
+        from hpo.training import own_function
+
+        yield from own_function.problems(spec, given)
+
+
+CHECKS = (check,)
 
 
 def remarks(spec: SearchSpec) -> Iterable[str]:
@@ -51,17 +75,21 @@ def remarks(spec: SearchSpec) -> Iterable[str]:
     yield from never_active(spec)
 
 
-def data_notes(spec: StudySpec, data_dir: Path) -> Sequence[str]:
+def data_notes(spec: SearchSpec, data_dir: Path) -> Sequence[str]:
     """What is left out or changed of the data when they are read; nothing where they would have to be downloaded."""
+    if not isinstance(spec, StudySpec):
+        return ()
     return () if spec.data.name in datasets.DOWNLOADED else datasets.load(spec.data, data_dir, spec.seed).notes
 
 
-def last_problems(spec: StudySpec, data_dir: Path, download: bool, own_objective: bool = False) -> Iterable[Problem]:
+def last_problems(spec: SearchSpec, data_dir: Path, download: bool) -> Iterable[Problem]:
     """What shows only when the sampler proposes and the model meets the data, where they may be fetched for that."""
+    yield from samplers.try_proposal(spec)
+    if not isinstance(spec, StudySpec):
+        return
     from hpo.training import rehearsal
 
-    yield from samplers.try_proposal(spec)
     if download or spec.data.name not in datasets.DOWNLOADED:
         dataset = datasets.load(spec.data, data_dir, spec.seed)
         yield from datasets.check_fit(spec, dataset)
-        yield from rehearsal.problems(spec, dataset, trained=not own_objective)
+        yield from rehearsal.problems(spec, dataset, trained=spec.train is None)

@@ -16,12 +16,12 @@ from hpo.study.study import Study
 from hpo.terminal import Say
 
 _UNKNOWN_CODE = (
-    "Study '{study}' is of release 0.1, which kept nothing of the code: whether this is the objective and the model of"
-    " its trials is not checked."
+    "Study '{study}' is of release 0.1, which kept nothing of the code: whether this is the training function and the"
+    " model of its trials is not checked."
 )
 
 
-def known_study(spec: StudySpec, options: SearchOptions, dataset: Dataset, say: Say) -> Study | None:
+def known_study(spec: SearchSpec, options: SearchOptions, dataset: Dataset | None, say: Say) -> Study | None:
     """The study that goes on; None where it is a new one. What forbids either is told before Ray is waited for."""
     is_known = spec.study in study_names(options.studies)
     if options.warm_start is not None:
@@ -36,7 +36,7 @@ def known_study(spec: StudySpec, options: SearchOptions, dataset: Dataset, say: 
     return known
 
 
-def ready(spec: StudySpec, options: SearchOptions, dataset: Dataset, say: Say) -> Study:
+def ready(spec: SearchSpec, options: SearchOptions, dataset: Dataset | None, say: Say) -> Study:
     """The study, made where it is not there, whose artifacts are in a place of its own."""
     study = _open_or_create(spec, options, dataset)
     study.hold.claim(options.artifacts)
@@ -48,33 +48,44 @@ def ready(spec: StudySpec, options: SearchOptions, dataset: Dataset, say: Say) -
     return study
 
 
-def _open_or_create(spec: StudySpec, options: SearchOptions, dataset: Dataset) -> Study:
+def _open_or_create(spec: SearchSpec, options: SearchOptions, dataset: Dataset | None) -> Study:
     if spec.study in study_names(options.studies):
         return _reopen(spec, options, dataset)
-    data_summary = DataSummary(
+    data_summary = None if dataset is None else _summary(dataset)
+    name, code = options.warm_start, code_of(spec, options)
+    earlier = None if name is None else _earlier(name, spec, data_summary, options.studies)
+    if earlier is not None:
+        earlier.check_code(code, options.accept_code, f"hpo.search(..., warm_start='{name}', train=...)")
+    places = {"artifacts": options.artifacts, "database": options.database}
+    return Study.create(options.studies, spec, data_summary, earlier, code=code, **places)
+
+
+def _summary(dataset: Dataset) -> DataSummary:
+    return DataSummary(
         outputs=dataset.outputs,
         targets={"validation": dataset.validation.targets, "test": dataset.test.targets},
         example=dataset.validation.inputs[:1],
         fingerprint=dataset.fingerprint,
         encoding=dataset.encoding,
     )
-    name, code = options.warm_start, code_of(spec, options)
-    earlier = None if name is None else _earlier(name, spec, data_summary, options.studies)
-    if earlier is not None:
-        earlier.check_code(code, options.accept_code, f"hpo.search(..., warm_start='{name}', objective=...)")
-    places = {"artifacts": options.artifacts, "database": options.database}
-    return Study.create(options.studies, spec, data_summary, earlier, code=code, **places)
 
 
-def code_of(spec: StudySpec, options: SearchOptions) -> TrainingCode:
+def code_of(spec: SearchSpec, options: SearchOptions) -> TrainingCode:
     """The identity of the code that the trials of a search run."""
-    return TrainingCode.of(options.objective, spec.model.name)
+    from hpo.training.own_function import own_function
+
+    model = spec.model.name if isinstance(spec, StudySpec) else ""
+    return TrainingCode.of(own_function(spec, options.train), model)
 
 
-def _earlier(name: str, spec: StudySpec, data_summary: DataSummary, storage: Path) -> Study:
+def _earlier(name: str, spec: SearchSpec, data_summary: DataSummary | None, storage: Path) -> Study:
     """The study to take trials from; only where the same config would have been the same trial."""
     earlier = Study.open(storage, name)
-    theirs = earlier.study_spec
+    theirs = earlier.spec
+    if not isinstance(spec, StudySpec) or not isinstance(theirs, StudySpec) or data_summary is None:
+        if isinstance(spec, StudySpec) or isinstance(theirs, StudySpec):
+            raise StudyError(f"--from {name}: one of the two studies has data and a model, and the other has not")
+        return earlier
     if earlier.data_summary.fingerprint != data_summary.fingerprint:
         splits = [(one.seed, one.data.validation) for one in (theirs, spec)]
         reason = "has other data" if splits[0] == splits[1] else f"split its data otherwise (seed {theirs.seed})"
@@ -84,9 +95,9 @@ def _earlier(name: str, spec: StudySpec, data_summary: DataSummary, storage: Pat
     return earlier
 
 
-def _reopen(spec: StudySpec, options: SearchOptions, dataset: Dataset) -> Study:
+def _reopen(spec: SearchSpec, options: SearchOptions, dataset: Dataset | None) -> Study:
     study = same_spec(Study.open(options.studies, spec.study, options.database), spec, options.studies)
-    if study.data_summary.fingerprint != dataset.fingerprint:
+    if isinstance(spec, StudySpec) and dataset is not None and study.data_summary.fingerprint != dataset.fingerprint:
         raise StudyError(
             f"study '{spec.study}' in '{options.studies}' was started with other data:"
             f" '{spec.data.path or spec.data.name}' has changed since. Give the new search a name of its own with"
@@ -104,7 +115,7 @@ def _reopen(spec: StudySpec, options: SearchOptions, dataset: Dataset) -> Study:
             f"study '{spec.study}' has its record in its folder, not in a database; leave --database (HPO_DATABASE)"
             " out, or give the new search a name of its own with --study"
         )
-    study.check_code(code_of(spec, options), options.accept_code, f"hpo.resume('{spec.study}', objective=...)")
+    study.check_code(code_of(spec, options), options.accept_code, f"hpo.resume('{spec.study}', train=...)")
     return study
 
 

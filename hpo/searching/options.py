@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hpo.errors import InputError
 from hpo.options import StoredStudyOptions, TrainingOptions, option
+from hpo.plugins import import_name
 
 if TYPE_CHECKING:
     from hpo.spec import SpecLike
@@ -91,6 +92,7 @@ class RunOptions(TrainingOptions):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if isinstance(self.concurrency, int) and self.concurrency < 1:
             raise InputError(f"--concurrency must be at least 1, got {self.concurrency}")
         if self.grace_period is not None and not 0 <= self.grace_period < math.inf:
@@ -157,6 +159,8 @@ class SearchOptions(RunOptions):
     def settings(self) -> dict[str, Any]:
         """What takes the place of settings of the spec: dotted name -> value."""
         named = {name: value for name in ("study", "seed") if (value := getattr(self, name)) is not None}
+        if self.train is not None:
+            named["train"] = self.train if isinstance(self.train, str) else import_name(self.train)
         return {**(self.overrides or {}), **self.limits, **named}
 
 

@@ -1,7 +1,7 @@
 """`hpo reproduce`: a trial is trained again, from its study alone, and held against what it left."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,20 +9,23 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from hpo import models
 from hpo import spec as specs
 from hpo.engine.ray.messages import THREADS
 from hpo.engine.ray.threads import Threads
 from hpo.errors import StudyError
+from hpo.searching.checks import check
+from hpo.spec import StudySpec
 from hpo.study import data as study_data
 from hpo.study import environment
 from hpo.study.artifacts import Stored
 from hpo.study.code import TrainingCode
 from hpo.study.study import Study
 from hpo.study.trial import TrialRecord
-from hpo.training import Context, Objective, Report, train
-from hpo.training.objective import Snapshot
+from hpo.training import Context, Report, train
+from hpo.training.function import Snapshot
+from hpo.training.own_function import own_function
 from hpo.training.precision import choose_device
 from hpo.training.reports import reports_of
 
@@ -83,7 +86,12 @@ class Reproduction:
 
 
 def reproduce(
-    study: Study, number: int, data_dir: Path, objective: Objective | None = None, *, accept_code: bool = False
+    study: Study,
+    number: int,
+    data_dir: Path,
+    function: Callable[..., Any] | str | None = None,
+    *,
+    accept_code: bool = False,
 ) -> Reproduction:
     """Trains a trial again, for as many epochs as it was trained.
 
@@ -91,7 +99,7 @@ def reproduce(
         study: that it is of; nothing is written there.
         number: of the trial.
         data_dir: the folder of downloaded data sets.
-        objective: that it was trained by; the built-in one where None.
+        function: that it was trained by; the built-in one where None.
         accept_code: changed code is taken for the same.
 
     Raises:
@@ -100,24 +108,27 @@ def reproduce(
             changed; or what it has stored is damaged.
         DataError: the data cannot be read.
     """
-    trial, spec = study.trial(number), specs.load(study.study_spec, {}, (models.check,))
+    trial, spec = study.trial(number), specs.read(study.spec).checked((check,))
     if not trial.reports:
         raise StudyError(f"trial {number} of study '{study.name}' has no report to be held against")
     if trial.inherited or trial.taken_over:
         whose = "another trial's state" if trial.inherited else "another study"
         raise StudyError(f"trial {number} of study '{study.name}' is from {whose}, which is not kept: reproduce that")
-    code = TrainingCode.of(objective, spec.model.name)
-    study.check_code(code, accept_code, f"hpo.reproduce({number}, '{study.name}', objective=...)")
+    own = own_function(spec, function)
+    code = TrainingCode.of(own, spec.model.name if isinstance(spec, StudySpec) else "")
+    study.check_code(code, accept_code, f"hpo.reproduce({number}, '{study.name}', train=...)")
     stored = study.artifacts.read(number)
-    context = Context(spec, study_data.load(study, data_dir), spec.trial_seed(number))
-    own = max(1, int(spec.resources.cpu))
-    with _threads(own):
-        reports, snapshot = _trained_again(trial, reports_of(objective or train, trial.config, context), stored, own)
+    dataset = study_data.load(study, data_dir) if isinstance(spec, StudySpec) else None
+    context = Context(spec, dataset, spec.trial_seed(number))
+    threads = max(1, int(spec.resources.cpu))
+    with _threads(threads):
+        again = reports_of(own or train, trial.config, context)
+        reports, snapshot = _trained_again(trial, again, stored, threads)
     then = environment.read(study.folder)
     device = choose_device(spec.training.device).type
     try:
-        weights = None if stored is None else _farthest(stored.weights(), {} if snapshot is None else snapshot.weights)
-        predictions = None if stored is None else _predicted(stored, snapshot, study.data_summary.shape("validation"))
+        weights = None if stored is None else _weights_apart(stored, snapshot)
+        predictions = None if stored is None else _predictions_apart(stored, snapshot)
     except (OSError, ValueError) as error:
         raise StudyError(f"what trial {number} of study '{study.name}' has stored is damaged: {error}") from None
     return Reproduction(
@@ -143,12 +154,12 @@ def _threads(number: int) -> Iterator[None]:
 
 
 def _trained_again(
-    trial: TrialRecord, objective: Iterator[Report], stored: Stored | None, threads: int
+    trial: TrialRecord, again: Iterator[Report], stored: Stored | None, threads: int
 ) -> tuple[dict[int, dict[str, tuple[float, float]]], Snapshot | None]:
     """Both reports of each epoch, and the snapshot at the epoch that is stored."""
     reports: dict[int, dict[str, tuple[float, float]]] = {}
     snapshot = None
-    with closing(cast(Any, objective)) as again:
+    with closing(cast(Any, again)):
         last, lent = 0, Threads(threads)
         while True:
             epoch = min((epoch for epoch in trial.reports if epoch > last), default=0)
@@ -180,9 +191,33 @@ def _apart(then: float, now: float) -> float:
     return math.inf if math.isnan(apart) else apart
 
 
-def _predicted(stored: Stored, snapshot: Snapshot | None, shape: tuple[int, int]) -> float:
+def _weights_apart(stored: Stored, snapshot: Snapshot | None) -> float:
+    if not stored.own:
+        return _farthest(stored.weights(), {} if snapshot is None else snapshot.weights)
+    now = {} if snapshot is None or snapshot.state is None else snapshot.state
+    return _farthest(dict(_arrays(stored.state())), dict(_arrays(now)))
+
+
+def _arrays(value: Any, name: str = "") -> Iterator[tuple[str, NDArray[Any]]]:
+    """The tensors and numbers of a state, by the names that lead to them."""
+    if isinstance(value, torch.Tensor):
+        yield name, value.detach().cpu().to(torch.float64).numpy()
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _arrays(part, f"{name}/{key}")
+    elif isinstance(value, list | tuple):
+        for place, part in enumerate(value):
+            yield from _arrays(part, f"{name}/{place}")
+    elif isinstance(value, int | float):
+        yield name, np.array(float(value))
+
+
+def _predictions_apart(stored: Stored, snapshot: Snapshot | None) -> float | None:
+    """The largest difference of validation predictions; None where none are stored."""
+    if "validation" not in stored.splits:
+        return None
     now = {} if snapshot is None else {"validation": snapshot.predictions["validation"]}
-    return _farthest({"validation": stored.predictions("validation", shape)}, now)
+    return _farthest({"validation": stored.predictions("validation")}, now)
 
 
 def _farthest(then: Mapping[Any, Any], now: Mapping[Any, Any]) -> float:

@@ -8,7 +8,7 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from hpo import datasets, models, samplers
+from hpo import datasets, models, plugins, samplers
 from hpo import spec as specs
 from hpo.datasets import Dataset
 from hpo.errors import InputError, TrialsError
-from hpo.searching.checks import CHECKS, last_problems, remarks
+from hpo.searching.checks import check, last_problems, own_problems, remarks
 from hpo.searching.joining import invitation_to
 from hpo.searching.opening import code_of, is_spent, known_study, ready
 from hpo.searching.options import SearchOptions
 from hpo.searching.results import SearchResult
-from hpo.spec import Budget, Resources, SpecLike, StudySpec
+from hpo.spec import Budget, Resources, SearchSpec, SpecLike, StudySpec
 from hpo.study import POOL
 from hpo.study.budget import Spent
 from hpo.study.data import remember_place
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from signal import Signals
 
     from hpo.ensemble.contribution import Contributions, Source
-    from hpo.training import Objective
+    from hpo.training import TrainingFunction
 
 _COUNTED = {"budget.trials": int, "budget.epochs": int, "budget.gpu_hours": float}
 """The limits that count over all searches of a study, and their kind."""
@@ -57,13 +57,14 @@ def search(options: SearchOptions) -> SearchResult:
     say = saying(options.told)
     settings = in_all(options.space, options.settings, options.studies, options.database)
     written = specs.read(options.space, settings)
-    first = written.checked()  # what is wrong at first sight is told before anything is started
+    first = written.checked((partial(own_problems, given=options.train),))  # told before anything is started
     check_writable(options.studies, first.study)
 
     from hpo.engine.ray.cluster import starting
 
-    _check_sendable(options.objective)
-    with ExitStack() as held, starting(options.address, _modules(first, options)) as wait:
+    own = own_function(first, options)
+    _check_sendable(own)
+    with ExitStack() as held, starting(options.address, _modules(first, own, options)) as wait:
         spec, dataset = _read(written, options, say)
         known = known_study(spec, options, dataset, say)
         if known is not None and is_spent(known, spec.budget):
@@ -75,7 +76,8 @@ def search(options: SearchOptions) -> SearchResult:
         _import_engine()
         wait()
         _check_counted(spec)  # nothing is made on disk for a search that could never start
-        share = _share(spec, options, dataset, say)
+        work = _Work(own or _built_in(), spec, dataset)
+        share = _share(work, options, say)
         study = ready(spec, options, dataset, say)
         held.enter_context(study.hold.searching(told=invitation_to(study, share.resources, spec.budget.time_limit)))
         study.accept_code(code_of(spec, options))
@@ -84,14 +86,22 @@ def search(options: SearchOptions) -> SearchResult:
             return SearchResult(study, time.monotonic() - started)
         study.writer.use(samplers.build(spec, len(study.trials()), rewards(study)))
         tracker = held.enter_context(Tracker(study, options.studies, say))  # MLflow is told the last while Ray stops
-        interrupted = _run(study, spec, dataset, share, options, tracker, started)
+        interrupted = _run(study, work, share, options, tracker, started)
     return SearchResult(study, time.monotonic() - started, interrupted, tracker.problem)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is done: which function trains, as the spec of this search says, and on which data."""
+
+    function: "TrainingFunction"
+    spec: SearchSpec
+    dataset: Dataset | None
 
 
 def _run(
     study: Study,
-    spec: StudySpec,
-    dataset: Dataset,
+    work: _Work,
     share: "_Share",
     options: SearchOptions,
     tracker: Tracker,
@@ -101,8 +111,7 @@ def _run(
 
     Args:
         study: whose trials.
-        spec: of this search.
-        dataset: what they train on.
+        work: what they train.
         share: what each gets.
         options: of this search.
         tracker: tells MLflow.
@@ -112,20 +121,21 @@ def _run(
         The signal that has ended it; None where none has.
     """
     from hpo.controller.disk import DiskBudget
+    from hpo.display.progress import Progress
     from hpo.engine.ray import run as engine
-    from hpo.report.progress import Progress
 
     say = saying(options.told)
-    limit, left = spec.budget.time_limit, study.spent().left(spec.budget)
+    spec, limit = work.spec, work.spec.budget.time_limit
+    left = study.spent().left(spec.budget)
     disk = None if options.max_disk is None else DiskBudget(study, options.max_disk)
     with Progress(study, left, limit, options.told) as progress:
         interrupted = engine.run(
             study,
-            _objective(options),
+            work.function,
             resources=share.resources,
             left=left,
-            dataset=dataset,
-            deadline=None if limit is None else started + limit - _held_back(limit, dataset, options.ensemble),
+            dataset=work.dataset,
+            deadline=None if limit is None else started + limit - _held_back(limit, work.dataset, options.ensemble),
             concurrency=share.trials,
             until=(lambda: None) if disk is None else (lambda: disk.problem),
             failures=spec.failures,
@@ -140,21 +150,21 @@ def _run(
     return interrupted
 
 
-def _check_sendable(objective: "Objective | None") -> None:
-    """Refuses an objective that cannot be sent to another process, before anything is made."""
-    if objective is not None:
+def _check_sendable(function: "Callable[..., Any] | None") -> None:
+    """Refuses a training function that cannot be sent to another process, before anything is made."""
+    if function is not None:
         from hpo.engine.ray.pickling import Sent
 
-        Sent(objective)
+        Sent(function)
 
 
 def _import_engine() -> None:
     """Imports what runs trials and shows them, while Ray starts."""
-    for module in ("controller.disk", "engine.ray.joining", "engine.ray.run", "report.progress"):
+    for module in ("controller.disk", "engine.ray.joining", "engine.ray.run", "display.progress"):
         import_module(f"hpo.{module}")
 
 
-def _check_counted(spec: StudySpec) -> None:
+def _check_counted(spec: SearchSpec) -> None:
     """Refuses a budget of GPU hours on a cluster that gives trials no GPU, and resources that it does not have."""
     from hpo.engine.ray.cluster import trial_resources
 
@@ -164,13 +174,12 @@ def _check_counted(spec: StudySpec) -> None:
         )
 
 
-def _read(written: specs.Written[StudySpec], options: SearchOptions, say: Say) -> tuple[StudySpec, Dataset]:
+def _read(written: specs.Written[SearchSpec], options: SearchOptions, say: Say) -> tuple[SearchSpec, Dataset | None]:
     """The whole spec, checked, and its data; what may not be meant, or is left out of the data, is said."""
-    own = options.objective is not None
-    last = partial(last_problems, data_dir=options.downloads, download=True, own_objective=own)
-    spec = written.checked(CHECKS, last)
-    dataset = datasets.load(spec.data, options.downloads, spec.seed)
-    for note in (*remarks(spec), *dataset.notes):
+    last = partial(last_problems, data_dir=options.downloads, download=True)
+    spec = written.checked((partial(check, train=options.train),), last)
+    dataset = datasets.load(spec.data, options.downloads, spec.seed) if isinstance(spec, StudySpec) else None
+    for note in (*remarks(spec), *(() if dataset is None else dataset.notes)):
         say(f"Note: {note}")
     return spec, dataset
 
@@ -195,12 +204,12 @@ def check_found(result: SearchResult) -> None:
     )
 
 
-def _held_back(limit: float, dataset: Dataset, ensemble: bool) -> float:
+def _held_back(limit: float, dataset: Dataset | None, ensemble: bool) -> float:
     """Seconds of a time limit that trials may not use."""
     if not ensemble:
         return min(_CLOSING_SECONDS, limit / 10)
-    numbers = POOL * (len(dataset.validation) + len(dataset.test)) * len(dataset.outputs)
-    return min(_CLOSING_SECONDS + _ENSEMBLE_SECONDS + _NUMBER_SECONDS * numbers, limit / 2)
+    rows = 0 if dataset is None else (len(dataset.validation) + len(dataset.test)) * len(dataset.outputs)
+    return min(_CLOSING_SECONDS + _ENSEMBLE_SECONDS + _NUMBER_SECONDS * POOL * rows, limit / 2)
 
 
 def in_all(space: SpecLike, overrides: Mapping[str, Any], storage: Path, database: str | None) -> dict[str, Any]:
@@ -241,18 +250,32 @@ def _why_over(study: Study, budget: Budget) -> str:
     return f"has spent its budget of {used_up} raises it"
 
 
-def _objective(options: SearchOptions) -> "Objective":
+def own_function(spec: SearchSpec, options: SearchOptions) -> "Callable[..., Any] | None":
+    """The training function of the user's own; None where the built-in one trains, and nothing is imported."""
+    if spec.train is None:
+        return None
+    from hpo.training import own_function as functions
+
+    return functions.own_function(spec, options.train)
+
+
+def _built_in() -> "TrainingFunction":
     from hpo.training import train
 
-    return options.objective or train
+    return train
 
 
-def _modules(spec: StudySpec, options: SearchOptions) -> list[Path]:
-    """The user's own model, which the machines of a cluster that is joined may not have."""
+def _modules(spec: SearchSpec, own: "Callable[..., Any] | None", options: SearchOptions) -> list[Path]:
+    """The files of the user's own model and training function, which the machines of a joined cluster may not have."""
     from hpo.engine.ray.cluster import joined
 
-    source = models.source(spec.model.name) if joined(options.address) else None
-    return [] if source is None else [source]
+    if not joined(options.address):
+        return []
+    names = [spec.model.name] if isinstance(spec, StudySpec) else []
+    for name in names:
+        models.MODELS.load(name)  # or it has no module yet
+    names += [spec.train] if own is not None and spec.train is not None else []
+    return list(dict.fromkeys(source for name in names if (source := plugins.source(name)) is not None))
 
 
 @dataclass(frozen=True)
@@ -263,13 +286,19 @@ class _Share:
     trials: int | None
 
 
-def _share(spec: StudySpec, options: SearchOptions, dataset: Dataset, say: Say) -> _Share:
+def _share(work: _Work, options: SearchOptions, say: Say) -> _Share:
+    spec = work.spec
     if options.concurrency != "auto":
         return _Share(spec.resources, options.concurrency)
+    if not isinstance(spec, StudySpec) or work.dataset is None:
+        raise InputError(
+            "--concurrency auto measures models on the data of the search file; with a training function that has its"
+            " own data, say how many trials run at once"
+        )
     from hpo.engine.ray.occupancy import fitting
 
     say(f"Study '{spec.study}': measuring how many trials fit ...", style="dim")
-    occupancy = fitting(spec, dataset, _objective(options), spec.resources)
+    occupancy = fitting(spec, work.dataset, work.function, spec.resources)
     say(f"Study '{spec.study}': {occupancy}.", style="dim")
     return _Share(occupancy.resources, occupancy.trials)
 
@@ -282,7 +311,6 @@ def rewards(study: Study, predictions: "tuple[NDArray[Any], Source] | None" = No
     from hpo.ensemble.pool import stored_predictions
 
     if predictions is not None:
-        task = study.spec.task if isinstance(study.spec, StudySpec) else "classification"
-        return Contributions(study, *predictions, task)
+        return Contributions(study, *predictions, study.spec.task)
     targets = study.data_summary.targets["validation"]
     return Contributions(study, targets, partial(stored_predictions, study), study.study_spec.task)

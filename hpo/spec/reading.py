@@ -99,8 +99,10 @@ class Written(Generic[_Spec]):
         return self.spec
 
 
-def read(space: SpecLike, overrides: Mapping[str, Any] | None = None) -> Written[StudySpec]:
-    """Reads a search over models, and validates it; what is wrong is told when it is `checked`.
+def read(space: SpecLike, overrides: Mapping[str, Any] | None = None) -> Written[SearchSpec]:
+    """Reads a search whose trials are trained, and validates it; what is wrong is told when it is `checked`.
+
+    It is one over models, a `StudySpec`, unless it has a training function of its own and neither `data` nor `model`.
 
     Import paths in a file, in a dict and in the overrides are trusted from now on: the user names them.
 
@@ -112,7 +114,8 @@ def read(space: SpecLike, overrides: Mapping[str, Any] | None = None) -> Written
         SpecError: it cannot be read at all.
     """
     document, source = _read(space)
-    return _written(StudySpec, document, source, space, overrides)
+    own = {*document, *(overrides or {})} & {"train"} and not document.keys() & {"data", "model"}
+    return _written(SearchSpec if own else StudySpec, document, source, space, overrides)
 
 
 def load(
@@ -121,12 +124,19 @@ def load(
     checks: Sequence[Callable[[StudySpec], Iterable[Problem]]] = (),
     last_check: Callable[[StudySpec], Iterable[Problem]] | None = None,
 ) -> StudySpec:
-    """Reads a search over models as `read` does, and holds it to further rules as `Written.checked` does.
+    """Reads and validates a search over models.
+
+    Args:
+        space: a YAML file's path, a dict of the same shape, or a spec.
+        overrides: dotted name -> value, laid over what the file says.
+        checks: further rules, asked only where the spec is sound in itself.
+        last_check: an expensive rule, asked only where there is no problem yet.
 
     Raises:
         SpecError: with every problem found, each with its place.
     """
-    return read(space, overrides).checked(checks, last_check)
+    document, source = _read(space)
+    return _written(StudySpec, document, source, space, overrides).checked(checks, last_check)
 
 
 def load_search(

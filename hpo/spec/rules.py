@@ -32,6 +32,8 @@ _NOT_SEARCHABLE = {
 }
 
 
+_BUILT_IN = (("data",), ("model",))
+"""What the built-in training function needs."""
 _UNION_MEMBERS = ("bool", "int", "float", "str")
 
 
@@ -47,7 +49,8 @@ def in_our_words(detail: Any) -> Problem:
     if kind == "extra_forbidden":
         return Problem(key, f"unknown key.{did_you_mean(key[-1], _known_keys(key[:-1]))}")
     if kind == "missing":
-        return Problem(key, "is required")
+        other = "; or name a training function of your own: train: module:function" if key in _BUILT_IN else ""
+        return Problem(key, f"is required{other}")
     if kind == "value_error":
         return Problem(key, str(detail["ctx"]["error"]))
     if kind in ("dict_type", "model_type", "mapping_type"):
@@ -88,6 +91,8 @@ def _setting_problems(spec: StudySpec, name: str, parameter: Parameter) -> Itera
     """A parameter of a search over models varies a setting: there must be one, and it must take every value."""
     key = ("parameters", name)
     section, _, setting = name.partition(".")
+    if spec.train is not None and section not in SEARCHABLE:
+        return  # the training function knows what it means
     if section not in SEARCHABLE or not setting or "." in setting:
         yield Problem(key, f"a parameter is named section.setting, with a section of {', '.join(SEARCHABLE)}")
     elif name in _NOT_SEARCHABLE:

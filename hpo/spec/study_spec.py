@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
 
 from hpo.plugins import import_paths
 from hpo.spec.parameter import Parameter
@@ -36,6 +36,17 @@ _METRICS = {"multilabel": "macro_f1", "regression": "rmse"}
 _NAME, _LONGEST_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*", 80
 StudyName = Annotated[str, Field(pattern=f"^{_NAME}$", max_length=_LONGEST_NAME)]
 
+
+def _import_path(value: str) -> str:
+    module, colon, name = value.partition(":")
+    if not (module and colon and name):
+        raise ValueError(f"must be module:function, such as net:train for function train of net.py, got {value!r:.80}")
+    return value
+
+
+ImportPath = Annotated[str, AfterValidator(_import_path)]
+"""A function of the user's own, as `module:function`."""
+
 _MLFLOWS = re.compile(r"mlflow\.db(-journal|-wal|-shm)?|mlflow-artifacts|mlartifacts|mlruns", re.IGNORECASE)
 
 
@@ -47,11 +58,18 @@ def is_study_name(text: str) -> bool:
 class SearchSpec(Section):
     """What a search is, whatever its trials are: parameters, objective, sampler, scheduler and budget.
 
-    Alone it describes a simulated search: its parameters may have any names.
+    Alone it describes a search over a training function of the user's own, or one that is simulated or told its results
+    (ask and tell): its parameters may have any names.
     """
 
     study: StudyName
     """The study's name, which is its folder's."""
+    train: ImportPath | None = None
+    """A training function of your own, `module:function`, in place of the built-in loop."""
+    predict: ImportPath | None = None
+    """Your function that predicts with what `train` has kept, `module:function`; `predict` beside `train` is found."""
+    task: Literal["classification", "multilabel", "regression"] = "classification"
+    """What the targets are."""
     training: TrainingSettings = TrainingSettings()
     """How long and how a trial is trained."""
     parameters: dict[str, Parameter] = Field(default_factory=dict)
@@ -70,6 +88,8 @@ class SearchSpec(Section):
     """What ends the search."""
     failures: Failures = Failures()
     """What is done about trials that fail."""
+    resources: Resources = Resources()
+    """What one trial gets."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """The seed of the split, the sampler and every trial."""
 
@@ -87,6 +107,41 @@ class SearchSpec(Section):
         known = isinstance(sampler, dict) and sampler.get("name") == DEFAULT_SAMPLER
         scheduler = _named(value.get("scheduler"), DEFAULT_SCHEDULER if known else "asha")
         return {**value, "sampler": sampler, "scheduler": scheduler}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _objective_of_the_task(cls, value: Any) -> Any:
+        """What is searched for, where nobody says."""
+        task = value.get("task") if isinstance(value, dict) else None
+        if isinstance(task, str) and task in _METRICS and value.get("objective") is None:
+            return {**value, "objective": _METRICS[task]}
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_report(cls, value: Any) -> Any:
+        """A training function without data and model has one report a trial, where nobody says how many epochs."""
+        if not isinstance(value, dict) or value.get("train") is None or value.keys() & {"data", "model"}:
+            return value
+        training = {} if value.get("training") is None else value["training"]
+        return {**value, "training": {"epochs": 1, **training}} if isinstance(training, dict) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_gpu_for_the_cpu(cls, value: Any) -> Any:
+        """A trial that trains on the CPU holds no GPU, where nobody says that it is to."""
+        if not isinstance(value, dict) or not isinstance(value.get("training"), dict):
+            return value
+        resources = {} if value.get("resources") is None else value["resources"]
+        if value["training"].get("device") != "cpu" or not isinstance(resources, dict):
+            return value
+        return {**value, "resources": {**resources, "gpu": 0}} if resources.get("gpu", "auto") == "auto" else value
+
+    @model_validator(mode="after")
+    def _a_gpu_for_cuda(self) -> Self:
+        if self.training.device == "cuda" and self.resources.gpu == 0:
+            raise ValueError("training.device is cuda, but resources.gpu is 0; give a trial a share of a GPU")
+        return self
 
     @field_validator("study")
     @classmethod
@@ -145,47 +200,17 @@ class SearchSpec(Section):
 class StudySpec(SearchSpec):
     """A search over trained models: fixed settings in their sections, what is searched by dotted name."""
 
-    task: Literal["classification", "multilabel", "regression"] = "classification"
-    """What the targets are."""
     data: DataSettings
     """What is learned from."""
     model: Named
     """What is trained."""
     optimizer: OptimizerSettings = OptimizerSettings()
     """How it learns."""
-    resources: Resources = Resources()
-    """What one trial gets."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _objective_of_the_task(cls, value: Any) -> Any:
-        """What is searched for, where nobody says."""
-        task = value.get("task") if isinstance(value, dict) else None
-        if isinstance(task, str) and task in _METRICS and value.get("objective") is None:
-            return {**value, "objective": _METRICS[task]}
-        return value
 
     @field_validator("model", "data", mode="before")
     @classmethod
     def _a_name_alone(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_gpu_for_the_cpu(cls, value: Any) -> Any:
-        """A trial that trains on the CPU holds no GPU, where nobody says that it is to."""
-        if not isinstance(value, dict) or not isinstance(value.get("training"), dict):
-            return value
-        resources = {} if value.get("resources") is None else value["resources"]
-        if value["training"].get("device") != "cpu" or not isinstance(resources, dict):
-            return value
-        return {**value, "resources": {**resources, "gpu": 0}} if resources.get("gpu", "auto") == "auto" else value
-
-    @model_validator(mode="after")
-    def _a_gpu_for_cuda(self) -> Self:
-        if self.training.device == "cuda" and self.resources.gpu == 0:
-            raise ValueError("training.device is cuda, but resources.gpu is 0; give a trial a share of a GPU")
-        return self
 
     def apply(self, config: Mapping[str, Any]) -> Self:
         """This spec with the parameters of `config` set to their values.

@@ -1,4 +1,4 @@
-"""The code of the user's own that trials are trained with: hashes of what an objective or a model depends on.
+"""The code of the user's own that trials are trained with: hashes of what a training function or a model depends on.
 
 Followed are names: from a function to the functions, classes, constants and imports that it uses, in its own file and
 in modules of the same folder. Comments, docstrings, formatting, the order of imports and whatever else stands in these
@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from hpo import models
 from hpo.errors import StudyError
+from hpo.plugins import import_name, module_name, named_part
 
 _LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _STORES = ("STORE_NAME", "STORE_GLOBAL")
@@ -46,22 +47,17 @@ class Code:
     def of(cls, function: Any) -> Self:
         """The code of a function, a `functools.partial` of one, or an instance of a class that can be called."""
         bound = _bound(function)
-        while isinstance(function, functools.partial):
-            function = function.func
-        function = inspect.unwrap(function)
-        if not hasattr(function, "__qualname__"):
-            function = type(function)
+        named, function = import_name(function), named_part(function)
         module = sys.modules.get(function.__module__)
-        named = f"{_module_name(module) or function.__module__}:{function.__qualname__}"
         file, start = _file(module), function.__qualname__.partition(".")[0]
         files: dict[str, str] = {}
         if file is None or module is None or not start.isidentifier():
             files[_NOWHERE] = _digest([_typed(function)])
         elif "<locals>" in function.__qualname__ and hasattr(function, "__code__"):  # what is around it is not its code
             names = _loaded(function.__code__) & _bound_names(_statements(file.read_bytes()))
-            files = {**_reached(file, _module_name(module), names), _INNER: _digest([_typed(function)])}
+            files = {**_reached(file, module_name(module), names), _INNER: _digest([_typed(function)])}
         else:
-            files = _reached(file, _module_name(module), {start})
+            files = _reached(file, module_name(module), {start})
         return cls(named, {**files, _BOUND: _digest(bound)} if bound else files)
 
     @classmethod
@@ -100,17 +96,17 @@ class Code:
 class TrainingCode:
     """What trains a study's trials, as far as it is the user's own; None is built in."""
 
-    objective: Code | None
+    function: Code | None
     model: Code | None
 
     @classmethod
-    def of(cls, objective: Callable[..., Any] | None, model: str) -> Self:
-        """The code of an objective, the built-in one where None, and of a model by its name in a spec.
+    def of(cls, function: Callable[..., Any] | None, model: str) -> Self:
+        """The code of a training function, the built-in one where None, and of a model by its name in a spec, if any.
 
         Raises:
             InputError: the model cannot be imported.
         """
-        own = None if objective is None else Code.of(objective)
+        own = None if function is None else Code.of(function)
         if own is not None and own.name.startswith(f"{_OWN_PACKAGE}."):
             own = None
         if ":" not in model:
@@ -128,13 +124,13 @@ class TrainingCode:
         return {name: None if code is None else code.to_json() for name, code in self._parts()}
 
     def changes(self, now: "TrainingCode") -> list[str]:
-        """How this code differs from another one of the same objective, built in or not, in words."""
+        """How this code differs from another one of the same function, built in or not, in words."""
         pairs = zip(self._parts(), now._parts(), strict=True)
         told = ((name, old.changes(new)) for (name, old), (_, new) in pairs if old is not None and new is not None)
         return [f"{name} {change}" for name, change in told if change]
 
     def _parts(self) -> tuple[tuple[str, Code | None], ...]:
-        return ("objective", self.objective), ("model", self.model)
+        return ("objective", self.function), ("model", self.model)  # as release 0.1 called it
 
 
 def check(study: str, known: Sequence[TrainingCode], now: TrainingCode, accept: bool, call: str) -> None:
@@ -145,23 +141,23 @@ def check(study: str, known: Sequence[TrainingCode], now: TrainingCode, accept: 
         known: the code that it began with, and what was accepted later; where there is none, nothing is compared.
         now: what is to train.
         accept: whether changed code is taken for the same, because the user says so.
-        call: of Python, by which the objective can be given.
+        call: of Python, by which the training function can be given.
 
     Raises:
         StudyError: it is other code.
     """
     if not known:
         return
-    mine, other = known[0].objective, now.objective
+    mine, other = known[0].function, now.function
     if mine is not None and other is None:
         raise StudyError(
-            f"{study} trains an objective of its own, '{mine.name}', and here is the built-in one. Give it from Python:"
-            f" {call}; or run a new search under another name (--study)"
+            f"{study} is trained by a function of its own, '{mine.name}', and not by the built-in one. Give it from"
+            f" Python: {call}; or run a new search under another name (--study)"
         )
     if mine is None and other is not None:
         raise StudyError(
-            f"{study} trains the built-in objective, not '{other.name}'; leave that out, or run a new search under"
-            " another name (--study)"
+            f"{study} is trained by the built-in function, not '{other.name}'; leave that out, or run a new search"
+            " under another name (--study)"
         )
     changes = known[-1].changes(now)
     if changes and not accept and all(one.changes(now) for one in known):
@@ -388,14 +384,6 @@ def _file(module: ModuleType | None) -> Path | None:
         return None
     path = Path(file).absolute()
     return path if path.is_file() and not _INSTALLED & set(path.parts) else None
-
-
-def _module_name(module: ModuleType | None) -> str:
-    """A module's name; of a script that is run, the one by which it would be imported."""
-    if module is None or module.__name__ != "__main__":
-        return "" if module is None else module.__name__
-    spec, file = getattr(module, "__spec__", None), getattr(module, "__file__", None)
-    return str(spec.name) if spec is not None else Path(file).stem if file else "__main__"
 
 
 def _typed(function: Any) -> str:

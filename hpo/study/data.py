@@ -7,7 +7,7 @@ from pathlib import Path
 from hpo import datasets
 from hpo.datasets.dataset import Dataset
 from hpo.errors import DataError, StudyError
-from hpo.spec import StudySpec
+from hpo.spec import SearchSpec, StudySpec
 from hpo.study.study import Study
 
 
@@ -47,9 +47,9 @@ def check_there(study: Study) -> None:
         )
 
 
-def remember_place(study: Study, spec: StudySpec) -> None:
-    """Remembers where a spec has the data, which were found to be the study's."""
-    path = spec.data.path
+def remember_place(study: Study, spec: SearchSpec) -> None:
+    """Remembers where a spec has the data, if it has any, which were found to be the study's."""
+    path = spec.data.path if isinstance(spec, StudySpec) else None
     if path is not None and Path(path) != study.locations.data:
         study.locations = replace(study.locations, data=Path(path))
         with contextlib.suppress(OSError):  # one that can only be read is told again next time

@@ -12,11 +12,13 @@ def differences(
 ) -> dict[str, tuple[Any, Any]]:
     """The settings in which two specs differ: dotted name -> what each has there, None where it has nothing.
 
-    The sections in `left` may differ, and so may the path of the data, which are known by their content.
+    The sections in `left` may differ, and so may the path of the data, which are known by their content, and the name
+    of the training function, which is known by its code.
     """
     ours, theirs = (_flat(spec.model_dump(exclude={"objective", *left})) for spec in (mine, other))
     for flat in (ours, theirs):
         flat.pop("data.path", None)
+        flat.pop("train", None)
     for flat, spec in ((ours, mine), (theirs, other)):
         for place, objective in enumerate(spec.objectives):
             flat[f"objective.{place}"] = (objective.metric, tasks.goal_of(objective))  # the goal may be written or not

@@ -8,7 +8,7 @@ from typing import Literal
 
 from hpo.errors import Problem, SpecError
 from hpo.plugins import did_you_mean
-from hpo.spec import Objective, SearchSpec, StudySpec
+from hpo.spec import Objective, SearchSpec
 
 Goal = Literal["maximize", "minimize"]
 
@@ -43,7 +43,7 @@ REPORTED = ("train_loss", "train_seconds")
 """What is reported too, and may be constrained, but is no objective."""
 
 
-def check(spec: StudySpec) -> Iterable[Problem]:
+def check(spec: SearchSpec) -> Iterable[Problem]:
     """Problems with the objectives and constraints that the spec names."""
     goals = {**GOALS[spec.task], **COSTS}
     for key, objective in _places(spec):

@@ -1,7 +1,8 @@
-"""What is trained and measured: an objective yields one report an epoch, and knows nothing of Ray or of the study."""
+"""What is trained and measured: a training function reports each epoch, and knows nothing of Ray or of the study."""
 
-from hpo.training.objective import Context, Objective, Report
+from hpo.training.function import Context, Report, Snapshot, TrainingFunction
 from hpo.training.prediction import Predictor
 from hpo.training.supervised import train
+from hpo.training.trial_context import TrialContext
 
-__all__ = ["Context", "Objective", "Predictor", "Report", "train"]
+__all__ = ["Context", "Predictor", "Report", "Snapshot", "TrainingFunction", "TrialContext", "train"]

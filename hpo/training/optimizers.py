@@ -43,10 +43,15 @@ def build_optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Paramet
             return _Adagrad(parameters, **common)
 
 
-def load_learned(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+def load_learned(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], settings: bool = False) -> None:
     """Takes up what an optimizer has learned, with the settings that this one has.
 
     Fused steps write to these tensors as if each had its parameter's shape, so they are copied into some that have.
+
+    Args:
+        optimizer: as it was made.
+        state: its `state_dict`, of before.
+        settings: whether numbers such as the learning rate are taken up too.
 
     Raises:
         ValueError: a tensor has another shape or kind, or is of a parameter that is not there.
@@ -57,7 +62,19 @@ def load_learned(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> 
         if not isinstance(place, int) or not 0 <= place < len(parameters):
             raise ValueError(f"the optimizer has no parameter {place!r:.40}")
         learned[place] = {name: _own(parameters[place], name, value) for name, value in values.items()}
-    optimizer.load_state_dict({"state": learned, "param_groups": optimizer.state_dict()["param_groups"]})
+    groups = optimizer.state_dict()["param_groups"]
+    if settings:
+        groups = [{**own, **_numbers(own, other)} for own, other in zip(groups, state["param_groups"], strict=True)]
+    optimizer.load_state_dict({"state": learned, "param_groups": groups})
+
+
+def _numbers(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers among an optimizer's stored settings that it has now too."""
+    return {
+        name: other[name]
+        for name, value in own.items()
+        if isinstance(value, float) and isinstance(other.get(name), int | float)
+    }
 
 
 def _own(parameter: Tensor, name: str, value: Tensor | None) -> Tensor | None:

@@ -19,7 +19,7 @@ from hpo.errors import Problem, on_one_line
 from hpo.models.standardize import OutputError, Standardized
 from hpo.spec import StudySpec
 from hpo.study.artifacts.stored import packed, unpacked
-from hpo.training.objective import Context
+from hpo.training.function import Context
 from hpo.training.supervised import train
 
 _LARGE = 50_000_000

@@ -1,4 +1,4 @@
-"""Supervised training of one config. It reads from top to bottom; `train` is the built-in objective."""
+"""Supervised training of one config. It reads from top to bottom; `train` is the built-in training function."""
 
 import math
 import time
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hpo import models
 from hpo.datasets import Dataset, Examples
-from hpo.errors import ObjectiveError, first_line
+from hpo.errors import TrainingError, first_line
 from hpo.kernels import own_kernels
 from hpo.models import placement
 from hpo.models.standardize import Standardized, moments
@@ -25,7 +25,7 @@ from hpo.tasks import GOALS
 from hpo.tasks.kinds import kind
 from hpo.training.batches import Batches, validation_rows
 from hpo.training.compilation import forward_pass
-from hpo.training.objective import Context, Report, Snapshot, TrainingState
+from hpo.training.function import Context, Report, Snapshot, TrainingState
 from hpo.training.optimizers import build_optimizer, build_schedule, load_learned
 from hpo.training.precision import autocast, choose_device, deterministic, random_state, set_random_state
 from hpo.training.prediction import Predictor
@@ -42,10 +42,11 @@ def train(config: Config, context: Context) -> Iterator[Report]:
         context: fixed settings, data, seed, and the state to go on from.
 
     Raises:
-        ObjectiveError: the state to go on from does not fit the model, the optimizer or the epochs.
+        TrainingError: the state to go on from does not fit the model, the optimizer or the epochs.
         ResourceError: `training.device` is cuda, and there is no GPU.
         ValueError: the model refuses its settings.
     """
+    assert isinstance(context.spec, StudySpec), "a search over models"
     spec = context.spec.apply(config)
     training, dataset, task = spec.training, context.dataset, kind(spec.task)
     torch.manual_seed(context.seed)
@@ -151,8 +152,8 @@ def _epoch_of(state: TrainingState, epochs: int) -> int:
     return epoch
 
 
-def _no_state(reason: str) -> ObjectiveError:
-    return ObjectiveError(f"the stored state does not fit what is trained: {reason}")
+def _no_state(reason: str) -> TrainingError:
+    return TrainingError(f"the stored state does not fit what is trained: {reason}")
 
 
 @lru_cache(maxsize=1)  # the same for every trial of a study

@@ -30,4 +30,4 @@ def noted(notes: Path, seconds: float, config: Mapping[str, Any], context: Conte
 
 if __name__ == "__main__":
     space, storage, notes = map(Path, sys.argv[1:])
-    hpo.search(space, storage=storage, concurrency=2, objective=partial(noted, notes, 0.2))
+    hpo.search(space, storage=storage, concurrency=2, train=partial(noted, notes, 0.2))

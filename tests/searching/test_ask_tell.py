@@ -14,7 +14,7 @@ import pytest
 
 import hpo
 from hpo import Decision
-from hpo.errors import HpoError, InputError, ObjectiveError, StudyError
+from hpo.errors import HpoError, InputError, StudyError, TrainingError
 from hpo.spec import Config
 from hpo.study.study import Study
 from hpo.study.trial import State
@@ -216,7 +216,7 @@ def test_a_budget_of_epochs_or_of_time_ends_it() -> None:
 def test_what_is_reported_is_held_to_the_rules(epoch: Any, metrics: Any, message: str) -> None:
     with hpo.ask_and_tell(document(), storage=None) as search:
         search.ask()
-        with pytest.raises((InputError, ObjectiveError), match=message):
+        with pytest.raises((InputError, TrainingError), match=message):
             search.report(0, epoch, metrics)
         assert not search.study.trial(0).reports
 

@@ -80,7 +80,7 @@ def other(config: Config, context: Context) -> Iterator[Report]:
 
 
 def test_another_training_is_not_taken_for_it(trained: Study, hpo: Run) -> None:
-    again = api.reproduce(0, objective=other)
+    again = api.reproduce(0, train=other)
     assert not again.reproduced and again.largest > 0
     assert again.weights is not None and again.weights > 0
     document = json.loads(json.dumps(again.to_json()))
@@ -110,7 +110,7 @@ def shorter(config: Config, context: Context) -> Iterator[Report]:
 
 
 def test_what_is_not_there_any_more_is_far_away(trained: Study) -> None:
-    again = api.reproduce(0, objective=shorter)
+    again = api.reproduce(0, train=shorter)
     assert not again.reproduced and set(again.reports) == {1, 2}
     assert again.to_json()["largest_difference"] is None
 

@@ -134,5 +134,5 @@ def test_what_runs_trials_is_imported_while_ray_starts(monkeypatch: pytest.Monke
     named: list[str] = []
     monkeypatch.setattr(searching, "import_module", named.append)
     searching._import_engine()
-    assert "hpo.engine.ray.run" in named and "hpo.report.progress" in named
+    assert "hpo.engine.ray.run" in named and "hpo.display.progress" in named
     assert all(importlib.util.find_spec(name) is not None for name in named)

@@ -152,6 +152,7 @@ def test_overrides_win_and_fix_what_was_searched(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
     overrides = dict(spec.parse_override(text) for text in ("optimizer.lr=0.05", "training.epochs=3", "seed=7"))
     read = api.validate(path, overrides)
+    assert isinstance(read, spec.StudySpec)
     assert (read.optimizer.lr, read.training.epochs, read.seed) == (0.05, 3, 7)
     assert "optimizer.lr" not in read.parameters
 

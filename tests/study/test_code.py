@@ -176,7 +176,7 @@ def test_what_a_class_or_a_registry_is_made_of_counts(project: Path) -> None:
 def test_what_is_installed_and_what_is_built_in_has_no_files(project: Path) -> None:
     assert Code.named("torch.nn:Linear").files == {}
     assert TrainingCode.of(None, "mlp") == TrainingCode.of(train, "mlp") == TrainingCode(None, None)
-    assert TrainingCode.of(partial(train), "mlp").objective is None
+    assert TrainingCode.of(partial(train), "mlp").function is None
 
 
 SCRIPT = """
@@ -287,11 +287,11 @@ def test_a_study_of_an_own_objective_is_not_gone_on_with_by_another(
     for command in (["reproduce", "0"], ["ensemble", "--method", "bagging"], ["ensemble", "--distill", "0"]):
         code, out, err = hpo(*command, "--study", "squares")
         assert (code, out) == (2, "") and OWN in err and "Traceback" not in err
-    assert "from Python: hpo.build_ensemble('squares', distill='0', objective=...);" in err
+    assert "from Python: hpo.build_ensemble('squares', distill='0', train=...);" in err
     with pytest.raises(
         StudyError, match="trains the built-in objective, not 'tests.study.test_code:mine'; leave that out"
     ):
-        api.reproduce(0, study_of(document, name="builtin").name, objective=mine)
+        api.reproduce(0, study_of(document, name="builtin").name, train=mine)
     assert sorted(path.name for path in study.folder.iterdir() if path.name in ("retrained", "ensembles")) == []
 
 
@@ -299,7 +299,7 @@ def test_a_study_of_an_own_objective_is_not_gone_on_with_by_another(
 def test_a_search_with_another_objective_is_refused(document: dict[str, Any], space: Path, npz_file: Path) -> None:
     study_of(document, mine)
     dataset_facts()
-    with pytest.raises(StudyError, match=OWN + r" from Python: hpo.resume\('squares', objective=...\)"):
+    with pytest.raises(StudyError, match=OWN + r" from Python: hpo.resume\('squares', train=...\)"):
         api.resume("squares", trials=8)
     with pytest.raises(StudyError, match=OWN):
         api.search(space, trials=8, accept_code=True)
@@ -307,7 +307,7 @@ def test_a_search_with_another_objective_is_refused(document: dict[str, Any], sp
         api.search({**document, "study": "later"}, trials=8, warm_start="squares")
     assert [trial.number for trial in api.open_study("squares").trials()] == [0, 1]
     assert study_names(Path("studies")) == ["squares"]
-    assert api.resume("squares", trials=2, objective=mine).study.trials()[-1].number == 1
+    assert api.resume("squares", trials=2, train=mine).study.trials()[-1].number == 1
 
 
 def dataset_facts() -> None:

@@ -7,6 +7,7 @@ import pytest
 from hpo import api, datasets, spec
 from hpo.controller.disk import DiskBudget
 from hpo.engine.ray import member_training
+from hpo.engine.ray.pickling import Sent
 from hpo.engine.ray.worker_settings import WorkerSettings
 from hpo.ensemble.model import Ensemble
 from hpo.ensemble.pool import Pool
@@ -66,7 +67,7 @@ def test_members_are_trained_into_an_object_store(elsewhere: Study) -> None:
     dataset = datasets.load(study.data, Path("data"), study.seed)
     artifacts = Artifacts(elsewhere.place / FOLDER / "deep")
     job = member_training.Job(0, "member 0", elsewhere.trial(0).config, seed=1)
-    shared = member_training._Shared(train, study, artifacts, WorkerSettings.here({"cpu": 1}))
+    shared = member_training._Shared(Sent(train), study, artifacts, WorkerSettings.here({"cpu": 1}))
     done = member_training._train(job, "fingerprint", shared, dataset)
     assert "reason" not in done
     found = member_training._found(job, "fingerprint", artifacts, dataset)

@@ -1,4 +1,4 @@
-"""Whatever an objective yields becomes a report of numbers, or one sentence."""
+"""Whatever a training function reports becomes a report of numbers, or one sentence."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo import datasets, spec
-from hpo.errors import ObjectiveError
+from hpo.errors import TrainingError
 from hpo.spec import Config, SearchSpec
 from hpo.training import Context, Report, train
-from hpo.training.objective import Snapshot
+from hpo.training.function import Snapshot
 from hpo.training.reports import checked, reports_of, taken
 
 NUMBERS = [
@@ -73,11 +73,9 @@ def test_a_number_of_any_library_is_a_float(value: Any) -> None:
 
 @pytest.mark.parametrize("value", OTHERS, ids=name)
 def test_what_is_no_number_is_told_with_what_was_searched_for(value: Any) -> None:
-    with pytest.raises(
-        ObjectiveError, match="as 'nll' at epoch 1, which the study searches for: it must be one number"
-    ):
+    with pytest.raises(TrainingError, match="as 'nll' at epoch 1, which the study searches for: it must be one number"):
         checked(Report(1, {"accuracy": 0.5, "nll": value}, snapshot), searched(), 0)
-    with pytest.raises(ObjectiveError, match="as 'more' at epoch 1: it must be one number") as caught:
+    with pytest.raises(TrainingError, match="as 'more' at epoch 1: it must be one number") as caught:
         checked(Report(1, {"accuracy": 0.5, "nll": 0.1, "more": value}, snapshot), searched(), 0)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
@@ -95,7 +93,7 @@ def test_what_is_no_number_is_told_with_what_was_searched_for(value: Any) -> Non
     ],
 )
 def test_metrics_that_are_missing_are_told(metrics: Any, message: str) -> None:
-    with pytest.raises(ObjectiveError, match=message):
+    with pytest.raises(TrainingError, match=message):
         checked(Report(1, metrics, snapshot), searched(constraints=["size <= 3"]), 0)
 
 
@@ -112,7 +110,7 @@ def test_metrics_that_are_missing_are_told(metrics: Any, message: str) -> None:
     ],
 )
 def test_epochs_count_from_one_and_increase(epoch: Any, last: int, message: str) -> None:
-    with pytest.raises(ObjectiveError, match=message):
+    with pytest.raises(TrainingError, match=message):
         checked(Report(epoch, {"accuracy": 0.5, "nll": 1.0}, snapshot), searched(), last)
 
 
@@ -121,7 +119,7 @@ def test_epochs_are_taken_up_to_the_first_that_is_not_later(epochs: list[int]) -
     last, taken_epochs = 0, []
     for epoch in epochs:
         if epoch <= last:
-            with pytest.raises(ObjectiveError):
+            with pytest.raises(TrainingError):
                 checked(Report(epoch, {"accuracy": 0.5, "nll": 1.0}, snapshot), searched(), last)
             break
         last = checked(Report(epoch, {"accuracy": 0.5, "nll": 1.0}, snapshot), searched(), last).epoch
@@ -129,7 +127,7 @@ def test_epochs_are_taken_up_to_the_first_that_is_not_later(epochs: list[int]) -
     assert taken_epochs == sorted(set(taken_epochs))
 
 
-# ---- a whole objective -----------------------------------------------------------------------------------------------
+# ---- a whole training function ---------------------------------------------------------------------------------------
 
 
 def good(epoch: int = 1) -> Report:
@@ -140,20 +138,16 @@ def silent(config: Config, context: Context) -> Iterator[Report]:
     yield from ()
 
 
-def number(config: Config, context: Context) -> Any:
-    return 0.5
-
-
-def dictionary(config: Config, context: Context) -> Any:
-    return {"accuracy": 0.5}
+def text(config: Config, context: Context) -> Any:
+    return "0.5"
 
 
 def nothing(config: Config, context: Context) -> None:
-    """Forgets to yield."""
+    """Forgets to report."""
 
 
-def dictionaries(config: Config, context: Context) -> Any:
-    yield {"accuracy": 0.5}
+def texts(config: Config, context: Context) -> Any:
+    yield "0.5"
 
 
 def leaves(config: Config, context: Context) -> Any:
@@ -179,40 +173,39 @@ def context(document: dict[str, Any]) -> Context:
 
 
 @pytest.mark.parametrize(
-    ("objective", "message"),
+    ("function", "message"),
     [
-        (silent, "the objective ended without a report: it must yield one hpo.training.Report"),
-        (number, r"the objective returned 0.5 \(float\): it must yield one"),
-        (dictionary, r"returned {'accuracy': 0.5} \(dict\): it must yield one"),
-        (nothing, "the objective returned None: it must yield one"),
-        (dictionaries, r"the objective yielded {'accuracy': 0.5} \(dict\): it must yield one"),
-        (leaves, r"the objective called sys.exit\(2\): return ends a trial"),
-        (parses, r"the objective called sys.exit\('usage'\)"),
+        (silent, "the training function ended without a report: it must return the objective or a dict"),
+        (text, r"the training function returned '0.5' \(str\): it must return"),
+        (nothing, "the training function ended without a report: it must return"),
+        (texts, r"the training function yielded '0.5' \(str\): it must return"),
+        (leaves, r"the training function called sys.exit\(2\): return ends a trial"),
+        (parses, r"the training function called sys.exit\('usage'\)"),
         (no_snapshot, "reported None as `snapshot` at epoch 1: it must be a function"),
         (state_at_once, r"reported {'epoch': 1} \(dict\) as `state` at epoch 1: it must be a function"),
     ],
 )
-def test_an_objective_that_is_none_is_told(document: dict[str, Any], objective: Any, message: str) -> None:
-    with pytest.raises(ObjectiveError, match=message) as caught:
-        list(reports_of(objective, {}, context(document)))
+def test_a_training_function_that_is_none_is_told(document: dict[str, Any], function: Any, message: str) -> None:
+    with pytest.raises(TrainingError, match=message) as caught:
+        list(reports_of(function, {}, context(document)))
     assert "\n" not in str(caught.value)
 
 
 def test_a_list_of_reports_will_do(document: dict[str, Any]) -> None:
-    made = list(reports_of(lambda config, context: [good(1), good(3)], {}, context(document)))  # type: ignore[arg-type, return-value]
+    made = list(reports_of(lambda config, context: [good(1), good(3)], {}, context(document)))
     assert [report.epoch for report in made] == [1, 3]
 
 
-def test_what_is_closed_closes_the_objective(document: dict[str, Any]) -> None:
+def test_what_is_closed_closes_the_training_function(document: dict[str, Any]) -> None:
     closed = []
 
-    def objective(config: Config, context: Context) -> Iterator[Report]:
+    def function(config: Config, context: Context) -> Iterator[Report]:
         try:
             yield good()
         finally:
             closed.append(True)
 
-    reports = reports_of(objective, {}, context(document))
+    reports = reports_of(function, {}, context(document))
     next(reports)
     reports.close()  # type: ignore[attr-defined]
     assert closed == [True]
@@ -234,12 +227,10 @@ def test_the_engine_may_end_its_process(document: dict[str, Any]) -> None:
         list(reports_of(ended, {}, context(document)))
 
 
-def test_the_built_in_objective_keeps_to_the_rules(document: dict[str, Any]) -> None:
+def test_the_built_in_training_function_keeps_to_the_rules(document: dict[str, Any]) -> None:
     assert [report.epoch for report in reports_of(train, {}, context(document))] == [1, 2, 3]
 
 
 def test_a_snapshot_that_is_none_is_told() -> None:
-    with pytest.raises(
-        ObjectiveError, match=r"`snapshot` of epoch 1 gave {} \(dict\): it must give a hpo.training.obj"
-    ):
+    with pytest.raises(TrainingError, match=r"`snapshot` of epoch 1 gave {} \(dict\): it must give a hpo.training.fun"):
         taken(Report(1, {}, dict))  # type: ignore[arg-type]

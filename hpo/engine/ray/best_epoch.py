@@ -1,10 +1,10 @@
 """The best epoch of a trial so far: in memory while it trains, in the artifacts once it leaves its worker."""
 
-from hpo.spec import StudySpec
+from hpo.spec import SearchSpec
 from hpo.study.artifacts import Artifacts
 from hpo.study.ranking import Fitness, measure
 from hpo.training import Report
-from hpo.training.objective import Snapshot
+from hpo.training.function import Snapshot
 from hpo.training.reports import taken
 
 
@@ -20,7 +20,7 @@ class BestEpoch:
         worth: of the best epoch that is stored already.
     """
 
-    def __init__(self, spec: StudySpec, artifacts: Artifacts, number: int, worth: Fitness | None = None) -> None:
+    def __init__(self, spec: SearchSpec, artifacts: Artifacts, number: int, worth: Fitness | None = None) -> None:
         self._spec, self._artifacts, self._number = spec, artifacts, number
         self.worth = worth
         self.report: Report | None = None
@@ -32,12 +32,15 @@ class BestEpoch:
         worth = measure(self._spec, report.metrics)
         if worth.finite and (self.worth is None or worth < self.worth):
             self.worth, self.report = worth, report
-            self._snapshot = taken(report)
+            snapshot = taken(report)
+            self._snapshot = None if snapshot.empty else snapshot
 
     def store(self, others: bool = False) -> None:
-        """Writes what is not yet written, while the objective is open; with `others`, all that it can predict."""
+        """Writes what is not yet written, while the function is open; with `others`, all that it can predict."""
         if self._snapshot is None or self.report is None:
             return
         snapshot, self._snapshot = self._snapshot, None
         predictions = snapshot.all_predictions() if others else snapshot.predictions
-        self._artifacts.write(self._number, self.report.epoch, snapshot.weights, predictions)
+        self._artifacts.write(
+            self._number, self.report.epoch, snapshot.weights, predictions, snapshot.targets, snapshot.state
+        )

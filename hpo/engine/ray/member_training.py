@@ -35,7 +35,7 @@ from hpo.spec import Config, Resources, StudySpec
 from hpo.study.artifacts import Artifacts, Folder, Place, Split, Stored, Unseen
 from hpo.study.code import TrainingCode
 from hpo.study.storage.lock import LOCKING, locked
-from hpo.training import Context, Objective
+from hpo.training import Context, TrainingFunction
 from hpo.training.reports import reports_of
 
 _DONE = "done.json"
@@ -99,7 +99,7 @@ Observer = Callable[[Trained], None]
 
 @dataclass(frozen=True)
 class _Shared:
-    objective: Objective
+    function: Sent
     spec: StudySpec
     artifacts: Artifacts
     settings: WorkerSettings
@@ -107,7 +107,7 @@ class _Shared:
 
 def train_members(
     jobs: Sequence[Job],
-    objective: Objective,
+    function: TrainingFunction,
     *,
     spec: StudySpec,
     dataset: Dataset,
@@ -123,7 +123,7 @@ def train_members(
 
     Args:
         jobs: with a number each.
-        objective: what is trained.
+        function: what is trained.
         spec: over which each job lays its config.
         dataset: the study's own split; every worker maps the same copy of it.
         artifacts: where the members are stored, by number.
@@ -148,7 +148,7 @@ def train_members(
             observer(trained)
 
     with _alone(lock or artifacts.place):
-        prints = {job.number: _fingerprint(job, objective, spec, dataset) for job in jobs}
+        prints = {job.number: _fingerprint(job, function, spec, dataset) for job in jobs}
         for job in jobs:
             found = _found(job, prints[job.number], artifacts, dataset)
             if found is not None:
@@ -156,14 +156,14 @@ def train_members(
         missing = [job for job in jobs if job.number not in ended]
         if missing:
             with cluster(), lifeline():
-                for trained in _train_all(missing, objective, spec, dataset, artifacts, resources, prints):
+                for trained in _train_all(missing, function, spec, dataset, artifacts, resources, prints):
                     end(trained)
     return [ended[job.number] for job in jobs]
 
 
 def _train_all(
     jobs: Sequence[Job],
-    objective: Objective,
+    function: TrainingFunction,
     spec: StudySpec,
     dataset: Dataset,
     artifacts: Artifacts,
@@ -174,7 +174,7 @@ def _train_all(
     each = trial_resources(resources)
     artifacts = artifacts.marked()
     there = Machines(each, sys.maxsize, artifacts.mark)
-    shared = _Shared(Sent(objective), spec, artifacts, WorkerSettings.here(each))
+    shared = _Shared(Sent(function), spec, artifacts, WorkerSettings.here(each))
     put = ray.put(shared), ray.put(dataset)
     task = ray.remote(_train).options(num_cpus=each["cpu"], num_gpus=each["gpu"], max_retries=0)
     running = {task.remote(job, prints[job.number], *put): job for job in jobs}
@@ -206,7 +206,7 @@ def _outcome(job: Job, ref: Any, artifacts: Artifacts) -> Trained | None:
         if isinstance(error.cause, Unseen):
             return None
         return Trained(job, reason=f"its worker has failed: {error.cause}")
-    except ray.exceptions.RayError as error:  # what an objective raises comes as a reason
+    except ray.exceptions.RayError as error:  # what a training function raises comes as a reason
         return Trained(job, reason=f"its worker process died: {type(error).__name__}")
     if "reason" in done:
         return Trained(job, seconds=done["seconds"], reason=done["reason"].strip().splitlines()[-1])
@@ -236,7 +236,7 @@ def _train(job: Job, fingerprint: str, shared: _Shared, dataset: Dataset) -> dic
 def _best_epoch(job: Job, shared: _Shared, dataset: Dataset) -> tuple[int, dict[str, float]] | None:
     """Trains a job and stores its best epoch; that epoch and its metrics."""
     best = BestEpoch(shared.spec, shared.artifacts, job.number)
-    for report in reports_of(shared.objective, job.config, Context(shared.spec, job.view(dataset), job.seed)):
+    for report in reports_of(shared.function.loaded(), job.config, Context(shared.spec, job.view(dataset), job.seed)):
         best.see(report)
         if job.last_epoch is not None and report.epoch >= job.last_epoch:
             break
@@ -281,11 +281,11 @@ def _fits(stored: Stored, split: Split, shape: tuple[int, int]) -> bool:
     return stored.predictions(split, shape).shape == shape
 
 
-def _fingerprint(job: Job, objective: Objective, spec: StudySpec, dataset: Dataset) -> str:
+def _fingerprint(job: Job, function: TrainingFunction, spec: StudySpec, dataset: Dataset) -> str:
     """A hash of everything that the trained member depends on."""
     applied = spec.apply(job.config)
     asked = applied.model_dump_json(include=_DEPENDS, exclude={"data": {"path"}})
-    code = TrainingCode.of(objective, applied.model.name).to_json()
+    code = TrainingCode.of(function, applied.model.name).to_json()
     known = [asked, code, job.seed, job.last_epoch, dataset.fingerprint]
     digest = hashlib.blake2b(json.dumps(known).encode(), digest_size=16)
     for array in (job.rows, job.weights, job.targets, job.held_out):

@@ -26,9 +26,9 @@ from hpo.engine.ray.worker_settings import WorkerSettings
 from hpo.errors import HpoError, ResourceError, first_line
 from hpo.spec import Config, Parameter, Resources, StudySpec
 from hpo.spec.space import Space
-from hpo.training import Context, Objective
+from hpo.training import Context, TrainingFunction
 from hpo.training.precision import choose_device, prediction_batch
-from hpo.training.reports import reports_of
+from hpo.training.reports import reports_of, taken
 
 _FILLED = 0.9
 """Share of the memory that trials may fill; the rest is for what a few steps do not show, such as fragments."""
@@ -98,7 +98,7 @@ class Occupancy:
         return f"one trial takes up to {self.footprint}{config}: {self.trials} at once{share}, {why}"
 
 
-def fitting(spec: StudySpec, dataset: Dataset, objective: Objective, resources: Resources) -> Occupancy:
+def fitting(spec: StudySpec, dataset: Dataset, function: TrainingFunction, resources: Resources) -> Occupancy:
     """Measures how many trials fit at once into the cluster that runs.
 
     A process that holds what one trial asks for, and of a GPU the whole, trains the config with all parameters on which
@@ -110,7 +110,7 @@ def fitting(spec: StudySpec, dataset: Dataset, objective: Objective, resources: 
     Args:
         spec: of the study.
         dataset: what its trials train on; some of its rows are used.
-        objective: what is trained.
+        function: what is trained.
         resources: what one trial asks for. A `gpu` of `auto` becomes the share that a trial needs; a share that is too
             small for one is raised.
 
@@ -121,7 +121,7 @@ def fitting(spec: StudySpec, dataset: Dataset, objective: Objective, resources: 
     """
     each = trial_resources(resources)
     shared = _Shared(
-        objective=Sent(objective),
+        function=Sent(function),
         spec=spec,
         settings=WorkerSettings.here(each),
         data=(_bytes(dataset.train), _bytes(dataset.validation)),
@@ -178,7 +178,7 @@ def _by_memory(host: int, node: Node) -> int:
 
 @dataclass(frozen=True)
 class _Shared:
-    objective: Objective
+    function: Sent
     spec: StudySpec
     settings: WorkerSettings
     data: tuple[int, int]
@@ -332,21 +332,21 @@ class _Probe:
         steps = 1 if training.epochs > 1 else 2  # an epoch: from the second step on there are gradients and moments
         some = _some(self._dataset, steps * training.batch_size, prediction_batch(device))
         context = Context(shared.spec, some, seed=0)
-        _train_a_little(shared.objective, config, context)
+        _train_a_little(shared.function.loaded(), config, context)
         return self._marks.read(shared.data)
 
 
-def _train_a_little(objective: Objective, config: Config, context: Context) -> None:
+def _train_a_little(function: TrainingFunction, config: Config, context: Context) -> None:
     """Two short epochs; the state of the first is in memory while the second trains, as where a worker writes it."""
-    reports = reports_of(objective, config, context)
+    reports = reports_of(function, config, context)
     written = io.BytesIO()
     for report in islice(reports, 1):
-        snapshot = report.snapshot()
+        snapshot = taken(report)
         if report.state is not None:
             torch.save(dict(report.state()), written)
         del snapshot
     for report in islice(reports, 1):
-        report.snapshot()
+        taken(report)
 
 
 def _of_memory(error: Exception) -> bool:

@@ -24,7 +24,7 @@ from hpo.spec import Failures, Resources, SearchSpec
 from hpo.study.budget import Left
 from hpo.study.study import Study
 from hpo.study.trial import Observer
-from hpo.training import Objective
+from hpo.training import TrainingFunction
 
 GRACE_PERIOD = 30.0
 """Seconds that trials have to store their state once a signal has come, where nothing else is said."""
@@ -36,11 +36,11 @@ _SECONDS = ("train_seconds", "epoch_seconds")
 
 def run(
     study: Study,
-    objective: Objective,
+    function: TrainingFunction,
     *,
     resources: Resources,
     left: Left,
-    dataset: Dataset,
+    dataset: Dataset | None,
     deadline: float | None = None,
     concurrency: int | None = None,
     until: Callable[[], str | None] = lambda: None,
@@ -53,10 +53,10 @@ def run(
 
     Args:
         study: has its sampler; everything that happens is recorded in it.
-        objective: what is trained.
+        function: what is trained.
         resources: what one trial gets; a study that goes on elsewhere may ask for other ones.
         left: what the budget leaves.
-        dataset: what the trials train on; every machine gets one copy of it.
+        dataset: what the trials train on, one copy a machine; None where the training function has its own.
         deadline: on the clock of `time.monotonic`; trials then running are stopped, and kept as they last reported.
         concurrency: how many trials at once at most; by default as many as the cluster has room for.
         until: says why the search is to end, when it is.
@@ -102,8 +102,8 @@ def run(
             miss=there.miss,
         )
         shared = Shared(
-            objective=Sent(objective),
-            spec=study.study_spec,
+            function=Sent(function),
+            spec=study.spec,
             dataset=dataset,
             artifacts=artifacts,
             timeout=rules.trial_timeout,

@@ -47,7 +47,7 @@ class Threads:
             self._learn(count, time.perf_counter() - started)
 
     def use(self, count: int) -> None:
-        """Sets them, unless they are set: an objective may have set others of its own.
+        """Sets them, unless they are set: a training function may have set others of its own.
 
         A record may say any number; OpenMP ends the process where it is too large.
         """

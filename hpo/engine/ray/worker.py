@@ -16,17 +16,19 @@ from ray.train._internal.session import _TrainingResult
 from hpo.datasets import Dataset
 from hpo.engine.ray.best_epoch import BestEpoch
 from hpo.engine.ray.messages import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS, THREADS
+from hpo.engine.ray.pickling import Sent
 from hpo.engine.ray.threads import Threads
 from hpo.engine.ray.watchdog import OutOfTime, until, watched
 from hpo.engine.ray.worker_settings import WorkerSettings
-from hpo.errors import HpoError, ObjectiveError, first_line
+from hpo.errors import HpoError, TrainingError, first_line
 from hpo.schedulers import RESOURCE
-from hpo.spec import StudySpec
+from hpo.spec import SearchSpec
 from hpo.study.artifacts import Artifacts, Unseen
 from hpo.study.ranking import Fitness
-from hpo.training import Context, Objective, Report
-from hpo.training.objective import TrainingState
+from hpo.training import Context, Report
+from hpo.training.function import TrainingState
 from hpo.training.reports import reports_of
+from hpo.training.trial_context import copied_to_host
 
 _CHECKPOINT_SECONDS = 60.0
 """A trial that trains on for so long is stored meanwhile, for when its machine is lost."""
@@ -41,9 +43,10 @@ _NOWHERE = "/"
 class Shared:
     """What all trials of a search have in common; sent once to each worker, which maps the data of its machine."""
 
-    objective: Objective
-    spec: StudySpec
-    dataset: Dataset
+    function: Sent
+    spec: SearchSpec
+    dataset: Dataset | None
+    """None where a training function of the user's own has its own data."""
     artifacts: Artifacts
     settings: WorkerSettings
     timeout: float | None = None
@@ -53,10 +56,10 @@ class Shared:
 
 
 class Worker(tune.Trainable):
-    """Runs an objective, one report a step, and stores the snapshot of a trial's best epoch.
+    """Runs a training function, one report a step, and stores the snapshot of a trial's best epoch.
 
-    It is stored when the trial leaves: when it pauses, has ended, or was stopped. An error of the objective is a
-    result, not a crash: the worker lives on for the next trial.
+    It is stored when the trial leaves: when it pauses, has ended, or was stopped. An error of the training function is
+    a result, not a crash: the worker lives on for the next trial.
     """
 
     def setup(self, config: dict[str, Any], shared: Shared | None = None) -> None:
@@ -119,7 +122,7 @@ class Worker(tune.Trainable):
         except Unseen:
             raise
         except Exception as error:  # whatever a user's model raises must not cost the warm worker
-            told = str(error) if isinstance(error, ObjectiveError) else traceback.format_exc()
+            told = str(error) if isinstance(error, TrainingError) else traceback.format_exc()
             self._leave()  # what it had reached stays
             self._best = self._known(None)
             return {DONE: True, ERROR: told, MEMORY: _lacks_memory(error)}
@@ -157,7 +160,7 @@ class Worker(tune.Trainable):
         self.load_checkpoint(checkpoint_path.metrics[_KEPT])
 
     def cleanup(self) -> None:
-        """Stops the objective."""
+        """Stops the training function."""
         self._leave()
         self._background.shutdown()
 
@@ -181,13 +184,14 @@ class Worker(tune.Trainable):
             self._resumes_at = int(saved[RESOURCE])
             self._best = self._known(saved["best"])
         if self._inherited and saved is None:
-            raise HpoError("a child goes on with its parent's state, but the objective's reports have no `state`")
+            raise HpoError("a child goes on with its parent's state, but the training function has saved none")
         self._epoch = self._resumes_at
         state = None if saved is None else saved["state"]
         seed = shared.spec.trial_seed(self._number)
-        context = Context(shared.spec, shared.dataset, seed, state)
-        reports = self._generator = reports_of(shared.objective, self._config, context)
-        if self._resumes_at and state is None:  # the objective keeps no state: the same epochs are trained again
+        inherited = saved is not None and saved["number"] != self._number
+        context = Context(shared.spec, shared.dataset, seed, state, inherited=inherited)
+        reports = self._generator = reports_of(shared.function.loaded(), self._config, context)
+        if self._resumes_at and state is None:  # without a state the same epochs are trained again
             return self._again(reports)
         return reports
 
@@ -239,12 +243,12 @@ class Worker(tune.Trainable):
         self._best.store()
 
     def _store_beside(self) -> None:
-        """Writes the state of the last report while the training goes on, if the objective has one."""
+        """Writes the state of the last report while the training goes on, if the training function has one."""
         report, self._stored_at = self._report, time.monotonic()
         if report is None or report.state is None:
             return
         self._store_best()
-        saved = self._saved(report, _copied(report.state()))
+        saved = self._saved(report, copied_to_host(report.state()))
         self._writing = self._background.submit(self._shared.artifacts.save_state, self._number, saved)
 
     def _wait(self) -> None:
@@ -280,7 +284,7 @@ def _check_saved(saved: Mapping[str, Any], epochs: int) -> None:
     if best is not None and not _is_fitness(best):
         raise ValueError("it lacks what its best epoch is worth")
     if "best" not in saved or not isinstance(saved.get("state"), Mapping):
-        raise ValueError("it lacks what the objective has kept")
+        raise ValueError("it lacks what the training function has kept")
 
 
 def _is_fitness(best: Any) -> bool:
@@ -295,14 +299,3 @@ def _lacks_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
-
-
-def _copied(value: Any) -> Any:
-    """The same mapping with tensors of its own on the CPU, which stay as they are when the training goes on."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_copied(item) for item in value)
-    return value

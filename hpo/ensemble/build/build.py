@@ -9,6 +9,7 @@ from functools import partial
 import torch
 
 from hpo import models
+from hpo.display.page import PAGE
 from hpo.ensemble import model
 from hpo.ensemble.build import mlflow_run, report
 from hpo.ensemble.build.draft import Draft, Say, from_pool, stored_part
@@ -23,11 +24,11 @@ from hpo.ensemble.method_choice import choose
 from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import Predictions, Targets
 from hpo.errors import InputError, StudyError
-from hpo.report.page import PAGE
 from hpo.study.artifacts import Folder
 from hpo.study.code import TrainingCode
 from hpo.study.study import Study
 from hpo.tasks.kinds import kind
+from hpo.training.own_function import own_function
 
 
 def build(study: Study, options: EnsembleOptions, say: Say) -> EnsembleResult:
@@ -59,7 +60,7 @@ def build(study: Study, options: EnsembleOptions, say: Say) -> EnsembleResult:
     study.hold.claim()  # members are trained there in place of earlier ones
     from hpo.ensemble.build import retraining
 
-    trainer = retraining.trainer(study, options.downloads, say, options.objective)
+    trainer = retraining.trainer(study, options.downloads, say, own_function(study.spec, options.train))
     student = None if options.distill is None else retraining.read_student(trainer, options.distill)
     result = finished(name, draft or retraining.draft(trainer, options, pool), options=options)
     if student is None or student_name is None:
@@ -70,13 +71,13 @@ def build(study: Study, options: EnsembleOptions, say: Say) -> EnsembleResult:
 
 def _check_code(study: Study, options: EnsembleOptions) -> None:
     """Checks that members are trained by the code that trained the study's trials."""
-    if options.objective is not None and not options.trains and options.distill is None:
-        raise InputError(f"an objective trains members, and --method {options.method} trains none; leave it out")
+    if options.train is not None and not options.trains and options.distill is None:
+        raise InputError(f"a training function trains members, and --method {options.method} trains none; leave it out")
     if options.trains or options.distill is not None:
-        code = TrainingCode.of(options.objective, study.study_spec.model.name)
+        code = TrainingCode.of(own_function(study.spec, options.train), study.study_spec.model.name)
         folds = "" if options.folds is None else f", folds={options.folds}"
         wish = f"method='{options.method}'{folds}" if options.distill is None else f"distill='{options.distill}'"
-        study.check_code(code, options.accept_code, f"hpo.build_ensemble('{study.name}', {wish}, objective=...)")
+        study.check_code(code, options.accept_code, f"hpo.build_ensemble('{study.name}', {wish}, train=...)")
 
 
 def _fitting(pool: Pool, options: EnsembleOptions, say: Say) -> tuple[Pool, Draft | None]:

@@ -92,6 +92,7 @@ class EnsembleOptions(TrainingOptions, StoredStudyOptions):
         return self.method in RETRAINING or self.folds is not None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         from hpo.ensemble.member_choice import SELECTIONS
         from hpo.ensemble.method_choice import CHOOSE_THEMSELVES, SINGLE
         from hpo.ensemble.methods import METHODS

@@ -7,6 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from hpo.display import figures
+from hpo.display.page import write_report
+from hpo.display.tables import compared_table, diversity_table, members_table, scores_table
 from hpo.ensemble.build.draft import Draft
 from hpo.ensemble.build.result import EnsembleResult
 from hpo.ensemble.calibration import temper
@@ -14,9 +17,6 @@ from hpo.ensemble.combiner import Calibrated
 from hpo.ensemble.methods.greedy import greedy
 from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import SCORES, Predictions, Targets, costs
-from hpo.report import figures
-from hpo.report.page import write_report
-from hpo.report.tables import compared_table, diversity_table, members_table, scores_table
 from hpo.study.artifacts import Folder
 
 Rows = NDArray[np.intp]

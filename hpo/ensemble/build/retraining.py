@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from hpo import models
+from hpo.display.tables import duration
 from hpo.engine.ray.member_training import Trained
 from hpo.ensemble.build.draft import Draft, Say
 from hpo.ensemble.build.options import EnsembleOptions
@@ -18,25 +19,24 @@ from hpo.ensemble.retrain.retrained import FOLDER, Retrained, calibrated_member,
 from hpo.ensemble.score import Predictions
 from hpo.models import placement
 from hpo.models.weights import Weights, set_weights
-from hpo.report.tables import duration
 from hpo.study.artifacts import Artifacts
 from hpo.study.study import Study
 from hpo.tasks.kinds import kind
-from hpo.training import Objective, Predictor
+from hpo.training import Predictor, TrainingFunction
 
 __all__ = ["draft", "from_retrained", "read_student", "taught", "trainer"]
 
 _SOUP = "soup"
 
 
-def trainer(study: Study, data_dir: Path, say: Say, objective: Objective | None = None) -> Trainer:
+def trainer(study: Study, data_dir: Path, say: Say, function: TrainingFunction | None = None) -> Trainer:
     """The trainer of a study's members, which says of each how it ended.
 
     Raises:
         DataError: the data cannot be read.
         StudyError: they have changed since the study began.
     """
-    return Trainer.of(study, data_dir, _told(say), objective)
+    return Trainer.of(study, data_dir, _told(say), function)
 
 
 def draft(trainer: Trainer, options: EnsembleOptions, pool: Pool) -> Draft:

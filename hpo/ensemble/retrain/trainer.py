@@ -1,4 +1,4 @@
-"""The trainer of a study's members: its data, its objective, and what a member gets of the cluster."""
+"""The trainer of a study's members: its data, its training function, and what a member gets of the cluster."""
 
 import zlib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from hpo.study import data as study_data
 from hpo.study.artifacts import Artifacts, Folder
 from hpo.study.study import Study
 from hpo.study.trial import State, TrialRecord
-from hpo.training import Objective, train
+from hpo.training import TrainingFunction, train
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,21 +29,21 @@ class Trainer:
 
     study: Study
     dataset: Dataset = field(repr=False)
-    objective: Objective = train
+    function: TrainingFunction = train
     resources: Resources | None = None
     observer: Observer | None = None
 
     @classmethod
     def of(
-        cls, study: Study, data_dir: Path, observer: Observer | None = None, objective: Objective | None = None
+        cls, study: Study, data_dir: Path, observer: Observer | None = None, function: TrainingFunction | None = None
     ) -> Self:
-        """A trainer of an objective, the built-in one where None, on the data that the study began with.
+        """A trainer of a training function, the built-in one where None, on the data that the study began with.
 
         Raises:
             DataError: the data cannot be read.
             StudyError: they have changed since, or the study was simulated.
         """
-        return cls(study, study_data.load(study, data_dir), objective or train, observer=observer)
+        return cls(study, study_data.load(study, data_dir), function or train, observer=observer)
 
     @property
     def rows(self) -> int:
@@ -90,7 +90,7 @@ class Trainer:
         spec = spec or self.study.study_spec
         return train_members(
             jobs,
-            self.objective,
+            self.function,
             spec=spec,
             dataset=self.dataset,
             artifacts=Artifacts(self.study.place / FOLDER / method),

@@ -22,12 +22,15 @@ from hpo.study.artifacts.place import Folder, Place, place
 Split = Literal["validation", "test", "held_out"]
 """Rows that a trial predicts; held out are training rows that a retrained member was not trained on."""
 
-_WEIGHTS = "checkpoint.safetensors"
+_WEIGHTS, _OWN = "checkpoint.safetensors", "checkpoint.pt"
+"""Files by one of which an epoch is whole: weights of a model, or what a training function of the user's own keeps."""
 _STATE = "state.pt"
 _EPOCH = "epoch-"
 _EVICTED = "evicted"
 _SLACK, _VALUE_BYTES = 2**20, 16
 """Bytes that a file of predictions may have: some, and so many for each value."""
+_MOST_TARGETS = 2**30
+"""The most bytes of a file of targets: what they should be is known from them alone."""
 _MOST_EPOCH = 2**31
 """A state of a later epoch is of no trial."""
 
@@ -39,6 +42,8 @@ class Stored:
     epoch: int
     place: Place
     splits: frozenset[Split]
+    own: bool = False
+    """Whether a training function of the user's own has left it: a state in place of weights."""
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """The weights, name -> array.
@@ -50,6 +55,25 @@ class Stored:
             return load(self.place.read(_WEIGHTS))
         except (KeyError, SafetensorError) as error:  # numpy lacks some types that a file can name
             raise ValueError(f"{_WEIGHTS}: {error}") from error
+
+    def state(self) -> dict[str, Any]:
+        """What a training function of the user's own has kept of the epoch, on the CPU.
+
+        Raises:
+            OSError, RuntimeError, pickle.UnpicklingError: the file is missing or corrupt, or holds anything else.
+        """
+        return unpacked(self.place.read(_OWN))
+
+    def targets(self, split: Split) -> NDArray[Any]:
+        """The truth of the rows of a split, which a training function of the user's own has given.
+
+        Raises:
+            OSError, ValueError: the file is missing, corrupt or far too large, or holds no numbers.
+        """
+        array = load_array(self.place.read(_targets(split), _MOST_TARGETS))
+        if array.dtype.kind not in NUMBERS or array.ndim not in (1, 2):
+            raise ValueError(f"it holds no numbers (rows,) or (rows, outputs), but {array.shape} {array.dtype}")
+        return array
 
     def copy_weights(self, folder: Place, name: str) -> None:
         """Copies the weights into a file of a folder, as safetensors.
@@ -82,7 +106,7 @@ class Stored:
         Raises:
             OSError: the place cannot be written.
         """
-        _write_predictions(self.place, split, predictions)
+        _write_array(self.place, f"{split}.npy", predictions)
 
 
 class Artifacts:
@@ -142,6 +166,8 @@ class Artifacts:
         epoch: int,
         weights: Mapping[str, NDArray[np.generic]],
         predictions: Mapping[Split, NDArray[np.floating]],
+        targets: Mapping[Split, NDArray[Any]] | None = None,
+        state: Mapping[str, Any] | None = None,
     ) -> None:
         """Stores a trial's best epoch so far and removes the one before.
 
@@ -152,6 +178,8 @@ class Artifacts:
             epoch: at which it stands.
             weights: name -> array.
             predictions: split -> predictions `(rows, outputs)`, in the type to store.
+            targets: split -> the truth of the same rows, where no data set of the study has it.
+            state: stands for the weights, of a training function of the user's own.
 
         Raises:
             OSError: the place cannot be written, or is not seen from this machine.
@@ -162,8 +190,13 @@ class Artifacts:
         if epoch in before:  # trained again, after its worker was lost
             self._remove(trial, epoch)
         for split, rows in predictions.items():
-            _write_predictions(trial / _folder(epoch), split, rows)
-        trial.write(f"{_folder(epoch)}/{_WEIGHTS}", save(dict(weights)))
+            _write_array(trial / _folder(epoch), f"{split}.npy", rows)
+        for split, truth in (targets or {}).items():
+            _write_array(trial / _folder(epoch), _targets(split), truth)
+        if state is None:
+            trial.write(f"{_folder(epoch)}/{_WEIGHTS}", save(dict(weights)))
+        else:
+            trial.write(f"{_folder(epoch)}/{_OWN}", packed(state))
         for older in before - {epoch}:
             self._remove(trial, older)
 
@@ -179,7 +212,7 @@ class Artifacts:
         if epoch is None:
             return None
         splits = frozenset(split for split in get_args(Split) if f"{_folder(epoch)}/{split}.npy" in files)
-        return Stored(epoch, trial / _folder(epoch), splits)
+        return Stored(epoch, trial / _folder(epoch), splits, f"{_folder(epoch)}/{_OWN}" in files)
 
     # ---- what a trial goes on from -------------------------------------------------------------------------------
 
@@ -265,7 +298,8 @@ class Artifacts:
     @staticmethod
     def _remove(trial: Place, epoch: int) -> None:
         """What makes it whole goes first."""
-        trial.remove(f"{_folder(epoch)}/{_WEIGHTS}")
+        for marker in (_WEIGHTS, _OWN):
+            trial.remove(f"{_folder(epoch)}/{marker}")
         (trial / _folder(epoch)).clear()
 
 
@@ -293,7 +327,9 @@ def unpacked(content: bytes | memoryview) -> dict[str, Any]:
 def whole_epoch(files: Iterable[str]) -> int | None:
     """The last epoch that is whole among the files of a trial."""
     whole = (name.partition("/") for name in files)
-    return max((_number(folder) for folder, _, file in whole if file == _WEIGHTS and _is_epoch(folder)), default=None)
+    return max(
+        (_number(folder) for folder, _, file in whole if file in (_WEIGHTS, _OWN) and _is_epoch(folder)), default=None
+    )
 
 
 def leftovers(files: Iterable[str]) -> list[str]:
@@ -304,10 +340,14 @@ def leftovers(files: Iterable[str]) -> list[str]:
     return [name for name in files if kept is None or not name.startswith(kept) or "/." in name]
 
 
-def _write_predictions(epoch: Place, split: Split, predictions: NDArray[np.floating]) -> None:
+def _write_array(epoch: Place, name: str, array: NDArray[Any]) -> None:
     content = io.BytesIO()
-    np.save(content, predictions, allow_pickle=False)
-    epoch.write(f"{split}.npy", content.getbuffer())
+    np.save(content, array, allow_pickle=False)
+    epoch.write(name, content.getbuffer())
+
+
+def _targets(split: Split) -> str:
+    return f"{split}-targets.npy"
 
 
 def _epochs(files: Iterable[str]) -> set[int]:

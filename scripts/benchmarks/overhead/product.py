@@ -11,7 +11,7 @@ from peer import finish
 
 import hpo
 from hpo.training import Context, Report
-from hpo.training.objective import Snapshot
+from hpo.training.function import Snapshot
 
 
 def objective(config: dict[str, Any], context: Context) -> Iterator[Report]:
@@ -53,7 +53,7 @@ def main() -> None:
     }
     chosen = {"sampler": options.sampler, "scheduler": options.scheduler}
     space |= {key: name for key, name in chosen.items() if name is not None}
-    result = hpo.search(space, storage=options.folder / "studies", objective=objective, concurrency=2)
+    result = hpo.search(space, storage=options.folder / "studies", train=objective, concurrency=2)
     finish(trials=sum(result.to_json()["trials"].values()), problem=result.tracking_problem)
 
 

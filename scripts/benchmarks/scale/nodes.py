@@ -13,7 +13,7 @@ import numpy as np
 
 import hpo
 from hpo.training import Context, Report
-from hpo.training.objective import Snapshot
+from hpo.training.function import Snapshot
 
 _EPOCHS = 9
 
@@ -63,9 +63,7 @@ def measure(nodes: int, trials: int, folder: Path) -> Nodes:
                 cluster.add_node(num_cpus=2)
             began = datetime.now()
             with _watched() as seen:
-                study = hpo.search(
-                    _document(trials), storage=folder, objective=objective, address=cluster.address
-                ).study
+                study = hpo.search(_document(trials), storage=folder, train=objective, address=cluster.address).study
         finally:
             cluster.shutdown()
     ended = study.record.get_trials(deepcopy=False)

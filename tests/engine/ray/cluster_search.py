@@ -27,7 +27,7 @@ from hpo.study.budget import Left
 from hpo.study.study import Study
 from hpo.study.trial import Metrics, TrialRecord
 from hpo.training import Context, Report
-from hpo.training.objective import Snapshot
+from hpo.training.function import Snapshot
 from tests.conftest import PATIENCE, data_summary, squares
 
 TRIALS, SECONDS = 16, 0.2

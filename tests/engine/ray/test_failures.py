@@ -18,12 +18,12 @@ import hpo
 from hpo import datasets, samplers
 from hpo.engine.ray import run as engine
 from hpo.errors import HpoError
-from hpo.spec import Config
+from hpo.spec import Config, StudySpec
 from hpo.study.budget import Left
 from hpo.study.study import Study
 from hpo.study.trial import Failure, Metrics, State
 from hpo.training import Context, Report
-from hpo.training.objective import Snapshot
+from hpo.training.function import Snapshot
 from tests.engine.ray.test_run import Witness, search, snapshot
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -31,9 +31,15 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 STUDIES = Path("studies")
 
 
+def _data(context: Context) -> Path:
+    """The file of the data set, beside which functions leave marks."""
+    assert isinstance(context.spec, StudySpec)
+    return Path(context.spec.data.path or "")
+
+
 def fails_twice(config: Config, context: Context) -> Iterator[Report]:
     """Each trial raises the first two times that it begins."""
-    marks = Path(context.spec.data.path or "").with_name(f"begun-{context.seed}")
+    marks = _data(context).with_name(f"begun-{context.seed}")
     with marks.open("a") as file:
         file.write("x")
     yield Report(1, {"accuracy": 0.5}, snapshot)
@@ -44,7 +50,7 @@ def fails_twice(config: Config, context: Context) -> Iterator[Report]:
 
 def hungry(config: Config, context: Context) -> Iterator[Report]:
     """Lacks memory when it first begins, and whenever another one is there."""
-    here = Path(context.spec.data.path or "").parent / "here"
+    here = _data(context).parent / "here"
     here.mkdir(exist_ok=True)
     own, begun = here / f"{os.getpid()}", here.with_name(f"begun-{context.seed}")
     own.touch()
@@ -192,7 +198,7 @@ def from_zero(config: Config, context: Context) -> Iterator[Report]:
 def test_who_counts_epochs_from_zero_is_told_so(document: dict[str, Any]) -> None:
     told = "2 of them: the objective reported epoch 0: epochs are whole numbers and count from 1; the study is kept"
     with pytest.raises(HpoError, match=told):
-        hpo.search(rules(document), objective=from_zero, trials=2, concurrency=1)
+        hpo.search(rules(document), train=from_zero, trials=2, concurrency=1)
     trials = Study.open(STUDIES, "squares").trials()
     assert [(trial.state, trial.reports) for trial in trials] == [(State.FAILED, {})] * 2
 

@@ -34,7 +34,7 @@ import numpy as np
 import ray
 import hpo
 from hpo.training import Report
-from hpo.training.objective import Snapshot
+from hpo.training.function import Snapshot
 
 def snapshot():
     rows = np.full((60, 3), 1 / 3, np.float32)
@@ -50,7 +50,7 @@ def slow(config, context):
         yield Report(epoch, {{"accuracy": 0.1 * epoch, "nll": 1.0}}, snapshot)
 
 if __name__ == "__main__":
-    hpo.search("space.yaml", trials={TRIALS}, concurrency=4, objective=slow)
+    hpo.search("space.yaml", trials={TRIALS}, concurrency=4, train=slow)
 """
 
 

@@ -12,6 +12,7 @@ from hpo import datasets, samplers, spec
 from hpo.controller import Controller, End, Failed, Finished, Lost, Retries, Start
 from hpo.engine.ray.driver import Driver
 from hpo.engine.ray.messages import INHERITED, METRICS, THREADS
+from hpo.engine.ray.pickling import Sent
 from hpo.engine.ray.worker import Shared, Worker
 from hpo.engine.ray.worker_settings import WorkerSettings
 from hpo.spec import Config, Failures
@@ -19,7 +20,7 @@ from hpo.study.budget import Left
 from hpo.study.study import Study
 from hpo.study.trial import Failure
 from hpo.training import Context, Report
-from hpo.training.objective import Snapshot
+from hpo.training.function import Snapshot
 from tests.conftest import data_summary
 
 
@@ -93,7 +94,7 @@ def worker(study: Study) -> Iterator[Worker]:
     before = torch.get_num_threads()
     wanted = study.study_spec
     dataset = datasets.load(wanted.data, Path("data"), wanted.seed)
-    shared = Shared(counted, wanted, dataset, study.artifacts, WorkerSettings.here({"cpu": 1.0}))
+    shared = Shared(Sent(counted), wanted, dataset, study.artifacts, WorkerSettings.here({"cpu": 1.0}))
     made = Worker.__new__(Worker)  # Ray's own beginning wants a cluster
     made.setup({"number": 0, "config": {}, INHERITED: 0, THREADS: {2: 3}}, shared=shared)
     yield made

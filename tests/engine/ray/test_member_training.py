@@ -19,7 +19,7 @@ from hpo.errors import ResourceError, StudyError
 from hpo.spec import Config, Named, StudySpec
 from hpo.study.artifacts import Artifacts, Split
 from hpo.training import Context, Report, train
-from hpo.training.objective import Snapshot
+from hpo.training.function import Snapshot
 from tests.conftest import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

@@ -20,7 +20,7 @@ from hpo.engine.ray.occupancy import Footprint, Node, Occupancy, arrange, fittin
 from hpo.errors import HpoError, ResourceError
 from hpo.spec import Config, Resources
 from hpo.training import Context, Report, train
-from hpo.training.objective import Snapshot
+from hpo.training.function import Snapshot
 from tests.conftest import PATIENCE
 
 GB = 10**9

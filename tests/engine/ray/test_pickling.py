@@ -13,7 +13,7 @@ import pytest
 
 import hpo
 from hpo.engine.ray.pickling import Sent
-from hpo.errors import InputError, ObjectiveError
+from hpo.errors import InputError, TrainingError
 from hpo.spec import Config
 from hpo.training import Context, Report
 
@@ -61,7 +61,7 @@ def test_what_cannot_be_pickled_is_named_and_nothing_is_made(
     document: dict[str, Any], tmp_path: Path, make: Callable[[], Any], message: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        hpo.search(document, objective=make(), storage=tmp_path / "studies")
+        hpo.search(document, train=make(), storage=tmp_path / "studies")
     assert message in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 500
     assert not (tmp_path / "studies").exists()
 
@@ -92,7 +92,7 @@ def test_a_module_that_a_worker_cannot_import_is_told(
     shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
     file.write_text(later)
     given: Any = None
-    with pytest.raises(ObjectiveError) as caught:  # as in a worker, where it is another machine or command line
+    with pytest.raises(TrainingError) as caught:  # as in a worker, where it is another machine or command line
         pickle.loads(sent)({}, given)
     assert "the objective 'objective' cannot be loaded in a worker, which imports its modules" in str(caught.value)
     assert message in str(caught.value)

@@ -23,7 +23,7 @@ from hpo.study.budget import Left
 from hpo.study.study import Study
 from hpo.study.trial import Metrics, State, TrialRecord
 from hpo.training import Context, Report, train
-from hpo.training.objective import Snapshot
+from hpo.training.function import Snapshot
 from tests.conftest import data_summary, untimed
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

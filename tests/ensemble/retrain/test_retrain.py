@@ -23,12 +23,12 @@ from hpo.ensemble.retrain.distillation import soft_targets
 from hpo.ensemble.retrain.out_of_fold import held_out_predictions
 from hpo.ensemble.retrain.retrained import calibrated_member
 from hpo.errors import HpoError, InputError, SpecError, StudyError
-from hpo.spec import Config
+from hpo.spec import Config, StudySpec
 from hpo.study.data_summary import DataSummary
 from hpo.study.study import Study
 from hpo.study.trial import Outcome, State
 from hpo.training import Context, Report, train
-from hpo.training.objective import Snapshot
+from hpo.training.function import Snapshot
 from tests.conftest import finish
 
 cluster = pytest.mark.usefixtures("ray_cluster")
@@ -61,6 +61,7 @@ def unlucky(config: Config, context: Context) -> Iterator[Report]:
 
 
 def _first(context: Context) -> Any:
+    assert isinstance(context.spec, StudySpec)
     return datasets.load(context.spec.data, Path("data"), context.spec.seed).train.inputs[0]
 
 
@@ -549,5 +550,5 @@ def test_soft_targets_lie_between_truth_and_teacher(task: str) -> None:
         assert 0.5 < softer[0, 1] < 0.8
 
 
-def test_the_objective_is_the_built_in_one_unless_another_is_given(trainer: Trainer) -> None:
-    assert trainer.objective is train
+def test_the_training_function_is_the_built_in_one_unless_another_is_given(trainer: Trainer) -> None:
+    assert trainer.function is train

@@ -35,7 +35,7 @@ from driver import noted
 from hpo.errors import HpoError
 space, database, notes, seconds = sys.argv[1:]
 try:
-    hpo.search(space, database=database, concurrency=2, objective=partial(noted, Path(notes), float(seconds)))
+    hpo.search(space, database=database, concurrency=2, train=partial(noted, Path(notes), float(seconds)))
 except HpoError as error:
     sys.exit(f"Error: {error}")
 """

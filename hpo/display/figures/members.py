@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from hpo.report.figures.canvas import COLOURS, MISSING, SMALL, empty_figure, plain, shown, wrapped, write_cells
-from hpo.report.tables import config_text
+from hpo.display.figures.canvas import COLOURS, MISSING, SMALL, empty_figure, plain, shown, wrapped, write_cells
+from hpo.display.tables import config_text
 from hpo.tasks import Goal
 
 _BARS = 30

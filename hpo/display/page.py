@@ -80,7 +80,7 @@ def write_report(folder: Folder, title: str, tables: Sequence[Table], figures: M
     Args:
         folder: made where it is missing; files of the same names are replaced.
         title: of the page.
-        tables: as `hpo.report.tables` makes them for the terminal.
+        tables: as `hpo.display.tables` makes them for the terminal.
         figures: name -> figure; under the names of READING the page says how to read them. A figure's label becomes
             its alternative text.
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from hpo.report.figures.canvas import MISSING, SMALL, empty_figure, shown, write_cells
+from hpo.display.figures.canvas import MISSING, SMALL, empty_figure, shown, write_cells
 
 _WRITTEN = 12
 """Classes with the values in the cells at most."""

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hpo.report.figures.canvas import COLOURS, SMALL, empty_figure, plain, shown
+from hpo.display.figures.canvas import COLOURS, SMALL, empty_figure, plain, shown
 
 _LABELS = 40
 """Labels that are drawn at most: the most frequent ones."""

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from hpo.report.tables import at_epoch, config_text, duration
+from hpo.display.tables import at_epoch, config_text, duration
 from hpo.study.budget import Left
 from hpo.study.study import Study
 from hpo.study.trial import Metrics, State, TrialRecord

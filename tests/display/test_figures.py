@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from hpo.report import figures
-from hpo.report.page import DPI, READING, write_report
-from hpo.report.tables import scores_table
+from hpo.display import figures
+from hpo.display.page import DPI, READING, write_report
+from hpo.display.tables import scores_table
 from hpo.study.artifacts import Folder
 from hpo.tasks import classification, multilabel
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from hpo.report.figures.canvas import COLOURS, NEUTRAL, SMALL, empty_figure, plain, shown
+from hpo.display.figures.canvas import COLOURS, NEUTRAL, SMALL, empty_figure, plain, shown
 
 BINS = 15
 _STAGES = ((COLOURS[0], "--", "s"), (COLOURS[1], "-", "o"), (COLOURS[2], ":", "^"))

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from hpo.report.figures.canvas import COLOURS, NEUTRAL, SMALL, empty_figure, plain, shown
+from hpo.display.figures.canvas import COLOURS, NEUTRAL, SMALL, empty_figure, plain, shown
 
 _TARGETS = 6
 """Targets that are drawn at most."""

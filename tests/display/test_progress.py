@@ -3,8 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
-from hpo.report.progress import Progress
-from hpo.report.tables import duration, studies_table, trials_table
+from hpo.display.progress import Progress
+from hpo.display.tables import duration, studies_table, trials_table
 from hpo.study.budget import Left
 from hpo.study.study import Study
 from hpo.study.trial import Outcome, State

@@ -1,0 +1,65 @@
+"""The training function of a search: the one that its spec names, or that Python was given."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from hpo.errors import InputError, Problem, TrainingError
+from hpo.plugins import Registry
+from hpo.spec import SearchSpec, StudySpec
+from hpo.training.own_training import takes_context
+
+_FUNCTIONS = Registry("training function", {})
+
+
+def own_function(spec: SearchSpec, given: Callable[..., Any] | str | None = None) -> Callable[..., Any] | None:
+    """The training function of the user's own; None where the built-in one trains.
+
+    Args:
+        spec: names it.
+        given: the function itself, by Python.
+
+    Raises:
+        InputError: it cannot be imported, is not trusted, or is no function.
+    """
+    if callable(given):
+        return given
+    if spec.train is None:
+        return None
+    if "<" in spec.train or spec.train.startswith("__main__:"):
+        raise InputError(
+            f"the training function '{spec.train}' can only be given from Python, by train=...: to be found by its name"
+            " it must stand in a file of its own, on the top level"
+        )
+    function = _FUNCTIONS.load(spec.train)
+    if not callable(function):
+        raise InputError(f"training function '{spec.train}' is no function, but {type(function).__name__}")
+    own: Callable[..., Any] = function
+    return own
+
+
+def problems(spec: SearchSpec, given: Callable[..., Any] | str | None = None) -> Iterable[Problem]:
+    """What is wrong with a search's training function, or with what the spec says of its reports."""
+    if spec.train is None:
+        return
+    try:
+        function = own_function(spec, given)
+        assert function is not None, "the spec names one"
+        takes_context(function)
+    except (InputError, TrainingError) as error:
+        yield Problem(("train",), str(error))
+        return
+    if isinstance(spec, StudySpec):
+        return
+    if spec.training.epochs == 1 and inspect.isgeneratorfunction(inspect.unwrap(function)):
+        yield Problem(
+            ("training", "epochs"),
+            f"is required: '{spec.train}' yields a report an epoch; say how many a full training has",
+        )
+    if "objective" not in spec.model_fields_set:
+        yield Problem(("objective",), f"is required: name the metric of '{spec.train}' that is searched for")
+    if spec.target == "ensemble":
+        yield Problem(
+            ("target",),
+            "ensemble needs the rows that `data` names, before the first trial; build an ensemble afterwards",
+        )
