@@ -531,7 +531,8 @@ def predict(
         ensemble: its name.
         input: of images an image file, a folder of image files, an .npy file or the `x_test` (else `x`) of an .npz file
             with uint8 images `(n, h, w)` or `(n, h, w, c)`; of a table a .csv, .npy or .npz file; or such an array.
-            Columns that have names are put into the order of the training.
+            Columns that have names are put into the order of the training. A function of your own that predicts is
+            given arrays, a DataFrame of a .csv or .parquet file, and the path of anything else.
         storage: the folder of all studies.
         trust: models of your own that the ensemble names (`module:function`) may be imported.
         tell: is told of what was left out or changed in reading, a line each; a warning by default.
@@ -544,6 +545,8 @@ def predict(
     from hpo.datasets.notes import Notes
 
     model, notes = open_ensemble(ensemble, storage, trust=trust), Notes()
+    if model.wanted is None:
+        return _own_predictions(model, input)
     names, inputs = read_inputs(input, replace(model.wanted, notes=notes))
     for line in notes.lines():
         tell(line)
@@ -570,6 +573,9 @@ def predict_batches(
     from hpo.datasets.notes import Notes
 
     model, notes = open_ensemble(ensemble, storage, trust=trust), Notes()
+    if model.wanted is None:
+        yield _own_predictions(model, input)
+        return
     for names, inputs in input_batches(input, replace(model.wanted, notes=notes)):
         yield _predictions(model, names, inputs)
     for line in notes.lines():
@@ -624,6 +630,16 @@ def export(
     from hpo.ensemble.onnx import export_onnx
 
     return export_onnx(find(ensemble, Path(storage)), output, member, trust=trust)
+
+
+def _own_predictions(model: "Ensemble", source: Any) -> "Predictions":
+    """What members predict by a function of the user's own, which takes all inputs at once."""
+    from hpo.ensemble.own_inputs import own_inputs
+    from hpo.ensemble.predictions import Predictions
+
+    values = model.combined_predictions(own_inputs(source))
+    widths = () if model.interval is None else model.interval.half_widths
+    return Predictions([str(row) for row in range(len(values))], model.outputs, values, model.task, widths)
 
 
 def _predictions(model: "Ensemble", names: Sequence[str], inputs: "Inputs") -> "Predictions":

@@ -83,14 +83,21 @@ def say_ensemble(result: "EnsembleResult", storage: str) -> None:
         f"best single (trial {result.best_single})": result.best_single_test,
         f"ensemble ({result.method})": result.test,
     }
-    say(scores_table(rows, "Test split"))
+    if result.test:
+        say(scores_table(rows, "Test split"))
+    else:
+        validation = {f"ensemble ({result.method})": result.validation}
+        say(scores_table(validation, "Validation split, by which it was chosen: the trials have given no test rows"))
     if result.interval is not None:
         widths = ", ".join(f"{width:.4g}" for width in result.interval.half_widths)
         say(f"An interval of {widths} to either side holds {result.interval.level:.0%} of new values.")
     if result.cost is not None and result.member_cost is not None:
         say(costs_table({"first member": result.member_cost, "ensemble": result.cost}))
+    say(f"Ensemble '{result.name}' is in {result.folder}; {result.report} shows it.")
+    if not result.servable:
+        say("It predicts nothing new: the training function has no predict(config, state, inputs) beside it.")
+        return
     say(
-        f"Ensemble '{result.name}' is in {result.folder}; {result.report} shows it.\n"
         f"Use it: `hpo predict --ensemble {result.name} --input FILE_OR_FOLDER{where(storage)}"
         f"{' --trust' if result.own_models else ''}`"
     )

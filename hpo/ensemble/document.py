@@ -1,6 +1,6 @@
 """`ensemble.json`, validated like a spec: what is in a stored file may have been written by anyone."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,10 +28,11 @@ class MemberPart(_Part):
 
     name: str
     trial: int | None
-    file: Annotated[str, Field(pattern=r"^member-\d{2,}\.safetensors$")]
+    file: Annotated[str, Field(pattern=r"^member-\d{2,}\.(safetensors|pt)$")]
     weight: Number
     temperature: Positive
-    model: ModelPart
+    model: ModelPart | None = None
+    config: dict[str, Any] | None = None
 
 
 class IntervalPart(_Part):
@@ -46,7 +47,10 @@ class Document(_Part):
 
     task: Literal["classification", "multilabel", "regression"]
     outputs: Annotated[tuple[str, ...], Field(min_length=1)]
-    input_shape: tuple[Size, ...]
+    input_shape: tuple[Size, ...] | None = None
+    """None where a training function of the user's own has its own data."""
+    predict: str | None = None
+    """The import path of the function that predicts with what members have kept, where they have no models."""
     input_type: Literal["uint8", "float32", "float64"] | None = None
     encoding: dict[str, Any] | None = None
     members: Annotated[tuple[MemberPart, ...], Field(min_length=1)]
@@ -55,10 +59,25 @@ class Document(_Part):
 
     @pydantic.field_validator("input_shape")
     @classmethod
-    def _of_a_table_or_of_images(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if len(value) not in (1, 3):
+    def _of_a_table_or_of_images(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and len(value) not in (1, 3):
             raise ValueError("must be (features,) or (channels, height, width)")
         return value
+
+    @pydantic.model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        """Holds members to have models, or all of them states of a training function of the user's own."""
+        for member in self.members:
+            if self.own != (member.model is None) or self.own != member.file.endswith(".pt"):
+                raise ValueError(f"{member.name} has no model, or its file is of another kind")
+        if not self.own and self.input_shape is None:
+            raise ValueError("input_shape is required where members have models")
+        return self
+
+    @property
+    def own(self) -> bool:
+        """Whether members are of a training function of the user's own."""
+        return all(member.model is None for member in self.members)
 
 
 def parse(content: bytes) -> Document:

@@ -2,13 +2,14 @@
 
 ensemble.json               task, outputs, members with their models, combiner, perhaps an interval
 member-00.safetensors       the weights of a member
+member-00.pt                what a member has kept that a training function of the user's own has trained
 """
 
 import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Self
@@ -25,13 +26,15 @@ from hpo.ensemble.calibration import Interval, temper
 from hpo.ensemble.combiner import Average, Combiner, from_json
 from hpo.ensemble.document import Document, IntervalPart, MemberPart, parse
 from hpo.ensemble.networks import Networks
+from hpo.ensemble.own_members import OwnMember, OwnMembers, path_of
 from hpo.ensemble.score import Predictions
 from hpo.errors import DataError, HpoError, InputError, on_one_line
 from hpo.models import placement
 from hpo.models.weights import set_weights
-from hpo.spec import Config, Named, StudySpec
-from hpo.study.artifacts import Folder, Stored
+from hpo.spec import Config, Named, SearchSpec
+from hpo.study.artifacts import Folder, Stored, unpacked
 from hpo.study.data_summary import DataSummary
+from hpo.study.truth import Truth
 from hpo.tasks.kinds import floats, kind
 
 LOADER_MODULE = __name__
@@ -52,13 +55,16 @@ class Member:
     trial: int | None
     weight: float
     temperature: float
-    model: Named
+    model: Named | None
+    """None where a training function of the user's own has trained it."""
     file: str
     """The member's checkpoint in the ensemble's folder."""
+    config: Config = field(default_factory=dict)
 
     @property
     def architecture(self) -> str:
         """The same for members that differ in their weights alone."""
+        assert self.model is not None, "members of a training function of the user's own are run one by one"
         return json.dumps([self.model.name, self.model.settings], sort_keys=True)
 
 
@@ -73,13 +79,14 @@ class Part:
     """The member's name in messages, such as `trial 12`."""
     trial: int | None
     config: Config
-    model: Named
+    model: Named | None
+    """None where a training function of the user's own has trained it."""
     temperature: float
     stored: Stored
 
 
 class Ensemble:
-    """Predicts for images or rows of a table; standardization is part of every member.
+    """Predicts for images or rows of a table, of which standardization is a part, or by a function of the user's own.
 
     Members of one architecture run as one stacked call where that is faster (see `hpo.ensemble.networks`).
 
@@ -103,26 +110,33 @@ class Ensemble:
             document = parse(content)
             self.task: str = document.task
             self.outputs: tuple[str, ...] = document.outputs
-            self.input_shape: tuple[int, ...] = document.input_shape
-            """(channels, height, width) of images, (features,) of a table."""
-            self.wanted = _wanted(document)
-            """How files and arrays become inputs."""
+            self.input_shape: tuple[int, ...] = document.input_shape or ()
+            """(channels, height, width) of images, (features,) of a table; () where a function of yours predicts."""
+            self.wanted = None if document.own else _wanted(document)
+            """How files and arrays become inputs; None where a function of the user's takes what it likes."""
             self.members: tuple[Member, ...] = tuple(_member(part) for part in document.members)
             self.combiner: Combiner = _combiner(document.combiner, len(self.members), len(self.outputs))
             self.interval: Interval | None = _interval(document.interval, len(self.outputs))
-        code = [member.model.name for member in self.members if ":" in member.model.name]
+        code = own_code(document)
         plugins.note_stored(code, folder.path / DOCUMENT)
         if trust:
             plugins.trust(code)
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.networks: tuple[torch.nn.Module, ...] = tuple(self._network(folder, member) for member in self.members)
+        self.networks: tuple[torch.nn.Module, ...] = ()
+        self._own: OwnMembers | None = None
+        if document.own:
+            own = [_own_member(folder, member) for member in self.members]
+            self._own = OwnMembers(document.predict, own, len(self.outputs), binary=self.task == "classification")
+            return
+        self.networks = tuple(self._network(folder, member) for member in self.members)
         self._stacked = Networks(self.networks, [member.architecture for member in self.members])
 
     def predict(self, inputs: Inputs) -> list[str] | list[tuple[str, ...]] | Predictions:
         """What the ensemble says of each input.
 
         Args:
-            inputs: images `(n, h, w, c)` uint8, or rows of a table `(n, features)`, in which NaN is a missing value.
+            inputs: images `(n, h, w, c)` uint8, or rows of a table `(n, features)`, in which NaN is a missing value;
+                where a function of the user's predicts, what that takes.
 
         Returns:
             Of classification the name of each one's most probable class; of multilabel the names of its labels, those
@@ -175,8 +189,11 @@ class Ensemble:
         Raises:
             DataError: the inputs have another shape or type than those that the members were trained on.
         """
-        tensor = self._tensor(inputs)
-        batches = np.concatenate([self._activated(batch) for batch in tensor.split(_BATCH)], axis=1)
+        if self._own is not None:
+            batches = self._own(inputs)
+        else:
+            tensor = self._tensor(inputs)
+            batches = np.concatenate([self._activated(batch) for batch in tensor.split(_BATCH)], axis=1)
         return np.stack(
             [
                 temper(predictions, member.temperature, self.task)
@@ -199,6 +216,9 @@ class Ensemble:
         alone.members = (replace(self.members[place], weight=1.0),)
         alone.combiner = Average((0,), (1.0,), self.task)
         alone.interval = None
+        if self._own is not None:
+            alone._own = self._own.single(place)
+            return alone
         alone.networks = (self.networks[place],)
         alone._stacked = Networks(alone.networks, ["alone"])
         return alone
@@ -214,11 +234,13 @@ class Ensemble:
 
     def _tensor(self, inputs: Inputs) -> torch.Tensor:
         """Inputs as a network takes them, apart from their type."""
+        assert self.wanted is not None, "models know what they take"
         self.wanted.check(inputs.shape, inputs.dtype, "inputs")
         array = torch.from_numpy(np.require(self.wanted.convert(inputs, 0, "inputs"), requirements=["C", "W"]))
         return array if array.ndim == 2 else array.permute(0, 3, 1, 2)
 
     def _network(self, folder: Folder, member: Member) -> torch.nn.Module:
+        assert member.model is not None
         with _damage_told(folder):
             models.MODELS.load(member.model.name)
             for problem in models.unknown_settings(member.model):
@@ -242,10 +264,16 @@ class Served:
         return self.ensemble.combined_predictions(model_input)
 
 
+def own_code(document: Document) -> list[str]:
+    """The import paths of the user's own code that an ensemble runs."""
+    names = [member.model.name for member in document.members if member.model is not None and ":" in member.model.name]
+    return list(dict.fromkeys(names + ([document.predict] if document.predict else [])))
+
+
 def write(
     folder: Folder,
-    spec: StudySpec,
-    data_summary: DataSummary,
+    spec: SearchSpec,
+    truth: Truth,
     parts: Sequence[Part],
     combiner: Combiner,
     interval: Interval | None = None,
@@ -255,7 +283,7 @@ def write(
     Args:
         folder: is made; nothing is in it yet.
         spec: of the study.
-        data_summary: of its data.
+        truth: of its rows; a `DataSummary` where its spec has data.
         parts: the members, in the combiner's order; several may be of one trial.
         combiner: joins them.
         interval: of regression values.
@@ -265,9 +293,9 @@ def write(
     """
     entries = []
     for place, (part, weight) in enumerate(zip(parts, combiner.weights, strict=True)):
-        file = f"member-{place:02d}.safetensors"
+        file = f"member-{place:02d}.{'pt' if part.stored.own else 'safetensors'}"
         try:
-            part.stored.copy_weights(folder, file)
+            part.stored.copy_checkpoint(folder, file)
         except FileNotFoundError as error:
             raise DataError(f"{part.name} has no stored checkpoint: {error}") from error
         entries.append(
@@ -278,20 +306,23 @@ def write(
                 "weight": weight,
                 "temperature": part.temperature,
                 "epoch": part.stored.epoch,
-                "model": {"name": part.model.name, "settings": part.model.settings},
+                "model": None if part.model is None else {"name": part.model.name, "settings": part.model.settings},
                 "config": part.config,
             }
         )
-    document = {
+    document: dict[str, Any] = {
         "study": spec.study,
         "task": spec.task,
-        "outputs": list(data_summary.outputs),
-        "input_shape": list(data_summary.input_shape),
-        "input_type": data_summary.example.dtype.name,
-        "encoding": data_summary.encoding.to_json(),
+        "outputs": list(truth.outputs),
         "members": entries,
         "combiner": combiner.to_json(),
     }
+    if isinstance(truth, DataSummary):
+        document["input_shape"] = list(truth.input_shape)
+        document["input_type"] = truth.example.dtype.name
+        document["encoding"] = truth.encoding.to_json()
+    if all(part.stored.own for part in parts):
+        document["predict"] = path_of(spec.train, spec.predict)
     if interval is not None:
         document["interval"] = interval.to_json()
     folder.write(DOCUMENT, json.dumps(document, indent=1).encode())
@@ -310,16 +341,25 @@ def _damage_told(folder: Folder) -> Iterator[None]:
 
 
 def _member(part: MemberPart) -> Member:
-    model = Named.model_validate({**part.model.settings, "name": part.model.name})
-    return Member(part.name, part.trial, part.weight, part.temperature, model, part.file)
+    own = part.model
+    model = None if own is None else Named.model_validate({**own.settings, "name": own.name})
+    return Member(part.name, part.trial, part.weight, part.temperature, model, part.file, part.config or {})
+
+
+def _own_member(folder: Folder, member: Member) -> OwnMember:
+    try:
+        return OwnMember(member.name, member.config, unpacked(folder.read(member.file)))
+    except (OSError, RuntimeError, UnpicklingError) as error:
+        raise DataError(f"{member.name}: its checkpoint cannot be read: {error}") from error
 
 
 def _wanted(document: Document) -> Wanted:
     """What is read, and how; ensembles that were made before that was written have the defaults."""
     encoding = Encoding() if document.encoding is None else Encoding.from_json(document.encoding)
-    if encoding.features and document.input_shape != (len(encoding.features),):
-        raise ValueError(f"encoding.features has {len(encoding.features)} names for {document.input_shape}")
-    return Wanted(document.input_shape, encoding, np.float64 if document.input_type == "float64" else np.float32)
+    shape = document.input_shape or ()
+    if encoding.features and shape != (len(encoding.features),):
+        raise ValueError(f"encoding.features has {len(encoding.features)} names for {shape}")
+    return Wanted(shape, encoding, np.float64 if document.input_type == "float64" else np.float32)
 
 
 def _combiner(entry: Mapping[str, Any], members: int, outputs: int) -> Combiner:

@@ -30,7 +30,7 @@ from hpo.ensemble.combiner import (
     Stack,
     Votes,
 )
-from hpo.ensemble.model import Ensemble
+from hpo.ensemble.model import Ensemble, Member
 from hpo.errors import HpoError, InputError, first_line
 from hpo.files.torch_cache import keep_compiled_apart
 from hpo.study.artifacts import Folder
@@ -64,13 +64,16 @@ def export_onnx(
     Raises:
         DataError: the folder holds no ensemble.
         InputError: `hpo[onnx]` is not installed, there is no such member, the combiner cannot be exported, a network
-            draws random numbers when it predicts, or the target cannot be written.
+            draws random numbers when it predicts, a function of the user's own predicts, or the target cannot be
+            written.
         HpoError: PyTorch cannot export a network, or the exported file predicts something else.
     """
     target = Path(target)
     if target.is_dir() or not target.absolute().parent.is_dir():
         raise InputError(f"{target}: is a folder, or its folder does not exist; name a file")
     ensemble = Ensemble(folder, torch.device("cpu"), trust=trust)
+    if ensemble.wanted is None:
+        raise InputError("a function of your own predicts for this ensemble, and ONNX has models alone: export yours")
     if member is not None:
         ensemble = ensemble.single(member)
     _check_draws(ensemble)
@@ -124,6 +127,10 @@ def _check_size(program: torch.onnx.ONNXProgram, ensemble: Ensemble) -> None:
         )
 
 
+def _model_name(member: Member) -> str:
+    return "" if member.model is None else member.model.name
+
+
 def _check_draws(ensemble: Ensemble) -> None:
     """Refuses a network that predicts otherwise each time, as one whose dropout is left on."""
     inputs = _random_inputs(ensemble, 64)
@@ -134,7 +141,7 @@ def _check_draws(ensemble: Ensemble) -> None:
         on = [name.removeprefix("network.") for name, module in network.named_modules() if module.training]
         where = f"'{on[0]}' stays in training mode" if on else "as dropout does that is left on"
         raise InputError(
-            f"{member.name} (model '{member.model.name}') cannot be exported to ONNX: it predicts the same rows"
+            f"{member.name} (model '{_model_name(member)}') cannot be exported to ONNX: it predicts the same rows"
             f" otherwise each time, since it draws random numbers in eval mode too ({where}); use nn.Dropout, or"
             " functional.dropout(..., training=self.training)"
         )
@@ -175,7 +182,7 @@ def _told(ensemble: Ensemble) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        names = ", ".join(sorted({member.model.name for member in ensemble.members}))
+        names = ", ".join(sorted({_model_name(member) for member in ensemble.members}))
         used = ", ".join(f"{package} {version(package)}" for package in ("torch", "onnxscript"))
         raise HpoError(
             f"PyTorch cannot export these networks ({names}) to ONNX: {first_line(error):.300} ({used})"
@@ -223,7 +230,8 @@ def _random_inputs(ensemble: Ensemble, rows: int) -> Inputs:
         return generator.integers(0, 256, (rows, height, width, channels), dtype=np.uint8)
     state = ensemble.networks[0].state_dict()
     mean, std = (state[f"standardize.{name}"].numpy() for name in ("mean", "std"))
-    table = generator.normal(mean, std, (rows, *ensemble.input_shape)).astype(np.dtype(ensemble.wanted.numbers))
+    numbers = np.dtype(np.float32 if ensemble.wanted is None else ensemble.wanted.numbers)
+    table = generator.normal(mean, std, (rows, *ensemble.input_shape)).astype(numbers)
     table[generator.random(table.shape) < 0.05] = np.nan
     return table
 

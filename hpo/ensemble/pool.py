@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 
 from hpo.ensemble.calibration import fit_temperature, temper
 from hpo.ensemble.score import Predictions, Targets, costs, hits
+from hpo.ensemble.truth import other_targets, truth_of
 from hpo.errors import StudyError
 from hpo.study.artifacts import Split
 from hpo.study.study import Study
 from hpo.study.trial import LIVE, TrialRecord
+from hpo.study.truth import Truth
 
 _UNLIKE = 0.1
 """So far may the accuracy of stored predictions be below the reported one, or the RMSE above it as a share of it."""
@@ -21,14 +23,14 @@ _UNLIKE = 0.1
 class Pool:
     """Candidates for an ensemble, the best trial first.
 
-    `validation` is float32 `(trials, rows, outputs)`, calibrated by each trial's own of the `temperatures`; `targets`
-    are of the same rows; `skipped` says which trials were left out and why.
+    `validation` is float32 `(trials, rows, outputs)`, calibrated by each trial's own of the `temperatures`; `truth` has
+    the targets of the same rows; `skipped` says which trials were left out and why.
     """
 
     study: Study = field(repr=False)
     trials: tuple[TrialRecord, ...]
     validation: Predictions = field(repr=False)
-    targets: Targets = field(repr=False)
+    truth: Truth = field(repr=False)
     temperatures: tuple[float, ...]
     skipped: tuple[str, ...]
 
@@ -44,11 +46,12 @@ class Pool:
         ranked = study.leaderboard()
         skipped: list[str] = []
         evicted, searched = study.artifacts.evicted(), study.hold.searcher is not None
+        truth = truth_of(study, (trial for trial in ranked if not _no_candidate(trial, evicted, searched)))
         for trial in ranked:
             if len(trials) == size:
                 break
-            array = _no_candidate(trial, evicted, searched) or _read(study, trial, "validation")
-            problem = array if isinstance(array, str) else _unlike_report(study, trial, array)
+            array = _no_candidate(trial, evicted, searched) or _read(study, trial, "validation", truth)
+            problem = array if isinstance(array, str) else _unlike_report(study, trial, array, truth)
             if isinstance(array, str) or problem:
                 skipped.append(f"trial {trial.number}{problem}")
             else:
@@ -56,15 +59,20 @@ class Pool:
                 arrays.append(array)
         skipped += _without_value(study, ranked)
         _check_enough(study, len(trials), least, skipped)
-        task, targets = study.study_spec.task, study.data_summary.targets["validation"]
+        task, targets = study.spec.task, truth.targets["validation"]
         temperatures = tuple(fit_temperature(array, targets, task) for array in arrays)
         calibrated = np.stack([temper(*pair, task) for pair in zip(arrays, temperatures, strict=True)])
-        return cls(study, tuple(trials), calibrated, targets, temperatures, tuple(skipped))
+        return cls(study, tuple(trials), calibrated, truth, temperatures, tuple(skipped))
 
     @property
     def task(self) -> str:
         """What the trials predict."""
-        return self.study.study_spec.task
+        return self.study.spec.task
+
+    @property
+    def targets(self) -> Targets:
+        """The truth of the validation rows."""
+        return self.truth.targets["validation"]
 
     def only(self, places: Sequence[int]) -> "Pool":
         """These of the candidates, in the pool's order."""
@@ -104,7 +112,7 @@ class Pool:
         """
         arrays = []
         for member in members:
-            array = _read(self.study, self.trials[member], "test")
+            array = _read(self.study, self.trials[member], "test", self.truth)
             if isinstance(array, str):
                 raise StudyError(f"trial {self.trials[member].number}{array}")
             arrays.append(temper(array, self.temperatures[member], self.task))
@@ -124,7 +132,7 @@ def _check_enough(study: Study, count: int, least: int, skipped: Sequence[str]) 
 
 def stored_predictions(study: Study, trial: TrialRecord) -> NDArray[np.float32] | None:
     """A trial's predictions of the validation rows `(rows, outputs)`, not calibrated; None without usable ones."""
-    array = _read(study, trial, "validation")
+    array = _read(study, trial, "validation", study.data_summary)
     return None if isinstance(array, str) else array
 
 
@@ -142,7 +150,7 @@ def _no_candidate(trial: TrialRecord, evicted: Collection[int], searched: bool) 
     return ": its artifacts were evicted" if trial.number in evicted else None
 
 
-def _read(study: Study, trial: TrialRecord, split: Split) -> Predictions | str:
+def _read(study: Study, trial: TrialRecord, split: Split, truth: Truth) -> Predictions | str:
     """A trial's predictions, or why they cannot be used, as it goes on after the trial's number."""
     try:
         stored = study.artifacts.read(trial.number)
@@ -151,11 +159,14 @@ def _read(study: Study, trial: TrialRecord, split: Split) -> Predictions | str:
     if stored is None:
         where = ": it was taken over from another study, where they are" if trial.taken_over else ""
         return f" has no stored predictions{where}"
-    expected = study.data_summary.shape(split)
+    expected = truth.shape(split)
     try:
         array = stored.predictions(split, expected)
+        others = other_targets(stored, truth) if stored.own else None
     except (OSError, ValueError, EOFError) as error:
         return f": its {split} predictions cannot be read: {error}"
+    if others is not None:
+        return others
     if array.shape != expected:
         return f": its {split} predictions are {array.shape}, the study's are {expected}"
     if not np.isfinite(array).all():
@@ -163,10 +174,15 @@ def _read(study: Study, trial: TrialRecord, split: Split) -> Predictions | str:
     return array
 
 
-def _unlike_report(study: Study, trial: TrialRecord, array: Predictions) -> str | None:
-    """Why stored predictions cannot be of the study's own split: they are far worse than the trial reported."""
+def _unlike_report(study: Study, trial: TrialRecord, array: Predictions, truth: Truth) -> str | None:
+    """Why stored predictions cannot be of the study's own split: they are far worse than the trial reported.
+
+    What a metric of a training function of the user's own means, nobody knows.
+    """
+    if study.spec.train is not None:
+        return None
     reported = trial.reports[trial.best_epoch] if trial.best_epoch is not None else {}
-    task, targets = study.study_spec.task, study.data_summary.targets["validation"]
+    task, targets = study.spec.task, truth.targets["validation"]
     if task == "regression":
         name, value = "rmse", float(np.sqrt(costs(array, targets, task)))
         unlike = name in reported and value > reported[name] * (1 + _UNLIKE) + 1e-6 and targets.shape[1] == 1

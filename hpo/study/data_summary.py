@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
@@ -14,24 +13,19 @@ from hpo import files
 from hpo.datasets.dataset import Encoding, Inputs, input_shape
 from hpo.files.arrays import NUMBERS, open_arrays, told_damaged
 from hpo.study.artifacts import Split
+from hpo.study.truth import Truth
 
 DATA_FILE = "data.npz"
 """The file of a study's data summary in its folder."""
-_TARGETS = {"classification": ("i", 1), "multilabel": ("u", 2), "regression": ("fiu", 2)}
-"""Task -> numpy's kinds of types that its targets have, and their dimensions."""
 
 
 @dataclass(frozen=True, eq=False)
-class DataSummary:
+class DataSummary(Truth):
     """What a study keeps of its data, so that ensembles need neither the data set nor a network.
 
-    `targets` are as `hpo.datasets.dataset.Targets` has them, `example` is one input: an image `(1, h, w, c)` uint8 or a
-    row of a table `(1, features)` of floats.
+    `example` is one input: an image `(1, h, w, c)` uint8 or a row of a table `(1, features)` of floats.
     """
 
-    outputs: tuple[str, ...]
-    """The name of each class by its number, of each label, or of each regression target."""
-    targets: Mapping[Split, NDArray[Any]] = field(repr=False)
     example: Inputs = field(repr=False)
     fingerprint: str
     """Fingerprint of all rows: a study that goes on must find the data that it began with."""
@@ -42,10 +36,6 @@ class DataSummary:
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one example as a model sees it: (channels, height, width) or (features,)."""
         return input_shape(self.example)
-
-    def shape(self, split: Split) -> tuple[int, int]:
-        """The shape of predictions of a split: (rows, outputs)."""
-        return len(self.targets[split]), len(self.outputs)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -64,8 +54,7 @@ class DataSummary:
         Raises:
             ValueError: targets are not of the task and the outputs, or the example is no input of a model.
         """
-        for split, values in self.targets.items():
-            _check_targets(split, values, task, len(self.outputs))
+        super().check(task)
         shape, dtype, named = self.example.shape, self.example.dtype, len(self.encoding.features)
         if len(shape) not in (2, 4) or shape[0] != 1 or not self.example.size or not _is_tensors(self.example):
             raise ValueError(f"its example is neither an image nor a row of a table, but {shape} {dtype}")
@@ -108,14 +97,3 @@ class DataSummary:
 def _is_tensors(values: NDArray[Any]) -> bool:
     """Whether torch has numbers of this type: of 64 bits at most, in this machine's order of bytes."""
     return values.dtype.kind in NUMBERS and values.dtype.itemsize <= 8 and values.dtype.isnative
-
-
-def _check_targets(split: Split, values: NDArray[Any], task: str, outputs: int) -> None:
-    """Holds the targets of a split to the task and its number of outputs."""
-    kinds, dimensions = _TARGETS[task]
-    wide = values.ndim == 1 or values.shape[1] == outputs
-    if values.dtype.kind not in kinds or values.ndim != dimensions or not wide:
-        raise ValueError(f"its {split} targets are {values.shape} {values.dtype}: not of {task}, {outputs} outputs")
-    least, most = {"classification": (0, outputs - 1), "multilabel": (0, 1)}.get(task, (-np.inf, np.inf))
-    if not (np.isfinite(values) & (least <= values) & (values <= most)).all():
-        raise ValueError(f"its {split} targets are out of range: {outputs} outputs")

@@ -52,10 +52,12 @@ class EnsembleRecord:
     loader: str
     members: Sequence[Mapping[str, Any]]
     metrics: Mapping[str, float]
-    example: Inputs
-    """One input: an image `(1, h, w, c)` uint8 or a row of a table `(1, features)` of floats."""
+    example: Inputs | None
+    """One input: an image `(1, h, w, c)` uint8 or a row of a table `(1, features)` of floats; None of another kind."""
     classes: int
     """Columns of what the model predicts: classes, labels or regression targets."""
+    servable: bool = True
+    """Whether there is a model that predicts."""
     report: str | None = None
     """The folder in `folder` that has an HTML page; it is logged with all that is in it."""
 
@@ -64,7 +66,7 @@ def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
     """Logs the ensemble's run and model.
 
     Returns:
-        The id of the run; the model is `runs:/<id>/model`.
+        The id of the run; the model, if there is one that predicts, is `runs:/<id>/model`.
 
     Raises:
         mlflow.exceptions.MlflowException: MLflow could not be reached or refused.
@@ -80,7 +82,7 @@ def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
         client.log_batch(run, [Metric(name, value, now, 0) for name, value in record.metrics.items()], params)
         if record.report is not None:
             write_folder(client, storage, run, "report", record.folder / record.report)
-        with tracking_to(tracking_uri(storage)):
+        if record.servable:
             _log_model(client, storage, experiment_id, run, record)
     except BaseException:
         client.set_terminated(run, "FAILED")
@@ -98,7 +100,7 @@ def _log_model(
     under the run that it has open.
     """
     logged = client.create_logged_model(experiment_id, name=_MODEL, source_run_id=run)
-    with copied(record.folder) as data, TemporaryDirectory() as folder:
+    with tracking_to(tracking_uri(storage)), copied(record.folder) as data, TemporaryDirectory() as folder:
         path = Path(folder) / _MODEL
         mlflow.pyfunc.save_model(
             path=str(path),
@@ -148,7 +150,10 @@ def _member_runs(
     return {f"member.trial-{number}": runs[number] for number in numbers if number in runs}
 
 
-def _signature(record: EnsembleRecord) -> ModelSignature:
+def _signature(record: EnsembleRecord) -> ModelSignature | None:
+    """What the model takes and gives; None where a function of the user's own takes what it likes."""
+    if record.example is None:
+        return None
     inputs = TensorSpec(record.example.dtype, (-1, *record.example.shape[1:]))
     predictions = TensorSpec(np.dtype(np.float32), (-1, record.classes))
     return ModelSignature(inputs=Schema([inputs]), outputs=Schema([predictions]))

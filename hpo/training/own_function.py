@@ -26,7 +26,7 @@ def own_function(spec: SearchSpec, given: Callable[..., Any] | str | None = None
         return given
     if spec.train is None:
         return None
-    if "<" in spec.train or spec.train.startswith("__main__:"):
+    if not is_importable(spec.train):
         raise InputError(
             f"the training function '{spec.train}' can only be given from Python, by train=...: to be found by its name"
             " it must stand in a file of its own, on the top level"
@@ -36,6 +36,11 @@ def own_function(spec: SearchSpec, given: Callable[..., Any] | str | None = None
         raise InputError(f"training function '{spec.train}' is no function, but {type(function).__name__}")
     own: Callable[..., Any] = function
     return own
+
+
+def is_importable(path: str) -> bool:
+    """Whether a function of this name can be imported: it is no part of another, and of no notebook or shell."""
+    return "<" not in path and not path.startswith("__main__:")
 
 
 def problems(spec: SearchSpec, given: Callable[..., Any] | str | None = None) -> Iterable[Problem]:

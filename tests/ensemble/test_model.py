@@ -138,6 +138,7 @@ def test_an_ensemble_of_before_has_no_encoding_and_predicts_as_it_did(tmp_path: 
     del document["encoding"], document["input_type"]
     (folder / "ensemble.json").write_text(json.dumps(document))
     ensemble = Ensemble(folder)
+    assert ensemble.wanted is not None
     assert ensemble.wanted.encoding == Encoding() and ensemble.wanted.numbers is np.float32
     np.testing.assert_array_equal(ensemble.combined_predictions(inputs("table", 5)), expected)
 

@@ -52,7 +52,7 @@ def test_weights_are_copied_to_a_file(artifacts: Artifacts, tmp_path: Path) -> N
     write(artifacts, 1)
     stored = artifacts.read(7)
     assert stored is not None
-    stored.copy_weights(Folder(tmp_path), "copy.safetensors")
+    stored.copy_checkpoint(Folder(tmp_path), "copy.safetensors")
     np.testing.assert_array_equal(load_file(tmp_path / "copy.safetensors")["w"], [1, 1, 1])
 
 

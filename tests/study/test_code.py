@@ -275,7 +275,7 @@ def study_of(document: dict[str, Any], objective: Any = None, name: str = "squar
 
 
 OWN = (
-    r"study 'squares' trains an objective of its own, 'tests.study.test_code:mine', and here is the built-in one. "
+    r"study 'squares' is trained by a function of its own, 'tests.study.test_code:mine', and not by the built-in one. "
     "Give it"
 )
 
@@ -289,7 +289,7 @@ def test_a_study_of_an_own_objective_is_not_gone_on_with_by_another(
         assert (code, out) == (2, "") and OWN in err and "Traceback" not in err
     assert "from Python: hpo.build_ensemble('squares', distill='0', train=...);" in err
     with pytest.raises(
-        StudyError, match="trains the built-in objective, not 'tests.study.test_code:mine'; leave that out"
+        StudyError, match="is trained by the built-in function, not 'tests.study.test_code:mine'; leave that out"
     ):
         api.reproduce(0, study_of(document, name="builtin").name, train=mine)
     assert sorted(path.name for path in study.folder.iterdir() if path.name in ("retrained", "ensembles")) == []

@@ -2,13 +2,14 @@
 
 import json
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
 import torch
 
-from hpo import models
+from hpo import models, plugins
 from hpo.display.page import PAGE
 from hpo.ensemble import model
 from hpo.ensemble.build import mlflow_run, report
@@ -21,14 +22,16 @@ from hpo.ensemble.build.result import EnsembleResult
 from hpo.ensemble.cost import cost, fits
 from hpo.ensemble.diversity import diversity
 from hpo.ensemble.method_choice import choose
+from hpo.ensemble.own_members import path_of
 from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import Predictions, Targets
 from hpo.errors import InputError, StudyError
+from hpo.spec import SearchSpec, StudySpec
 from hpo.study.artifacts import Folder
 from hpo.study.code import TrainingCode
 from hpo.study.study import Study
 from hpo.tasks.kinds import kind
-from hpo.training.own_function import own_function
+from hpo.training.own_function import is_importable, own_function
 
 
 def build(study: Study, options: EnsembleOptions, say: Say) -> EnsembleResult:
@@ -46,7 +49,7 @@ def build(study: Study, options: EnsembleOptions, say: Say) -> EnsembleResult:
     """
     name = free_name(study, options.name)
     student_name = None if options.distill is None else free_name(study, f"{name}-student")
-    models.MODELS.load(study.study_spec.model.name)  # what is not trusted is refused before anything is done
+    _check_own(study, options)  # what is not trusted is refused before anything is done
     _check_code(study, options)
     mlflow_run.open_ahead(options.studies)
     pool = Pool.load(study, options.pool, least=options.least)
@@ -67,6 +70,35 @@ def build(study: Study, options: EnsembleOptions, say: Say) -> EnsembleResult:
         return result
     taught = retraining.taught(trainer, student, model.Ensemble(folder_of(study, name)))
     return replace(result, student=finished(student_name, taught, options=replace(options, register=None)))
+
+
+def _check_own(study: Study, options: EnsembleOptions) -> None:
+    """Imports the user's own code that an ensemble runs, and refuses methods that need more than it gives.
+
+    Raises:
+        InputError: the code cannot be imported or is not trusted, or the method trains or averages models, and the
+            study has a training function with data of its own.
+    """
+    spec = study.spec
+    if isinstance(spec, StudySpec):
+        models.MODELS.load(spec.model.name)
+        return
+    if spec.train is None:
+        raise StudyError(f"study '{study.name}' was simulated, or told its results: there are no models to combine")
+    if options.needs_data or options.distill is not None:
+        what = f"--method {options.method}" if options.distill is None else "--distill"
+        raise InputError(
+            f"{what} trains or averages models of the search file, and the trials of study '{study.name}' are of a"
+            " training function with data of its own; take voting, weighted, greedy or stacking"
+        )
+    if options.max_latency is not None:
+        raise InputError(
+            f"--max-latency is of models of the search file, which study '{study.name}' has not; leave it out"
+        )
+    if is_importable(spec.train):
+        own_function(spec)
+        if spec.predict is None and (path := _predict_path(spec)) is not None:
+            plugins.trust([path])  # it stands in the same module
 
 
 def _check_code(study: Study, options: EnsembleOptions) -> None:
@@ -138,7 +170,7 @@ def _finished(name: str, draft: Draft, *, pool: Pool, say: Say, options: Ensembl
     result, test = _scored(name, draft, pool)
     folder = folder_of(pool.study, f".{name}.{uuid.uuid4().hex}")
     try:
-        model.write(folder, pool.study.study_spec, pool.study.data_summary, draft.parts, draft.combiner, draft.interval)
+        model.write(folder, pool.study.spec, pool.truth, draft.parts, draft.combiner, draft.interval)
         ensemble = model.Ensemble(folder)  # what cannot be loaded again is not an ensemble
         result = _measured(result, ensemble, options.max_latency)
         report.write(folder, result, draft, pool, test)
@@ -150,13 +182,15 @@ def _finished(name: str, draft: Draft, *, pool: Pool, say: Say, options: Ensembl
     finally:
         with suppress(OSError):
             folder.clear()
-    result = mlflow_run.logged(result, options)
+    result = mlflow_run.logged(result, pool.truth, options)
     _write_result(folder_of(pool.study, name), result)  # now with its run
     return result
 
 
 def _measured(result: EnsembleResult, ensemble: model.Ensemble, limit: float | None) -> EnsembleResult:
-    """The result with what the ensemble costs, beside its first member alone."""
+    """The result with what the ensemble costs, beside its first member alone, if it is known what they take."""
+    if ensemble.wanted is None:
+        return result
     result = replace(result, cost=cost(ensemble), member_cost=cost(ensemble.single(0)))
     taken = 0.0 if result.cost is None else result.cost.milliseconds[1]
     if limit is None or taken <= limit:
@@ -172,12 +206,14 @@ def _write_result(folder: Folder, result: EnsembleResult) -> None:
 def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[str, Predictions]]:
     """Scores the draft beside the best single trial: here, and nowhere before, test rows are read."""
     study, task = pool.study, pool.task
-    targets = study.data_summary.targets
-    test = {
-        report.single_name(pool): pool.test_predictions([pool.best])[0],
-        report.ensemble_name(draft): draft.combiner.combine(draft.test()),
-    }
-    single, ensemble = (_measure(task, predictions, targets["test"]) for predictions in test.values())
+    targets, test = pool.truth.targets, {}
+    single, ensemble = dict[str, float](), dict[str, float]()
+    if "test" in targets:
+        test = {
+            report.single_name(pool): pool.test_predictions([pool.best])[0],
+            report.ensemble_name(draft): draft.combiner.combine(draft.test()),
+        }
+        single, ensemble = (_measure(task, predictions, targets["test"]) for predictions in test.values())
     result = EnsembleResult(
         name=name,
         study=study,
@@ -196,9 +232,21 @@ def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[s
         diversity=diversity(draft.validation, pool.targets, task),
         note=draft.note,
         skipped=draft.skipped,
-        own_models=sorted({part.model.name for part in draft.parts if ":" in part.model.name}),
+        own_models=_own_code(study.spec, draft.parts),
+        servable=all(part.model is not None for part in draft.parts) or _predict_path(study.spec) is not None,
     )
     return result, test
+
+
+def _predict_path(spec: SearchSpec) -> str | None:
+    return path_of(spec.train, spec.predict)
+
+
+def _own_code(spec: SearchSpec, parts: Sequence[model.Part]) -> list[str]:
+    """The import paths of the user's own code that the members need to predict."""
+    models_ = {part.model.name for part in parts if part.model is not None and ":" in part.model.name}
+    path = _predict_path(spec) if any(part.model is None for part in parts) else None
+    return sorted(models_ | ({path} if path is not None else set()))
 
 
 def _measure(task: str, predictions: Predictions, targets: Targets) -> dict[str, float]:

@@ -86,5 +86,5 @@ def stored_part(pool: Pool, place: int) -> Part:
         raise DataError(f"trial {trial.number}: its artifacts cannot be read: {error}") from error
     if stored is None:
         raise DataError(f"trial {trial.number} has no stored checkpoint")
-    network = pool.study.study_spec.apply(trial.config).model
+    network = None if stored.own else pool.study.study_spec.apply(trial.config).model
     return Part(f"trial {trial.number}", trial.number, trial.config, network, pool.temperatures[place], stored)

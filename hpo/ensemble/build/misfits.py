@@ -9,6 +9,7 @@ from hpo.datasets import Dataset, Examples
 from hpo.ensemble.build.prediction import predict_rows
 from hpo.ensemble.pool import Pool
 from hpo.errors import HpoError, first_line
+from hpo.spec import StudySpec
 from hpo.study import data as study_data
 from hpo.study.code import TrainingCode
 from hpo.study.study import Study
@@ -34,6 +35,8 @@ def misfits(pool: Pool, places: Iterable[int], data_dir: Path) -> dict[int, str]
         InputError: the model cannot be imported, or the validation rows are needed and cannot be read.
     """
     study = pool.study
+    if not isinstance(study.spec, StudySpec):
+        return {}  # what its training function has kept, only its own code can judge
     dataset = study_data.load(study, data_dir) if _changed(study) else None
     told = ((place, _problem(study, pool.trials[place], dataset)) for place in sorted(places))
     return {place: problem for place, problem in told if problem is not None}
@@ -57,6 +60,8 @@ def _problem(study: Study, trial: TrialRecord, dataset: Dataset | None) -> str |
         stored = study.artifacts.read(trial.number)
         if stored is None:
             return " has no stored checkpoint"
+        if stored.own:
+            return None
         predicted = predict_rows(study, spec.apply(trial.config).model, stored, rows)
         known = stored.predictions("validation", data_summary.shape("validation"))[: len(predicted)]
     except HpoError:

@@ -11,6 +11,8 @@ from hpo.ensemble.build.options import EnsembleOptions
 from hpo.ensemble.build.report import FOLDER
 from hpo.ensemble.build.result import EnsembleResult
 from hpo.ensemble.model import LOADER_MODULE
+from hpo.study.data_summary import DataSummary
+from hpo.study.truth import Truth
 from hpo.tracking.problems import one_line, reason
 from hpo.tracking.registry import register
 
@@ -33,13 +35,19 @@ def open_ahead(storage: Path) -> None:
     threading.Thread(target=work, name="mlflow-opener", daemon=True).start()
 
 
-def logged(result: EnsembleResult, options: EnsembleOptions) -> EnsembleResult:
-    """Tells MLflow of an ensemble; what goes wrong there is told and costs the ensemble nothing."""
+def logged(result: EnsembleResult, truth: Truth, options: EnsembleOptions) -> EnsembleResult:
+    """Tells MLflow of an ensemble; what goes wrong there is told and costs the ensemble nothing.
+
+    Args:
+        result: of the ensemble.
+        truth: of its rows; a `DataSummary` has an example of what a model takes.
+        options: that it was made with.
+    """
     try:
         from hpo.tracking.ensembles import log_ensemble
 
         with one_line():
-            result = replace(result, run_id=log_ensemble(result.study, options.studies, _record(result)))
+            result = replace(result, run_id=log_ensemble(result.study, options.studies, _record(result, truth)))
             if options.register is not None and result.run_id is not None:
                 register(options.studies, result.run_id, options.register, options.alias)
                 result = replace(result, registered=f"models:/{options.register}@{options.alias}")
@@ -50,10 +58,9 @@ def logged(result: EnsembleResult, options: EnsembleOptions) -> EnsembleResult:
     return result
 
 
-def _record(result: EnsembleResult) -> "EnsembleRecord":
+def _record(result: EnsembleResult, truth: Truth) -> "EnsembleRecord":
     from hpo.tracking.ensembles import EnsembleRecord
 
-    data_summary = result.study.data_summary
     metrics = {
         **{f"validation_{name}": value for name, value in result.validation.items()},
         **{f"test_{name}": value for name, value in result.test.items()},
@@ -68,7 +75,8 @@ def _record(result: EnsembleResult) -> "EnsembleRecord":
         loader=LOADER_MODULE,
         members=result.members,
         metrics=metrics,
-        example=data_summary.example,
-        classes=len(data_summary.outputs),
+        example=truth.example if isinstance(truth, DataSummary) else None,
+        classes=len(truth.outputs),
+        servable=result.servable,
         report=None if result.report is None else FOLDER,
     )

@@ -33,7 +33,9 @@ def predict_test_rows(study: Study, parts: Iterable[Part], data_dir: Path, say: 
         DataError: the data cannot be read, or the weights, or a model fails on the rows.
         StudyError: the data have changed since the study began, or the predictions cannot be stored there.
     """
-    missing = {str(part.stored.place): part for part in parts if "test" not in part.stored.splits}
+    missing = {
+        str(part.stored.place): part for part in parts if part.model is not None and "test" not in part.stored.splits
+    }
     if not missing:
         return
     try:
@@ -52,6 +54,7 @@ def predict_test_rows(study: Study, parts: Iterable[Part], data_dir: Path, say: 
 
 def _predicted(study: Study, part: Part, dataset: Dataset) -> NDArray[np.float32]:
     """`(rows, outputs)`, in float32, as the ensemble will predict."""
+    assert part.model is not None
     try:
         return predict_rows(study, part.model, part.stored, dataset.test)
     except HpoError:

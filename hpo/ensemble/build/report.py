@@ -16,7 +16,7 @@ from hpo.ensemble.calibration import temper
 from hpo.ensemble.combiner import Calibrated
 from hpo.ensemble.methods.greedy import greedy
 from hpo.ensemble.pool import Pool
-from hpo.ensemble.score import SCORES, Predictions, Targets, costs
+from hpo.ensemble.score import SCORES, Predictions, costs
 from hpo.study.artifacts import Folder
 
 Rows = NDArray[np.intp]
@@ -46,9 +46,9 @@ def write(folder: Folder, result: EnsembleResult, draft: Draft, pool: Pool, test
         result: of the ensemble.
         draft: it was written from.
         pool: of its study.
-        test: model -> predictions of the test rows, the best single trial first.
+        test: model -> predictions of the test rows, the best single trial first; empty where nobody has given any.
     """
-    tables = [scores_table(dict(zip(test, _scores(result), strict=True)), "Test split")]
+    tables = [scores_table(dict(zip(test, _scores(result), strict=True)), "Test split")] if test else []
     tables.append(members_table(result.members))
     if result.diversity is not None and result.diversity.means:
         tables.append(diversity_table(result.diversity.means))
@@ -105,16 +105,17 @@ def _greedy_cost(pool: Pool, size: int, fitted: Rows, scored: Rows) -> float:
 
 def _of_outputs(result: EnsembleResult, draft: Draft, pool: Pool, test: Mapping[str, Predictions]) -> dict[str, Figure]:
     """Draws the figures of the predictions, from test rows."""
-    data_summary = result.study.data_summary
-    targets: Targets = data_summary.targets["test"]
+    if not test:
+        return {}
+    outputs, targets = pool.truth.outputs, pool.truth.targets["test"]
     if pool.task == "regression":
         half_widths = {} if draft.interval is None else {ensemble_name(draft): draft.interval.half_widths}
         level = 0.9 if draft.interval is None else draft.interval.level
-        return {"regression": figures.regression(test, targets, data_summary.outputs, half_widths, level)}
+        return {"regression": figures.regression(test, targets, outputs, half_widths, level)}
     drawings = {"reliability": figures.reliability(_stages(draft, pool, test), targets)}
     if pool.task == "multilabel":
-        return {**drawings, "f1_by_label": figures.f1_by_label(test, targets, data_summary.outputs)}
-    return {**drawings, "confusion": figures.confusion(test, targets, data_summary.outputs)}
+        return {**drawings, "f1_by_label": figures.f1_by_label(test, targets, outputs)}
+    return {**drawings, "confusion": figures.confusion(test, targets, outputs)}
 
 
 def _stages(draft: Draft, pool: Pool, test: Mapping[str, Predictions]) -> dict[str, dict[str, Predictions]]:

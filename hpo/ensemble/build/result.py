@@ -46,6 +46,8 @@ class EnsembleResult:
     """An HTML page with tables and figures."""
     student: "EnsembleResult | None" = None
     skipped: Sequence[str] = field(default=())
+    servable: bool = True
+    """Whether it can predict: a training function of the user's own needs a function that predicts."""
     own_models: Sequence[str] = ()
     """The import paths of members' models that are the user's own: who loads the ensemble must trust them."""
     run_id: str | None = None

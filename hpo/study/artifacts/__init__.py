@@ -16,7 +16,7 @@ Nothing here is unpickled: a state is read by `hpo.files.tensors`, which knows f
 
 from hpo.study.artifacts.mark import Mark, Unseen
 from hpo.study.artifacts.place import Bucket, Folder, Nowhere, Place, place
-from hpo.study.artifacts.stored import Artifacts, Split, Stored, leftovers, whole_epoch
+from hpo.study.artifacts.stored import Artifacts, Split, Stored, leftovers, unpacked, whole_epoch
 
 __all__ = [
     "Artifacts",
@@ -30,5 +30,6 @@ __all__ = [
     "Unseen",
     "leftovers",
     "place",
+    "unpacked",
     "whole_epoch",
 ]

@@ -75,13 +75,13 @@ class Stored:
             raise ValueError(f"it holds no numbers (rows,) or (rows, outputs), but {array.shape} {array.dtype}")
         return array
 
-    def copy_weights(self, folder: Place, name: str) -> None:
-        """Copies the weights into a file of a folder, as safetensors.
+    def copy_checkpoint(self, folder: Place, name: str) -> None:
+        """Copies the weights into a file of a folder, as safetensors; of a training function of the user's, its state.
 
         Raises:
             OSError: they are missing, or the file cannot be written.
         """
-        folder.write(name, self.place.read(_WEIGHTS))
+        folder.write(name, self.place.read(_OWN if self.own else _WEIGHTS))
 
     def predictions(self, split: Split, shape: tuple[int, int] | None = None) -> NDArray[np.float32]:
         """Predictions `(rows, outputs)`.

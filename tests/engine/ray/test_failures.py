@@ -180,10 +180,10 @@ def test_what_is_no_report_fails_its_trial_and_the_study_can_be_gone_on_with(doc
     for trial, cause in zip(
         trials,
         (
-            "the objective reported no 'accuracy' at epoch 1, which the study searches for",
-            "the objective reported None as 'accuracy' at epoch 2, which the study searches for",
-            "the objective ended without a report",
-            "the objective called sys.exit('usage: train.py --lr LR')",
+            "the training function reported no 'accuracy' at epoch 1, which the study searches for",
+            "the training function reported None as 'accuracy' at epoch 2, which the study searches for",
+            "the training function ended without a report",
+            "the training function called sys.exit('usage: train.py --lr LR')",
         ),
         strict=False,
     ):
@@ -196,7 +196,7 @@ def from_zero(config: Config, context: Context) -> Iterator[Report]:
 
 
 def test_who_counts_epochs_from_zero_is_told_so(document: dict[str, Any]) -> None:
-    told = "2 of them: the objective reported epoch 0: epochs are whole numbers and count from 1; the study is kept"
+    told = "2 of them: the training function reported epoch 0: epochs are whole numbers and count from 1; the study is"
     with pytest.raises(HpoError, match=told):
         hpo.search(rules(document), train=from_zero, trials=2, concurrency=1)
     trials = Study.open(STUDIES, "squares").trials()

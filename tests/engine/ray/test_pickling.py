@@ -94,5 +94,7 @@ def test_a_module_that_a_worker_cannot_import_is_told(
     given: Any = None
     with pytest.raises(TrainingError) as caught:  # as in a worker, where it is another machine or command line
         pickle.loads(sent)({}, given)
-    assert "the objective 'objective' cannot be loaded in a worker, which imports its modules" in str(caught.value)
+    assert "the training function 'objective' cannot be loaded in a worker, which imports its modules" in str(
+        caught.value
+    )
     assert message in str(caught.value)

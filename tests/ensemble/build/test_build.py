@@ -30,6 +30,7 @@ from hpo.study.artifacts import Split
 from hpo.study.data_summary import DataSummary
 from hpo.study.study import Study
 from hpo.study.trial import Outcome, State
+from hpo.study.truth import Truth
 from hpo.tracking.ensembles import tracking_to
 from hpo.tracking.store import tracking_uri
 from tests.conftest import data_summary, finish, squares
@@ -211,7 +212,7 @@ def test_with_shuffled_labels_the_test_score_stays_at_chance(document: dict[str,
     study = Study.create(tmp_path / "studies", spec.load(document), known)
     for _ in range(12):
         finish(study, 2.0, epochs=3)
-    pool = replace(Pool.load(study, 12), targets=shuffled["validation"])
+    pool = replace(Pool.load(study, 12), truth=Truth(known.outputs, shuffled))
     for method in ("auto", "greedy", "stacking"):
         choice = choose(method, pool.validation, pool.targets, 5, best=pool.best)
         combined = choice.combiner.combine(pool.test_predictions(choice.combiner.members))
