@@ -886,6 +886,9 @@ def test_mlflow_gets_nothing_that_a_link_points_to(
         draft = next((study.folder / "ensembles").glob(".*"))
         for name in ("note.txt", "report/note.txt"):
             (draft / name).symlink_to(treasure)
+        for name in ("MLmodel", "report/MLmodel", "report/code/evil.py"):  # a model that MLflow would load from the run
+            (draft / name).parent.mkdir(exist_ok=True)
+            (draft / name).write_text("loader_module: evil")
         swap(draft / "report" / "weights.png", treasure)
 
     after(monkeypatch, report, "write", harm)
@@ -893,7 +896,7 @@ def test_mlflow_gets_nothing_that_a_link_points_to(
     assert result.tracking_problem is None
     logged = [path for path in (tmp_path / "studies" / "mlflow-artifacts").rglob("*") if path.is_file()]
     assert any(path.name == "ensemble.json" for path in logged)
-    assert not any(b"dear" in path.read_bytes() for path in logged)
+    assert not any(b"dear" in path.read_bytes() or b"evil" in path.read_bytes() for path in logged)
 
 
 def test_an_ensemble_elsewhere_is_none_of_a_study(study: Study, treasure: Path, tmp_path: Path) -> None:

@@ -143,7 +143,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's news of odd metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)  # a bomb is refused before it goes off
-            with Image.open(path, formats=FORMATS) as image:
+            # by its name Pillow would map the file, and end the process if that is shortened meanwhile
+            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
                 yield image
     except DataError:
         raise

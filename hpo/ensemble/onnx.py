@@ -127,6 +127,11 @@ def _check_size(program: torch.onnx.ONNXProgram, ensemble: Ensemble) -> None:
         )
 
 
+def _scale(outputs: torch.Tensor) -> float:
+    """The largest output that is a number; 0 where none is."""
+    return float(outputs.abs().nan_to_num(0.0).max())
+
+
 def _model_name(member: Member) -> str:
     return "" if member.model is None else member.model.name
 
@@ -136,7 +141,7 @@ def _check_draws(ensemble: Ensemble) -> None:
     inputs = _random_inputs(ensemble, 64)
     for member, network in zip(ensemble.members, ensemble.networks, strict=True):
         once, again = (_outputs(network, inputs) for _ in range(2))
-        if torch.allclose(once, again, rtol=_TOLERANCE, atol=_TOLERANCE * float(once.abs().max()), equal_nan=True):
+        if torch.allclose(once, again, rtol=_TOLERANCE, atol=_TOLERANCE * _scale(once), equal_nan=True):
             continue
         on = [name.removeprefix("network.") for name, module in network.named_modules() if module.training]
         where = f"'{on[0]}' stays in training mode" if on else "as dropout does that is left on"

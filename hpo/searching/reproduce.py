@@ -146,7 +146,7 @@ def reproduce(
 def _threads(number: int) -> Iterator[None]:
     """Trains with as many threads as the trial has CPUs: sums are in another order with more."""
     before = torch.get_num_threads()
-    torch.set_num_threads(number)
+    Threads(number).use(number)
     try:
         yield
     finally:

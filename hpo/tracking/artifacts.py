@@ -4,6 +4,7 @@ MLflow's store says where they go, and one in a storage folder may have been cha
 stay beside that store, where no link is followed. Those of another store, which the user has named, go where it says.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,9 @@ from hpo import files
 from hpo.study.artifacts import Folder
 from hpo.tracking.moved import ARTIFACTS, DATABASE, sqlite_uri
 from hpo.tracking.problems import Unusable
+
+_ALL = re.compile(r"(?s).*")
+"""Names in a folder of this process's own."""
 
 
 def write_text(client: MlflowClient, storage: Path, run: str, name: str, text: str) -> None:
@@ -40,7 +44,9 @@ def write_text(client: MlflowClient, storage: Path, run: str, name: str, text: s
         files.write(storage, f"{_place(storage, client.get_run(run).info.artifact_uri)}/{name}", text.encode())
 
 
-def write_folder(client: MlflowClient, storage: Path, run: str, name: str, folder: Folder) -> None:
+def write_folder(
+    client: MlflowClient, storage: Path, run: str, name: str, folder: Folder, names: re.Pattern[str]
+) -> None:
     """Writes a copy of a folder, as a folder of a run.
 
     Args:
@@ -49,16 +55,17 @@ def write_folder(client: MlflowClient, storage: Path, run: str, name: str, folde
         run: its id.
         name: of the copy.
         folder: that is copied.
+        names: of the files that are copied.
 
     Raises:
         Unusable: the store has the run's files elsewhere.
         OSError, mlflow.exceptions.MlflowException: it cannot be written.
     """
     if not _is_own(client, storage):
-        with copied(folder) as copy:
+        with copied(folder, names) as copy:
             client.log_artifacts(run, str(copy), name)
     else:
-        _copy(storage, f"{_place(storage, client.get_run(run).info.artifact_uri)}/{name}", folder)
+        _copy(storage, f"{_place(storage, client.get_run(run).info.artifact_uri)}/{name}", folder, names)
 
 
 def write_model(client: MlflowClient, storage: Path, model: LoggedModel, folder: Folder) -> None:
@@ -75,10 +82,10 @@ def write_model(client: MlflowClient, storage: Path, model: LoggedModel, folder:
         OSError, mlflow.exceptions.MlflowException: it cannot be written.
     """
     if not _is_own(client, storage):
-        with copied(folder) as copy:
+        with copied(folder, _ALL) as copy:
             client.log_model_artifacts(model.model_id, str(copy))
     else:
-        _copy(storage, str(_place(storage, model.artifact_location)), folder)
+        _copy(storage, str(_place(storage, model.artifact_location)), folder, _ALL)
 
 
 def _is_own(client: MlflowClient, storage: Path) -> bool:
@@ -87,16 +94,23 @@ def _is_own(client: MlflowClient, storage: Path) -> bool:
 
 
 @contextmanager
-def copied(folder: Folder) -> Iterator[Path]:
-    """A copy of a folder for a while, of the same name and without links, for those who follow any."""
+def copied(folder: Folder, names: re.Pattern[str]) -> Iterator[Path]:
+    """A copy of a folder for a while, of the same name and without links, for those who follow any.
+
+    Args:
+        folder: that is copied.
+        names: of the files that are copied: others may have been laid there by whoever can write to it, and MLflow
+            would load a model among them.
+    """
     with TemporaryDirectory() as own:
-        _copy(Path(own), folder.path.name, folder)
+        _copy(Path(own), folder.path.name, folder, names)
         yield Path(own, folder.path.name)
 
 
-def _copy(base: Path, name: str, folder: Folder) -> None:
+def _copy(base: Path, name: str, folder: Folder, names: re.Pattern[str]) -> None:
     for file in folder.files():
-        files.write(base, f"{name}/{file}", folder.read(file))
+        if names.fullmatch(file):
+            files.write(base, f"{name}/{file}", folder.read(file))
 
 
 def _place(storage: Path, uri: str | None) -> PurePosixPath:

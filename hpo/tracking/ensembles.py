@@ -36,6 +36,9 @@ from hpo.tracking.store import (
 _URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _LONGEST_KEY = 250
 _MODEL = "model"
+_MODEL_FILES = re.compile(r"ensemble\.json|member-\d{2,}\.(safetensors|pt)")
+_PICTURES = re.compile(r"report\.html|[a-z0-9_]+\.png")
+"""What is copied of an ensemble's folder and of its report: files that others may have laid beside are left alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +84,7 @@ def log_ensemble(study: Study, storage: Path, record: EnsembleRecord) -> str:
         params = [Param(_weight_key(member["name"]), str(member["weight"])) for member in record.members]
         client.log_batch(run, [Metric(name, value, now, 0) for name, value in record.metrics.items()], params)
         if record.report is not None:
-            write_folder(client, storage, run, "report", record.folder / record.report)
+            write_folder(client, storage, run, "report", record.folder / record.report, _PICTURES)
         if record.servable:
             _log_model(client, storage, experiment_id, run, record)
     except BaseException:
@@ -100,7 +103,11 @@ def _log_model(
     under the run that it has open.
     """
     logged = client.create_logged_model(experiment_id, name=_MODEL, source_run_id=run)
-    with tracking_to(tracking_uri(storage)), copied(record.folder) as data, TemporaryDirectory() as folder:
+    with (
+        tracking_to(tracking_uri(storage)),
+        copied(record.folder, _MODEL_FILES) as data,
+        TemporaryDirectory() as folder,
+    ):
         path = Path(folder) / _MODEL
         mlflow.pyfunc.save_model(
             path=str(path),
