@@ -43,6 +43,11 @@ def plain(value: object) -> str:
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), str(value))
 
 
+def number(value: float) -> str:
+    """A metric's value: four decimals, or three digits where these would show little of it."""
+    return f"{value:.4f}" if value == 0 or 0.01 <= abs(value) < 1e5 or value != value else f"{value:.3g}"
+
+
 def text(value: object, style: str = "") -> Text:
     """A value for rich to print as it is, without markup or emoji codes."""
     return Text(plain(value), style)

@@ -23,7 +23,7 @@ from hpo.ensemble.predictions import Predictions, write_csv
 from hpo.study.artifacts import Folder
 from hpo.study.study import Study
 from hpo.study.trial import Failure, Outcome, State
-from hpo.terminal import Answer, Libraries, plain, saying, text, warn
+from hpo.terminal import Answer, Libraries, number, plain, saying, text, warn
 from tests.conftest import ROOT, Run, without_ray
 
 NASTY = "[/red] [bold]z[/bold] :warning: \x1b[2J\x1b]0;title\x07\x9b31m \u202eevil\r"
@@ -205,3 +205,23 @@ def test_what_ray_prints_of_its_nodes_is_not_shown(thread: str, told: str) -> No
         printing.start()
         printing.join()
     assert shown.getvalue() == told
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0, "0.0000"),
+        (0.93333, "0.9333"),
+        (-1.5, "-1.5000"),
+        (99999.0, "99999.0000"),
+        (1e5, "1e+05"),
+        (1234567.0, "1.23e+06"),
+        (0.01, "0.0100"),
+        (0.00012345, "0.000123"),
+        (-2e-9, "-2e-09"),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_a_value_shows_something_of_itself_whatever_its_size(value: float, shown: str) -> None:
+    assert number(value) == shown

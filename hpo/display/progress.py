@@ -13,7 +13,7 @@ from hpo.display.tables import at_epoch, config_text, duration
 from hpo.study.budget import Left
 from hpo.study.study import Study
 from hpo.study.trial import Metrics, State, TrialRecord
-from hpo.terminal import saying, text
+from hpo.terminal import number, saying, text
 
 _RECENT = 5
 
@@ -155,9 +155,9 @@ class Progress:
             text(self._summary()),
         )
         running = Table.grid(padding=(0, 2))
-        for number, (epoch, value) in sorted(self._epochs.items()):
-            reported = f"{metric} {value:.4f}" if epoch else "starting"
-            running.add_row(f"  trial {number}", f"epoch {epoch}/{self._study.spec.training.epochs}", text(reported))
+        for trial, (epoch, value) in sorted(self._epochs.items()):
+            reported = f"{metric} {number(value)}" if epoch else "starting"
+            running.add_row(f"  trial {trial}", f"epoch {epoch}/{self._study.spec.training.epochs}", text(reported))
         lines = [text(f"  {line}", "dim") for line in self._recent]
         best = text("" if self._best is None else f"  best config: {config_text(self._best.config)}", "green")
         return Group(bar, best, running, *lines)

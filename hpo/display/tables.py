@@ -7,7 +7,7 @@ from rich.table import Table
 
 from hpo.study.study import Study
 from hpo.study.trial import State, TrialRecord, count_states
-from hpo.terminal import text
+from hpo.terminal import number, text
 
 
 class Cost(Protocol):
@@ -48,7 +48,7 @@ def trials_table(study: Study, trials: Sequence[TrialRecord], title: str) -> Tab
         table.add_column(text(", ".join(map(str, study.spec.constraints))))
     table.add_column("config", overflow="fold")
     for trial in trials:
-        values = [f"{trial.values[metric]:.4f}" if trial.values else "-" for metric in metrics]
+        values = [number(trial.values[metric]) if trial.values else "-" for metric in metrics]
         values.append("-" if trial.best_epoch is None else str(trial.best_epoch))
         if study.spec.constraints:
             values.append("kept" if trial.feasible else "broken")
@@ -92,7 +92,7 @@ def scores_table(rows: Mapping[str, Mapping[str, float]], title: str) -> Table:
     for metric in metrics:
         table.add_column(text(metric), justify="right")
     for name, scores in rows.items():
-        table.add_row(text(name), *(f"{scores[metric]:.4f}" if metric in scores else "-" for metric in metrics))
+        table.add_row(text(name), *(number(scores[metric]) if metric in scores else "-" for metric in metrics))
     return table
 
 
@@ -114,7 +114,7 @@ def compared_table(costs: Mapping[str, float], chosen: str, score: str) -> Table
     table.add_column(text(score), justify="right")
     table.add_column("")
     for name, value in sorted(costs.items(), key=lambda item: item[1]):
-        table.add_row(text(name), f"{value:.4f}", "chosen" if name == chosen else "")
+        table.add_row(text(name), number(value), "chosen" if name == chosen else "")
     return table
 
 
@@ -142,7 +142,7 @@ def costs_table(costs: Mapping[str, Cost]) -> Table:
 
 def at_epoch(value: float, epoch: int | None, trial: int | None = None) -> str:
     """A value with the epoch that it is of, and the number of its trial where that is not said beside it."""
-    return f"{value:.4f} ({'' if trial is None else f'trial {trial}, '}epoch {epoch})"
+    return f"{number(value)} ({'' if trial is None else f'trial {trial}, '}epoch {epoch})"
 
 
 def config_text(config: Mapping[str, Any]) -> str:
