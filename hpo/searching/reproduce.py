@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -108,7 +109,7 @@ def reproduce(
             changed; or what it has stored is damaged.
         DataError: the data cannot be read.
     """
-    trial, spec = study.trial(number), specs.read(study.spec).checked((check,))
+    trial, spec = study.trial(number), specs.read(study.spec).checked((partial(check, train=function),))
     if not trial.reports:
         raise StudyError(f"trial {number} of study '{study.name}' has no report to be held against")
     if trial.inherited or trial.taken_over:

@@ -31,6 +31,8 @@ _INSTALLED = {"site-packages", "dist-packages"}
 _OWN_PACKAGE = __name__.partition(".")[0]
 _NOWHERE = "(no file)"
 """Stands for the file of what was typed into a notebook or a shell."""
+_KEYS = {"training function": "objective", "model": "model"}
+"""Part of a study's code -> its key in what a study keeps, as release 0.2 had it."""
 _BOUND, _INNER = "(arguments)", "(inner function)"
 """Stand beside the files: for what `functools.partial` or a closure has fixed, and for a function within another."""
 
@@ -117,11 +119,11 @@ class TrainingCode:
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Self:
         """Reads what a study keeps."""
-        return cls(*(None if kept[name] is None else Code.from_json(kept[name]) for name in ("objective", "model")))
+        return cls(*(None if kept[name] is None else Code.from_json(kept[name]) for name in _KEYS.values()))
 
     def to_json(self) -> dict[str, Any]:
         """Writes what `from_json` reads."""
-        return {name: None if code is None else code.to_json() for name, code in self._parts()}
+        return {_KEYS[name]: None if code is None else code.to_json() for name, code in self._parts()}
 
     def changes(self, now: "TrainingCode") -> list[str]:
         """How this code differs from another one of the same function, built in or not, in words."""
@@ -130,7 +132,7 @@ class TrainingCode:
         return [f"{name} {change}" for name, change in told if change]
 
     def _parts(self) -> tuple[tuple[str, Code | None], ...]:
-        return ("objective", self.function), ("model", self.model)  # as release 0.1 called it
+        return ("training function", self.function), ("model", self.model)
 
 
 def check(study: str, known: Sequence[TrainingCode], now: TrainingCode, accept: bool, call: str) -> None:

@@ -45,6 +45,7 @@ def test_one_that_others_can_write_to_is_not_taken(cache: Path) -> None:
     folder.rmdir()
 
 
+@pytest.mark.slow
 def test_no_header_is_taken_from_the_folder_for_temporary_files(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -183,6 +183,7 @@ def test_a_model_takes_its_weights_gradients_moments_and_the_copies_that_are_sto
     assert 4 * 0.2e9 < footprint.host < 0.6e9 + 9 * 0.2e9  # Python and torch are in it too
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_pretended_gpu_is_divided_by_the_cpus_and_ray_gives_the_shares(document: dict[str, Any]) -> None:
     found = measured(document)
