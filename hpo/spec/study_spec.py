@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from hpo.plugins import import_paths
-from hpo.spec.parameter import Parameter
+from hpo.spec.forbidden import Clause
+from hpo.spec.parameter import Parameter, Value
 from hpo.spec.section import (
     Budget,
     Constraint,
@@ -56,6 +57,10 @@ class SearchSpec(Section):
     """How long and how a trial is trained."""
     parameters: dict[str, Parameter] = Field(default_factory=dict)
     """What is searched, by dotted name."""
+    forbidden: tuple[Clause, ...] = ()
+    """Combinations of values that no trial may have: mappings of which all holds, or comparisons."""
+    configs: tuple[dict[str, Value], ...] = ()
+    """Configs that are tried first, in order; what each leaves out is as in the default config."""
     objective: Objectives = Objectives()
     """What ranks trials: a metric, or a list of several."""
     constraints: tuple[Constraint, ...] = ()
@@ -98,9 +103,9 @@ class SearchSpec(Section):
             raise ValueError(f"'{value}' is a name of MLflow's own files in the storage folder; choose another")
         return value
 
-    @field_validator("constraints", mode="before")
+    @field_validator("constraints", "forbidden", "configs", mode="before")
     @classmethod
-    def _one_constraint(cls, value: Any) -> Any:
+    def _one_is_a_list(cls, value: Any) -> Any:
         return value if isinstance(value, list | tuple) else (value,)
 
     @property

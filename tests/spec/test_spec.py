@@ -91,7 +91,7 @@ def test_all_problems_come_at_once_each_with_its_line(tmp_path: Path) -> None:
         ("min: 1e-4, max: 1.0, log: true", "min: 0.1, max: 1, step: 0.4", "min plus a multiple of step"),
         ("min: 1e-4, max: 1.0, log: true", "min: 0.1, max: 1, default: 2", "default 2 is not in [0.1, 1"),
         ("min: 1e-4, max: 1.0, log: true", "min: 0.1, max: 1e300", "bounds must be within 1e+15 of zero"),
-        ("min: 1e-4, max: 1.0, log: true", "values: [0.1, [1]]", "must be a number, a text, true, false or null"),
+        ("min: 1e-4, max: 1.0, log: true", "values: [0.1, [1]]", "must be number, got [1]"),
         ("min: 1e-4, max: 1.0, log: true", "min: 0.1, max: 1, step: 1e-320", "step is too small"),
         ("min: 1e-4, max: 1.0, log: true", "values: [1, 0.1, 1.0]", "'values' has 1 and 1.0, which are equal"),
         ("min: 1e-4, max: 1.0, log: true", "values: [true, 1, 2]", "'values' has true and 1, which are equal"),
