@@ -152,7 +152,7 @@ def _limits(budget: "Budget") -> str:
         limits.append(f"{budget.gpu_hours:g} GPU hours")
     if budget.time_limit is not None:
         limits.append(f"{budget.time_limit:g} s")
-    return "at most " + " or ".join(limits)
+    return "at most " + " or ".join(limits) if limits else "all of its configs"
 
 
 @click.command(short_help="Say how long a search would take.")

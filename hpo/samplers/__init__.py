@@ -50,6 +50,7 @@ _SAMPLERS = {
     "random": _Sampler("hpo.samplers.standard:random", compares=False, asked_again=False),
     "qmc": _Sampler("hpo.samplers.standard:qmc", compares=False),
     "nsga2": _Sampler("hpo.samplers.standard:nsga2", constrained_by_optuna=True),
+    "grid": _Sampler("hpo.samplers.grid:GridSampler", draws_by_number=True, compares=False, asked_again=False),
     "evolution": _Sampler("hpo.samplers.evolution:EvolutionSampler", draws_by_number=True, compares=False),
     "portfolio": _Sampler(
         "hpo.samplers.portfolio:PortfolioSampler", draws_by_number=True, compares=False, constrained_by_optuna=True
@@ -76,6 +77,7 @@ def check(spec: SearchSpec) -> Iterable[Problem]:
     name, settings = spec.sampler.name, spec.sampler.settings
     if spec.target == "ensemble" and spec.objective.others:
         yield Problem(("target",), "an ensemble is rewarded by one number: name one objective, or leave the target out")
+    yield from _check_grid(spec) if name == "grid" else ()
     try:
         sampler = _made(spec, 0)
         if not isinstance(sampler, BaseSampler):
@@ -86,6 +88,17 @@ def check(spec: SearchSpec) -> Iterable[Problem]:
         yield Problem(("sampler", "name"), str(error))
     except Exception as error:  # whatever a user's sampler raises
         yield Problem(("sampler",), f"sampler '{name}' refuses {settings}: {error}")
+
+
+def _check_grid(spec: SearchSpec) -> Iterable[Problem]:
+    """What leads away from a grid."""
+    for parameter in (name for name, one in spec.parameters.items() if "prior" in one.model_fields_set):
+        yield Problem(("parameters", parameter, "prior"), "the sampler 'grid' tries all values alike; leave it out")
+    if spec.scheduler.name == "pbt":
+        yield Problem(
+            ("scheduler", "name"),
+            "'pbt' changes configs, which are no more of the grid then; take another scheduler, or sampler",
+        )
 
 
 def try_proposal(spec: SearchSpec) -> Iterable[Problem]:
@@ -143,7 +156,7 @@ def _made(spec: SearchSpec, seed: int, **own: Any) -> BaseSampler:
     settings = {"seed": seed, **own, **spec.sampler.settings}
     if name == "evolution" and spec.objective.others:
         settings["metrics"] = [objective.metric for objective in spec.objectives]
-    if name in ("curves", "tpe"):
+    if name in ("curves", "tpe", "grid"):
         settings["space"] = Space.of(spec)
     if name == "curves":
         settings |= {"epochs": spec.training.epochs, "by_trials": spec.budget.by_trials, "repeats": spec.repeats}

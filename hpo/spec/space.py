@@ -1,6 +1,6 @@
 """The search space: parameters, conditions and defaults, asked of an Optuna trial one by one (define-by-run)."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Any
@@ -155,11 +155,11 @@ class Space:
         """All configs that are allowed, as they are recorded; None where there are more than `most`."""
         found: list[Config] = [{}]
         grown = (_GROWN if self.is_restricted else 1) * most
-        for name, parameter in self.parameters.items():
+        for name in self.parameters:
             active = [config for config in found if self.active(name, config)]
             if not active:
                 continue
-            values = self.coded.get(name, Dimension(parameter)).choices(most)
+            values = self.choices(name, most)
             if values is None or len(found) - len(active) + len(active) * len(values) > grown:
                 return None
             others = [config for config in found if not self.active(name, config)]
@@ -168,6 +168,10 @@ class Space:
             if len(found) > most:
                 return None
         return found
+
+    def choices(self, name: str, most: int) -> Sequence[Any] | None:
+        """All values of a parameter, as they are recorded; None where there are more than `most`."""
+        return self.coded.get(name, Dimension(self.parameters[name])).choices(most)
 
     def default(self, spec: SearchSpec) -> Config:
         """The config that the user would have started from: `default:` or the setting written in its section.

@@ -28,6 +28,8 @@ Config = dict[str, Any]
 """Parameter name -> value, for the parameters that are active in a trial."""
 
 
+GRID = "grid"
+"""The sampler that tries all configs, each once."""
 DEFAULT_SAMPLER, DEFAULT_SCHEDULER = "curves", "freeze_thaw"
 """They belong together; another sampler gets `asha`, and several objectives get `tpe`."""
 
@@ -81,7 +83,10 @@ class SearchSpec(Section):
     @model_validator(mode="before")
     @classmethod
     def _suited(cls, value: Any) -> Any:
-        """Sampler and scheduler by a name alone or by settings alone; what is left out suits what is there."""
+        """Sampler and scheduler by a name alone or by settings alone; what is left out suits what is there.
+
+        A grid ends by itself, so it needs no budget.
+        """
         if not isinstance(value, dict):
             return value
         objective = value.get("objective")
@@ -91,7 +96,10 @@ class SearchSpec(Section):
         sampler = _named(value.get("sampler"), "tpe" if others else DEFAULT_SAMPLER)
         known = isinstance(sampler, dict) and sampler.get("name") == DEFAULT_SAMPLER
         scheduler = _named(value.get("scheduler"), DEFAULT_SCHEDULER if known else "asha")
-        return {**value, "sampler": sampler, "scheduler": scheduler}
+        suited = {**value, "sampler": sampler, "scheduler": scheduler}
+        if isinstance(sampler, dict) and sampler.get("name") == GRID and not _limited(value.get("budget")):
+            suited["budget"] = Budget.model_construct()
+        return suited
 
     @field_validator("study")
     @classmethod
@@ -117,8 +125,10 @@ class SearchSpec(Section):
     def repeats(self) -> bool:
         """Whether a config may come again, with another seed: as a member of an ensemble or of a population.
 
-        So it is where nothing is searched.
+        So it is where nothing is searched; of a grid each is tried once.
         """
+        if self.sampler.name == GRID and self.parameters:
+            return False
         return self.target == "ensemble" or self.scheduler.name == "pbt" or not self.parameters
 
     @property
@@ -206,6 +216,11 @@ class StudySpec(SearchSpec):
         fields = type(self).model_fields
         validated = {name: section_class(fields[name]).model_validate(values) for name, values in sections.items()}
         return self.model_copy(update=validated)
+
+
+def _limited(budget: Any) -> bool:
+    """Whether a budget, as it is written, has a limit; one that is no mapping is told elsewhere."""
+    return budget is not None and (not isinstance(budget, dict) or any(it is not None for it in budget.values()))
 
 
 def _named(value: Any, default: str) -> Any:

@@ -187,3 +187,97 @@ def test_trials_are_taken_over_where_their_configs_are_allowed(tmp_path: Path) -
     narrower = earlier.spec.model_copy(update={"forbidden": (*earlier.spec.forbidden, "in > 8")})
     kept = [space.config(frozen.params) for frozen in taken_over(earlier, narrower)]
     assert kept == [trial.config for trial in earlier.trials() if trial.config["in"] == 8] != []
+
+
+# ---- the whole grid --------------------------------------------------------------------------------------------------
+
+GRID: dict[str, Any] = {
+    "study": "grid",
+    "objective": {"metric": "loss", "goal": "minimize"},
+    "training": {"epochs": 4},
+    "sampler": "grid",
+    "parameters": {
+        "kind": {"values": ["plain", "deep"], "default": "deep"},
+        "rate": {"min": 1e-3, "max": 1, "log": True, "steps": 4},
+        "depth": {"type": "int", "min": 1, "max": 3, "when": {"kind": "deep"}},
+        "sizes": {"values": [[1, 2], [3]]},
+        "sum": {"equals": "rate + 1"},
+    },
+    "forbidden": {"kind": "plain", "sizes": [[3]]},
+}
+GRID_SIZE = 4 + 4 * 3 * 2
+
+
+def keys(configs: list[Config]) -> list[str]:
+    return [str(sorted(config.items())) for config in configs]
+
+
+@pytest.mark.parametrize("scheduler", ["none", "asha", "hyperband", "asha_stop", "median"])
+def test_a_grid_is_tried_whole_each_config_once(scheduler: str) -> None:
+    def curve(config: Config, epoch: int) -> tuple[dict[str, float], float]:
+        if config["rate"] == 0.1 and config["sizes"] == [3]:
+            raise RuntimeError("by design")
+        return {"loss": config["rate"] / epoch}, 1.0
+
+    document = {**GRID, "scheduler": scheduler, "failures": {"max_failures": 99}}
+    trials = hpo.simulate(document, curve, workers=3).study.trials()
+    assert len(trials) == GRID_SIZE == len(set(keys([trial.config for trial in trials])))
+    assert {trial.config["rate"] for trial in trials} == {0.001, 0.01, 0.1, 1.0}
+    assert all(trial.config["sum"] == trial.config["rate"] + 1 for trial in trials)
+
+
+def test_a_grid_that_goes_on_tries_what_is_left(tmp_path: Path) -> None:
+    changes = {**GRID, "study": "grid", "budget": {}, "configs": []}
+    whole = asked(None, **changes)
+    first = asked(tmp_path / "parts", 5, **changes)
+    rest = asked(tmp_path / "parts", **changes)
+    assert len(whole) == GRID_SIZE and keys(first + rest) == keys(whole)
+
+
+def test_a_budget_below_the_grid_holds_and_its_order_is_by_the_seed() -> None:
+    found = [hpo.simulate({**GRID, "seed": seed, "budget": {"trials": 9}}, linear) for seed in (0, 0, 1)]
+    first, same, other = (keys([trial.config for trial in one.study.trials()]) for one in found)
+    assert len(first) == 9 and first == same != other
+
+
+def linear(config: Config, epoch: int) -> tuple[dict[str, float], float]:
+    return {"loss": config["rate"]}, 1.0
+
+
+def test_a_grid_with_several_objectives_and_one_as_an_ensembles_target_end() -> None:
+    document = {**GRID, "objective": [GRID["objective"], {"metric": "cost", "goal": "minimize"}]}
+    both = hpo.simulate(document, lambda config, epoch: ({"loss": config["rate"], "cost": 1.0}, 1.0))
+    assert len(both.study.trials()) == GRID_SIZE
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"parameters": {"x": {"min": 0, "max": 1}}, "forbidden": []}, "needs the values of 'x': give `steps`"),
+        ({"parameters": {"x": {"normal": [0, 1]}}, "forbidden": []}, "needs the values of 'x'"),
+        (
+            {"parameters": {name: {"type": "int", "min": 1, "max": 30} for name in "abc"}, "forbidden": []},
+            "the grid has more than 10,000 configs",
+        ),
+        ({"parameters": {"x": {"values": [1, 2], "prior": 1}}, "forbidden": []}, "tries all values alike"),
+        ({"scheduler": "pbt", "budget": {"trials": 9}}, "'pbt' changes configs"),
+        ({"sampler": {"name": "grid", "sed": 3}}, "refuses {'sed': 3}"),
+    ],
+)
+def test_what_is_no_grid_is_one_sentence(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        hpo.simulate({**GRID, **changes}, linear)
+    assert len(caught.value.lines) == 1 and said in caught.value.lines[0]
+
+
+def test_the_size_of_a_grid_is_told() -> None:
+    from hpo.spec import load_search
+
+    assert list(hpo.api.remarks(GRID)) == [f"the grid has {GRID_SIZE} configs."]
+    small = list(hpo.api.remarks({**GRID, "budget": {"trials": 5}}))
+    assert small == [f"the grid has {GRID_SIZE} configs, of which the budget lets 5 be tried."]
+    one = load_search(GRID)
+    assert one.budget.trials is None and load_search({**GRID, "sampler": "tpe"}).budget.trials == 32
+    assert load_search(one.model_dump(exclude_unset=True)).budget == one.budget
+    plan = hpo.plan(GRID, workers=[1, 2])
+    assert [forecast.trials for forecast in plan.forecasts] == [GRID_SIZE] * 2
