@@ -69,10 +69,9 @@ def validate(
         DataError: the data cannot be used.
     """
     _trust(space, trust)
-    spec = specs.load(
-        space, overrides, checks.CHECKS, partial(checks.last_problems, data_dir=Path("data"), download=False)
-    )
-    for note in (*checks.remarks(spec), *checks.data_notes(spec, Path("data"))):
+    written = specs.read(space, overrides)
+    spec = written.checked(checks.CHECKS, partial(checks.last_problems, data_dir=Path("data"), download=False))
+    for note in (*written.notes, *checks.remarks(spec), *checks.data_notes(spec, Path("data"))):
         tell(note)
     return spec
 

@@ -170,7 +170,7 @@ def _read(written: specs.Written[StudySpec], options: SearchOptions, say: Say) -
     last = partial(last_problems, data_dir=options.downloads, download=True, own_objective=own)
     spec = written.checked(CHECKS, last)
     dataset = datasets.load(spec.data, options.downloads, spec.seed)
-    for note in (*remarks(spec), *dataset.notes):
+    for note in (*written.notes, *remarks(spec), *dataset.notes):
         say(f"Note: {note}")
     return spec, dataset
 

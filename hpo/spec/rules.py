@@ -9,6 +9,7 @@ import pydantic
 
 from hpo.errors import Problem
 from hpo.plugins import did_you_mean
+from hpo.spec.extending import EXTENDS
 from hpo.spec.parameter import Parameter, thawed
 from hpo.spec.relations import relation_problems
 from hpo.spec.section import Constraint, Objective
@@ -65,7 +66,7 @@ def in_our_words(detail: Any) -> Problem:
 
 def _known_keys(path: tuple[str, ...]) -> Iterable[str]:
     if not path:
-        return StudySpec.model_fields
+        return [*StudySpec.model_fields, EXTENDS]
     if path[0] == "parameters":
         return Parameter.model_fields
     if path[0] == "constraints":
