@@ -56,7 +56,7 @@ Value = Annotated[
 ]
 """What a setting can be: a number, a text, true, false, null, or a list of these; lists are kept as tuples."""
 
-_ALLOWED = {
+ALLOWED = {
     "values": {"default", "prior", "when"},
     "permutation": {"default", "when"},
     "normal": {"type", "min", "max", "default", "when"},
@@ -125,12 +125,12 @@ class Parameter(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        kinds = [name for name in _ALLOWED if getattr(self, name) is not None]
+        kinds = [name for name in ALLOWED if getattr(self, name) is not None]
         if len(kinds) > 1:
             raise ValueError(f"'{kinds[0]}' does not go with {', '.join(kinds[1:])}; leave one out")
         for kind in kinds:
             given = {name for name in self.model_fields_set if getattr(self, name) is not None}
-            extra = sorted(given - _ALLOWED[kind] - {kind})
+            extra = sorted(given - ALLOWED[kind] - {kind})
             if extra and kind == "values":
                 raise ValueError(f"give either 'values' or a range, not 'values' with {', '.join(extra)}")
             if extra:

@@ -19,7 +19,7 @@ SEARCHABLE = ("data", "model", "training", "optimizer")
 """The sections whose settings a parameter may vary."""
 
 
-_NOT_SEARCHABLE = {
+NOT_SEARCHABLE = {
     "model.name": "a study compares configs of one model; search each model in a study of its own",
     "data.name": "all trials of a study see the same data",
     "data.path": "all trials of a study see the same data",
@@ -96,8 +96,8 @@ def _setting_problems(spec: StudySpec, name: str, parameter: Parameter) -> Itera
     section, _, setting = name.partition(".")
     if section not in SEARCHABLE or not setting or "." in setting:
         yield Problem(key, f"a parameter is named section.setting, with a section of {', '.join(SEARCHABLE)}")
-    elif name in _NOT_SEARCHABLE:
-        yield Problem(key, f"cannot be searched: {_NOT_SEARCHABLE[name]}")
+    elif name in NOT_SEARCHABLE:
+        yield Problem(key, f"cannot be searched: {NOT_SEARCHABLE[name]}")
     elif section != "model" and setting not in _known_keys((section,)):
         yield Problem(key, f"there is no setting of this name.{did_you_mean(setting, _known_keys((section,)))}")
     else:
