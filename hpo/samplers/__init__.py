@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 from hpo import tasks
 from hpo.errors import InputError, Problem
 from hpo.plugins import Registry
-from hpo.samplers.proposer import Proposer
+from hpo.samplers.proposer import NotAllowedError, Proposer
 from hpo.samplers.view import WINDOW
 from hpo.spec import SearchSpec
 from hpo.spec.space import Space
@@ -102,11 +102,22 @@ def _check_grid(spec: SearchSpec) -> Iterable[Problem]:
 
 
 def try_proposal(spec: SearchSpec) -> Iterable[Problem]:
-    """Lets the sampler propose one config, into no study: some settings fail only when they are used."""
+    """Lets the sampler propose one config, into no study: some settings fail only when they are used.
+
+    Where configs may be forbidden, those that are tried first are proposed too, since the sampler completes them.
+    """
+    space = Space.of(spec)
+    starts = space.starts(spec) if space.is_restricted else []
     directions = [tasks.goal_of(objective) for objective in spec.objectives]
     try:
         with quiet():
-            Space.of(spec).suggest(optuna.create_study(directions=directions, sampler=build(spec, started=0)).ask())
+            study = optuna.create_study(directions=directions, sampler=build(spec, started=0))
+            for config in starts:
+                study.enqueue_trial(config)
+            for _ in range(len(starts) + 1):
+                space.suggest(study.ask())
+    except NotAllowedError as error:
+        yield Problem(("forbidden",) if spec.forbidden else ("parameters",), str(error))
     except Exception as error:  # whatever a user's sampler raises
         yield Problem(
             ("sampler",), f"sampler '{spec.sampler.name}' cannot propose with {spec.sampler.settings}: {error}"

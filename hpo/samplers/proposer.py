@@ -30,6 +30,10 @@ _ALLOWED_TRIES = 2000
 """How many random configs are looked at for one that is allowed."""
 
 
+class NotAllowedError(InputError):
+    """The space has no config, or nearly none, that its forbidden combinations and ties allow."""
+
+
 @dataclass(frozen=True)
 class _Draw:
     sampler: BaseSampler
@@ -179,7 +183,7 @@ class Proposer(BaseSampler):
             repeats: whether what the study has may come again.
 
         Raises:
-            InputError: no config was found that is allowed.
+            NotAllowedError: no config was found that is allowed.
         """
         known = known_configs(study, self._metrics)
 
@@ -211,8 +215,10 @@ class Proposer(BaseSampler):
         """A random config that is allowed.
 
         Raises:
-            InputError: none was found.
+            NotAllowedError: none was found.
         """
+        if self._listed == []:
+            raise NotAllowedError("no config of the space is allowed: forbid less, or widen the parameters")
         refusal = None
         for attempt in range(_TRIES + _AGAIN + 1, _TRIES + _AGAIN + 1 + _ALLOWED_TRIES):
             sampler = optuna.samplers.RandomSampler(seed=self._seed_of(trial, attempt))
@@ -221,7 +227,7 @@ class Proposer(BaseSampler):
             if refusal is None:
                 return config
         given = _given(trial, space)
-        raise InputError(
+        raise NotAllowedError(
             f"of {_ALLOWED_TRIES:,} random configs{f' with {given}' if given else ''} none is allowed; of the last one"
             f" {refusal}. Forbid less, or narrow the parameters to where configs are allowed"
         )

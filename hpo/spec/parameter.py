@@ -22,7 +22,6 @@ _LEAST_MASS = 1e-6
 """The least share of a normal distribution that bounds may leave."""
 MOST_ORDERS = 720
 """Orders of a permutation: six items have so many, and each is a category to the samplers."""
-_SCALAR: dict[str, Any] = {"type": ["boolean", "number", "string", "null"]}
 
 
 def frozen(value: Any) -> Any:
@@ -52,7 +51,7 @@ def checked(value: Any) -> Any:
 Value = Annotated[
     Any,
     AfterValidator(checked),
-    WithJsonSchema({"anyOf": [_SCALAR, {"type": "array", "items": {"anyOf": [_SCALAR, {"type": "array"}]}}]}),
+    WithJsonSchema({"anyOf": [*({"type": kind} for kind in ("boolean", "number", "string", "null", "array"))]}),
 ]
 """What a setting can be: a number, a text, true, false, null, or a list of these; lists are kept as tuples."""
 

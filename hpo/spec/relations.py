@@ -10,7 +10,7 @@ from hpo.spec.expressions import ExpressionError, KindError
 from hpo.spec.forbidden import Forbidden, first_that_holds
 from hpo.spec.parameter import Parameter, thawed
 from hpo.spec.probing import combinations
-from hpo.spec.space import LISTED, Space
+from hpo.spec.space import Space
 from hpo.spec.study_spec import SearchSpec
 
 Refusal = Callable[[SearchSpec, str, Any], str | None]
@@ -27,7 +27,7 @@ def relation_problems(spec: SearchSpec, refusal: Refusal) -> Iterable[Problem]:
     if not problems:
         space = Space.of(spec)
         problems += [*_tied_values(spec, space, refusal), *_clauses(spec, space)]
-        problems = problems or [*_configs(spec, space), *_nothing_left(spec, space)]
+        problems = problems or [*_configs(spec, space), *_default(spec, space)]
     return problems
 
 
@@ -150,15 +150,13 @@ def _uncomparable(spec: SearchSpec, space: Space, key: tuple[str, ...], clause: 
             continue
 
 
-def _nothing_left(spec: SearchSpec, space: Space) -> Iterable[Problem]:
+def _default(spec: SearchSpec, space: Space) -> Iterable[Problem]:
     if space.is_restricted and (reason := space.refusal(space.default(spec))) is not None:
         yield Problem(
             ("forbidden",) if spec.forbidden else ("parameters",),
             f"the default config, which is the first trial, is not allowed: {reason}; change a `default`, or the"
             " setting in its section",
         )
-    elif space.is_restricted and space.configs(LISTED) == []:
-        yield Problem(("forbidden",) if spec.forbidden else ("parameters",), "no config of the space is allowed")
 
 
 # ---- known configs ---------------------------------------------------------------------------------------------------

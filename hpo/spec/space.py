@@ -154,7 +154,9 @@ class Space:
     def configs(self, most: int) -> list[Config] | None:
         """All configs that are allowed, as they are recorded; None where there are more than `most`."""
         found: list[Config] = [{}]
-        grown = (_GROWN if self.is_restricted else 1) * most
+        decisive = {name for clause in self.forbidden for name in clause.names}
+        decisive |= {name for tie in self.ties.values() for name in tie.expression.names}
+        grown = (_GROWN if decisive else 1) * most
         for name in self.parameters:
             active = [config for config in found if self.active(name, config)]
             if not active:
@@ -164,7 +166,8 @@ class Space:
                 return None
             others = [config for config in found if not self.active(name, config)]
             found = others + [{**config, name: value} for config in active for value in values]
-            found = [config for config in found if self.allows(config)]
+            if name in decisive:
+                found = [config for config in found if self.allows(config)]
             if len(found) > most:
                 return None
         return found

@@ -59,9 +59,9 @@ class SearchSpec(Section):
     """How long and how a trial is trained."""
     parameters: dict[str, Parameter] = Field(default_factory=dict)
     """What is searched, by dotted name."""
-    forbidden: tuple[Clause, ...] = ()
+    forbidden: Annotated[tuple[Clause, ...], Field(max_length=200)] = ()
     """Combinations of values that no trial may have: mappings of which all holds, or comparisons."""
-    configs: tuple[dict[str, Value], ...] = ()
+    configs: Annotated[tuple[dict[str, Value], ...], Field(max_length=1000)] = ()
     """Configs that are tried first, in order; what each leaves out is as in the default config."""
     objective: Objectives = Objectives()
     """What ranks trials: a metric, or a list of several."""
@@ -127,9 +127,10 @@ class SearchSpec(Section):
 
         So it is where nothing is searched; of a grid each is tried once.
         """
-        if self.sampler.name == GRID and self.parameters:
+        searched = any(parameter.equals is None for parameter in self.parameters.values())
+        if self.sampler.name == GRID and searched:
             return False
-        return self.target == "ensemble" or self.scheduler.name == "pbt" or not self.parameters
+        return self.target == "ensemble" or self.scheduler.name == "pbt" or not searched
 
     @property
     def import_paths(self) -> frozenset[str]:

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 import hpo
-from hpo.errors import InputError, SpecError
+from hpo.errors import SpecError
 from hpo.spec import Config
 
 EVERYTHING: dict[str, Any] = {
@@ -131,11 +131,18 @@ def test_where_nearly_nothing_is_allowed_that_is_said() -> None:
         "forbidden": ["x + y < 1.9999999"],
         "configs": [],
     }
-    with pytest.raises(SpecError, match="random configs none is allowed; of the last one it is forbidden by x"):
-        hpo.simulate(document, lambda config, epoch: ({"loss": 0.0}, 1.0))
-    document["configs"] = [{"x": 1.0, "y": 1.0}]
-    with pytest.raises(InputError, match="Forbid less, or narrow the parameters"):
-        hpo.simulate(document, lambda config, epoch: ({"loss": 0.0}, 1.0))
+    with pytest.raises(
+        SpecError, match="forbidden: of 2,000 random configs none is allowed; of the last one it is forb"
+    ):
+        hpo.simulate(document, linear)
+    document["forbidden"], document["configs"] = ["x > 0.9 and y < 0.9999999"], [{"x": 0.95}]
+    with pytest.raises(
+        SpecError, match="configs with {'x': 0.95} none is allowed; .* Forbid less, or narrow the param"
+    ):
+        hpo.simulate(document, linear)
+    document["parameters"], document["configs"] = {"x": {"values": [1, 2]}}, []
+    with pytest.raises(SpecError, match="forbidden: no config of the space is allowed"):
+        hpo.simulate({**document, "forbidden": "x > 0"}, linear)
 
 
 def test_a_small_space_ends_when_all_that_is_allowed_was_tried() -> None:
