@@ -129,7 +129,7 @@ def fitting(spec: StudySpec, dataset: Dataset, objective: Objective, resources: 
     )
     space = Space.of(spec)
     with _probing(shared, _some(dataset, 2 * _largest_batch(spec), _ROWS), each) as measure:
-        config, footprint = _largest(space, _choices(space), measure)
+        config, footprint = _largest(space, _choices(spec, space), measure)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpu, trials = arrange(footprint, resources, nodes)
     _, but_for_memory = arrange(Footprint(0), resources, nodes)
@@ -199,16 +199,17 @@ class _Tried:
 def _largest_batch(spec: StudySpec) -> int:
     """The most rows of a training step of any config."""
     name = "training.batch_size"
-    return max(spec.training.batch_size, *(int(config.get(name, 0)) for _, config in probes(spec)))
+    searched = [int(config[name]) for _, config in probes(spec) if name in config]
+    return max(searched, default=spec.training.batch_size)
 
 
-def _choices(space: Space) -> dict[str, list[Any]]:
+def _choices(spec: StudySpec, space: Space) -> dict[str, list[Any]]:
     """Parameter -> the values to try, as they are recorded, first the one that is likely to take most.
 
     Of numbers on which memory depends these are both ends, of texts and flags all. Any other parameter stays at its
     small end: a large learning rate might diverge.
     """
-    return {name: _extremes(name, parameter) for name, parameter in space.parameters.items()}
+    return {name: _extremes(name, space.parameters[name]) for name in spec.parameters if name in space.parameters}
 
 
 def _extremes(name: str, parameter: Parameter) -> list[Any]:

@@ -63,3 +63,28 @@ def test_its_configs_are_trained_shown_reproduced_and_taken_over(document: dict[
     assert api.reproduce(1).reproduced
     again = api.search({**document, "study": "again", "budget": {"trials": 1}}, warm_start="squares")
     assert [trial.config for trial in again.study.trials() if trial.taken_over] == [trial.config for trial in trials]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_grid_of_a_file_that_extends_another_is_searched_whole_and_goes_on(
+    npz_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACE", str(npz_file.parent))
+    Path("base.yaml").write_text(
+        "study: base\nmodel: {name: mlp, layers: 1}\ntraining: {epochs: 2, batch_size: 32}\nscheduler: asha\n"
+        "parameters:\n  model.width: {type: int, min: 8, max: 32, log: true}\n  optimizer.lr: {values: [0.1, 0.01]}\n"
+    )
+    Path("own.yaml").write_text(
+        f"extends: base.yaml\nstudy: grid\ndata: {{name: npz, path: '${{PLACE}}/{npz_file.name}', validation: 0.25}}\n"
+        "sampler: grid\nparameters: {model.width: {steps: 3}}\nforbidden: {model.width: 32, optimizer.lr: 0.1}\n"
+    )
+    first = api.search(Path("own.yaml"), trials=2)
+    assert len(first.study.trials()) == 2
+    stored = Path("studies/grid/spec.yaml").read_text()
+    assert str(npz_file) in stored and "extends" not in stored and "${" not in stored and "asha" in stored
+    monkeypatch.delenv("PLACE")
+    Path("base.yaml").unlink()
+    trials = api.resume("grid", trials=99).study.trials()
+    assert [trial.number for trial in trials] == list(range(5)) and not any(trial.failure for trial in trials)
+    found = sorted((trial.config["model.width"], trial.config["optimizer.lr"]) for trial in trials)
+    assert found == [(8, 0.01), (8, 0.1), (16, 0.01), (16, 0.1), (32, 0.01)]
