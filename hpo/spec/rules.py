@@ -45,6 +45,8 @@ def in_our_words(detail: Any) -> Problem:
     kind, value = detail["type"], detail["input"]
     if key[-1] in _UNION_MEMBERS and key[0] == "parameters":  # one error a member of the union; all become the same one
         return Problem(key[:-1], f"must be a finite number, got {value!r:.80}")
+    if kind == "extra_forbidden" and value is None and not re.fullmatch(r"[\w.-]+", key[-1]):
+        return Problem(key, "unknown key; within braces, a text that has a comma stands in quotes")
     if kind == "extra_forbidden":
         return Problem(key, f"unknown key.{did_you_mean(key[-1], _known_keys(key[:-1]))}")
     if kind == "missing":

@@ -13,7 +13,7 @@ from scipy.special import ndtr, ndtri
 from hpo.spec.dimension import Dimension, dimension, distribution, on_grid
 from hpo.spec.expressions import Expression, ExpressionError
 from hpo.spec.forbidden import Forbidden, first_that_holds, forbids
-from hpo.spec.parameter import Parameter, frozen
+from hpo.spec.parameter import Parameter, frozen, thawed
 from hpo.spec.study_spec import Config, SearchSpec
 
 LISTED = 10_000
@@ -241,8 +241,9 @@ def never_active(spec: SearchSpec) -> Iterator[str]:
     """A sentence for each parameter that no config has, since a fixed setting is otherwise."""
     space = Space.of(spec)
     never: set[str] = set()
-    for name, parameter in space.parameters.items():
-        for parent, wanted in parameter.when.items():
+    conditions = {name: parameter.when for name, parameter in space.parameters.items()}
+    for name, when in {**conditions, **{name: tie.when for name, tie in space.ties.items()}}.items():
+        for parent, wanted in when.items():
             if parent in never:
                 reason = f"'{parent}' is not"
             elif parent in space.fixed and not any(_same(space.fixed[parent], value) for value in wanted):
@@ -268,7 +269,7 @@ def _text(value: Any) -> str:
     """A value as YAML has it."""
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+    return str(value).lower() if isinstance(value, bool) else repr(thawed(value))
 
 
 def config_key(config: Mapping[str, Any]) -> ConfigKey:

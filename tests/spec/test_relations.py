@@ -8,7 +8,7 @@ import pytest
 
 from hpo import spec
 from hpo.errors import SpecError
-from hpo.spec.space import Space, possible_configs
+from hpo.spec.space import Space, never_active, possible_configs
 
 WIDTHS = {"in": {"values": [8, 16, 32]}, "kind": {"values": ["plain", "deep"]}}
 
@@ -45,6 +45,12 @@ def test_a_tied_value_may_have_conditions_and_come_from_settings(document: dict[
     space = Space.of(spec.load(document))
     assert space.config({"optimizer.name": "sgd"}) == {"optimizer.name": "sgd", "optimizer.lr": 0.16}
     assert space.config({"optimizer.name": "adam"}) == {"optimizer.name": "adam"}
+
+
+def test_a_tie_that_no_config_has_is_told() -> None:
+    one = search_spec({**WIDTHS, "out": {"equals": "2 * in", "when": {"training.epochs": 3}}})
+    (said,) = never_active(one)
+    assert said.startswith("'out' is never active and so never searched: its `when` wants training.epochs to be 3")
 
 
 @pytest.mark.parametrize(

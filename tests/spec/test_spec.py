@@ -100,6 +100,7 @@ def test_all_problems_come_at_once_each_with_its_line(tmp_path: Path) -> None:
         ("optimizer.lr: {", "optimizer.nesterov: {values: [yes, no]}\n  optimizer.lr: {", "got the text 'yes'"),
         ("sampler: tpe", "budget: {trials: '+20'}", "trials is of the whole study here, got '+20'"),
         ("sampler: tpe", "sampler: {name: tpe, n_startup_trials: abc}", "cannot propose with"),
+        ("optimizer.lr: {", "model.layers: {min: 1, max: 2, 3 // a b}\n  optimizer.lr: {", "a comma stands in quotes"),
         ("sampler: tpe", "training: 3", "not YAML"),
         ("sampler: tpe", "budget: 3", "must be a mapping such as {name: value}, got 3"),
         ("min: 1e-4, max: 1.0, log: true", "min: 0.1, max: .inf", "must be a finite number"),
