@@ -119,7 +119,21 @@ class _Files:
 
 
 def _over(top: _Read, base: _Read) -> _Read:
-    return _merged(top[0], base[0], ()), {**base[1], **top[1]}, {**base[2], **top[2]}
+    merged = _merged(top[0], base[0], ())
+    kept = {key: names for key, names in base[2].items() if _at(merged, key) == _at(base[0], key)}
+    return merged, {**base[1], **top[1]}, {**kept, **top[2]}
+
+
+def _at(node: Any, key: Key) -> Any:
+    """The value at a key; None where there is none."""
+    for part in key:
+        if isinstance(node, Mapping):
+            node = node.get(part)
+        elif isinstance(node, list) and int(part) < len(node):
+            node = node[int(part)]
+        else:
+            return None
+    return node
 
 
 def _merged(top: Mapping[str, Any], base: Mapping[str, Any], path: Key) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Written(Generic[_Spec]):
             f"{'.'.join(key)} is taken from {' and '.join(f'${{{name}}}' for name in dict.fromkeys(names))}; the study"
             " stores the value that it has now."
             for key, names in self.source.variables.items()
+            if not self.source.place(key).startswith("--set")
         ]
 
     def checked(

@@ -167,6 +167,16 @@ def test_a_wrong_variable_is_one_sentence(
     assert said in line(write(tmp_path, f"extends: shared/base.yaml\ndata: {{name: npz, path: '{value}'}}\n"))
 
 
+def test_what_was_taken_and_is_not_used_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME", "0.3")
+    write(tmp_path, BASE.replace("lr: 0.1", "lr: '${SOME}'").replace("epochs: 9", "epochs: '${SOME:-3}'"), "base.yaml")
+    own = write(tmp_path, "extends: base.yaml\ntraining: {epochs: 4}\n")
+    assert (
+        spec.read(own).notes == ["optimizer.lr is taken from ${SOME}; the study stores the value that it has now."]
+        and spec.read(own, {"optimizer.lr": 0.2}).notes == []
+    )
+
+
 def test_what_is_stored_is_never_expanded(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLACE", "/elsewhere")
     stored = write(
