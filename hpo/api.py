@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from hpo import plugins, samplers
+from hpo import datasets, models, plugins, samplers, schedulers
 from hpo import spec as specs
 from hpo.ensemble.build.options import EnsembleOptions
 from hpo.errors import HpoError, InputError, StudyError, shortened
@@ -69,9 +69,10 @@ def validate(
         DataError: the data cannot be used.
     """
     _trust(space, trust)
+    written = specs.read(space, overrides)
     last = partial(checks.last_problems, data_dir=Path("data"), download=False)
-    spec = specs.read(space, overrides).checked((checks.check,), last)
-    for note in (*checks.remarks(spec), *checks.data_notes(spec, Path("data"))):
+    spec = written.checked((checks.check,), last)
+    for note in (*written.notes, *checks.remarks(spec), *checks.data_notes(spec, Path("data"))):
         tell(note)
     return spec
 
@@ -87,6 +88,19 @@ def remarks(space: SpecLike, overrides: Mapping[str, Any] | None = None) -> list
         SpecError: with every problem found, each with its file and line.
     """
     return list(checks.remarks(specs.load_search(space, overrides)))
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a search file, for editors. What it refuses, `validate` refuses too."""
+    from hpo.spec.schema import schema
+
+    registries = {
+        "data": datasets.DATASETS,
+        "model": models.MODELS,
+        "sampler": samplers.SAMPLERS,
+        "scheduler": schedulers.SCHEDULERS,
+    }
+    return schema({section: registry.names for section, registry in registries.items()})
 
 
 @arguments(SearchOptions)

@@ -1,4 +1,4 @@
-"""Commands that search, and what leads to a search: search, resume, reproduce, validate, plan."""
+"""Commands that search, and what leads to a search: search, resume, reproduce, validate, schema, plan."""
 
 import sys
 from typing import TYPE_CHECKING, Any
@@ -145,6 +145,23 @@ def validate(space: str, overrides: dict[str, Any], output: str) -> None:
         )
 
 
+@click.command(short_help="Print the JSON schema of a search file.")
+@quiet_stdout
+def schema() -> None:
+    """Prints the JSON schema of a search file, by which an editor completes keys, explains them and marks mistakes.
+
+    \b
+    hpo schema > hpo.schema.json
+    # yaml-language-server: $schema=hpo.schema.json
+
+    The second line, at the top of a search file, is for editors with the YAML language server, such as VS Code with its
+    YAML extension. `hpo validate` knows more: data, settings of models and samplers, and rules between keys.
+    """
+    from hpo import api
+
+    say_json(api.schema())
+
+
 def _limits(budget: "Budget") -> str:
     """The limits of a budget in words."""
     limits = [f"{count} {name}" for name, count in (("trials", budget.trials), ("epochs", budget.epochs)) if count]
@@ -152,7 +169,7 @@ def _limits(budget: "Budget") -> str:
         limits.append(f"{budget.gpu_hours:g} GPU hours")
     if budget.time_limit is not None:
         limits.append(f"{budget.time_limit:g} s")
-    return "at most " + " or ".join(limits)
+    return "at most " + " or ".join(limits) if limits else "all of its configs"
 
 
 @click.command(short_help="Say how long a search would take.")
@@ -213,4 +230,4 @@ def plan(
     say(f"Learning curve: {found.curve}.")
 
 
-COMMANDS = (search, resume, reproduce, validate, plan)
+COMMANDS = (search, resume, reproduce, validate, schema, plan)

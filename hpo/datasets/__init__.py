@@ -61,9 +61,12 @@ def check_fit(spec: StudySpec, dataset: Dataset) -> Iterable[Problem]:
             f" write `task: {dataset.task}`, or store other targets",
         )
     if len(dataset.input_shape) == 1:
-        wanted = [name for name in spec.data.augment if name != "mixup"]
-        if wanted:
-            yield Problem(("data", "augment"), f"'{wanted[0]}' is for images, and these data are a table; leave it out")
+        searched = spec.parameters.get("data.augment")
+        probes = [] if searched is None else searched.probes()
+        for key, values in ((("data", "augment"), [spec.data.augment]), (("parameters", "data.augment"), probes)):
+            wanted = [name for names in values for name in names if name != "mixup"]
+            if wanted:
+                yield Problem(key, f"'{wanted[0]}' is for images, and these data are a table; leave it out")
 
 
 def _exists(path: str) -> bool:

@@ -7,6 +7,7 @@ import heapq
 import math
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import count
 from numbers import Real
@@ -152,7 +153,7 @@ class _Simulation:
         epoch, seconds = self._trained[trial.number] + 1, 0.0
         result: dict[str, float] | str
         try:
-            returned: Any = self._curve(dict(trial.config), epoch)
+            returned: Any = self._curve(deepcopy(trial.config), epoch)
         except (Exception, SystemExit):  # what a user's curve raises is a failed trial, as what a model raises is
             result = traceback.format_exc()
         else:

@@ -31,6 +31,12 @@ class KnownConfigs:
             self.numbers[config_key(table.trials[number].params)].add(number)
         self.table, self.told = table, len(table.touched)
 
+    def was(self, config: Config, own: int) -> bool:
+        """Whether another trial than this one has the config, or had it and failed."""
+        key, trials = config_key(config), self.table.trials
+        others = self.numbers.get(key, set()) - {own}
+        return any(config_key(trials[number].params) == key for number in others)
+
     def has(self, config: Config, own: int | None = None) -> bool:
         """Whether a trial that did not fail has this config.
 

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 from hpo import tasks
 from hpo.errors import InputError, Problem
 from hpo.plugins import Registry
-from hpo.samplers.proposer import Proposer
+from hpo.samplers.proposer import NotAllowedError, Proposer
 from hpo.samplers.view import WINDOW
 from hpo.spec import SearchSpec
 from hpo.spec.space import Space
@@ -50,6 +50,7 @@ _SAMPLERS = {
     "random": _Sampler("hpo.samplers.standard:random", compares=False, asked_again=False),
     "qmc": _Sampler("hpo.samplers.standard:qmc", compares=False),
     "nsga2": _Sampler("hpo.samplers.standard:nsga2", constrained_by_optuna=True),
+    "grid": _Sampler("hpo.samplers.grid:GridSampler", draws_by_number=True, compares=False, asked_again=False),
     "evolution": _Sampler("hpo.samplers.evolution:EvolutionSampler", draws_by_number=True, compares=False),
     "portfolio": _Sampler(
         "hpo.samplers.portfolio:PortfolioSampler", draws_by_number=True, compares=False, constrained_by_optuna=True
@@ -76,6 +77,7 @@ def check(spec: SearchSpec) -> Iterable[Problem]:
     name, settings = spec.sampler.name, spec.sampler.settings
     if spec.target == "ensemble" and spec.objective.others:
         yield Problem(("target",), "an ensemble is rewarded by one number: name one objective, or leave the target out")
+    yield from _check_grid(spec) if name == "grid" else ()
     try:
         sampler = _made(spec, 0)
         if not isinstance(sampler, BaseSampler):
@@ -88,12 +90,34 @@ def check(spec: SearchSpec) -> Iterable[Problem]:
         yield Problem(("sampler",), f"sampler '{name}' refuses {settings}: {error}")
 
 
+def _check_grid(spec: SearchSpec) -> Iterable[Problem]:
+    """What leads away from a grid."""
+    for parameter in (name for name, one in spec.parameters.items() if "prior" in one.model_fields_set):
+        yield Problem(("parameters", parameter, "prior"), "the sampler 'grid' tries all values alike; leave it out")
+    if spec.scheduler.name == "pbt":
+        yield Problem(
+            ("scheduler", "name"),
+            "'pbt' changes configs, which are no more of the grid then; take another scheduler, or sampler",
+        )
+
+
 def try_proposal(spec: SearchSpec) -> Iterable[Problem]:
-    """Lets the sampler propose one config, into no study: some settings fail only when they are used."""
+    """Lets the sampler propose one config, into no study: some settings fail only when they are used.
+
+    Where configs may be forbidden, those that are tried first are proposed too, since the sampler completes them.
+    """
+    space = Space.of(spec)
+    starts = space.starts(spec) if space.is_restricted else []
     directions = [tasks.goal_of(objective) for objective in spec.objectives]
     try:
         with quiet():
-            Space.of(spec).suggest(optuna.create_study(directions=directions, sampler=build(spec, started=0)).ask())
+            study = optuna.create_study(directions=directions, sampler=build(spec, started=0))
+            for config in starts:
+                study.enqueue_trial(config)
+            for _ in range(len(starts) + 1):
+                space.suggest(study.ask())
+    except NotAllowedError as error:
+        yield Problem(("forbidden",) if spec.forbidden else ("parameters",), str(error))
     except Exception as error:  # whatever a user's sampler raises
         yield Problem(
             ("sampler",), f"sampler '{spec.sampler.name}' cannot propose with {spec.sampler.settings}: {error}"
@@ -143,7 +167,7 @@ def _made(spec: SearchSpec, seed: int, **own: Any) -> BaseSampler:
     settings = {"seed": seed, **own, **spec.sampler.settings}
     if name == "evolution" and spec.objective.others:
         settings["metrics"] = [objective.metric for objective in spec.objectives]
-    if name in ("curves", "tpe"):
+    if name in ("curves", "tpe", "grid"):
         settings["space"] = Space.of(spec)
     if name == "curves":
         settings |= {"epochs": spec.training.epochs, "by_trials": spec.budget.by_trials, "repeats": spec.repeats}

@@ -319,7 +319,8 @@ class Inputs:
         config: dict[str, Any] = {}
         for unit, (name, wanted), conditional in zip(row, self.distributions.items(), self.conditional, strict=True):
             if not conditional or (self._space is not None and self._space.active(name, config)):
-                config[name] = from_unit(float(unit), wanted)
+                value = from_unit(float(unit), wanted)
+                config[name] = value if self._space is None else self._space.settled(name, value)
         return config
 
     def columns(self, units: Array, epochs: Array) -> Array:

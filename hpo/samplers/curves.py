@@ -31,7 +31,8 @@ from hpo.samplers.curve_model import Array, Inputs, posterior
 from hpo.schedulers import first_rung
 from hpo.schedulers.rungs import rungs
 from hpo.spec import Config
-from hpo.spec.space import Space, distribution
+from hpo.spec.dimension import distribution
+from hpo.spec.space import Space
 
 _STARTUP = 6
 _FEWEST = 3
@@ -151,8 +152,12 @@ class CurveSampler(BaseSampler):
         """Nothing to do: every trial has a seed of its own."""
 
     def _had(self, study: optuna.Study, own: int | None = None) -> Callable[[Config], bool]:
-        """Says of a config whether it is no candidate, since a trial but this one has it."""
-        return (lambda config: False) if self._repeats else partial(known_configs(study).has, own=own)
+        """Says of a config whether it is no candidate: it is not allowed, or a trial but this one has it."""
+        known = (lambda config: False) if self._repeats else partial(known_configs(study).has, own=own)
+        space = self.space
+        if space is None or not space.is_restricted:
+            return known
+        return lambda config: not space.allows(config) or known(config)
 
     def _known(self, study: optuna.Study, inputs: Inputs) -> tuple[Table, CurveArrays]:
         history = history_of(study, Yardstick(tuple(study.directions)))

@@ -16,7 +16,8 @@ from hpo.errors import InputError
 from hpo.history.configs import known_configs
 from hpo.samplers.view import StudyAtResource
 from hpo.spec import Config
-from hpo.spec.space import LISTED, Space, believed, distribution
+from hpo.spec.dimension import distribution
+from hpo.spec.space import LISTED, Space, believed
 from hpo.study.optuna_trial import FIXED, LINEAGE
 
 _PRIOR = 2**31
@@ -25,6 +26,12 @@ _REWARDED = 20
 """Trials with a reward, before rewards count."""
 _AGAIN, _TRIES = 8, 20
 """How often a sampler is asked once more where the study has its config, and then random configs are tried."""
+_ALLOWED_TRIES = 2000
+"""How many random configs are looked at for one that is allowed."""
+
+
+class NotAllowedError(InputError):
+    """The space has no config, or nearly none, that its forbidden combinations and ties allow."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +86,9 @@ class Proposer(BaseSampler):
         if self._space is None:
             return draw.sampler.infer_relative_search_space(draw.study, trial)
         config = self._propose(draw, trial, self._space)
-        if self._rewards is None and FIXED not in trial.system_attrs:
-            config = self._new(study, trial, self._space, config)
+        repeats = self._rewards is not None or FIXED in trial.system_attrs
+        if not repeats or not self._space.allows(config):
+            config = self._new(study, trial, self._space, config, repeats)
         self._configs[trial._trial_id] = config
         return {name: distribution(self._space.parameters[name]) for name in config}
 
@@ -145,27 +153,47 @@ class Proposer(BaseSampler):
         by_prior = rng.random() < max(0.1, 0.5 * 0.9**trial.number)
         joint = draw.sampler.infer_relative_search_space(draw.study, trial)
         relative = draw.sampler.sample_relative(draw.study, trial, joint)
+        given = _given(trial, space)
         config: Config = {}
         for name, parameter in space.parameters.items():
             if not space.active(name, config):
                 continue
             wanted = distribution(parameter)
             belief = believed(parameter, rng) if by_prior else None
+            if name in given:
+                config[name] = given[name]
+                continue
             if belief is not None:
-                config[name] = belief
+                value = belief
             elif name in relative and wanted._contains(wanted.to_internal_repr(relative[name])):
-                config[name] = relative[name]
+                value = relative[name]
             else:
-                config[name] = draw.sampler.sample_independent(draw.study, trial, name, wanted)
+                value = draw.sampler.sample_independent(draw.study, trial, name, wanted)
+            config[name] = space.settled(name, value)
         return config
 
-    def _new(self, study: optuna.Study, trial: FrozenTrial, space: Space, config: Config) -> Config:
-        """This config, or another if the study has it; in the end a repeated one, where there is no other."""
+    def _new(self, study: optuna.Study, trial: FrozenTrial, space: Space, config: Config, repeats: bool) -> Config:
+        """This config, or another if it is not allowed or the study has it; a repeated one, where there is no other.
+
+        Args:
+            study: that the trial is of.
+            trial: that the config is for.
+            space: what is searched.
+            config: what the sampler has proposed.
+            repeats: whether what the study has may come again.
+
+        Raises:
+            NotAllowedError: no config was found that is allowed.
+        """
         known = known_configs(study, self._metrics)
-        if not known.has(config, trial.number):
+
+        def wanted(config: Config) -> bool:
+            return space.allows(config) and (repeats or not known.has(config, trial.number))
+
+        if wanted(config):
             return config
         for again in self._second_thoughts(study, trial, space):
-            if not known.has(again, trial.number):
+            if wanted(again):
                 return again
         if LINEAGE in study._storage.get_trial(trial._trial_id).user_attrs:  # the parents had no part in it
             lineage = {"operator": "replaced", "parents": []}
@@ -173,11 +201,36 @@ class Proposer(BaseSampler):
         for attempt in range(1, _TRIES + 1):
             sampler = optuna.samplers.RandomSampler(seed=self._seed_of(trial, attempt))
             config = self._propose(_Draw(sampler, study), trial, space, attempt)
-            if not known.has(config, trial.number):
+            if wanted(config):
                 return config
-        left = [other for other in self._listed or () if not known.has(other, trial.number)]
+        given = _given(trial, space)
+        listed = [other for other in self._listed or () if given.items() <= other.items()]
+        left = [other for other in listed if wanted(other)] or [other for other in listed if not space.allows(config)]
         rng = np.random.default_rng(self._seed_of(trial, 0))
-        return left[int(rng.integers(len(left)))] if left else config
+        if left:
+            return left[int(rng.integers(len(left)))]
+        return config if space.allows(config) else self._allowed(study, trial, space)
+
+    def _allowed(self, study: optuna.Study, trial: FrozenTrial, space: Space) -> Config:
+        """A random config that is allowed.
+
+        Raises:
+            NotAllowedError: none was found.
+        """
+        if self._listed == []:
+            raise NotAllowedError("no config of the space is allowed: forbid less, or widen the parameters")
+        refusal = None
+        for attempt in range(_TRIES + _AGAIN + 1, _TRIES + _AGAIN + 1 + _ALLOWED_TRIES):
+            sampler = optuna.samplers.RandomSampler(seed=self._seed_of(trial, attempt))
+            config = self._propose(_Draw(sampler, study), trial, space, attempt)
+            refusal = space.refusal(config)
+            if refusal is None:
+                return config
+        given = _given(trial, space)
+        raise NotAllowedError(
+            f"of {_ALLOWED_TRIES:,} random configs{f' with {given}' if given else ''} none is allowed; of the last one"
+            f" {refusal}. Forbid less, or narrow the parameters to where configs are allowed"
+        )
 
     def _second_thoughts(self, study: optuna.Study, trial: FrozenTrial, space: Space) -> Iterator[Config]:
         """What the sampler proposes with other seeds."""
@@ -190,6 +243,11 @@ class Proposer(BaseSampler):
     @cached_property
     def _listed(self) -> list[Config] | None:
         return None if self._space is None else self._space.configs(LISTED)
+
+
+def _given(trial: FrozenTrial, space: Space) -> Config:
+    """What a trial was enqueued with, where it matters what stands beside it: whether that is allowed."""
+    return dict(trial.system_attrs.get(FIXED) or {}) if space.is_restricted else {}
 
 
 def _check_within(name: str, value: Any, wanted: BaseDistribution) -> None:

@@ -24,7 +24,8 @@ from hpo.samplers.normal import use_scipy
 from hpo.samplers.standard import built
 from hpo.samplers.view import StudyAtResource
 from hpo.spec import Config
-from hpo.spec.space import Space, distribution
+from hpo.spec.dimension import distribution
+from hpo.spec.space import Space
 
 _NO_CONSTRAINTS = (False,) if "constraints_enabled" in signature(_split_trials).parameters else ()
 """Optuna 4 wants to be told whether it is to look for constraints; it would not find ours."""

@@ -134,7 +134,7 @@ def _check_population(spec: SearchSpec) -> Iterable[Problem]:
             ("budget", "trials"),
             f"'pbt' trains a population of as many trials, at least {LEAST}, got {spec.budget.trials}; name its size",
         )
-    if not any(map(changeable, spec.parameters)):
+    if not any(changeable(name) for name, parameter in spec.parameters.items() if parameter.equals is None):
         yield Problem(
             ("parameters",),
             "'pbt' changes parameters while a model trains, and none of these can be: `model.*` and `optimizer.name`"

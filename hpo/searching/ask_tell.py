@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -198,7 +199,7 @@ class AskAndTell:
 
 def _asked(trial: TrialRecord) -> AskedTrial:
     parent = trial.lineage["parents"][0] if trial.inherited and trial.lineage else None
-    return AskedTrial(trial.number, dict(trial.config), max(trial.epoch, trial.inherited), parent)
+    return AskedTrial(trial.number, deepcopy(trial.config), max(trial.epoch, trial.inherited), parent)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from hpo import datasets, models, samplers, schedulers, tasks
 from hpo.errors import Problem
 from hpo.spec import SearchSpec, StudySpec
 from hpo.spec.space import never_active, possible_configs
+from hpo.spec.study_spec import GRID
 
 SEARCH_CHECKS = (tasks.check_goal, samplers.check, schedulers.check)
 """What can be known of a search whatever its trials are."""
@@ -67,7 +68,10 @@ CHECKS = (check,)
 def remarks(spec: SearchSpec) -> Iterable[str]:
     """What is valid in a spec, and may yet not be what was meant; a sentence each."""
     possible, trials = possible_configs(spec), spec.budget.trials
-    if possible is not None and trials is not None and possible < trials:
+    if spec.sampler.name == GRID and possible is not None:
+        rest = "" if trials is None or trials >= possible else f", of which the budget lets {trials} be tried"
+        yield f"the grid has {possible:,} configs{rest}."
+    elif possible is not None and trials is not None and possible < trials:
         yield (
             f"the space has {possible} possible configs, fewer than the budget of {trials} trials: the search ends when"
             " all have been tried."

@@ -15,6 +15,7 @@ from hpo.engine.simulated import Curve
 from hpo.errors import InputError
 from hpo.searching.results import SimulationResult
 from hpo.spec import Config, Named, SearchSpec
+from hpo.spec.study_spec import GRID
 from hpo.study.study import Study
 from hpo.study.trial import Metrics, State
 
@@ -117,10 +118,11 @@ def forecasts(spec: SearchSpec, curve: Curve, workers: Iterable[int]) -> tuple[F
 def without_proposals(spec: SearchSpec) -> SearchSpec:
     """The spec with random configs, since to a synthetic curve all are alike.
 
-    A sampler stays that is not one of ours, since it may end the search, or that the scheduler asks.
+    A sampler stays that ends the search, as a grid does and one that is not ours may, or that the scheduler asks.
     """
     random = spec.model_copy(update={"sampler": Named(name="random")})
-    return spec if spec.sampler.name not in samplers.SAMPLERS.names or any(schedulers.check(random)) else random
+    own = spec.sampler.name not in samplers.SAMPLERS.names or spec.sampler.name == GRID
+    return spec if own or any(schedulers.check(random)) else random
 
 
 def worker_counts(most: int) -> tuple[int, ...]:

@@ -179,7 +179,7 @@ def _read(written: specs.Written[SearchSpec], options: SearchOptions, say: Say) 
     last = partial(last_problems, data_dir=options.downloads, download=True)
     spec = written.checked((partial(check, train=options.train),), last)
     dataset = datasets.load(spec.data, options.downloads, spec.seed) if isinstance(spec, StudySpec) else None
-    for note in (*remarks(spec), *(() if dataset is None else dataset.notes)):
+    for note in (*written.notes, *remarks(spec), *(() if dataset is None else dataset.notes)):
         say(f"Note: {note}")
     return spec, dataset
 

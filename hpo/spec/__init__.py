@@ -5,6 +5,7 @@ What only a plug-in knows (is there such a model, does it take this setting) com
 stays at the bottom of the house.
 """
 
+from hpo.spec.document import parse_plain
 from hpo.spec.parameter import Parameter
 from hpo.spec.reading import (
     SpecLike,
@@ -14,7 +15,6 @@ from hpo.spec.reading import (
     load_search,
     load_stored,
     parse_override,
-    parse_plain,
     read,
 )
 from hpo.spec.rules import text_for

@@ -1,28 +1,19 @@
 """Reads a spec from YAML, dict and `--set`, and tells the place of everything that is wrong."""
 
 import io
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePath
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 import pydantic
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
-from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
-from ruamel.yaml.events import (
-    AliasEvent,
-    CollectionEndEvent,
-    CollectionStartEvent,
-    Event,
-    ScalarEvent,
-)
+from ruamel.yaml.error import YAMLError
 
 from hpo.errors import Problem, SpecError, first_line
-from hpo.files import read_regular
 from hpo.plugins import did_you_mean, import_paths, note_stored, trust
+from hpo.spec.document import Source, Unreadable, parse_plain, plain
+from hpo.spec.extending import read_file, read_mapping, read_stored_file
 from hpo.spec.parameter import Parameter
 from hpo.spec.rules import in_our_words, parameter_problems
 from hpo.spec.study_spec import SearchSpec, StudySpec
@@ -31,39 +22,8 @@ SpecLike = str | Path | Mapping[str, Any] | SearchSpec
 """A YAML file's path, a dict of the same shape, or a spec."""
 
 _Spec = TypeVar("_Spec", bound=SearchSpec)
-_MOST_BYTES, _MOST_VALUES, _DEEPEST, _LARGEST = 2**20, 20_000, 40, 2**63
-"""The most bytes, values (keys included) and levels of a YAML file; a larger one takes minutes, or is made to harm."""
 _MOST_WORDED = 100
 """Problems that are told in our words, with what may have been meant: looking for that takes its time."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """The lines in which keys were written, so that a message can point at them.
-
-    `lines` maps a key path to its line; `overridden` holds the dotted names given by --set.
-    """
-
-    name: str
-    lines: Mapping[tuple[str, ...], int]
-    overridden: frozenset[str] = frozenset()
-
-    def place(self, key: tuple[str, ...]) -> str:
-        """`file:line` of the key, or of the closest key above it that was written."""
-        for name in self.overridden:
-            if name == ".".join(key) or name.startswith(".".join(key) + "."):
-                return f"--set {name}"
-        for length in range(len(key), 0, -1):
-            if ".".join(key[:length]) in self.overridden:
-                return f"--set {'.'.join(key[:length])}"
-            if key[:length] in self.lines:
-                return f"{self.name}:{self.lines[key[:length]]}"
-        return f"{self.name}:1" if self.lines else self.name
-
-    def line(self, problem: Problem) -> str:
-        """One problem as one line."""
-        parts = [self.place(problem.key), ".".join(problem.key), problem.message]
-        return ": ".join(part for part in parts if part).replace("\r", "\\r").replace("\n", "\\n")
 
 
 @dataclass(frozen=True)
@@ -74,6 +34,16 @@ class Written(Generic[_Spec]):
     """None where it is not sound in itself."""
     source: Source
     problems: tuple[Problem, ...]
+
+    @property
+    def notes(self) -> list[str]:
+        """What was taken from the environment, and so will be stored; a sentence each."""
+        return [
+            f"{'.'.join(key)} is taken from {' and '.join(f'${{{name}}}' for name in dict.fromkeys(names))}; the study"
+            " stores the value that it has now."
+            for key, names in self.source.variables.items()
+            if not self.source.place(key).startswith("--set")
+        ]
 
     def checked(
         self,
@@ -162,7 +132,7 @@ def load_stored(stored: Path | Mapping[str, Any]) -> SearchSpec:
     Raises:
         SpecError: with every problem found, each with its place.
     """
-    document, source = _read(stored, follow=False)
+    document, source = _read(stored, stored=True)
     if isinstance(stored, Path):
         note_stored(import_paths(document), stored)
     return _validated(_kind(document), document, source).checked()
@@ -182,7 +152,7 @@ def _written(
     overrides = dict(overrides or {})
     trust(import_paths([overrides, {} if isinstance(space, SearchSpec) else document]))
     problems = [problem for name, value in overrides.items() for problem in _override(document, name, value)]
-    return _validated(kind, document, Source(source.name, source.lines, frozenset(overrides)), problems)
+    return _validated(kind, document, replace(source, overridden=frozenset(overrides)), problems)
 
 
 def _validated(
@@ -226,135 +196,18 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise SpecError([f"--set {text}: the value is not YAML: {first_line(error)}"]) from None
 
 
-def _read(space: SpecLike, follow: bool = True) -> tuple[dict[str, Any], Source]:
+def _read(space: SpecLike, stored: bool = False) -> tuple[dict[str, Any], Source]:
     if isinstance(space, SearchSpec):
         return space.model_dump(exclude_unset=True), Source("spec", {})
     if isinstance(space, Mapping):
-        try:
-            return _plain(space), Source("spec", {})
-        except _Unreadable as error:
-            raise SpecError([f"spec: {'.'.join(error.path)}: {error}"]) from None
-    path = Path(space)
-    try:
-        text = read_regular(path, _MOST_BYTES, follow=follow).decode()
-    except FileNotFoundError:
-        raise SpecError([f"{path}: no such file; --space wants the path of a YAML file"]) from None
-    except (OSError, ValueError) as error:
-        raise SpecError([f"{path}: cannot be read: {error}"]) from None
-    try:
-        document = _parsed(text)
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SpecError([f"{path}:{line}: not YAML: {first_line(error.problem or error)}"]) from None
-    except (YAMLError, ValueError) as error:
-        raise SpecError([f"{path}:1: not YAML: {first_line(error)}"]) from None
-    if not isinstance(document, CommentedMap):
-        raise SpecError(
-            [f"{path}:1: a search is a mapping of sections (study, data, model, ...), got {document!r:.60}"]
-        )
-    lines: dict[tuple[str, ...], int] = {}
-    _collect_lines(document, (), lines)
-    try:
-        return _plain(document), Source(str(path), lines)
-    except _Unreadable as error:
-        line = next((lines[error.path[:end]] for end in range(len(error.path), 0, -1) if error.path[:end] in lines), 1)
-        raise SpecError([f"{path}:{line}: {error}"]) from None
-
-
-def parse_plain(text: str) -> Any:
-    """A YAML document as Python's own mappings, lists, numbers and texts.
-
-    Raises:
-        YAMLError, ValueError: it is none, has tags, is nested too deeply, or its aliases make too much of it.
-    """
-    return _plain(_parsed(text))
-
-
-def _parsed(text: str) -> Any:
-    """A YAML document as ruamel's containers, which know their lines."""
-    _check_size(text)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ReusedAnchorWarning)  # YAML allows it
-        return YAML(typ="rt").load(text)
-
-
-def _check_size(text: str) -> None:
-    """Counts what a document has when its aliases are written out, event by event: nothing is built yet."""
-    sizes: dict[str, int] = {}
-    open_: list[tuple[str | None, int]] = []
-    total = 0
-    for event in YAML(typ="rt").parse(io.StringIO(text)):
-        if isinstance(event, AliasEvent):
-            if event.anchor not in sizes:
-                raise _too_much(event, f"alias '*{event.anchor}' stands for something that it is a part of, or nothing")
-            total += sizes[event.anchor]
-        elif isinstance(event, ScalarEvent | CollectionStartEvent):
-            total += 1
-            if isinstance(event, CollectionStartEvent):
-                open_.append((event.anchor, total - 1))
-            elif event.anchor:
-                sizes[event.anchor] = 1
-        elif isinstance(event, CollectionEndEvent):
-            anchor, before = open_.pop()
-            if anchor:
-                sizes[anchor] = total - before
-        if len(open_) > _DEEPEST:
-            raise _too_much(event, f"is nested more than {_DEEPEST} deep")
-        if total > _MOST_VALUES:
-            raise _too_much(event, f"has more than {_MOST_VALUES:,} values, aliases written out")
-
-
-def _too_much(event: Event, message: str) -> MarkedYAMLError:
-    return MarkedYAMLError(problem=message, problem_mark=event.start_mark)
-
-
-def _collect_lines(node: Any, path: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> None:
-    places = getattr(getattr(node, "lc", None), "data", None) or {}  # what a tag or a merge key brings in has none
-    items = (
-        node.items() if isinstance(node, CommentedMap) else enumerate(node) if isinstance(node, CommentedSeq) else ()
-    )
-    for key, value in items:
-        if key in places:
-            lines[(*path, str(key))] = places[key][0] + 1
-        _collect_lines(value, (*path, str(key)), lines)
-
-
-class _Unreadable(ValueError):
-    """Something that is no number, text, list or mapping."""
-
-    def __init__(self, path: tuple[str, ...], message: str) -> None:
-        super().__init__(message)
-        self.path = path
-
-
-def _plain(node: Any, path: tuple[str, ...] = ()) -> Any:
-    """The YAML library's own containers and numbers, numpy's, and paths, as Python's; refuses tags."""
-    if isinstance(node, TaggedScalar) or (getattr(node, "tag", None) and getattr(node.tag, "value", None)):
-        raise _Unreadable(path, f"YAML tags are not allowed, got {node.tag.value}")
-    if len(path) > _DEEPEST:
-        raise _Unreadable(path, f"is nested more than {_DEEPEST} deep")
-    if isinstance(node, Mapping):
-        return {str(key): _plain(value, (*path, str(key))) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return [_plain(value, (*path, str(place))) for place, value in enumerate(node)]
-    if isinstance(node, int) and abs(node) >= _LARGEST:
-        raise _Unreadable(path, f"must be within 2^63 of zero, got a whole number of {node.bit_length():,} bits")
-    for kind in (bool, int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    if node is None:
-        return None
-    if isinstance(node, np.generic | np.ndarray):
-        return _plain(node.tolist(), path)
-    if isinstance(node, PurePath):
-        return str(node)
-    raise _Unreadable(path, f"only numbers, texts, lists and mappings are allowed, got {node!r}")
+        return read_mapping(space, stored)
+    return read_stored_file(Path(space)) if stored else read_file(Path(space))
 
 
 def _override(document: dict[str, Any], name: str, value: Any) -> Iterable[Problem]:
     try:
-        value = _plain(value)
-    except _Unreadable as error:
+        value = plain(value)
+    except Unreadable as error:
         yield Problem((name, *error.path), str(error))
         return
     section, _, key = name.partition(".")

@@ -9,7 +9,9 @@ import pydantic
 
 from hpo.errors import Problem
 from hpo.plugins import did_you_mean
-from hpo.spec.parameter import Parameter
+from hpo.spec.extending import EXTENDS
+from hpo.spec.parameter import Parameter, thawed
+from hpo.spec.relations import relation_problems
 from hpo.spec.section import Constraint, Objective
 from hpo.spec.study_spec import SearchSpec, StudySpec, section_class
 
@@ -17,7 +19,7 @@ SEARCHABLE = ("data", "model", "training", "optimizer")
 """The sections whose settings a parameter may vary."""
 
 
-_NOT_SEARCHABLE = {
+NOT_SEARCHABLE = {
     "model.name": "a study compares configs of one model; search each model in a study of its own",
     "data.name": "all trials of a study see the same data",
     "data.path": "all trials of a study see the same data",
@@ -44,8 +46,9 @@ def in_our_words(detail: Any) -> Problem:
         key = ("objective", str(int(key[2]) + 1), *key[3:])
     kind, value = detail["type"], detail["input"]
     if key[-1] in _UNION_MEMBERS and key[0] == "parameters":  # one error a member of the union; all become the same one
-        one_of = "a finite number" if key[2] in ("min", "max", "step") else "a number, a text, true, false or null"
-        return Problem(key[:-1], f"must be {one_of}, got {value!r:.80}")
+        return Problem(key[:-1], f"must be a finite number, got {value!r:.80}")
+    if kind == "extra_forbidden" and value is None and not re.fullmatch(r"[\w.-]+", key[-1]):
+        return Problem(key, "unknown key; within braces, a text that has a comma stands in quotes")
     if kind == "extra_forbidden":
         return Problem(key, f"unknown key.{did_you_mean(key[-1], _known_keys(key[:-1]))}")
     if kind == "missing":
@@ -68,7 +71,7 @@ def in_our_words(detail: Any) -> Problem:
 
 def _known_keys(path: tuple[str, ...]) -> Iterable[str]:
     if not path:
-        return StudySpec.model_fields
+        return [*StudySpec.model_fields, EXTENDS]
     if path[0] == "parameters":
         return Parameter.model_fields
     if path[0] == "constraints":
@@ -79,7 +82,12 @@ def _known_keys(path: tuple[str, ...]) -> Iterable[str]:
 
 
 def parameter_problems(spec: SearchSpec) -> Iterable[Problem]:
-    """What is wrong with the names, values and conditions of the parameters."""
+    """What is wrong with the names, values and conditions of the parameters, and with what is said of several."""
+    problems = list(_each(spec))
+    yield from problems or relation_problems(spec, _refusal)
+
+
+def _each(spec: SearchSpec) -> Iterable[Problem]:
     for name, parameter in spec.parameters.items():
         if isinstance(spec, StudySpec):
             yield from _setting_problems(spec, name, parameter)
@@ -95,8 +103,8 @@ def _setting_problems(spec: StudySpec, name: str, parameter: Parameter) -> Itera
         return  # the training function knows what it means
     if section not in SEARCHABLE or not setting or "." in setting:
         yield Problem(key, f"a parameter is named section.setting, with a section of {', '.join(SEARCHABLE)}")
-    elif name in _NOT_SEARCHABLE:
-        yield Problem(key, f"cannot be searched: {_NOT_SEARCHABLE[name]}")
+    elif name in NOT_SEARCHABLE:
+        yield Problem(key, f"cannot be searched: {NOT_SEARCHABLE[name]}")
     elif section != "model" and setting not in _known_keys((section,)):
         yield Problem(key, f"there is no setting of this name.{did_you_mean(setting, _known_keys((section,)))}")
     else:
@@ -105,16 +113,21 @@ def _setting_problems(spec: StudySpec, name: str, parameter: Parameter) -> Itera
 
 def _value_problems(spec: StudySpec, name: str, parameter: Parameter) -> Iterable[Problem]:
     for value in parameter.probes():
-        try:
-            taken = spec.apply({name: value}).setting(name)
-        except pydantic.ValidationError as error:
-            message = in_our_words(error.errors()[0]).message
-            hint = " Write `type: int`." if "integer" in message and parameter.values is None else ""
-            yield Problem(("parameters", name), f"{message}{hint}")
+        if (message := _refusal(spec, name, value)) is not None:
+            ranged = "integer" in message and parameter.values is None
+            yield Problem(("parameters", name), f"{message}{' Write `type: int`.' if ranged else ''}")
             return
-        if isinstance(value, str) and not isinstance(taken, str):
-            yield Problem(("parameters", name), text_for(value, type(taken)))
-            return
+
+
+def _refusal(spec: SearchSpec, name: str, value: Any) -> str | None:
+    """Why a setting does not take a value; None where it does, or where the names of parameters are of no settings."""
+    if not isinstance(spec, StudySpec):
+        return None
+    try:
+        taken = spec.apply({name: value}).setting(name)
+    except pydantic.ValidationError as error:
+        return in_our_words(error.errors()[0]).message
+    return text_for(value, type(taken)) if isinstance(value, str) and not isinstance(taken, str) else None
 
 
 def text_for(value: str, wanted: type) -> str:
@@ -131,9 +144,11 @@ def _condition_problems(spec: SearchSpec, name: str, parameter: Parameter) -> It
         if other is None and spec.setting(parent) is None:
             known = [other for other in spec.parameters if other != name]
             yield Problem(key, f"there is no parameter or setting '{parent}'.{did_you_mean(parent, known)}")
+        elif other is not None and other.equals is not None:
+            yield Problem(key, f"'{parent}' follows from others ({other.equals}); name what it follows from")
         elif other is not None:
             yield from (
-                Problem(key, f"is never {value!r}: '{parent}' is in {other.describe()}")
+                Problem(key, f"is never {thawed(value)!r}: '{parent}' is in {other.describe()}")
                 for value in wanted
                 if not other.contains(value)
             )

@@ -8,9 +8,6 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-Scalar = bool | int | float | str | None
-
-
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
 
 from hpo.plugins import import_paths
-from hpo.spec.parameter import Parameter
+from hpo.spec.forbidden import Clause
+from hpo.spec.parameter import Parameter, Value
 from hpo.spec.section import (
     Budget,
     Constraint,
@@ -27,6 +28,8 @@ Config = dict[str, Any]
 """Parameter name -> value, for the parameters that are active in a trial."""
 
 
+GRID = "grid"
+"""The sampler that tries all configs, each once."""
 DEFAULT_SAMPLER, DEFAULT_SCHEDULER = "curves", "freeze_thaw"
 """They belong together; another sampler gets `asha`, and several objectives get `tpe`."""
 
@@ -74,6 +77,10 @@ class SearchSpec(Section):
     """How long and how a trial is trained."""
     parameters: dict[str, Parameter] = Field(default_factory=dict)
     """What is searched, by dotted name."""
+    forbidden: Annotated[tuple[Clause, ...], Field(max_length=200)] = ()
+    """Combinations of values that no trial may have: mappings of which all holds, or comparisons."""
+    configs: Annotated[tuple[dict[str, Value], ...], Field(max_length=1000)] = ()
+    """Configs that are tried first, in order; what each leaves out is as in the default config."""
     objective: Objectives = Objectives()
     """What ranks trials: a metric, or a list of several."""
     constraints: tuple[Constraint, ...] = ()
@@ -96,7 +103,10 @@ class SearchSpec(Section):
     @model_validator(mode="before")
     @classmethod
     def _suited(cls, value: Any) -> Any:
-        """Sampler and scheduler by a name alone or by settings alone; what is left out suits what is there."""
+        """Sampler and scheduler by a name alone or by settings alone; what is left out suits what is there.
+
+        A grid ends by itself, so it needs no budget.
+        """
         if not isinstance(value, dict):
             return value
         objective = value.get("objective")
@@ -106,7 +116,10 @@ class SearchSpec(Section):
         sampler = _named(value.get("sampler"), "tpe" if others else DEFAULT_SAMPLER)
         known = isinstance(sampler, dict) and sampler.get("name") == DEFAULT_SAMPLER
         scheduler = _named(value.get("scheduler"), DEFAULT_SCHEDULER if known else "asha")
-        return {**value, "sampler": sampler, "scheduler": scheduler}
+        suited = {**value, "sampler": sampler, "scheduler": scheduler}
+        if isinstance(sampler, dict) and sampler.get("name") == GRID and not _limited(value.get("budget")):
+            suited["budget"] = Budget.model_construct()
+        return suited
 
     @model_validator(mode="before")
     @classmethod
@@ -153,9 +166,9 @@ class SearchSpec(Section):
             raise ValueError(f"'{value}' is a name of MLflow's own files in the storage folder; choose another")
         return value
 
-    @field_validator("constraints", mode="before")
+    @field_validator("constraints", "forbidden", "configs", mode="before")
     @classmethod
-    def _one_constraint(cls, value: Any) -> Any:
+    def _one_is_a_list(cls, value: Any) -> Any:
         return value if isinstance(value, list | tuple) else (value,)
 
     @property
@@ -167,9 +180,12 @@ class SearchSpec(Section):
     def repeats(self) -> bool:
         """Whether a config may come again, with another seed: as a member of an ensemble or of a population.
 
-        So it is where nothing is searched.
+        So it is where nothing is searched; of a grid each is tried once.
         """
-        return self.target == "ensemble" or self.scheduler.name == "pbt" or not self.parameters
+        searched = any(parameter.equals is None for parameter in self.parameters.values())
+        if self.sampler.name == GRID and searched:
+            return False
+        return self.target == "ensemble" or self.scheduler.name == "pbt" or not searched
 
     @property
     def import_paths(self) -> frozenset[str]:
@@ -226,6 +242,11 @@ class StudySpec(SearchSpec):
         fields = type(self).model_fields
         validated = {name: section_class(fields[name]).model_validate(values) for name, values in sections.items()}
         return self.model_copy(update=validated)
+
+
+def _limited(budget: Any) -> bool:
+    """Whether a budget, as it is written, has a limit; one that is no mapping is told elsewhere."""
+    return budget is not None and (not isinstance(budget, dict) or any(it is not None for it in budget.values()))
 
 
 def _named(value: Any, default: str) -> Any:

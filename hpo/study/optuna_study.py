@@ -43,7 +43,7 @@ def begin(
     earlier: "Study | None" = None,
     code: "TrainingCode | None" = None,
 ) -> None:
-    """Makes the record of a new study, and enqueues the default config as its first trial.
+    """Makes the record of a new study, and enqueues the default config and known ones as its first trials.
 
     Args:
         study: the new one.
@@ -73,9 +73,8 @@ def begin(
         record.set_user_attr(CODE, [code.to_json()])
     if earlier is not None:
         record.add_trials(taken_over(earlier, study.spec))
-    default = Space.of(study.spec).default(study.spec)
-    if default:
-        record.enqueue_trial(default)
+    for config in Space.of(study.spec).starts(study.spec):
+        record.enqueue_trial(config)
 
 
 def storage_of(study: "Study", new: bool = False) -> optuna.storages.BaseStorage:

@@ -11,7 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import StudyError
 from hpo.spec import Parameter, SearchSpec, StudySpec
-from hpo.spec.space import Space, distribution
+from hpo.spec.dimension import distribution
+from hpo.spec.space import Space
 from hpo.study import ranking
 from hpo.study.trial import Metrics, Moment, State, TrialRecord
 
@@ -92,7 +93,7 @@ class Reader:
         return TrialRecord(
             number=trial.number,
             state=_state(trial),
-            config=dict(trial.params),
+            config=self._space.config(trial.params),
             reports={epoch: metrics for epoch, (metrics, _) in reports.items()},
             spec=self._spec,
             reason=attributes.get(REASON),

@@ -94,7 +94,7 @@ class Study:
         artifacts: str | None = None,
         database: str | None = None,
     ) -> Self:
-        """Makes the study's folder, whole or not at all, and enqueues the default config as the first trial to run.
+        """Makes the study's folder, whole or not at all, and enqueues the configs that are tried first.
 
         Args:
             storage: the folder of all studies.

@@ -8,7 +8,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.spec import Config, SearchSpec, StudySpec
-from hpo.spec.space import Space, distribution
+from hpo.spec.dimension import distribution
+from hpo.spec.space import Space
 from hpo.study import ranking
 from hpo.study.optuna_trial import CONSTRAINT, REASON, REPORT, TAKEN, written
 from hpo.study.trial import Moment, State, TrialRecord
@@ -36,13 +37,16 @@ def _taken_over(
 ) -> FrozenTrial | None:
     if old.state not in (State.COMPLETE, State.PRUNED) or old.best_epoch is None:
         return None
-    config: Config = {}
-    for name, parameter in space.parameters.items():
-        if space.active(name, config):
+    recorded: Config = {}
+    for name in space.parameters:
+        if space.active(name, recorded):
             value = old.config.get(name, earlier.spec.setting(name))
-            if not parameter.contains(value):
+            if not spec.parameters[name].contains(value):
                 return None
-            config[name] = value
+            recorded |= space.recorded({name: value})
+    if not space.allows(recorded):
+        return None
+    config = space.config(recorded)
     if not _same_trial(spec, config, earlier.spec, old.config):
         return None
     reports = old.reports
@@ -52,8 +56,8 @@ def _taken_over(
     complete = record.epoch >= spec.training.epochs
     return optuna.trial.create_trial(
         state=TrialState.COMPLETE if complete else TrialState.PRUNED,
-        params=config,
-        distributions={name: distribution(space.parameters[name]) for name in config},
+        params=recorded,
+        distributions={name: distribution(space.parameters[name]) for name in recorded},
         values=list(record.values.values()) if complete else None,
         intermediate_values={epoch: metrics[record.metric] for epoch, metrics in reports.items()},
         user_attrs={

@@ -78,7 +78,7 @@ class Writer:
         lineage = {"strategy": self._study.spec.scheduler.name, "parents": [parent], "operator": "explore"}
         with self._together():
             attributes = {LINEAGE: lineage, INHERITED: epoch, REPLACES: replaces}
-            self._study.record.enqueue_trial(dict(config), user_attrs=attributes)
+            self._study.record.enqueue_trial(self._space.recorded(config), user_attrs=attributes)
             child = self.ask()
         return self._lend(child)
 
@@ -134,7 +134,7 @@ class Writer:
             self._space.suggest(trial)
         trial.set_user_attr(BEGAN, self._moment())
         if self._possible is not None:
-            self._tried.add(config_key(trial.params))
+            self._tried.add(config_key(self._space.config(trial.params)))
         return trial
 
     def _lend(self, child: TrialRecord) -> TrialRecord:

@@ -18,6 +18,7 @@ from hpo.datasets import Dataset, Examples
 from hpo.errors import Problem, on_one_line
 from hpo.models.standardize import OutputError, Standardized
 from hpo.spec import StudySpec
+from hpo.spec.probing import config_as_written, probes
 from hpo.study.artifacts.stored import packed, unpacked
 from hpo.training.function import Context
 from hpo.training.supervised import train
@@ -37,17 +38,18 @@ def problems(spec: StudySpec, dataset: Dataset, trained: bool = True) -> Iterabl
         trained: whether the built-in loop trains it; else it is only built, and predicts two rows.
     """
     few, own = _few(dataset), spec.model.name not in models.MODELS.names
-    yield from _refusals(spec, ("model",), few, trained, resumed=own)
-    done = [_rehearsed(spec)]
-    for name, parameter in spec.parameters.items():
-        for value in parameter.probes() if name.startswith(_TRIED) else ():
-            tried = spec.apply({name: value})
-            if _rehearsed(tried) in done:
-                continue
-            done.append(_rehearsed(tried))
-            if refusals := list(_refusals(tried, ("parameters", name), few, trained)):
-                yield from refusals
-                break
+    done, refused = [], set()
+    for name, config in ((None, config_as_written(spec)), *probes(spec)):
+        if config is None or name in refused or not (name is None or name.startswith(_TRIED)):
+            continue
+        tried = spec.apply(config)
+        if _rehearsed(tried) in done:
+            continue
+        done.append(_rehearsed(tried))
+        key = ("model",) if name is None else ("parameters", name)
+        if refusals := list(_refusals(tried, key, few, trained, resumed=own and name is None)):
+            yield from refusals
+            refused.add(name)
 
 
 class _Refusal(Exception):

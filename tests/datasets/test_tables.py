@@ -130,6 +130,11 @@ def test_a_table_knows_the_names_of_its_features(tmp_path: Path) -> None:
     [
         ("classification", {}, "write `task: regression`"),
         ("regression", {"data": {"name": "diabetes", "augment": ["cutout"]}}, "'cutout' is for images"),
+        (
+            "regression",
+            {"parameters": {"data.augment": {"values": [["mixup"], ["mixup", "cutout"]]}}},
+            "'cutout' is for images",
+        ),
     ],
 )
 def test_a_spec_must_fit_its_data(task: str, changes: dict[str, Any], message: str) -> None:

@@ -18,7 +18,8 @@ from hpo.samplers.curves import CurveSampler, _promising
 from hpo.schedulers import first_rung
 from hpo.schedulers.rungs import rungs
 from hpo.spec import Parameter
-from hpo.spec.space import Space, distribution
+from hpo.spec.dimension import distribution
+from hpo.spec.space import Space
 from tests.samplers.conformance import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 from tests.samplers.constraints import constrain
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo.samplers.mutation import explore
-from hpo.spec import Parameter
+from hpo.spec import Parameter, load_search
 from hpo.spec.space import Space
 
 SPACE = Space(
@@ -56,3 +56,32 @@ def test_without_a_draw_numbers_take_one_small_step_and_categories_stay(config: 
     assert abs(child["training.batch_size"] - config["training.batch_size"]) == 16
     if "optimizer.momentum" in config:
         assert abs(child["optimizer.momentum"] - config["optimizer.momentum"]) <= 0.019 + 1e-9
+
+
+def test_what_the_model_is_tied_to_stays_and_what_is_forbidden_is_not_born() -> None:
+    spec = load_search(
+        {
+            "study": "s",
+            "parameters": {
+                "optimizer.lr": {"min": 0, "max": 1, "step": 0.1},
+                "training.batch_size": {"type": "int", "min": 8, "max": 64, "step": 8, "log": True},
+                "model.width": {"equals": "2 * training.batch_size"},
+                "optimizer.momentum": {"normal": [0.5, 0.1], "min": 0, "max": 1},
+            },
+            "forbidden": ["optimizer.lr > 0.45", "optimizer.momentum < 0.4"],
+        }
+    )
+    space, rng = Space.of(spec), np.random.default_rng(0)
+    parent = {"optimizer.lr": 0.4, "training.batch_size": 24, "model.width": 48, "optimizer.momentum": 0.41}
+    children = [explore(space, parent, rng, 0.5) for _ in range(200)]
+    assert all(child.keys() == parent.keys() for child in children)
+    assert {child["training.batch_size"] for child in children} == {24}
+    assert {child["model.width"] for child in children} == {48}
+    assert max(child["optimizer.lr"] for child in children) < 0.45
+    assert min(child["optimizer.momentum"] for child in children) >= 0.4
+    assert len({child["optimizer.momentum"] for child in children}) > 50
+
+
+def test_where_nothing_else_is_allowed_a_child_is_as_its_parent() -> None:
+    spec = load_search({"study": "s", "parameters": {"x": {"min": 0, "max": 1}}, "forbidden": "x != 0.5"})
+    assert explore(Space.of(spec), {"x": 0.5}, np.random.default_rng(0), 0.25) == {"x": 0.5}

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from hpo import spec
 from hpo.spec import Parameter
-from hpo.spec.space import Space, config_key, distribution, never_active, possible_configs
+from hpo.spec.dimension import distribution
+from hpo.spec.space import Space, config_key, never_active, possible_configs
 
 
 def ask(space: Space, seed: int = 0) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from hpo.engine.ray.pickling import Sent
 from hpo.engine.ray.worker_settings import WorkerSettings
 from hpo.errors import HpoError, ResourceError, first_line
 from hpo.spec import Config, Parameter, Resources, StudySpec
+from hpo.spec.probing import probes
 from hpo.spec.space import Space
 from hpo.training import Context, TrainingFunction
 from hpo.training.precision import choose_device, prediction_batch
@@ -126,10 +127,9 @@ def fitting(spec: StudySpec, dataset: Dataset, function: TrainingFunction, resou
         settings=WorkerSettings.here(each),
         data=(_bytes(dataset.train), _bytes(dataset.validation)),
     )
-    choices = _choices(spec)
-    batch_size = max(choices.get("training.batch_size", [spec.training.batch_size]))
-    with _probing(shared, _some(dataset, 2 * batch_size, _ROWS), each) as measure:
-        config, footprint = _largest(Space.of(spec), choices, measure)
+    space = Space.of(spec)
+    with _probing(shared, _some(dataset, 2 * _largest_batch(spec), _ROWS), each) as measure:
+        config, footprint = _largest(space, _choices(spec, space), measure)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpu, trials = arrange(footprint, resources, nodes)
     _, but_for_memory = arrange(Footprint(0), resources, nodes)
@@ -196,13 +196,20 @@ class _Tried:
     """Seconds of training and predicting."""
 
 
-def _choices(spec: StudySpec) -> dict[str, list[Any]]:
-    """Parameter -> the values to try, first the one that is likely to take most.
+def _largest_batch(spec: StudySpec) -> int:
+    """The most rows of a training step of any config."""
+    name = "training.batch_size"
+    searched = [int(config[name]) for _, config in probes(spec) if name in config]
+    return max(searched, default=spec.training.batch_size)
+
+
+def _choices(spec: StudySpec, space: Space) -> dict[str, list[Any]]:
+    """Parameter -> the values to try, as they are recorded, first the one that is likely to take most.
 
     Of numbers on which memory depends these are both ends, of texts and flags all. Any other parameter stays at its
     small end: a large learning rate might diverge.
     """
-    return {name: _extremes(name, parameter) for name, parameter in spec.parameters.items()}
+    return {name: _extremes(name, space.parameters[name]) for name in spec.parameters if name in space.parameters}
 
 
 def _extremes(name: str, parameter: Parameter) -> list[Any]:
@@ -229,12 +236,12 @@ def _largest(
     """
     chosen = {name: values[0] for name, values in choices.items()}
     largest = _active(space, chosen)
-    tried = measure(largest)
+    tried = _Tried(reason="the largest configs are not allowed") if largest is None else measure(largest)
     peak, spent = tried.footprint, tried.seconds
     for name, value in [(name, value) for name, values in choices.items() for value in values[1:]]:
         other = _turned(space, chosen, name, value)
         config = _active(space, other)
-        if config == largest or spent + tried.seconds > _SECONDS:
+        if config is None or config == largest or spent + tried.seconds > _SECONDS:
             continue
         tried = measure(config)
         spent += tried.seconds
@@ -245,7 +252,7 @@ def _largest(
         peak = tried.footprint if peak is None else peak.union(tried.footprint)
     if peak is None:
         raise HpoError(f"--concurrency auto: no trial could be measured: {tried.reason}")
-    return largest, peak
+    return largest or {}, peak
 
 
 def _takes(footprint: Footprint) -> int:
@@ -262,13 +269,13 @@ def _turned(space: Space, values: Mapping[str, Any], name: str, value: Any) -> d
     return turned
 
 
-def _active(space: Space, values: Mapping[str, Any]) -> Config:
-    """The parameters that exist in a config of these values."""
-    config: Config = {}
+def _active(space: Space, values: Mapping[str, Any]) -> Config | None:
+    """The config that a trial with these recorded values gets, of those that are active, if it is allowed."""
+    recorded: Config = {}
     for name in space.parameters:
-        if space.active(name, config):
-            config[name] = values[name]
-    return config
+        if space.active(name, recorded):
+            recorded[name] = values[name]
+    return space.config(recorded) if space.allows(recorded) else None
 
 
 @contextmanager

@@ -216,6 +216,27 @@ def test_what_takes_most_is_found_where_it_is_not_the_largest_number(
     assert others[-1].endswith(" 8 60 1")  # a batch of the smallest size
 
 
+def tied(config: Config, context: Context) -> Iterator[Report]:
+    """Notes what it is asked to train."""
+    with Path("tries.txt").open("a") as tries:
+        tries.write(f"{config['model.layers']} {config['model.width']} {config['training.batch_size']}\n")
+    yield Report(1, {"accuracy": 0.5}, snapshot)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_is_forbidden_is_not_measured_and_what_is_tied_has_its_value(document: dict[str, Any]) -> None:
+    document["model"]["layers"] = 1
+    document["parameters"] = {
+        "model.layers": {"type": "int", "min": 1, "max": 2},
+        "model.width": {"min": 8, "max": 32, "type": "int", "steps": 2},
+        "training.batch_size": {"equals": "2 * model.width"},
+    }
+    document["forbidden"] = "model.layers * model.width > 32"
+    found = measured(document, tied)
+    assert sorted(Path("tries.txt").read_text().splitlines()) == ["1 32 64", "1 8 16"]
+    assert found.config["training.batch_size"] == 2 * found.config["model.width"]
+
+
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize(
     ("width", "message"),
