@@ -101,15 +101,14 @@ class TrialContext:
         It is of the report that comes next, and stays with later ones until another is saved.
 
         Args:
-            state: tensors, numbers and texts, in dicts, lists and tuples. Tensors must stay as they are until the next
-                report has returned.
+            state: tensors, which are copied, numbers and texts, in dicts, lists and tuples.
 
         Raises:
             TrainingError: the state has something else in it.
         """
         if not isinstance(state, Mapping):
             raise TrainingError(f"context.save wants a dict of tensors and numbers, got {type(state).__name__}")
-        self._saved, self._saved_at = storable(state, "context.save: state"), None
+        self._saved, self._saved_at = copied_to_host(storable(state, "context.save: state")), None
 
     def predictions(self, predictions: Any, targets: Any, split: Split = "validation") -> None:
         """Makes the trial a candidate for ensembles, if the epoch reported next is its best.
@@ -169,8 +168,7 @@ class TrialContext:
     def weights(self) -> TrainingState:
         """A copy of what `predict` is given: the weights of tracked modules, and what was saved."""
         modules = {name: part.state_dict() for name, part in self._parts.items() if isinstance(part, torch.nn.Module)}
-        copied: TrainingState = copied_to_host({**storable(modules, "the weights of modules"), **(self._saved or {})})
-        return copied
+        return {**copied_to_host(storable(modules, "the weights of modules")), **(self._saved or {})}
 
     def _open(self, made: Any) -> None:
         """Takes a state apart that `state` has made."""

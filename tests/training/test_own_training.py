@@ -312,14 +312,16 @@ def test_one_that_never_looks_at_its_state_begins_at_the_first_epoch() -> None:
 def test_a_state_that_is_saved_now_and_then_is_of_its_own_epoch() -> None:
     def rarely(config: Config, context: TrialContext) -> Iterator[dict[str, float]]:
         begun = (context.resume or {"epoch": 0})["epoch"]
+        total = torch.zeros(1) if context.resume is None else context.resume["total"]
         for epoch in range(begun + 1, context.epochs + 1):
+            total += epoch
             if epoch == 2:
-                context.save({"epoch": epoch})
-            yield {"loss": epoch}
+                context.save({"epoch": epoch, "total": total})
+            yield {"loss": total.item()}
 
     reports = list(reports_of(rarely, {}, context()))
     assert reports[0].state is None and reports[3].state is not None
-    assert losses(rarely, context(reports[3].state())) == [(3, 3.0), (4, 4.0), (5, 5.0)]
+    assert losses(rarely, context(reports[3].state())) == [(3, 6.0), (4, 10.0), (5, 15.0)]
 
 
 def test_a_function_of_before_keeps_its_own_state() -> None:
