@@ -84,14 +84,20 @@ def _say_search(result: "SearchResult", storage: str, output: str, console: "Con
         if result.interrupted:
             say(f"Interrupted: `{result.study.command('resume')}` goes on with it.")
         if result.ensemble is None:
-            say(
-                f"Next: `{result.study.command('ensemble')}` combines the best trials, `hpo ui{where(storage)}`"
-                " compares them."
-            )
+            say(f"Next: {_next(result)}`hpo ui{where(storage)}` compares them.")
         else:
             say_ensemble(result.ensemble, storage)
     if result.interrupted is not None:
         sys.exit(exit_code(result.interrupted))
+
+
+def _next(result: "SearchResult") -> str:
+    """What can be made of the trials; of those that have given no predictions, how to change that."""
+    if result.combines:
+        return f"`{result.study.command('ensemble')}` combines the best trials, "
+    if result.study.spec.train is not None:
+        return "context.predictions(...) in the training function would make ensembles of the trials, "
+    return ""
 
 
 @click.command(short_help="Train one trial again and compare.")

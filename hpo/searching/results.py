@@ -27,6 +27,17 @@ class SearchResult:
         """The incumbent."""
         return self.study.best()
 
+    @property
+    def combines(self) -> bool:
+        """Whether an ensemble can be built: the best trial has stored what it says of the validation rows."""
+        if self.best is None:
+            return False
+        try:
+            stored = self.study.artifacts.read(self.best.number)
+        except OSError:
+            return False
+        return stored is not None and "validation" in stored.splits
+
     def to_json(self) -> dict[str, Any]:
         """The document that `hpo search --format json` prints."""
         counts = count_states(self.study.trials())

@@ -194,7 +194,8 @@ class SearchSpec(Section):
 
     def own_code(self, *sections: str) -> list[str]:
         """The import paths by which these sections name code of the user's own."""
-        names = [getattr(getattr(self, section, None), "name", "") for section in sections]
+        named = (getattr(self, section, None) for section in sections)
+        names = [each if isinstance(each, str) else getattr(each, "name", "") for each in named]
         return list(dict.fromkeys(name for name in names if ":" in name))
 
     def setting(self, name: str) -> Any:

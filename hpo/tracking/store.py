@@ -185,9 +185,9 @@ def study_run(client: MlflowClient, experiment_id: str, study: Study, storage: P
     for existing in client.search_runs([experiment_id], query_of(study, "study"), max_results=1):
         return str(existing.info.run_id)
     spec = study.spec
-    trained = {}
+    trained = {} if spec.train is None else {"train": spec.train}
     if isinstance(spec, StudySpec):
-        trained = {"task": spec.task, "data": spec.data.name, "model": spec.model.name}
+        trained |= {"task": spec.task, "data": spec.data.name, "model": spec.model.name}
     tags = {
         **study_tags(study, "study"),
         **trained,
