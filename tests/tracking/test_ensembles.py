@@ -88,11 +88,11 @@ def test_a_model_needs_no_more_than_its_requirements(tmp_path: Path) -> None:
 def test_a_run_has_weights_and_the_report(study: Study, tmp_path: Path) -> None:
     folder = write_ensemble(tmp_path / "made")
     (folder / "pages").mkdir()
-    (folder / "pages" / "index.html").write_text("<p>made</p>")
+    (folder / "pages" / "report.html").write_text("<p>made</p>")
     run_id = log(study, folder, inputs("images", 1), "pages")
     client = MlflowClient(tracking_uri=tracking_uri(study.folder.parent))
     assert client.get_run(run_id).data.params == {"weight.trial-0": "0.75", "weight.soup-of-trials-1-2": "0.25"}
-    assert [file.path for file in client.list_artifacts(run_id, "report")] == ["report/index.html"]
+    assert [file.path for file in client.list_artifacts(run_id, "report")] == ["report/report.html"]
 
 
 def test_the_script_of_the_user_has_an_experiment_and_a_run_of_its_own(study: Study, tmp_path: Path) -> None:
