@@ -6,12 +6,11 @@ import numpy as np
 
 from hpo.errors import StudyError
 from hpo.spec import StudySpec
-from hpo.study.artifacts import Split, Stored
+from hpo.study.artifacts import Stored
 from hpo.study.study import Study
 from hpo.study.trial import TrialRecord
 from hpo.study.truth import Truth
 
-_SPLITS: tuple[Split, ...] = ("validation", "test")
 _NONE = (
     "study '{study}' has no trial with predictions to build an ensemble of: let its training function call"
     " context.predictions(probabilities, targets) before it reports an epoch, and search again"
@@ -57,7 +56,7 @@ def other_targets(stored: Stored, truth: Truth) -> str | None:
 
 
 def _given(stored: Stored, task: str) -> Truth:
-    targets = {split: stored.targets(split) for split in _SPLITS if split in stored.splits}
+    targets = {split: stored.targets(split) for split in sorted(stored.splits)}
     outputs = stored.predictions("validation").shape[1]
     truth = Truth(tuple(str(place) for place in range(outputs)), targets)
     truth.check(task)

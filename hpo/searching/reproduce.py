@@ -217,8 +217,11 @@ def _predictions_apart(stored: Stored, snapshot: Snapshot | None) -> float | Non
     """The largest difference of validation predictions; None where none are stored."""
     if "validation" not in stored.splits:
         return None
-    now = {} if snapshot is None else {"validation": snapshot.predictions["validation"]}
-    return _farthest({"validation": stored.predictions("validation")}, now)
+    now = None if snapshot is None else snapshot.predictions.get("validation")
+    if now is None:
+        return math.inf
+    rows, outputs = now.shape
+    return _farthest({"validation": stored.predictions("validation", (rows, outputs))}, {"validation": now})
 
 
 def _farthest(then: Mapping[Any, Any], now: Mapping[Any, Any]) -> float:

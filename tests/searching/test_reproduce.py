@@ -76,7 +76,7 @@ def test_epochs_that_had_more_threads_have_them_again(trained: Study, monkeypatc
 
 def other(config: Config, context: Context) -> Iterator[Report]:
     """Another training, by its seed."""
-    yield from train(config, replace(context, seed=context.seed + 1))
+    yield from train(config, Context(context.spec, context.dataset, context.seed + 1))
 
 
 def test_another_training_is_not_taken_for_it(trained: Study, hpo: Run) -> None:
