@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ from hpo.terminal import saying
 if TYPE_CHECKING:
     from hpo.datasets.dataset import Inputs
     from hpo.engine.simulated import Curve
+    from hpo.ensemble.build.listing import EnsembleSummary
     from hpo.ensemble.build.result import EnsembleResult
     from hpo.ensemble.contribution import Source
     from hpo.ensemble.model import Ensemble
@@ -40,7 +42,9 @@ if TYPE_CHECKING:
     from hpo.searching.ask_tell import AskAndTell
     from hpo.searching.plan import Plan
     from hpo.searching.reproduce import Reproduction
+    from hpo.study.comparison import Comparison
     from hpo.study.garbage import Freed
+    from hpo.study.removal import Removal
     from hpo.training import Objective
 
 atexit.register(gc.freeze)  # or the interpreter would look for garbage in all that was imported, for a second or two
@@ -483,6 +487,162 @@ def collect(
     if artifacts is not None:
         _check_named(study, storage, "artifacts (--artifacts)")
     return collect(open_study(study, storage), keep, dry_run, artifacts)
+
+
+def compare(study: str, other: str, *, storage: str | Path = "studies") -> "Comparison":
+    """Compares two studies: the settings in which they differ, and how good each was for the same price.
+
+    Args:
+        study: the name of one.
+        other: the name of the other.
+        storage: the folder of all studies.
+
+    Raises:
+        StudyError: there is no such study, or it is damaged.
+    """
+    from hpo.study.comparison import compare as compared
+
+    return compared(open_study(study, storage), open_study(other, storage))
+
+
+def rename(
+    study: str, new: str, *, storage: str | Path = "studies", tell: Callable[[str], None] = warnings.warn
+) -> Study:
+    """Gives a study another name, everywhere: its folder, its record and its runs in MLflow.
+
+    A command that is killed leaves the study whole under one of both names; called again, it does the rest. Ensembles
+    keep their names, and artifacts outside of the folder stay where they are.
+
+    Args:
+        study: its name.
+        new: the name that it gets.
+        storage: the folder of all studies.
+        tell: is told, in a line, where MLflow could not be; a warning by default.
+
+    Returns:
+        The study under its new name.
+
+    Raises:
+        InputError: no study can have the name.
+        StudyError: there is no such study, it is being searched, or another one has the name.
+    """
+    from hpo.study.renaming import follow
+    from hpo.study.renaming import rename as give_name
+
+    folder = Path(storage)
+    if new in study_names(folder) and study not in study_names(folder):  # killed after the folder was renamed
+        renamed = Study.open(folder, new)
+        if study not in renamed.names:
+            raise StudyError(f"no study '{study}' in '{storage}', and '{new}' was never called so")
+        with renamed.hold.held():
+            renamed = follow(renamed)
+    else:
+        renamed = give_name(Study.open(folder, study), new)
+    _in_mlflow(tell, lambda runs: runs.rename_runs(renamed, folder))
+    return renamed
+
+
+def remove(
+    study: str,
+    *,
+    storage: str | Path = "studies",
+    dry_run: bool = False,
+    artifacts: str | None = None,
+    tell: Callable[[str], None] = warnings.warn,
+) -> "Removal":
+    """Removes a study: its folder with all ensembles, artifacts outside of it, and its record in a database.
+
+    Its runs are deleted in MLflow's sense: they are hidden, and can be restored until `mlflow gc`. Versions of
+    ensembles in MLflow's registry stay.
+
+    Args:
+        study: its name.
+        storage: the folder of all studies.
+        dry_run: only says what would be removed.
+        artifacts: the place of its artifacts, where that is outside of its folder and does not say whose it is.
+        tell: is told, in a line, where MLflow could not be; a warning by default.
+
+    Raises:
+        StudyError: there is no such study, it is being searched, or its artifacts are in a place that is not known to
+            be its own.
+    """
+    from hpo.study import removal
+
+    opened = Study.open(Path(storage), study)
+    planned = removal.planned(opened, artifacts)
+    if not dry_run:
+        if planned.trials is not None:
+            _in_mlflow(tell, lambda runs: runs.delete_runs(opened, Path(storage)))
+        removal.remove(opened, artifacts)
+    return planned
+
+
+def ensembles(
+    study: str | None = None, *, storage: str | Path = "studies", tell: Callable[[str], None] = warnings.warn
+) -> "list[EnsembleSummary]":
+    """All ensembles of a storage folder, the newest last.
+
+    Args:
+        study: whose ensembles; those of all studies where None.
+        storage: the folder of all studies.
+        tell: is told of each whose files are damaged, a line; a warning by default.
+
+    Raises:
+        StudyError: there is no such study.
+    """
+    from hpo.ensemble.build.listing import listed
+
+    if study is not None:
+        Study.open(Path(storage), study)
+    found, problems = listed(Path(storage), study)
+    for problem in problems.values():
+        tell(problem)
+    return found
+
+
+def remove_ensemble(
+    ensemble: str,
+    *,
+    storage: str | Path = "studies",
+    dry_run: bool = False,
+    tell: Callable[[str], None] = warnings.warn,
+) -> Path:
+    """Removes an ensemble; its run is deleted in MLflow's sense, and versions of it in the registry stay.
+
+    Args:
+        ensemble: its name.
+        storage: the folder of all studies.
+        dry_run: only looks whether it is there.
+        tell: is told, in a line, where MLflow could not be; a warning by default.
+
+    Returns:
+        The folder that it had.
+
+    Raises:
+        StudyError: there is no ensemble of this name, or several have it.
+    """
+    from hpo.ensemble.build.folders import find
+    from hpo.study.removal import clear
+
+    folder = find(ensemble, Path(storage)).path
+    if dry_run:
+        return folder
+    owner = Study.open(Path(storage), folder.parent.parent.name)
+    _in_mlflow(tell, lambda runs: runs.delete_runs(owner, Path(storage), ensemble))
+    clear(owner.folder, f"{folder.parent.name}/{folder.name}")
+    return folder
+
+
+def _in_mlflow(tell: Callable[[str], None], change: Callable[[ModuleType], object]) -> None:
+    """Changes runs by `hpo.tracking.studies`; what goes wrong there is told, and costs nothing else."""
+    from hpo.tracking import studies
+    from hpo.tracking.problems import one_line, reason
+
+    try:
+        with one_line():
+            change(studies)
+    except Exception as error:  # whatever MLflow's client or its transport raises
+        tell(f"MLflow still has runs as they were: {reason(error)}")
 
 
 @arguments(EnsembleOptions)

@@ -1,4 +1,4 @@
-"""Commands that combine trials: ensemble, predict, export."""
+"""Commands that combine trials: ensemble, ensembles, predict, export."""
 
 import shlex
 from pathlib import Path
@@ -161,4 +161,24 @@ def export(name: str, output: str, member: int | None, storage: str, trust: bool
     say(f"{output}: ONNX Runtime and PyTorch differ by {difference:.1e} at most")
 
 
-COMMANDS = (ensemble, predict, export)
+@click.command(short_help="List the ensembles.")
+@click.option("--study", metavar="NAME", help="Those of this study; by default those of all.")
+@storage_option
+@format_option
+@quiet_stdout
+def ensembles(study: str | None, storage: str, output: str) -> None:
+    """Lists all ensembles, the newest last: members, scores on validation and test rows, and when each was built."""
+    from hpo import api
+    from hpo.report.tables import ensembles_table
+
+    found = api.ensembles(study, storage=storage, tell=lambda problem: say_note(f"left out: {problem}"))
+    documents = [one.to_json() for one in found]
+    if output == "json":
+        say_json(documents)
+    else:
+        say(
+            ensembles_table(documents) if found else f"There are no ensembles in '{storage}'. Run `hpo ensemble` first."
+        )
+
+
+COMMANDS = (ensemble, ensembles, predict, export)

@@ -8,7 +8,7 @@ import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Self
@@ -55,6 +55,11 @@ class Member:
     model: Named
     file: str
     """The member's checkpoint in the ensemble's folder."""
+    module: torch.nn.Module = field(repr=False, compare=False)
+    """The network in eval mode, a plain module: floats `(n, channels, height, width)` of pixels from 0 to 255, or
+    `(n, features)` of a table in its own units, in which NaN is missing, to `(n, outputs)`. Standardization is its
+    first layer. The outputs are logits of classes or labels, or values of regression in the targets' units; the
+    `temperature`, by which the ensemble divides logits, is not in it."""
 
     @property
     def architecture(self) -> str:
@@ -101,22 +106,34 @@ class Ensemble:
             raise DataError(f"{folder}: holds no ensemble: {error}") from error
         with _damage_told(folder):
             document = parse(content)
+            self.name = folder.path.name
+            """The name of its folder."""
             self.task: str = document.task
             self.outputs: tuple[str, ...] = document.outputs
             self.input_shape: tuple[int, ...] = document.input_shape
             """(channels, height, width) of images, (features,) of a table."""
             self.wanted = _wanted(document)
             """How files and arrays become inputs."""
-            self.members: tuple[Member, ...] = tuple(_member(part) for part in document.members)
-            self.combiner: Combiner = _combiner(document.combiner, len(self.members), len(self.outputs))
+            parts = [(part, _model(part)) for part in document.members]
+            self.combiner: Combiner = _combiner(document.combiner, len(parts), len(self.outputs))
             self.interval: Interval | None = _interval(document.interval, len(self.outputs))
-        code = [member.model.name for member in self.members if ":" in member.model.name]
+        code = [model.name for _, model in parts if ":" in model.name]
         plugins.note_stored(code, folder.path / DOCUMENT)
         if trust:
             plugins.trust(code)
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.networks: tuple[torch.nn.Module, ...] = tuple(self._network(folder, member) for member in self.members)
+        self.members: tuple[Member, ...] = tuple(self._member(folder, part, model) for part, model in parts)
         self._stacked = Networks(self.networks, [member.architecture for member in self.members])
+
+    def __repr__(self) -> str:
+        members = f"{len(self.members)} member{'' if len(self.members) == 1 else 's'}"
+        shape = "x".join(map(str, self.input_shape))
+        return f"<Ensemble '{self.name}', {self.task}: {members}, {shape} -> {len(self.outputs)}, on {self.device}>"
+
+    @property
+    def networks(self) -> tuple[torch.nn.Module, ...]:
+        """The members' modules."""
+        return tuple(member.module for member in self.members)
 
     def predict(self, inputs: Inputs) -> list[str] | list[tuple[str, ...]] | Predictions:
         """What the ensemble says of each input.
@@ -199,7 +216,6 @@ class Ensemble:
         alone.members = (replace(self.members[place], weight=1.0),)
         alone.combiner = Average((0,), (1.0,), self.task)
         alone.interval = None
-        alone.networks = (self.networks[place],)
         alone._stacked = Networks(alone.networks, ["alone"])
         return alone
 
@@ -218,12 +234,16 @@ class Ensemble:
         array = torch.from_numpy(np.require(self.wanted.convert(inputs, 0, "inputs"), requirements=["C", "W"]))
         return array if array.ndim == 2 else array.permute(0, 3, 1, 2)
 
-    def _network(self, folder: Folder, member: Member) -> torch.nn.Module:
+    def _member(self, folder: Folder, part: MemberPart, model: Named) -> Member:
+        network = self._network(folder, part, model)
+        return Member(part.name, part.trial, part.weight, part.temperature, model, part.file, network)
+
+    def _network(self, folder: Folder, member: MemberPart, model: Named) -> torch.nn.Module:
         with _damage_told(folder):
-            models.MODELS.load(member.model.name)
-            for problem in models.unknown_settings(member.model):
+            models.MODELS.load(model.name)
+            for problem in models.unknown_settings(model):
                 raise ValueError(f"{member.name}: {'.'.join(problem.key)}: {problem.message}")
-            network = models.build(member.model, self.input_shape, len(self.outputs), self.task)
+            network = models.build(model, self.input_shape, len(self.outputs), self.task)
         try:
             set_weights(network, load(folder.read(member.file)))
         except (KeyError, OSError, RuntimeError, TypeError, ValueError, SafetensorError, UnpicklingError) as error:
@@ -309,9 +329,8 @@ def _damage_told(folder: Folder) -> Iterator[None]:
         raise DataError(f"{folder}: ensemble.json is damaged, or of another version: {reason:.300}") from error
 
 
-def _member(part: MemberPart) -> Member:
-    model = Named.model_validate({**part.model.settings, "name": part.model.name})
-    return Member(part.name, part.trial, part.weight, part.temperature, model, part.file)
+def _model(part: MemberPart) -> Named:
+    return Named.model_validate({**part.model.settings, "name": part.model.name})
 
 
 def _wanted(document: Document) -> Wanted:

@@ -13,6 +13,7 @@ from hpo.ensemble import model
 from hpo.ensemble.build import mlflow_run, report
 from hpo.ensemble.build.draft import Draft, Say, from_pool, stored_part
 from hpo.ensemble.build.folders import folder_of, free_name
+from hpo.ensemble.build.listing import RESULT
 from hpo.ensemble.build.misfits import misfits
 from hpo.ensemble.build.options import EnsembleOptions
 from hpo.ensemble.build.prediction import predict_test_rows
@@ -165,7 +166,7 @@ def _measured(result: EnsembleResult, ensemble: model.Ensemble, limit: float | N
 
 
 def _write_result(folder: Folder, result: EnsembleResult) -> None:
-    folder.write("result.json", json.dumps(result.to_json(), indent=1).encode())
+    folder.write(RESULT, json.dumps(result.to_json(), indent=1).encode())
 
 
 def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[str, Predictions]]:

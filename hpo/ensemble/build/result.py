@@ -53,6 +53,11 @@ class EnsembleResult:
     """The model in MLflow's registry, `models:/<name>@<alias>`."""
     tracking_problem: str | None = None
 
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name} {value:.4g}" for name, value in self.test.items())
+        count = f"{len(self.members)} member{'' if len(self.members) == 1 else 's'}"
+        return f"<EnsembleResult '{self.name}' of study '{self.study.name}': {self.method}, {count}, test {scores}>"
+
     def to_json(self) -> dict[str, Any]:
         """The document that `hpo ensemble --format json` prints."""
         known = {"calibration": self.calibration, "interval": self.interval}
