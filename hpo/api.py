@@ -662,11 +662,14 @@ def build_ensemble(options: EnsembleOptions) -> "EnsembleResult":
     if options.register is not None:
         _check_named(options.study, options.storage, "register (--register)")
     opened = open_study(options.study, options.storage, trust=options.trust, data_path=options.data_path)
-    return build(opened, options, saying(options.told, "dim"))
+    others = [open_study(name, options.storage, trust=options.trust) for name in dict.fromkeys(options.other_studies)]
+    if opened.name in options.other_studies:
+        raise InputError(f"study '{opened.name}' is named twice; name it once")
+    return build(opened, options, saying(options.told, "dim"), others)
 
 
 def predict(
-    ensemble: str,
+    ensemble: "str | Ensemble",
     input: str | Path | NDArray[Any],
     *,
     storage: str | Path = "studies",
@@ -676,7 +679,7 @@ def predict(
     """Predicts with an ensemble, everything at once.
 
     Args:
-        ensemble: its name.
+        ensemble: its name, or one that is open: `open_trial` opens a single trial.
         input: of images an image file, a folder of image files, an .npy file or the `x_test` (else `x`) of an .npz file
             with uint8 images `(n, h, w)` or `(n, h, w, c)`; of a table a .csv, .npy or .npz file; or such an array.
             Columns that have names are put into the order of the training.
@@ -691,7 +694,7 @@ def predict(
     from hpo.datasets.inputs import read_inputs
     from hpo.datasets.notes import Notes
 
-    model, notes = open_ensemble(ensemble, storage, trust=trust), Notes()
+    model, notes = _opened(ensemble, storage, trust), Notes()
     names, inputs = read_inputs(input, replace(model.wanted, notes=notes))
     for line in notes.lines():
         tell(line)
@@ -699,7 +702,7 @@ def predict(
 
 
 def predict_batches(
-    ensemble: str,
+    ensemble: "str | Ensemble",
     input: str | Path | NDArray[Any],
     *,
     storage: str | Path = "studies",
@@ -717,11 +720,39 @@ def predict_batches(
     from hpo.datasets.inputs import input_batches
     from hpo.datasets.notes import Notes
 
-    model, notes = open_ensemble(ensemble, storage, trust=trust), Notes()
+    model, notes = _opened(ensemble, storage, trust), Notes()
     for names, inputs in input_batches(input, replace(model.wanted, notes=notes)):
         yield _predictions(model, names, inputs)
     for line in notes.lines():
         tell(line)
+
+
+def _opened(ensemble: "str | Ensemble", storage: str | Path, trust: bool) -> "Ensemble":
+    return open_ensemble(ensemble, storage, trust=trust) if isinstance(ensemble, str) else ensemble
+
+
+def open_trial(
+    number: int | None = None,
+    study: str | None = None,
+    storage: str | Path = "studies",
+    *,
+    trust: bool = False,
+) -> "Ensemble":
+    """A stored trial, ready to predict: an ensemble of one member, calibrated, of which nothing is written.
+
+    Args:
+        number: of the trial; the incumbent where None.
+        study: its name; the one touched last where None.
+        storage: the folder of all studies.
+        trust: a model of your own that the stored spec names (`module:function`) may be imported.
+
+    Raises:
+        StudyError: there is no such study or trial, or the trial has no stored weights and predictions.
+        InputError: its model is of your own, and is not trusted.
+    """
+    from hpo.ensemble.build.alone import stored_trial
+
+    return stored_trial(open_study(study, storage, trust=trust), number)
 
 
 def open_ensemble(name: str, storage: str | Path = "studies", *, trust: bool = False) -> "Ensemble":

@@ -213,6 +213,7 @@ def test_what_is_exported_stays() -> None:
         "export",
         "open_ensemble",
         "open_study",
+        "open_trial",
         "plan",
         "predict",
         "remove",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpo.cli import completion
 from hpo.cli.ensemble import say_ensemble, warn_of
 from hpo.cli.options import (
     Number,
@@ -95,7 +96,7 @@ def _say_search(result: "SearchResult", storage: str, output: str, console: "Con
 
 
 @click.command(short_help="Train one trial again and compare.")
-@click.argument("trial", type=Whole(min=0))
+@click.argument("trial", type=Whole(min=0), shell_complete=completion.trials)
 @study_option
 @storage_option
 @data_dir_option

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpo.cli import completion
 from hpo.cli.options import Whole, format_option, storage_option, study_option
 from hpo.cli.output import quiet_stdout, say, say_json
 from hpo.errors import HpoError, InputError
@@ -116,8 +117,8 @@ def best(study: str | None, storage: str, output: str) -> None:
 
 
 @click.command(short_help="Compare two studies.")
-@click.argument("study")
-@click.argument("other")
+@click.argument("study", shell_complete=completion.studies)
+@click.argument("other", shell_complete=completion.studies)
 @storage_option
 @format_option
 @quiet_stdout

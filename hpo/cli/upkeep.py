@@ -1,18 +1,24 @@
-"""Commands that change what there is: rm, rename."""
+"""Commands that change what there is: rm, rename, completion."""
 
 import sys
 
 import click
 
+from hpo.cli import completion
 from hpo.cli.options import storage_option
 from hpo.cli.output import quiet_stdout, say, say_note
 from hpo.errors import InputError
 
 
 @click.command(short_help="Remove a study or an ensemble.")
-@click.argument("study", required=False)
-@click.option("--ensemble", metavar="NAME", help="Removes this ensemble alone, and no study.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.argument("study", required=False, shell_complete=completion.studies)
+@click.option(
+    *("-e", "--ensemble"),
+    metavar="NAME",
+    help="Removes this ensemble alone, and no study.",
+    shell_complete=completion.ensembles,
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option(
     "--artifacts",
     metavar="URI",
@@ -62,7 +68,7 @@ def _ask(yes: bool, what: str) -> None:
 
 
 @click.command(short_help="Give a study another name.")
-@click.argument("study")
+@click.argument("study", shell_complete=completion.studies)
 @click.argument("new")
 @storage_option
 @quiet_stdout
@@ -79,4 +85,21 @@ def rename(study: str, new: str, storage: str) -> None:
     say(f"Study '{study}' is '{renamed.name}' now; `{renamed.command('resume')}` goes on with it.")
 
 
-COMMANDS = (rm, rename)
+@click.command("completion", short_help="Let the shell complete commands and names.")
+@click.option("--install", is_flag=True, help="Writes it to where the shell looks for it, in your home.")
+@click.option("--shell", type=click.Choice(completion.SHELLS), help="The shell; by default the one that SHELL names.")
+@click.pass_context
+def complete(context: click.Context, install: bool, shell: str | None) -> None:
+    """Prints what makes a shell complete commands, options, studies, ensembles, trials and methods; --install installs
+    it, for shells that start from then on.
+    """
+    group = context.find_root().command
+    shell = shell or completion.this_shell()
+    if not install:
+        click.echo(completion.script(group, shell))
+        return
+    file = completion.install(group, shell)
+    click.echo(f"{file} is written. {completion.hint(shell, file)} Then start a new {shell}.")
+
+
+COMMANDS = (rm, rename, complete)

@@ -81,6 +81,8 @@ class Part:
     model: Named
     temperature: float
     stored: Stored
+    study: str | None = None
+    """The study of the trial, where that is not the ensemble's own."""
 
 
 class Ensemble:
@@ -300,6 +302,7 @@ def write(
                 "epoch": part.stored.epoch,
                 "model": {"name": part.model.name, "settings": part.model.settings},
                 "config": part.config,
+                **({} if part.study is None else {"study": part.study}),
             }
         )
     document = {

@@ -34,6 +34,10 @@ class BestEpoch:
             self.worth, self.report = worth, report
             self._snapshot = taken(report)
 
+    def forget(self) -> None:
+        """Lets the next report be the best so far, if it is finite."""
+        self.worth = None
+
     def store(self, others: bool = False) -> None:
         """Writes what is not yet written, while the objective is open; with `others`, all that it can predict."""
         if self._snapshot is None or self.report is None:

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -31,13 +32,14 @@ from hpo.study.study import Study
 from hpo.tasks.kinds import kind
 
 
-def build(study: Study, options: EnsembleOptions, say: Say) -> EnsembleResult:
+def build(study: Study, options: EnsembleOptions, say: Say, others: Sequence[Study] = ()) -> EnsembleResult:
     """Makes an ensemble of a study as it was asked for.
 
     Args:
         study: whose trials.
         options: what is wanted; data are read where members are trained, or predict the test rows.
         say: is told of members that are trained or predict the test rows, and of what takes long, a line each.
+        others: studies of the same data, whose trials are candidates too; the ensemble is the first one's.
 
     Raises:
         InputError: the study is nothing for what is asked, or its model is of the user's own and is not trusted.
@@ -46,10 +48,14 @@ def build(study: Study, options: EnsembleOptions, say: Say) -> EnsembleResult:
     """
     name = free_name(study, options.name)
     student_name = None if options.distill is None else free_name(study, f"{name}-student")
-    models.MODELS.load(study.study_spec.model.name)  # what is not trusted is refused before anything is done
+    for one in (study, *others):
+        models.MODELS.load(one.study_spec.model.name)  # what is not trusted is refused before anything is done
     _check_code(study, options)
     mlflow_run.open_ahead(options.studies)
-    pool = Pool.load(study, options.pool, least=options.least)
+    if others:
+        pool = Pool.of_studies([study, *others], options.pool)
+    else:
+        pool = Pool.load(study, options.pool, least=options.least, wanted=None if options.trains else options.trial)
     if options.max_latency is not None:
         pool = _fast_enough(pool, options.max_latency)
     pool, draft = _fitting(pool, options, say)
@@ -88,8 +94,7 @@ def _fitting(pool: Pool, options: EnsembleOptions, say: Say) -> tuple[Pool, Draf
             used = set(range(len(pool.trials)))
         elif not options.needs_data:
             draft = _chosen(pool, options, say)
-            numbers = [trial.number for trial in pool.trials]
-            used |= {numbers.index(part.trial) for part in draft.parts if part.trial is not None}
+            used |= set(draft.places)
         problems = misfits(pool, used, options.downloads)
         if not problems:
             return pool, draft
@@ -107,10 +112,12 @@ def _chosen(pool: Pool, options: EnsembleOptions, say: Say) -> Draft:
         pool.targets,
         top,
         task=pool.task,
-        best=pool.best,
+        best=pool.best if options.trial is None else pool.place(options.trial),
         select=options.select,
         say=say,
     )
+    if options.trial is not None:
+        choice = replace(choice, note=f"trial {options.trial} alone, as asked")
     return from_pool(pool, choice)
 
 
@@ -134,7 +141,8 @@ def _latency(pool: Pool, place: int) -> float:
 
 def _finished(name: str, draft: Draft, *, pool: Pool, say: Say, options: EnsembleOptions) -> EnsembleResult:
     """Scores, writes, measures, draws and logs what was chosen; its folder appears whole or not at all."""
-    predict_test_rows(pool.study, [stored_part(pool, pool.best), *draft.parts], options.downloads, say)
+    parts = [stored_part(pool, pool.best), *draft.parts]
+    predict_test_rows(pool.study, parts, options.downloads, say, pool.others)
     result, test = _scored(name, draft, pool)
     folder = folder_of(pool.study, f".{name}.{uuid.uuid4().hex}")
     try:
@@ -187,6 +195,7 @@ def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[s
         validation=_measure(task, draft.combiner.combine(draft.validation), targets["validation"]),
         test=ensemble,
         best_single=pool.trials[pool.best].number,
+        best_single_study=None if pool.owner(pool.best) is study else pool.owner(pool.best).name,
         best_single_test=single,
         compared=dict(draft.compared),
         gain=draft.gain,

@@ -30,7 +30,7 @@ _ROWS = 2000
 
 def single_name(pool: Pool) -> str:
     """What the best single trial is called beside an ensemble."""
-    return f"best single (trial {pool.trials[pool.best].number})"
+    return f"best single ({pool.name(pool.best)})"
 
 
 def ensemble_name(draft: Draft) -> str:
