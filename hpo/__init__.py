@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hpo.api import (
         ask_and_tell,
         build_ensemble,
+        combine_predictions,
         compare,
         ensembles,
         export,
@@ -40,6 +41,7 @@ __all__ = [
     "Ensemble",
     "ask_and_tell",
     "build_ensemble",
+    "combine_predictions",
     "compare",
     "ensembles",
     "export",

@@ -24,7 +24,7 @@ from hpo.searching import search as searching
 from hpo.searching.options import LIMITS, ResumeOptions, SearchOptions
 from hpo.searching.results import SearchResult, SimulationResult
 from hpo.spec import SearchSpec, SpecLike, StudySpec
-from hpo.study import POOL
+from hpo.study import MEMBERS, POOL
 from hpo.study.data import check_there
 from hpo.study.folder import study_names
 from hpo.study.study import Study
@@ -32,8 +32,11 @@ from hpo.study.trial import Observer
 from hpo.terminal import saying
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from hpo.datasets.dataset import Inputs
     from hpo.engine.simulated import Curve
+    from hpo.ensemble.build.given import GivenResult
     from hpo.ensemble.build.listing import EnsembleSummary
     from hpo.ensemble.build.result import EnsembleResult
     from hpo.ensemble.contribution import Source
@@ -729,6 +732,40 @@ def predict_batches(
 
 def _opened(ensemble: "str | Ensemble", storage: str | Path, trust: bool) -> "Ensemble":
     return open_ensemble(ensemble, storage, trust=trust) if isinstance(ensemble, str) else ensemble
+
+
+def combine_predictions(
+    folder: str | Path,
+    *,
+    method: str = "auto",
+    top: int = MEMBERS,
+    select: str = "score",
+    name: str | None = None,
+    console: "Console | None" = None,
+) -> "GivenResult":
+    """Builds an ensemble of predictions that any other tool has made: weights, scores and a report, without networks.
+
+    Args:
+        folder: has `targets/validation.npy` and `targets/test.npy`, and of each model `NAME/validation.npy` and
+            `NAME/test.npy`: labels `(rows,)` and probabilities `(rows, classes)`, 0 or 1 `(rows, labels)` and
+            probabilities, or floats and values `(rows, targets)`. `outputs.txt` may name the outputs. What is made
+            stands there in `ensembles/NAME`.
+        method: as in `build_ensemble`, of those that train nothing.
+        top: members at most.
+        select: how voting and stacking come by their members: score, gain or diversity.
+        name: of the ensemble; the next number that is free where None.
+        console: where progress goes.
+
+    Raises:
+        InputError: there is no such method, or it trains members; or the name is taken.
+        DataError: an array is missing or is not what it should be; all that is wrong is told at once.
+    """
+    from hpo.ensemble.build.given import build, read
+
+    options = EnsembleOptions(method=method, top=top, select=select, name=name, console=console)
+    if options.needs_data:
+        raise InputError(f"--method {method} needs networks, and --predictions has none; take auto")
+    return build(read(Path(folder)), method, top, select, name, saying(options.told, "dim"))
 
 
 def open_trial(

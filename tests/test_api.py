@@ -208,6 +208,7 @@ def test_what_is_exported_stays() -> None:
         "Ensemble",
         "ask_and_tell",
         "build_ensemble",
+        "combine_predictions",
         "compare",
         "ensembles",
         "export",

@@ -21,6 +21,7 @@ from hpo.cli.options import (
 from hpo.cli.output import quiet_stdout, say, say_json, say_note, where
 from hpo.ensemble.build.options import EnsembleOptions
 from hpo.errors import InputError
+from hpo.options import declared
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,10 +38,17 @@ if TYPE_CHECKING:
     help="The study; by default the one touched last. May be repeated, for studies of the same data: trials of all are"
     " candidates, and the ensemble is the first one's.",
 )
+@click.option(
+    "--predictions",
+    metavar="FOLDER",
+    help="Combines arrays that any other tool has made, in place of trials: targets/validation.npy and"
+    " targets/test.npy, and NAME/validation.npy and NAME/test.npy of each model. Makes weights and a report.",
+    shell_complete=completion.paths("dir"),
+)
 @takes(EnsembleOptions, without=("study",))
 @format_option
 @quiet_stdout
-def ensemble(storage: str, output: str, study: tuple[str, ...], **options: Any) -> None:
+def ensemble(storage: str, output: str, study: tuple[str, ...], predictions: str | None, **options: Any) -> None:
     """Builds an ensemble from the predictions that trials have stored; only the methods that say so train.
 
     Members and weights are chosen on validation rows. The test rows are scored once, beside the best single trial.
@@ -49,6 +57,9 @@ def ensemble(storage: str, output: str, study: tuple[str, ...], **options: Any) 
     from hpo.terminal import progress_console
 
     console = progress_console()
+    if predictions is not None:
+        _of_predictions(predictions, output, {"study": study, **options}, console)
+        return
     first, *others = study or (None,)
     result = api.build_ensemble(first, other_studies=others, storage=storage, console=console, **options)
     for built in (result, result.student):
@@ -61,6 +72,32 @@ def ensemble(storage: str, output: str, study: tuple[str, ...], **options: Any) 
     if result.student is not None:
         say(f"\nThe student of {result.name}:")
         say_ensemble(result.student, storage)
+
+
+_OF_PREDICTIONS = ("method", "top", "select", "name")
+"""Options of an ensemble that do not need trials."""
+
+
+def _of_predictions(folder: str, output: str, options: dict[str, Any], console: "Console") -> None:
+    """Builds and says an ensemble of given predictions; refuses options that are of a study's trials."""
+    from hpo import api
+    from hpo.report.tables import compared_table, members_table, scores_table
+
+    defaults = {field.name: field.default for field, _ in declared(EnsembleOptions)} | {"study": ()}
+    for name, value in options.items():
+        if name not in _OF_PREDICTIONS and value != defaults[name]:
+            raise InputError(f"--{name.replace('_', '-')} is of a study's trials; leave it out of --predictions")
+    result = api.combine_predictions(folder, console=console, **{name: options[name] for name in _OF_PREDICTIONS})
+    if output == "json":
+        say_json(result.to_json())
+        return
+    if len(result.compared) > 1:
+        say(compared_table(result.compared, result.method, result.gain["score"]))
+    say(members_table([{**member, "config": {}} for member in result.members]))
+    say(f"{result.note[0].upper()}{result.note[1:]}.")
+    rows = {f"best single ({result.best_single})": result.best_single_test, f"ensemble ({result.method})": result.test}
+    say(scores_table(rows, "Test split"))
+    say(f"Weights and temperatures are in {result.folder / 'result.json'}; {result.report} shows all.")
 
 
 def warn_of(result: "EnsembleResult", console: "Console") -> None:

@@ -149,7 +149,7 @@ def _finished(name: str, draft: Draft, *, pool: Pool, say: Say, options: Ensembl
         model.write(folder, pool.study.study_spec, pool.study.data_summary, draft.parts, draft.combiner, draft.interval)
         ensemble = model.Ensemble(folder)  # what cannot be loaded again is not an ensemble
         result = _measured(result, ensemble, options.max_latency)
-        report.write(folder, result, draft, pool, test)
+        report.write(folder, report.reported(result, draft, pool), test, (result.best_single_test, result.test))
         result = replace(result, report=result.folder / report.FOLDER / PAGE)
         _write_result(folder, result)
         folder.move_to(name)
@@ -183,7 +183,7 @@ def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[s
     targets = study.data_summary.targets
     test = {
         report.single_name(pool): pool.test_predictions([pool.best])[0],
-        report.ensemble_name(draft): draft.combiner.combine(draft.test()),
+        report.ensemble_name(draft.method): draft.combiner.combine(draft.test()),
     }
     single, ensemble = (_measure(task, predictions, targets["test"]) for predictions in test.values())
     result = EnsembleResult(
