@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from hpo.searching import search as searching
 from hpo.searching.options import LIMITS, ResumeOptions, SearchOptions
 from hpo.searching.results import SearchResult, SimulationResult
 from hpo.spec import SearchSpec, SpecLike, StudySpec
-from hpo.study import POOL
+from hpo.study import MEMBERS, POOL
 from hpo.study.data import check_there
 from hpo.study.folder import study_names
 from hpo.study.study import Study
@@ -31,8 +32,12 @@ from hpo.study.trial import Observer
 from hpo.terminal import saying
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from hpo.datasets.dataset import Inputs
     from hpo.engine.simulated import Curve
+    from hpo.ensemble.build.given import GivenResult
+    from hpo.ensemble.build.listing import EnsembleSummary
     from hpo.ensemble.build.result import EnsembleResult
     from hpo.ensemble.contribution import Source
     from hpo.ensemble.model import Ensemble
@@ -40,7 +45,9 @@ if TYPE_CHECKING:
     from hpo.searching.ask_tell import AskAndTell
     from hpo.searching.plan import Plan
     from hpo.searching.reproduce import Reproduction
+    from hpo.study.comparison import Comparison
     from hpo.study.garbage import Freed
+    from hpo.study.removal import Removal
     from hpo.training import TrainingFunction
 
 atexit.register(gc.freeze)  # or the interpreter would look for garbage in all that was imported, for a second or two
@@ -511,6 +518,162 @@ def collect(
     return collect(open_study(study, storage), keep, dry_run, artifacts)
 
 
+def compare(study: str, other: str, *, storage: str | Path = "studies") -> "Comparison":
+    """Compares two studies: the settings in which they differ, and how good each was for the same price.
+
+    Args:
+        study: the name of one.
+        other: the name of the other.
+        storage: the folder of all studies.
+
+    Raises:
+        StudyError: there is no such study, or it is damaged.
+    """
+    from hpo.study.comparison import compare as compared
+
+    return compared(open_study(study, storage), open_study(other, storage))
+
+
+def rename(
+    study: str, new: str, *, storage: str | Path = "studies", tell: Callable[[str], None] = warnings.warn
+) -> Study:
+    """Gives a study another name, everywhere: its folder, its record and its runs in MLflow.
+
+    A command that is killed leaves the study whole under one of both names; called again, it does the rest. Ensembles
+    keep their names, and artifacts outside of the folder stay where they are.
+
+    Args:
+        study: its name.
+        new: the name that it gets.
+        storage: the folder of all studies.
+        tell: is told, in a line, where MLflow could not be; a warning by default.
+
+    Returns:
+        The study under its new name.
+
+    Raises:
+        InputError: no study can have the name.
+        StudyError: there is no such study, it is being searched, or another one has the name.
+    """
+    from hpo.study.renaming import follow
+    from hpo.study.renaming import rename as give_name
+
+    folder = Path(storage)
+    if new in study_names(folder) and study not in study_names(folder):  # killed after the folder was renamed
+        renamed = Study.open(folder, new)
+        if study not in renamed.names:
+            raise StudyError(f"no study '{study}' in '{storage}', and '{new}' was never called so")
+        with renamed.hold.held():
+            renamed = follow(renamed)
+    else:
+        renamed = give_name(Study.open(folder, study), new)
+    _in_mlflow(tell, lambda runs: runs.rename_runs(renamed, folder))
+    return renamed
+
+
+def remove(
+    study: str,
+    *,
+    storage: str | Path = "studies",
+    dry_run: bool = False,
+    artifacts: str | None = None,
+    tell: Callable[[str], None] = warnings.warn,
+) -> "Removal":
+    """Removes a study: its folder with all ensembles, artifacts outside of it, and its record in a database.
+
+    Its runs are deleted in MLflow's sense: they are hidden, and can be restored until `mlflow gc`. Versions of
+    ensembles in MLflow's registry stay.
+
+    Args:
+        study: its name.
+        storage: the folder of all studies.
+        dry_run: only says what would be removed.
+        artifacts: the place of its artifacts, where that is outside of its folder and does not say whose it is.
+        tell: is told, in a line, where MLflow could not be; a warning by default.
+
+    Raises:
+        StudyError: there is no such study, it is being searched, or its artifacts are in a place that is not known to
+            be its own.
+    """
+    from hpo.study import removal
+
+    opened = Study.open(Path(storage), study)
+    planned = removal.planned(opened, artifacts)
+    if not dry_run:
+        if planned.trials is not None:
+            _in_mlflow(tell, lambda runs: runs.delete_runs(opened, Path(storage)))
+        removal.remove(opened, artifacts)
+    return planned
+
+
+def ensembles(
+    study: str | None = None, *, storage: str | Path = "studies", tell: Callable[[str], None] = warnings.warn
+) -> "list[EnsembleSummary]":
+    """All ensembles of a storage folder, the newest last.
+
+    Args:
+        study: whose ensembles; those of all studies where None.
+        storage: the folder of all studies.
+        tell: is told of each whose files are damaged, a line; a warning by default.
+
+    Raises:
+        StudyError: there is no such study.
+    """
+    from hpo.ensemble.build.listing import listed
+
+    if study is not None:
+        Study.open(Path(storage), study)
+    found, problems = listed(Path(storage), study)
+    for problem in problems.values():
+        tell(problem)
+    return found
+
+
+def remove_ensemble(
+    ensemble: str,
+    *,
+    storage: str | Path = "studies",
+    dry_run: bool = False,
+    tell: Callable[[str], None] = warnings.warn,
+) -> Path:
+    """Removes an ensemble; its run is deleted in MLflow's sense, and versions of it in the registry stay.
+
+    Args:
+        ensemble: its name.
+        storage: the folder of all studies.
+        dry_run: only looks whether it is there.
+        tell: is told, in a line, where MLflow could not be; a warning by default.
+
+    Returns:
+        The folder that it had.
+
+    Raises:
+        StudyError: there is no ensemble of this name, or several have it.
+    """
+    from hpo.ensemble.build.folders import find
+    from hpo.study.removal import clear
+
+    folder = find(ensemble, Path(storage)).path
+    if dry_run:
+        return folder
+    owner = Study.open(Path(storage), folder.parent.parent.name)
+    _in_mlflow(tell, lambda runs: runs.delete_runs(owner, Path(storage), ensemble))
+    clear(owner.folder, f"{folder.parent.name}/{folder.name}")
+    return folder
+
+
+def _in_mlflow(tell: Callable[[str], None], change: Callable[[ModuleType], object]) -> None:
+    """Changes runs by `hpo.tracking.studies`; what goes wrong there is told, and costs nothing else."""
+    from hpo.tracking import studies
+    from hpo.tracking.problems import one_line, reason
+
+    try:
+        with one_line():
+            change(studies)
+    except Exception as error:  # whatever MLflow's client or its transport raises
+        tell(f"MLflow still has runs as they were: {reason(error)}")
+
+
 @arguments(EnsembleOptions)
 def build_ensemble(options: EnsembleOptions) -> "EnsembleResult":
     """Builds an ensemble of a study's trials from their stored predictions; only methods that say so train.
@@ -528,11 +691,14 @@ def build_ensemble(options: EnsembleOptions) -> "EnsembleResult":
     if options.register is not None:
         _check_named(options.study, options.storage, "register (--register)")
     opened = open_study(options.study, options.storage, trust=options.trust, data_path=options.data_path)
-    return build(opened, options, saying(options.told, "dim"))
+    others = [open_study(name, options.storage, trust=options.trust) for name in dict.fromkeys(options.other_studies)]
+    if opened.name in options.other_studies:
+        raise InputError(f"study '{opened.name}' is named twice; name it once")
+    return build(opened, options, saying(options.told, "dim"), others)
 
 
 def predict(
-    ensemble: str,
+    ensemble: "str | Ensemble",
     input: str | Path | NDArray[Any],
     *,
     storage: str | Path = "studies",
@@ -542,7 +708,7 @@ def predict(
     """Predicts with an ensemble, everything at once.
 
     Args:
-        ensemble: its name.
+        ensemble: its name, or one that is open: `open_trial` opens a single trial.
         input: of images an image file, a folder of image files, an .npy file or the `x_test` (else `x`) of an .npz file
             with uint8 images `(n, h, w)` or `(n, h, w, c)`; of a table a .csv, .npy or .npz file; or such an array.
             Columns that have names are put into the order of the training. A function of your own that predicts is
@@ -558,7 +724,7 @@ def predict(
     from hpo.datasets.inputs import read_inputs
     from hpo.datasets.notes import Notes
 
-    model, notes = open_ensemble(ensemble, storage, trust=trust), Notes()
+    model, notes = _opened(ensemble, storage, trust), Notes()
     if model.wanted is None:
         return _own_predictions(model, input)
     names, inputs = read_inputs(input, replace(model.wanted, notes=notes))
@@ -568,7 +734,7 @@ def predict(
 
 
 def predict_batches(
-    ensemble: str,
+    ensemble: "str | Ensemble",
     input: str | Path | NDArray[Any],
     *,
     storage: str | Path = "studies",
@@ -586,7 +752,7 @@ def predict_batches(
     from hpo.datasets.inputs import input_batches
     from hpo.datasets.notes import Notes
 
-    model, notes = open_ensemble(ensemble, storage, trust=trust), Notes()
+    model, notes = _opened(ensemble, storage, trust), Notes()
     if model.wanted is None:
         yield _own_predictions(model, input)
         return
@@ -594,6 +760,68 @@ def predict_batches(
         yield _predictions(model, names, inputs)
     for line in notes.lines():
         tell(line)
+
+
+def _opened(ensemble: "str | Ensemble", storage: str | Path, trust: bool) -> "Ensemble":
+    return open_ensemble(ensemble, storage, trust=trust) if isinstance(ensemble, str) else ensemble
+
+
+def combine_predictions(
+    folder: str | Path,
+    *,
+    method: str = "auto",
+    top: int = MEMBERS,
+    select: str = "score",
+    name: str | None = None,
+    console: "Console | None" = None,
+) -> "GivenResult":
+    """Builds an ensemble of predictions that any other tool has made: weights, scores and a report, without networks.
+
+    Args:
+        folder: has `targets/validation.npy` and `targets/test.npy`, and of each model `NAME/validation.npy` and
+            `NAME/test.npy`: labels `(rows,)` and probabilities `(rows, classes)`, 0 or 1 `(rows, labels)` and
+            probabilities, or floats and values `(rows, targets)`. `outputs.txt` may name the outputs. What is made
+            stands there in `ensembles/NAME`.
+        method: as in `build_ensemble`, of those that train nothing.
+        top: members at most.
+        select: how voting and stacking come by their members: score, gain or diversity.
+        name: of the ensemble; the next number that is free where None.
+        console: where progress goes.
+
+    Raises:
+        InputError: there is no such method, or it trains members; or the name is taken.
+        DataError: an array is missing or is not what it should be; all that is wrong is told at once.
+    """
+    from hpo.ensemble.build.given import build, read
+
+    options = EnsembleOptions(method=method, top=top, select=select, name=name, console=console)
+    if options.needs_data:
+        raise InputError(f"--method {method} needs networks, and --predictions has none; take auto")
+    return build(read(Path(folder)), method, top, select, name, saying(options.told, "dim"))
+
+
+def open_trial(
+    number: int | None = None,
+    study: str | None = None,
+    storage: str | Path = "studies",
+    *,
+    trust: bool = False,
+) -> "Ensemble":
+    """A stored trial, ready to predict: an ensemble of one member, calibrated, of which nothing is written.
+
+    Args:
+        number: of the trial; the incumbent where None.
+        study: its name; the one touched last where None.
+        storage: the folder of all studies.
+        trust: a model of your own that the stored spec names (`module:function`) may be imported.
+
+    Raises:
+        StudyError: there is no such study or trial, or the trial has no stored weights and predictions.
+        InputError: its model is of your own, and is not trusted.
+    """
+    from hpo.ensemble.build.alone import stored_trial
+
+    return stored_trial(open_study(study, storage, trust=trust), number)
 
 
 def open_ensemble(name: str, storage: str | Path = "studies", *, trust: bool = False) -> "Ensemble":

@@ -47,22 +47,33 @@ class Option:
     """The name on the command line, or several with spaces between; empty is the field's."""
     python: str
     """What Python's users must know beside."""
+    short: str
+    """The letter of its short form; empty is none."""
     variable: str
     """The environment variable that has it where the command line has not; empty is none."""
 
 
 def option(
-    text: str, form: Form = "text", *, metavar: str = "", flag: str = "", python: str = "", variable: str = ""
+    text: str,
+    form: Form = "text",
+    *,
+    metavar: str = "",
+    flag: str = "",
+    python: str = "",
+    short: str = "",
+    variable: str = "",
 ) -> dict[str, Any]:
     """The metadata of a field that is an option; the arguments are those of `Option`."""
-    return {"option": Option(text, form, metavar, flag, python, variable)}
+    return {"option": Option(text, form, metavar, flag, python, short, variable)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
     """What everything that trains is told."""
 
-    storage: str | Path = field(default="studies", metadata=option("The folder of all studies.", metavar="DIR"))
+    storage: str | Path = field(
+        default="studies", metadata=option("The folder of all studies.", metavar="DIR", short="d")
+    )
     data_dir: str | Path = field(default="data", metadata=option("Where downloaded data sets are kept.", metavar="DIR"))
     train: "Callable[..., Any] | str | None" = field(
         default=None,
@@ -83,7 +94,11 @@ class TrainingOptions:
         ),
     )
     console: "Console | None" = field(
-        default=None, metadata=option("Where progress goes, of the package rich; None is silent.", "python")
+        default=None,
+        metadata=option(
+            "Where progress goes, of the package rich; None is silent, and in a notebook what stands below the cell.",
+            "python",
+        ),
     )
 
     def __post_init__(self) -> None:
@@ -104,9 +119,9 @@ class TrainingOptions:
     @property
     def told(self) -> "Console":
         """Where progress goes."""
-        from rich.console import Console
+        from hpo.terminal import default_console
 
-        return self.console or Console(quiet=True)
+        return self.console or default_console()
 
 
 @dataclass(frozen=True)
@@ -114,7 +129,7 @@ class StoredStudyOptions:
     """What opens a study that is there."""
 
     study: str | None = field(
-        default=None, metadata=option("The study; by default the one touched last.", metavar="NAME")
+        default=None, metadata=option("The study; by default the one touched last.", metavar="NAME", short="s")
     )
     _: KW_ONLY
     data_path: str | Path | None = field(

@@ -75,6 +75,17 @@ def progress_console() -> Console:
     return _on_stderr(_quiet)
 
 
+def default_console() -> Console:
+    """A silent console; in a notebook one whose lines stand below the cell, as they come.
+
+    A live display would need ipywidgets there, and prints a warning at each refresh where it is not installed.
+    """
+    if not Console().is_jupyter:
+        return Console(quiet=True)
+    unfailing: Any = Unfailing(sys.stdout)  # has what Console uses of a stream
+    return Console(file=unfailing, force_jupyter=False, force_terminal=False, width=120)
+
+
 def _on_stderr(quiet: bool = False) -> Console:
     unfailing: Any = Unfailing(sys.stderr)  # has what Console uses of a stream
     return Console(file=unfailing, stderr=True, quiet=quiet)

@@ -107,7 +107,7 @@ def _set_quiet(context: click.Context, option: click.Parameter, quiet: bool) -> 
 
 
 def _open_file(context: click.Context, option: click.Parameter, path: str | None) -> None:
-    if path is None:
+    if path is None or context.resilient_parsing:  # a shell that completes opens nothing
         return
     try:
         handler = _File(path)

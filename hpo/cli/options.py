@@ -2,12 +2,13 @@
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field
 from typing import Any, Literal
 
 import click
 
+from hpo.cli import completion
 from hpo.options import Form, Option, TrainingOptions, declared
 from hpo.searching.options import ResumeOptions, SearchOptions
 
@@ -113,7 +114,7 @@ def _concurrency(text: str) -> int | Literal["auto"]:
 
 def _settings(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
     """The settings of `--set`: dotted name -> value."""
-    if not texts:
+    if not texts or context.resilient_parsing:
         return {}
     from hpo.spec import parse_override
 
@@ -144,9 +145,15 @@ _EXAMPLES: dict[Form, str] = {
 """What `--help` says of a form behind the text of the option."""
 
 
-def takes(options: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Gives a command the options that a dataclass declares, but for those of Python alone."""
-    made = [_made(field, option) for field, option in declared(options) if option.form != "python"]
+def takes(options: type, without: Collection[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Gives a command the options that a dataclass declares, but for those of Python alone.
+
+    Args:
+        options: the dataclass.
+        without: fields for which the command has options of its own.
+    """
+    own = [(field, option) for field, option in declared(options) if field.name not in without]
+    made = [_made(field, option) for field, option in own if option.form != "python"]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(made):
@@ -158,6 +165,7 @@ def takes(options: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 def _made(field: "Field[Any]", option: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     settings = dict(_FORMS[option.form])
+    settings["shell_complete"] = completion.of(field.name, option.metavar)
     if option.metavar:
         settings["metavar"] = option.metavar
     if option.variable:
@@ -167,7 +175,8 @@ def _made(field: "Field[Any]", option: Option) -> Callable[[Callable[..., Any]],
     elif field.default:
         settings |= {"default": field.default, "show_default": True}
     text = " ".join(part for part in (option.text, _EXAMPLES.get(option.form)) if part)
-    return click.option(*option.flag.split(), field.name, help=text, **settings)
+    names = [*([f"-{option.short}"] if option.short else []), *option.flag.split()]
+    return click.option(*names, field.name, help=text, **settings)
 
 
 def _shared(options: type, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -189,5 +198,9 @@ format_option = click.option(
     help="json prints one document to stdout; everything else goes to stderr.",
 )
 ensemble_option = click.option(
-    "--ensemble", "name", required=True, metavar="NAME", help="Its name, as `hpo ensemble` printed it."
+    *("-e", "--ensemble", "name"),
+    required=True,
+    metavar="NAME",
+    help="Its name, as `hpo ensemble` printed it.",
+    shell_complete=completion.ensembles,
 )

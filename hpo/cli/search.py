@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpo.cli import completion
 from hpo.cli.ensemble import say_ensemble, warn_of
 from hpo.cli.options import (
     Number,
@@ -101,7 +102,7 @@ def _next(result: "SearchResult") -> str:
 
 
 @click.command(short_help="Train one trial again and compare.")
-@click.argument("trial", type=Whole(min=0))
+@click.argument("trial", type=Whole(min=0), shell_complete=completion.trials)
 @study_option
 @storage_option
 @data_dir_option

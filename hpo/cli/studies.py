@@ -1,4 +1,4 @@
-"""Commands that look at studies, and tidy up: studies, trials, best, gc, ui."""
+"""Commands that look at studies, and tidy up: studies, trials, best, compare, gc, ui."""
 
 import os
 import sys
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpo.cli import completion
 from hpo.cli.options import Whole, format_option, storage_option, study_option
 from hpo.cli.output import quiet_stdout, say, say_json
 from hpo.errors import HpoError, InputError
@@ -72,21 +73,38 @@ def _imports(study: "Study") -> str:
 @click.command(short_help="Show the best trial.")
 @study_option
 @storage_option
-@format_option
+@click.option(
+    "--format",
+    "output",
+    type=click.Choice(["table", "json", "yaml", "flags"]),
+    default="table",
+    show_default=True,
+    help="json prints one document to stdout; yaml its config as sections of a search file, where it makes fixed"
+    " settings; flags as options of a command: --set of `hpo search`, or --NAME=VALUE where parameters have names of"
+    " your own.",
+)
 @quiet_stdout
 def best(study: str | None, storage: str, output: str) -> None:
     """Shows the best trial of a study: the best at full resource, or where there is none yet the best of all.
 
-    With several objectives it shows the Pareto set: the trials that no other one beats in all of them.
+    With several objectives it shows the Pareto set: the trials that no other one beats in all of them. yaml and flags
+    are of one trial always, the first of these.
     """
     from hpo import api
-    from hpo.display.tables import trials_table
+    from hpo.display.tables import at_epoch, trials_table
+    from hpo.spec import settings
 
     opened = api.open_study(study, storage)
     record = opened.best()
-    if record is None:
+    if record is None or record.value is None:
         raise HpoError(f"study '{opened.name}' has no trial with a value yet")
-    if opened.spec.objective.others:
+    if output == "yaml":
+        value = at_epoch(record.value, record.best_epoch)
+        say(f"# trial {record.number} of study {opened.name}: {record.metric} {value}")
+        say(settings.as_yaml(record.config).rstrip("\n"))
+    elif output == "flags":
+        say(settings.as_options(opened.spec, record.config))
+    elif opened.spec.objective.others:
         front = opened.pareto()
         if output == "json":
             say_json([trial.to_json() for trial in front])
@@ -96,6 +114,36 @@ def best(study: str | None, storage: str, output: str) -> None:
         say_json(record.to_json())
     else:
         say(trials_table(opened, [record], f"{opened.name}: best trial"))
+
+
+@click.command(short_help="Compare two studies.")
+@click.argument("study", shell_complete=completion.studies)
+@click.argument("other", shell_complete=completion.studies)
+@storage_option
+@format_option
+@quiet_stdout
+def compare(study: str, other: str, storage: str, output: str) -> None:
+    """Compares STUDY with OTHER: settings that differ, trials, and the best value for the same price.
+
+    The price is the same where as many trials are looked at of both, the first ones, or as many epochs of all trials
+    together. Trials that were taken over from another study are not counted.
+    """
+    from hpo import api
+    from hpo.display.tables import comparison_table, differences_table
+
+    found = api.compare(study, other, storage=storage)
+    if output == "json":
+        say_json(found.to_json())
+        return
+    say(comparison_table(found))
+    if found.differences:
+        say(differences_table(found))
+    if not found.same_objective:
+        say("Their objectives differ: the values cannot be compared.")
+    if found.same_data is None:
+        say("One of them is a simulation: there are no data to compare.")
+    else:
+        say("They have the same data and split." if found.same_data else "Their data or their splits differ.")
 
 
 @click.command(short_help="Remove what trials have stored and nobody needs.")
@@ -168,4 +216,4 @@ def ui(storage: str, host: str, port: int) -> None:
     os.execve(sys.executable, [sys.executable, "-m", "mlflow", "ui", *arguments], alone)
 
 
-COMMANDS = (studies, trials, best, gc, ui)
+COMMANDS = (studies, trials, best, compare, gc, ui)

@@ -73,6 +73,11 @@ class Examples:
         weights = None if self.weights is None else self.weights[rows]
         return type(self)(self.inputs[rows], self.targets[rows], weights)
 
+    def joined(self, others: Self) -> Self:
+        """These examples and others behind them, all with the same weight."""
+        pairs = ((self.inputs, others.inputs), (self.targets, others.targets))
+        return type(self)(*(np.concatenate(pair) for pair in pairs))
+
 
 @dataclass(frozen=True, eq=False)
 class Source:

@@ -1,10 +1,11 @@
 """Tables for people."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from rich.table import Table
 
+from hpo.study.comparison import Comparison, Side
 from hpo.study.study import Study
 from hpo.study.trial import State, TrialRecord, count_states
 from hpo.terminal import number, text
@@ -69,6 +70,59 @@ def studies_table(studies: Sequence[Study]) -> Table:
         row = (str(counts[state]) for state in (State.COMPLETE, State.PRUNED, State.FAILED))
         table.add_row(text(study.name), *row, text(f"{study.goal} {study.spec.objective.metric}"), value)
     return table
+
+
+def ensembles_table(ensembles: Sequence[Mapping[str, Any]]) -> Table:
+    """One row an ensemble: its study, method, members, scores and when it was built.
+
+    Args:
+        ensembles: the documents that `hpo ensembles --format json` prints.
+    """
+    table = Table()
+    for name in ("ensemble", "study", "method", "members", "validation", "test", "built"):
+        table.add_column(name, overflow="fold")
+    for one in ensembles:
+        members = f"{len(one['members'])}: {', '.join(name.removeprefix('trial ') for name in one['members'])}"
+        scores = [config_text(one[split]) for split in ("validation", "test")]
+        built = f"{one['built'][:16].replace('T', ' ')} UTC"
+        table.add_row(*map(text, (one["ensemble"], one["study"], one["method"], members, *scores, built)))
+    return table
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """One column a study: what it was searched for, its trials, and its best values for the same price."""
+    one, other = comparison.sides
+    table = Table(title_justify="left")
+    table.add_column("")
+    for side in (one, other):
+        table.add_column(text(side.study), justify="right")
+
+    def row(name: str, value: Callable[[Side], object]) -> None:
+        table.add_row(text(name), *(text(value(side)) for side in comparison.sides))
+
+    row("objective", lambda side: side.objective)
+    row("trials", lambda side: ", ".join(f"{count} {state}" for state, count in side.trials.items() if count) or "none")
+    row("failures", lambda side: ", ".join(f"{count} {kind}" for kind, count in side.failures.items()) or "none")
+    row("epochs", lambda side: side.epochs)
+    row("best", lambda side: _value(side.best))
+    row(f"best of the first {comparison.trials} trials", lambda side: _value(side.at_equal_trials))
+    row(f"best of the first {comparison.epochs} epochs", lambda side: _value(side.at_equal_epochs))
+    return table
+
+
+def differences_table(comparison: Comparison) -> Table:
+    """One row a setting in which two studies differ."""
+    table = Table(title="Settings that differ", title_justify="left")
+    table.add_column("setting", overflow="fold")
+    for side in comparison.sides:
+        table.add_column(text(side.study), overflow="fold")
+    for name, pair in comparison.differences.items():
+        table.add_row(text(name), *(text("-" if value is None else value) for value in pair))
+    return table
+
+
+def _value(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def reproduction_table(reports: Mapping[int, Mapping[str, tuple[float, float]]], title: str) -> Table:

@@ -60,6 +60,11 @@ class Member:
     file: str
     """The member's checkpoint in the ensemble's folder."""
     config: Config = field(default_factory=dict)
+    module: torch.nn.Module | None = field(default=None, repr=False, compare=False)
+    """The network in eval mode, a plain module: floats `(n, channels, height, width)` of pixels from 0 to 255, or
+    `(n, features)` of a table in its own units, in which NaN is missing, to `(n, outputs)`. Standardization is its
+    first layer. The outputs are logits of classes or labels, or values of regression in the targets' units; the
+    `temperature`, by which the ensemble divides logits, is not in it. None where `model` is."""
 
     @property
     def architecture(self) -> str:
@@ -83,6 +88,8 @@ class Part:
     """None where a training function of the user's own has trained it."""
     temperature: float
     stored: Stored
+    study: str | None = None
+    """The study of the trial, where that is not the ensemble's own."""
 
 
 class Ensemble:
@@ -108,28 +115,39 @@ class Ensemble:
             raise DataError(f"{folder}: holds no ensemble: {error}") from error
         with _damage_told(folder):
             document = parse(content)
+            self.name = folder.path.name
+            """The name of its folder."""
             self.task: str = document.task
             self.outputs: tuple[str, ...] = document.outputs
             self.input_shape: tuple[int, ...] = document.input_shape or ()
             """(channels, height, width) of images, (features,) of a table; () where a function of yours predicts."""
             self.wanted = None if document.own else _wanted(document)
             """How files and arrays become inputs; None where a function of the user's takes what it likes."""
-            self.members: tuple[Member, ...] = tuple(_member(part) for part in document.members)
-            self.combiner: Combiner = _combiner(document.combiner, len(self.members), len(self.outputs))
+            parts = [(part, _model(part)) for part in document.members]
+            self.combiner: Combiner = _combiner(document.combiner, len(parts), len(self.outputs))
             self.interval: Interval | None = _interval(document.interval, len(self.outputs))
         code = own_code(document)
         plugins.note_stored(code, folder.path / DOCUMENT)
         if trust:
             plugins.trust(code)
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.networks: tuple[torch.nn.Module, ...] = ()
+        self.members: tuple[Member, ...] = tuple(self._member(folder, part, model) for part, model in parts)
         self._own: OwnMembers | None = None
         if document.own:
             own = [_own_member(folder, member) for member in self.members]
             self._own = OwnMembers(document.predict, own, len(self.outputs), binary=self.task == "classification")
             return
-        self.networks = tuple(self._network(folder, member) for member in self.members)
         self._stacked = Networks(self.networks, [member.architecture for member in self.members])
+
+    def __repr__(self) -> str:
+        members = f"{len(self.members)} member{'' if len(self.members) == 1 else 's'}"
+        shape = "x".join(map(str, self.input_shape)) or "anything"
+        return f"<Ensemble '{self.name}', {self.task}: {members}, {shape} -> {len(self.outputs)}, on {self.device}>"
+
+    @property
+    def networks(self) -> tuple[torch.nn.Module, ...]:
+        """The members' modules; none where a training function of the user's own has trained them."""
+        return tuple(member.module for member in self.members if member.module is not None)
 
     def predict(self, inputs: Inputs) -> list[str] | list[tuple[str, ...]] | Predictions:
         """What the ensemble says of each input.
@@ -219,7 +237,6 @@ class Ensemble:
         if self._own is not None:
             alone._own = self._own.single(place)
             return alone
-        alone.networks = (self.networks[place],)
         alone._stacked = Networks(alone.networks, ["alone"])
         return alone
 
@@ -239,13 +256,17 @@ class Ensemble:
         array = torch.from_numpy(np.require(self.wanted.convert(inputs, 0, "inputs"), requirements=["C", "W"]))
         return array if array.ndim == 2 else array.permute(0, 3, 1, 2)
 
-    def _network(self, folder: Folder, member: Member) -> torch.nn.Module:
-        assert member.model is not None
+    def _member(self, folder: Folder, part: MemberPart, model: Named | None) -> Member:
+        network = None if model is None else self._network(folder, part, model)
+        config = part.config or {}
+        return Member(part.name, part.trial, part.weight, part.temperature, model, part.file, config, network)
+
+    def _network(self, folder: Folder, member: MemberPart, model: Named) -> torch.nn.Module:
         with _damage_told(folder):
-            models.MODELS.load(member.model.name)
-            for problem in models.unknown_settings(member.model):
+            models.MODELS.load(model.name)
+            for problem in models.unknown_settings(model):
                 raise ValueError(f"{member.name}: {'.'.join(problem.key)}: {problem.message}")
-            network = models.build(member.model, self.input_shape, len(self.outputs), self.task)
+            network = models.build(model, self.input_shape, len(self.outputs), self.task)
         try:
             set_weights(network, load(folder.read(member.file)))
         except (KeyError, OSError, RuntimeError, TypeError, ValueError, SafetensorError, UnpicklingError) as error:
@@ -308,6 +329,7 @@ def write(
                 "epoch": part.stored.epoch,
                 "model": None if part.model is None else {"name": part.model.name, "settings": part.model.settings},
                 "config": part.config,
+                **({} if part.study is None else {"study": part.study}),
             }
         )
     document: dict[str, Any] = {
@@ -340,10 +362,9 @@ def _damage_told(folder: Folder) -> Iterator[None]:
         raise DataError(f"{folder}: ensemble.json is damaged, or of another version: {reason:.300}") from error
 
 
-def _member(part: MemberPart) -> Member:
+def _model(part: MemberPart) -> Named | None:
     own = part.model
-    model = None if own is None else Named.model_validate({**own.settings, "name": own.name})
-    return Member(part.name, part.trial, part.weight, part.temperature, model, part.file, part.config or {})
+    return None if own is None else Named.model_validate({**own.settings, "name": own.name})
 
 
 def _own_member(folder: Folder, member: Member) -> OwnMember:

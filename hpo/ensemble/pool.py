@@ -10,6 +10,7 @@ from hpo.ensemble.calibration import fit_temperature, temper
 from hpo.ensemble.score import Predictions, Targets, costs, hits
 from hpo.ensemble.truth import other_targets, truth_of
 from hpo.errors import StudyError
+from hpo.spec import StudySpec
 from hpo.study.artifacts import Split
 from hpo.study.study import Study
 from hpo.study.trial import LIVE, TrialRecord
@@ -33,13 +34,50 @@ class Pool:
     truth: Truth = field(repr=False)
     temperatures: tuple[float, ...]
     skipped: tuple[str, ...]
+    owners: tuple[Study, ...] = field(default=(), repr=False)
+    """The study of each candidate, where there are several; `study` is the first, whose ensemble it will be."""
 
     @classmethod
-    def load(cls, study: Study, size: int, least: int = 2) -> "Pool":
-        """The best `size` trials of a study that have stored predictions; those that were pruned too.
+    def of_studies(cls, studies: Sequence[Study], size: int) -> "Pool":
+        """The best `size` trials of several studies of the same data, by their score on validation rows.
 
         Raises:
-            StudyError: there are fewer than `least`.
+            StudyError: two studies have other data, another split or another task, or one has no usable trial.
+        """
+        for other in studies[1:]:
+            _check_alike(studies[0], other)
+        pools = [cls.load(study, size, least=1) for study in studies]
+        for pool in pools[1:]:
+            _check_same_rows(pools[0], pool)
+        trials = [trial for pool in pools for trial in pool.trials]
+        owners = [pool.study for pool in pools for _ in pool.trials]
+        temperatures = [temperature for pool in pools for temperature in pool.temperatures]
+        validation = np.concatenate([pool.validation for pool in pools])
+        truth, task = pools[0].truth, pools[0].task
+        skipped = [f"{pool.study.name}: {why}" for pool in pools for why in pool.skipped]
+        order = np.argsort(costs(validation, truth.targets["validation"], task), kind="stable")[:size].tolist()
+        return cls(
+            studies[0],
+            tuple(trials[place] for place in order),
+            validation[order],
+            truth,
+            tuple(temperatures[place] for place in order),
+            tuple(skipped),
+            tuple(owners[place] for place in order),
+        )
+
+    @classmethod
+    def load(cls, study: Study, size: int, least: int = 2, wanted: int | None = None) -> "Pool":
+        """The best `size` trials of a study that have stored predictions; those that were pruned too.
+
+        Args:
+            study: whose trials.
+            size: how many at most.
+            least: how many at least.
+            wanted: the number of a trial that is a candidate however good it is.
+
+        Raises:
+            StudyError: there are fewer than `least`, or the wanted trial is none.
         """
         trials: list[TrialRecord] = []
         arrays: list[Predictions] = []
@@ -50,13 +88,15 @@ class Pool:
         for trial in ranked:
             if len(trials) == size:
                 break
-            array = _no_candidate(trial, evicted, searched) or _read(study, trial, "validation", truth)
-            problem = array if isinstance(array, str) else _unlike_report(study, trial, array, truth)
-            if isinstance(array, str) or problem:
-                skipped.append(f"trial {trial.number}{problem}")
+            array = _predicted(study, trial, evicted, searched, truth)
+            if isinstance(array, str):
+                skipped.append(f"trial {trial.number}{array}")
             else:
                 trials.append(trial)
                 arrays.append(array)
+        if wanted is not None and wanted not in [trial.number for trial in trials]:
+            trials.append(study.trial(wanted))
+            arrays.append(_wanted(study, trials[-1], evicted, searched, truth))
         skipped += _without_value(study, ranked)
         _check_enough(study, len(trials), least, skipped)
         task, targets = study.spec.task, truth.targets["validation"]
@@ -82,6 +122,7 @@ class Pool:
             trials=tuple(self.trials[place] for place in kept),
             validation=self.validation[kept],
             temperatures=tuple(self.temperatures[place] for place in kept),
+            owners=tuple(self.owners[place] for place in kept) if self.owners else (),
         )
 
     def without(self, problems: Mapping[int, str], least: int = 2) -> "Pool":
@@ -91,16 +132,39 @@ class Pool:
             StudyError: there are fewer than `least`.
         """
         others = [place for place in range(len(self.trials)) if place not in problems]
-        skipped = (*self.skipped, *(f"trial {self.trials[place].number}{why}" for place, why in problems.items()))
+        skipped = (*self.skipped, *(f"{self.name(place)}{why}" for place, why in problems.items()))
         _check_enough(self.study, len(others), least, skipped)
         return replace(self.only(others), skipped=skipped)
 
     @property
     def best(self) -> int:
-        """The place of the study's incumbent, or of the best candidate where its predictions are not stored."""
+        """The place of the study's incumbent, or of the best candidate where its predictions are not stored.
+
+        Of several studies, whose objectives may differ, the best candidate by the score that ensembles are chosen by.
+        """
+        if self.owners:
+            return 0
         incumbent = self.study.best()
         numbers = [trial.number for trial in self.trials]
         return numbers.index(incumbent.number) if incumbent is not None and incumbent.number in numbers else 0
+
+    def owner(self, place: int) -> Study:
+        """The study of a candidate."""
+        return self.owners[place] if self.owners else self.study
+
+    @property
+    def others(self) -> tuple[Study, ...]:
+        """The studies beside the first one."""
+        return tuple({owner.name: owner for owner in self.owners if owner is not self.study}.values())
+
+    def name(self, place: int) -> str:
+        """The name of a candidate, such as `trial 12`; of another study `wide: trial 12`."""
+        owner, own = self.owner(place), f"trial {self.trials[place].number}"
+        return own if owner is self.study else f"{owner.name}: {own}"
+
+    def place(self, number: int) -> int:
+        """The place of the trial with this number, which is a candidate."""
+        return [trial.number for trial in self.trials].index(number)
 
     def test_predictions(self, members: Sequence[int]) -> Predictions:
         """The members' calibrated predictions of the test rows, `(members, rows, outputs)`.
@@ -112,11 +176,44 @@ class Pool:
         """
         arrays = []
         for member in members:
-            array = _read(self.study, self.trials[member], "test", self.truth)
+            array = _read(self.owner(member), self.trials[member], "test", self.truth)
             if isinstance(array, str):
-                raise StudyError(f"trial {self.trials[member].number}{array}")
+                raise StudyError(f"{self.name(member)}{array}")
             arrays.append(temper(array, self.temperatures[member], self.task))
         return np.stack(arrays)
+
+
+_SAME_ROWS = "an ensemble is of trials that predict the same rows"
+
+
+def _check_same_rows(one: Pool, other: Pool) -> None:
+    """Holds the candidates of two studies to have been given the same truth."""
+    splits = one.truth.targets.keys() | other.truth.targets.keys()
+    given = [[pool.truth.targets.get(split) for split in sorted(splits)] for pool in (one, other)]
+    same = all(None not in pair and np.array_equal(*pair) for pair in zip(*given, strict=True))
+    if one.truth.outputs != other.truth.outputs or not same:
+        raise StudyError(f"studies '{one.study.name}' and '{other.study.name}' have other targets: {_SAME_ROWS}")
+
+
+def _check_alike(one: Study, other: Study) -> None:
+    """Holds two studies to be of the same rows, in the same split, for the same task."""
+    both, way = f"studies '{one.name}' and '{other.name}'", _SAME_ROWS
+    if one.spec.task != other.spec.task:
+        raise StudyError(f"{both} have other tasks, {one.spec.task} and {other.spec.task}: {way}")
+    if not isinstance(one.spec, StudySpec) or not isinstance(other.spec, StudySpec):
+        if isinstance(one.spec, StudySpec) or isinstance(other.spec, StudySpec):
+            raise StudyError(f"{both}: one has data and a model, the other a training function of its own: {way}")
+        return
+    mine, theirs = one.data_summary, other.data_summary
+    if mine.outputs != theirs.outputs:
+        raise StudyError(f"{both} have other outputs, {mine.outputs!r:.200} and {theirs.outputs!r:.200}: {way}")
+    splits = [(study.spec.seed, study.study_spec.data.validation) for study in (one, other)]
+    if mine.fingerprint != theirs.fingerprint:
+        why = "other data" if splits[0] == splits[1] else "other splits (data.validation, or seed)"
+        raise StudyError(f"{both} have {why}: {way}")
+    same = all(np.array_equal(rows, theirs.targets[split]) for split, rows in mine.targets.items())
+    if not same or mine.example.dtype != theirs.example.dtype or mine.encoding.to_json() != theirs.encoding.to_json():
+        raise StudyError(f"{both} have read their data otherwise: {way}")
 
 
 def _check_enough(study: Study, count: int, least: int, skipped: Sequence[str]) -> None:
@@ -141,6 +238,24 @@ def _without_value(study: Study, ranked: Sequence[TrialRecord]) -> list[str]:
     known = {trial.number for trial in ranked}
     others = [trial for trial in study.trials() if trial.number not in known]
     return [f"trial {trial.number} has no finite {trial.metric} ({trial.state.value})" for trial in others]
+
+
+def _predicted(
+    study: Study, trial: TrialRecord, evicted: Collection[int], searched: bool, truth: Truth
+) -> Predictions | str:
+    """A trial's validation predictions, or why it is no candidate, as it goes on after the trial's number."""
+    array = _no_candidate(trial, evicted, searched) or _read(study, trial, "validation", truth)
+    return array if isinstance(array, str) else _unlike_report(study, trial, array, truth) or array
+
+
+def _wanted(study: Study, trial: TrialRecord, evicted: Collection[int], searched: bool, truth: Truth) -> Predictions:
+    """The validation predictions of a trial that the user has named."""
+    array = _predicted(study, trial, evicted, searched, truth)
+    if trial.fitness is None:
+        array = f" has no finite {trial.metric} ({trial.state.value})"
+    if isinstance(array, str):
+        raise StudyError(f"study '{study.name}': trial {trial.number}{array}")
+    return array
 
 
 def _no_candidate(trial: TrialRecord, evicted: Collection[int], searched: bool) -> str | None:

@@ -103,9 +103,8 @@ def _reopen(spec: SearchSpec, options: SearchOptions, dataset: Dataset | None) -
             f" '{spec.data.path or spec.data.name}' has changed since. Give the new search a name of its own with"
             " --study"
         )
-    if options.artifacts is not None and str(study.locations.artifacts) != str(
-        own_place(options.artifacts, spec.study)
-    ):
+    places = [] if options.artifacts is None else [str(own_place(options.artifacts, name)) for name in study.names]
+    if places and str(study.locations.artifacts) not in places:
         raise StudyError(
             f"study '{spec.study}' stores its artifacts in '{study.place}', not in '{options.artifacts}'; leave"
             " --artifacts out, or give the new search a name of its own with --study"

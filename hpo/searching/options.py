@@ -25,7 +25,8 @@ class RunOptions(TrainingOptions):
     """
 
     trials: int | str | None = field(
-        default=None, metadata=option("Budget: how many trials in all, instead of the one in the spec.", "more")
+        default=None,
+        metadata=option("Budget: how many trials in all, instead of the one in the spec.", "more", short="n"),
     )
     epochs: int | str | None = field(
         default=None, metadata=option("Budget: how many epochs all trials together may take.", "more")
@@ -112,12 +113,13 @@ class SearchOptions(RunOptions):
         metadata=option(
             "The YAML file that says what is searched.",
             metavar="FILE",
+            short="f",
             python="It may be a dict of the same shape, or a spec.",
         )
     )
     _: KW_ONLY
     study: str | None = field(
-        default=None, metadata=option("Names the study, instead of `study:` in the file.", metavar="NAME")
+        default=None, metadata=option("Names the study, instead of `study:` in the file.", metavar="NAME", short="s")
     )
     seed: int | None = field(default=None, metadata=option("Of the split, the sampler and every trial.", "whole"))
     warm_start: str | None = field(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hpo.errors import StudyError
 from hpo.files import NotAFile
-from hpo.study.artifacts import Folder
+from hpo.study.artifacts import Folder, Place
 from hpo.study.folder import check_writable
 from hpo.study.format import migrate
 from hpo.study.locations import VARIABLE, claim, own_place
@@ -18,6 +18,11 @@ from hpo.study.storage.lock import LOCK, check_free, hold, holder
 
 if TYPE_CHECKING:
     from hpo.study.study import Study
+
+
+def _same_place(wanted: Place, place: Place) -> bool:
+    real = not isinstance(wanted, Folder) or not isinstance(place, Folder) or wanted.real == place.real
+    return str(wanted) == str(place) and real
 
 
 class Hold:
@@ -92,9 +97,7 @@ class Hold:
         def names(artifacts: str | None) -> bool:
             if artifacts is None:
                 return False
-            wanted = own_place(artifacts, study.name)
-            real = not isinstance(wanted, Folder) or not isinstance(place, Folder) or wanted.real == place.real
-            return str(wanted) == str(place) and real
+            return any(_same_place(own_place(artifacts, name), place) for name in study.names)
 
         claim(place, study.name, study.id, study.folder, names(named), names(os.environ.get(VARIABLE) or None))
         self._remember()

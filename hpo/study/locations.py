@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from hpo import files
 from hpo.errors import StudyError
+from hpo.spec import is_study_name
 from hpo.study.artifacts import Bucket, Folder, Place, place
 from hpo.study.secret import is_proof, proof
 from hpo.study.storage.database import VARIABLE as DATABASE
@@ -42,6 +43,8 @@ class Locations:
     """The id of its record, where that is in a database: others may have a study of the same name."""
     proofs: tuple[str, ...] = field(default=(), compare=False)
     """Proofs by the secrets of users that the study's database and object store are the ones that were named."""
+    names: tuple[str, ...] = field(default=(), compare=False)
+    """The names that the study has had since it was first renamed, the one that it has or is about to get last."""
 
     @classmethod
     def chosen(cls, study: str, artifacts: str | None, database: str | None, data: str | None = None) -> Self:
@@ -83,10 +86,13 @@ class Locations:
         try:
             known = json.loads(files.read(folder, FILE, _MOST_BYTES))
             artifacts, url, beside = known["artifacts"], known["database"], dict(known.get("beside", {}))
-            record, proofs = known.get("record"), known.get("proofs", [])
+            record, proofs, names = known.get("record"), known.get("proofs", []), known.get("names", [])
             texts = [text for text in (artifacts, url, record) if text is not None]
-            if not isinstance(proofs, list) or not all(isinstance(text, str) for text in (*texts, *proofs)):
+            lists = isinstance(proofs, list) and isinstance(names, list)
+            if not lists or not all(isinstance(text, str) for text in (*texts, *proofs, *names)):
                 raise TypeError("a place is a text")
+            if not all(map(is_study_name, names)):
+                raise ValueError(f"a study cannot have one of the names {names!r:.200}")
             if artifacts is not None and "://" not in artifacts:
                 artifacts = str(_found(folder, artifacts, beside.get("artifacts")))
             data = None if known.get("data") is None else _found(folder, known["data"], beside.get("data"))
@@ -100,10 +106,11 @@ class Locations:
             own.lock.closed = True  # until `claim`
             own.lock.sealed = (
                 isinstance(own, Bucket)
-                and not (named and str(own_place(named, study)) == str(own))
+                and not (named and any(str(own_place(named, name)) == str(own) for name in (study, *names)))
                 and not _is_proven([_reached(study, str(own))], proofs, study)
             )
-        return cls(own, None if url is None else _database(study, url, database, proofs), data, record, tuple(proofs))
+        known_database = None if url is None else _database(study, url, database, proofs)
+        return cls(own, known_database, data, record, tuple(proofs), tuple(names))
 
     def write(self, folder: Path, study: str) -> None:
         """Writes them down, without passwords, unless all is in the folder, or in one that has its place later.
@@ -137,6 +144,7 @@ class Locations:
             "database": None if self.database is None else self.database.url,
             "record": self.record,
             "data": None if self.data is None else str(self.data),
+            **({"names": list(self.names)} if self.names else {}),
             "beside": {
                 name: os.path.relpath(path, folder.absolute()) for name, path in paths.items() if path is not None
             },
@@ -215,7 +223,24 @@ def claim(own: Place, study: str, id_: str, folder: Path, named: bool, by_variab
             ways += f", or {VARIABLE}={quote(_shared(own, study))} in the environment of any command"
         raise _not_own(own, study, "is not proven to be this study's by your secret", f"if it is, name it once: {ways}")
     own.lock.closed = False
-    own.write(MARKER, "\n".join([id_, *[*proofs, *_proofs(claims)][-_MOST_PROOFS:], ""]).encode())
+    _mark(own, id_, [*proofs, *_proofs(claims)])
+
+
+def vouch(own: Place, study: str, id_: str, folder: Path) -> None:
+    """Proves by the user's secret that a place which is known to be a study's stays so under another name.
+
+    Args:
+        own: where the study's artifacts are.
+        study: the new name.
+        id_: of the study.
+        folder: where the study will be.
+    """
+    _, proofs = _marked(own, study)
+    _mark(own, id_, [*proofs, *_proofs(_claims(own, study, id_, folder))])
+
+
+def _mark(own: Place, id_: str, proofs: Sequence[str]) -> None:
+    own.write(MARKER, "\n".join([id_, *proofs[-_MOST_PROOFS:], ""]).encode())
 
 
 def _leads_out(own: Folder, folder: Path) -> bool:

@@ -83,9 +83,39 @@ def storage_of(study: "Study", new: bool = False) -> optuna.storages.BaseStorage
 
 
 def forget(study: "Study") -> None:
-    """Takes a study whose folder was not made in the end out of its database."""
+    """Takes a study whose folder was not made in the end, or is to be removed, out of its database."""
     if study.locations.database is not None:
-        optuna.delete_study(study_name=study.name, storage=storage_of(study))
+        storage = storage_of(study)
+        optuna.delete_study(study_name=_name_in(storage, study), storage=storage)
+
+
+def is_there(study: "Study") -> bool:
+    """Whether a study's database has its record; a journal is damaged where it has none."""
+    if study.locations.database is None:
+        return True
+    storage = storage_of(study)
+    return any(has_record(storage, name) for name in study.names)
+
+
+def has_record(storage: optuna.storages.BaseStorage, name: str) -> bool:
+    """Whether a storage has a record of this name."""
+    try:
+        storage.get_study_id_from_name(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _name_in(storage: optuna.storages.BaseStorage, study: "Study") -> str:
+    """The name that a storage has for a study, which may be an earlier one where `hpo rename` was killed at its end.
+
+    Raises:
+        KeyError: it has none.
+    """
+    for name in study.names:
+        if has_record(storage, name):
+            return name
+    raise KeyError(study.name)
 
 
 def opened(study: "Study", storage: optuna.storages.BaseStorage | None) -> OptunaStudy:
@@ -100,7 +130,8 @@ def opened(study: "Study", storage: optuna.storages.BaseStorage | None) -> Optun
             or the database has the record of another folder's study.
     """
     try:
-        record = OptunaStudy(study_name=study.name, storage=storage or storage_of(study), sampler=_NO_SAMPLER)
+        storage_ = storage or storage_of(study)
+        record = OptunaStudy(study_name=_name_in(storage_, study), storage=storage_, sampler=_NO_SAMPLER)
         record.get_trials(deepcopy=False)  # of a database, what is damaged shows only when it is read
         attributes = record.user_attrs
     except (KeyError, FileNotFoundError):
@@ -157,7 +188,7 @@ def _check_spec(study: "Study", kept: Any, format_: int) -> None:
         raise damaged(study, "its spec is no mapping")
     if kept is None or study.spec.model_dump(mode="json", exclude_unset=True) == kept:
         return
-    changed = differences(specs.load_stored(kept), study.spec, left=())
+    changed = differences(specs.load_stored({**kept, "study": study.name}), study.spec, left=())
     if changed:
         shown = "; ".join(f"{name} was {old}, is {new}" for name, (old, new) in changed.items())
         file = study.folder / "spec.yaml"

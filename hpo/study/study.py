@@ -25,7 +25,7 @@ from hpo.errors import InputError, StudyError
 from hpo.plugins import did_you_mean
 from hpo.spec import SearchSpec, StudySpec
 from hpo.spec.space import Space
-from hpo.study import environment, folder, optuna_study, optuna_trial, ranking
+from hpo.study import environment, folder, optuna_study, optuna_trial
 from hpo.study.artifacts import Artifacts, Folder, Nowhere, Place
 from hpo.study.budget import Spent
 from hpo.study.code import TrainingCode, check
@@ -34,7 +34,8 @@ from hpo.study.folder import SPEC
 from hpo.study.hold import Hold
 from hpo.study.locations import Locations
 from hpo.study.optuna_study import CODE, GPU_SECONDS, OptunaStudy, damaged
-from hpo.study.trial import LIVE, State, TrialRecord
+from hpo.study.results import Results, Trials
+from hpo.study.trial import LIVE, TrialRecord
 from hpo.study.writer import Writer
 
 _STORAGE = Path("studies")
@@ -49,7 +50,7 @@ _MOST_SECONDS = 1e15
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
-class Study:
+class Study(Results):
     """One search on disk. Create it with `Study.create`, open it with `Study.open`.
 
     What it was made with, and what its trials are, stand here; `writer` writes what happens, `hold` says who may.
@@ -153,13 +154,23 @@ class Study:
         folder.check_links(own)
         spec, places = specs.load_stored(own / SPEC), Locations.read(own, database)
         if spec.study != name:
-            raise StudyError(f"'{own}' is study '{spec.study}'; name its folder so again: a study keeps its name")
+            if places.names[-1:] != (name,):
+                raise StudyError(
+                    f"'{own}' is study '{spec.study}'; name its folder so again: a study keeps its name, unless `hpo"
+                    " rename` gives it another"
+                )
+            spec = spec.model_copy(update={"study": name})  # `hpo rename` was killed at its end
         if data_path is not None and (not isinstance(spec, StudySpec) or spec.data.path is None):
             raise InputError(f"--data-path {data_path}: the data set of study '{name}' has no path; leave it out")
         where = data_path or places.data
         if where is not None and isinstance(spec, StudySpec):
             spec = spec.model_copy(update={"data": spec.data.model_copy(update={"path": str(Path(where).absolute())})})
         return cls(own, spec, places=places)
+
+    def __repr__(self) -> str:
+        where = "memory" if self.is_in_memory else f"'{self.folder.parent}'"
+        found = "" if self.locations.database is not None else self.found()  # a server might be waited for
+        return f"<Study '{self.name}' in {where}, {self.goal} {self.spec.objective.metric}{found and f': {found}'}>"
 
     # ---- what it was made with -----------------------------------------------------------------------------------
 
@@ -173,6 +184,11 @@ class Study:
         if self._folder is None:
             raise StudyError(f"study '{self.name}' is in memory: it has no folder")
         return self._folder
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its name, and those that it has had before, the last one first: parts of it may still be called so."""
+        return tuple(dict.fromkeys((self.name, *reversed(self.locations.names))))
 
     @property
     def study_spec(self) -> StudySpec:
@@ -281,14 +297,15 @@ class Study:
         """
         return optuna_study.opened(self, self._storage)
 
-    def trials(self) -> list[TrialRecord]:
-        """All trials that were started, by number.
+    @property
+    def trials(self) -> Trials:
+        """All trials that were started, by number; read anew each time.
 
         Raises:
             StudyError: a trial is damaged, or one that waits to be started is.
         """
         read = [(trial.state, self._read(trial)) for trial in self.record.get_trials(deepcopy=False)]
-        return [trial for state, trial in read if state != TrialState.WAITING]
+        return Trials(trial for state, trial in read if state != TrialState.WAITING)
 
     def trial(self, number: int) -> TrialRecord:
         """One trial.
@@ -307,28 +324,7 @@ class Study:
     @property
     def live(self) -> bool:
         """Whether it has trials that have not ended."""
-        return any(trial.state in LIVE for trial in self.trials())
-
-    def leaderboard(self) -> list[TrialRecord]:
-        """Trials with a finite value, the best first; ties go to the older one.
-
-        Those that keep to the constraints come first. With several objectives it goes by Pareto front.
-        """
-        trials = {trial.number: trial for trial in self.trials()}
-        worth = {number: trial.fitness for number, trial in trials.items() if trial.fitness is not None}
-        return [trials[number] for number in ranking.best_first(worth)]
-
-    def best(self) -> TrialRecord | None:
-        """The incumbent: the best trial at full resource, or where there is none yet the best of all."""
-        ranked = self.leaderboard()
-        complete = [trial for trial in ranked if trial.state is State.COMPLETE]
-        return next(iter(complete or ranked), None)
-
-    def pareto(self) -> list[TrialRecord]:
-        """The trials that keep to the constraints and that no other dominates, by their first objective."""
-        trials = {trial.number: trial for trial in self.trials()}
-        best = ranking.front({n: trial.fitness for n, trial in trials.items() if trial.fitness is not None})
-        return sorted((trials[number] for number in best), key=lambda trial: (trial.fitness, trial.number))
+        return any(trial.state in LIVE for trial in self.trials)
 
     @property
     def reference(self) -> int | None:
@@ -345,7 +341,7 @@ class Study:
         Of trials that have not ended their epochs do; those of another study do not at all. A child of
         population based training that replaces a trial is not counted again.
         """
-        trials = [trial for trial in self.trials() if not trial.taken_over]
+        trials = [trial for trial in self.trials if not trial.taken_over]
         ended = sum(trial.state not in LIVE and not trial.inherited for trial in trials)
         seconds = self.record.user_attrs.get(GPU_SECONDS, 0.0)
         if not (type(seconds) in (int, float) and 0 <= seconds <= _MOST_SECONDS):

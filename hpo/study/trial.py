@@ -38,6 +38,8 @@ class Moment(NamedTuple):
 
 NEVER = Moment(-1, 0.0)
 """Before everything."""
+_SHOWN = 160
+"""Letters of a config that a trial is shown with, where it is shown as one line."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,17 @@ class TrialRecord:
     """Epoch -> when."""
     ended: float | None = None
     """Seconds since 1970."""
+
+    def __repr__(self) -> str:
+        value = "" if self.value is None else f", {self.metric} {self.value:.6g} at epoch {self.best_epoch}"
+        config = ", ".join(f"{name}={value!r}" for name, value in self.config.items())
+        shown = config if len(config) <= _SHOWN else f"{config[:_SHOWN]} ..."
+        return f"<Trial {self.number}, {self.state.value}, epoch {self.epoch}{value}: {shown}>"
+
+    @property
+    def params(self) -> Config:
+        """The config, under the name that Optuna has for it."""
+        return self.config
 
     @property
     def metric(self) -> str:

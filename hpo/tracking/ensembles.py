@@ -153,7 +153,7 @@ def _member_runs(
         run.data.tags[TRIAL_TAG]: run.info.run_id
         for run in client.search_runs([experiment_id], query, max_results=5000)
     }
-    numbers = [str(member["trial"]) for member in record.members]
+    numbers = [str(member["trial"]) for member in record.members if "study" not in member]
     return {f"member.trial-{number}": runs[number] for number in numbers if number in runs}
 
 

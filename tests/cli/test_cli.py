@@ -297,3 +297,15 @@ def test_what_is_left_out_of_the_data_is_told(hpo: Run, tmp_path: Path) -> None:
     assert code == 0
     assert "Note: hidden files and folders left out: 2 (train/.ipynb_checkpoints, test/.ipynb_checkpoints)" in told
     assert "Note: pictures of 16 bits read as 8 bits, 0 to 1023 as 0 to 255: 16 (cat/0.png, cat/1.png, " in told
+
+
+def test_the_best_config_is_ready_to_paste(hpo: Run, study: Study, space: Path) -> None:
+    best = study.best_trial
+    code, out, _ = hpo("best", "--format", "yaml")
+    assert code == 0 and out.startswith(f"# trial {best.number} of study squares: accuracy ")
+    sections = spec.parse_plain(out)
+    assert {f"{name}.{key}": value for name, keys in sections.items() for key, value in keys.items()} == best.config
+    code, out, _ = hpo("best", "--format", "flags")
+    assert code == 0 and out.count("--set ") == 2 and out.count("\n") == 1
+    code, out, _ = hpo("validate", "--space", str(space), *out.split(), "--format", "json")
+    assert code == 0 and json.loads(out)["optimizer"]["lr"] == best.config["optimizer.lr"]

@@ -325,7 +325,7 @@ def test_an_ensemble_predicts_the_same_on_a_gpu(tmp_path: Path) -> None:
 
 def test_architectures_are_told_apart() -> None:
     one, same, other = (
-        Member(str(trial), trial, 1.0, 1.0, Named(name="mlp", **settings), "file")
+        Member(str(trial), trial, 1.0, 1.0, Named(name="mlp", **settings), "file", {}, nn.Identity())
         for trial, settings in enumerate(({"layers": 1, "width": 2}, {"width": 2, "layers": 1}, {"layers": 2}))
     )
     assert one.architecture == same.architecture != other.architecture
@@ -346,3 +346,23 @@ def test_a_cost_counts_parameters_and_times_calls(tmp_path: Path) -> None:
 def test_as_many_members_fit_as_the_slowest_allow(limit: float, members: int) -> None:
     assert fits([1.0, 3.0, 2.0], limit) == members
     assert fits([], limit) == 0
+
+
+@pytest.mark.parametrize("kind", ["images", "table"])
+def test_a_member_is_a_plain_module_that_gives_logits(tmp_path: Path, kind: str) -> None:
+    ensemble = Ensemble(write_ensemble(tmp_path / "made", kind=kind))
+    values = inputs(kind, 20)
+    tensor = torch.from_numpy(values)
+    tensor = tensor if kind == "table" else tensor.permute(0, 3, 1, 2).float()
+    for place, member in enumerate(ensemble.members):
+        assert isinstance(member.module, nn.Module) and not member.module.training
+        with torch.no_grad():
+            logits = member.module(tensor)
+        expected = torch.softmax(logits / member.temperature, dim=1).numpy()
+        np.testing.assert_allclose(ensemble.member_predictions(values)[place], expected, atol=1e-5)
+    assert ensemble.single(1).networks == (ensemble.members[1].module,)
+
+
+def test_an_ensemble_is_shown_in_one_line(tmp_path: Path) -> None:
+    shown = repr(Ensemble(write_ensemble(tmp_path / "made"), torch.device("cpu")))
+    assert shown == "<Ensemble 'made', classification: 3 members, 3x8x8 -> 3, on cpu>"

@@ -35,6 +35,10 @@ class BestEpoch:
             snapshot = taken(report)
             self._snapshot = None if snapshot.empty else snapshot
 
+    def forget(self) -> None:
+        """Lets the next report be the best so far, if it is finite."""
+        self.worth = None
+
     def store(self, others: bool = False) -> None:
         """Writes what is not yet written, while the function is open; with `others`, all that it can predict."""
         if self._snapshot is None or self.report is None:

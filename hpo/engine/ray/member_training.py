@@ -68,10 +68,14 @@ class Job:
     """Training rows whose predictions are stored too."""
     last_epoch: int | None = None
     """Training stops after it, though the learning rate falls as over `training.epochs`; None trains all of them."""
+    all_rows: bool = False
+    """Validation rows are trained on too. Then none is left to choose an epoch by: the last one is taken."""
 
     def view(self, dataset: Dataset) -> Dataset:
         """The study's data as this member sees them; validation and test rows stay."""
         train = dataset.train if self.rows is None else dataset.train.take(self.rows)
+        if self.all_rows:
+            train = train.joined(dataset.validation)
         if self.targets is not None:
             train = dataclasses.replace(train, targets=self.targets)
         if self.weights is not None:
@@ -237,6 +241,8 @@ def _best_epoch(job: Job, shared: _Shared, dataset: Dataset) -> tuple[int, dict[
     """Trains a job and stores its best epoch; that epoch and its metrics."""
     best = BestEpoch(shared.spec, shared.artifacts, job.number)
     for report in reports_of(shared.function.loaded(), job.config, Context(shared.spec, job.view(dataset), job.seed)):
+        if job.all_rows:
+            best.forget()
         best.see(report)
         if job.last_epoch is not None and report.epoch >= job.last_epoch:
             break
@@ -286,7 +292,7 @@ def _fingerprint(job: Job, function: TrainingFunction, spec: StudySpec, dataset:
     applied = spec.apply(job.config)
     asked = applied.model_dump_json(include=_DEPENDS, exclude={"data": {"path"}})
     code = TrainingCode.of(function, applied.model.name).to_json()
-    known = [asked, code, job.seed, job.last_epoch, dataset.fingerprint]
+    known = [asked, code, job.seed, job.last_epoch, dataset.fingerprint, *(["all rows"] if job.all_rows else [])]
     digest = hashlib.blake2b(json.dumps(known).encode(), digest_size=16)
     for array in (job.rows, job.weights, job.targets, job.held_out):
         digest.update(b"none" if array is None else repr((array.dtype.str, array.shape)).encode())

@@ -15,6 +15,7 @@ from hpo.ensemble import model
 from hpo.ensemble.build import mlflow_run, report
 from hpo.ensemble.build.draft import Draft, Say, from_pool, stored_part
 from hpo.ensemble.build.folders import folder_of, free_name
+from hpo.ensemble.build.listing import RESULT
 from hpo.ensemble.build.misfits import misfits
 from hpo.ensemble.build.options import EnsembleOptions
 from hpo.ensemble.build.prediction import predict_test_rows
@@ -34,13 +35,14 @@ from hpo.tasks.kinds import kind
 from hpo.training.own_function import is_importable, own_function
 
 
-def build(study: Study, options: EnsembleOptions, say: Say) -> EnsembleResult:
+def build(study: Study, options: EnsembleOptions, say: Say, others: Sequence[Study] = ()) -> EnsembleResult:
     """Makes an ensemble of a study as it was asked for.
 
     Args:
         study: whose trials.
         options: what is wanted; data are read where members are trained, or predict the test rows.
         say: is told of members that are trained or predict the test rows, and of what takes long, a line each.
+        others: studies of the same data, whose trials are candidates too; the ensemble is the first one's.
 
     Raises:
         InputError: the study is nothing for what is asked, or its model is of the user's own and is not trusted.
@@ -49,10 +51,14 @@ def build(study: Study, options: EnsembleOptions, say: Say) -> EnsembleResult:
     """
     name = free_name(study, options.name)
     student_name = None if options.distill is None else free_name(study, f"{name}-student")
-    _check_own(study, options)  # what is not trusted is refused before anything is done
+    for one in (study, *others):
+        _check_own(one, options)  # what is not trusted is refused before anything is done
     _check_code(study, options)
     mlflow_run.open_ahead(options.studies)
-    pool = Pool.load(study, options.pool, least=options.least)
+    if others:
+        pool = Pool.of_studies([study, *others], options.pool)
+    else:
+        pool = Pool.load(study, options.pool, least=options.least, wanted=None if options.trains else options.trial)
     if options.max_latency is not None:
         pool = _fast_enough(pool, options.max_latency)
     pool, draft = _fitting(pool, options, say)
@@ -120,8 +126,7 @@ def _fitting(pool: Pool, options: EnsembleOptions, say: Say) -> tuple[Pool, Draf
             used = set(range(len(pool.trials)))
         elif not options.needs_data:
             draft = _chosen(pool, options, say)
-            numbers = [trial.number for trial in pool.trials]
-            used |= {numbers.index(part.trial) for part in draft.parts if part.trial is not None}
+            used |= set(draft.places)
         problems = misfits(pool, used, options.downloads)
         if not problems:
             return pool, draft
@@ -139,10 +144,12 @@ def _chosen(pool: Pool, options: EnsembleOptions, say: Say) -> Draft:
         pool.targets,
         top,
         task=pool.task,
-        best=pool.best,
+        best=pool.best if options.trial is None else pool.place(options.trial),
         select=options.select,
         say=say,
     )
+    if options.trial is not None:
+        choice = replace(choice, note=f"trial {options.trial} alone, as asked")
     return from_pool(pool, choice)
 
 
@@ -166,14 +173,15 @@ def _latency(pool: Pool, place: int) -> float:
 
 def _finished(name: str, draft: Draft, *, pool: Pool, say: Say, options: EnsembleOptions) -> EnsembleResult:
     """Scores, writes, measures, draws and logs what was chosen; its folder appears whole or not at all."""
-    predict_test_rows(pool.study, [stored_part(pool, pool.best), *draft.parts], options.downloads, say)
+    parts = [stored_part(pool, pool.best), *draft.parts]
+    predict_test_rows(pool.study, parts, options.downloads, say, pool.others)
     result, test = _scored(name, draft, pool)
     folder = folder_of(pool.study, f".{name}.{uuid.uuid4().hex}")
     try:
         model.write(folder, pool.study.spec, pool.truth, draft.parts, draft.combiner, draft.interval)
         ensemble = model.Ensemble(folder)  # what cannot be loaded again is not an ensemble
         result = _measured(result, ensemble, options.max_latency)
-        report.write(folder, result, draft, pool, test)
+        report.write(folder, report.reported(result, draft, pool), test, (result.best_single_test, result.test))
         result = replace(result, report=result.folder / report.FOLDER / PAGE)
         _write_result(folder, result)
         folder.move_to(name)
@@ -200,7 +208,7 @@ def _measured(result: EnsembleResult, ensemble: model.Ensemble, limit: float | N
 
 
 def _write_result(folder: Folder, result: EnsembleResult) -> None:
-    folder.write("result.json", json.dumps(result.to_json(), indent=1).encode())
+    folder.write(RESULT, json.dumps(result.to_json(), indent=1).encode())
 
 
 def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[str, Predictions]]:
@@ -211,7 +219,7 @@ def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[s
     if "test" in targets:
         test = {
             report.single_name(pool): pool.test_predictions([pool.best])[0],
-            report.ensemble_name(draft): draft.combiner.combine(draft.test()),
+            report.ensemble_name(draft.method): draft.combiner.combine(draft.test()),
         }
         single, ensemble = (_measure(task, predictions, targets["test"]) for predictions in test.values())
     result = EnsembleResult(
@@ -223,6 +231,7 @@ def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[s
         validation=_measure(task, draft.combiner.combine(draft.validation), targets["validation"]),
         test=ensemble,
         best_single=pool.trials[pool.best].number,
+        best_single_study=None if pool.owner(pool.best) is study else pool.owner(pool.best).name,
         best_single_test=single,
         compared=dict(draft.compared),
         gain=draft.gain,

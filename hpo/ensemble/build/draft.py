@@ -41,12 +41,17 @@ class Draft:
     note: str | None = None
     """What a reader of the output should know of the choice."""
     skipped: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()
+    """The members' places in the pool, where they are stored trials."""
 
     @property
     def members(self) -> list[dict[str, Any]]:
-        """Name, trial, weight and config of each member, for the result."""
+        """Name, trial, weight and config of each member, for the result; of one of another study also that."""
         return [
-            {"name": part.name, "trial": part.trial, "weight": weight, "config": part.config}
+            {
+                **{"name": part.name, "trial": part.trial, "weight": weight, "config": part.config},
+                **({} if part.study is None else {"study": part.study}),
+            }
             for part, weight in zip(self.parts, self.combiner.weights, strict=True)
         ]
 
@@ -70,6 +75,7 @@ def from_pool(pool: Pool, choice: Choice) -> Draft:
         gain=choice.gain,
         note=choice.note,
         skipped=pool.skipped,
+        places=tuple(places),
     )
 
 
@@ -79,12 +85,13 @@ def stored_part(pool: Pool, place: int) -> Part:
     Raises:
         DataError: it has left no checkpoint.
     """
-    trial = pool.trials[place]
+    trial, owner, name = pool.trials[place], pool.owner(place), pool.name(place)
     try:
-        stored = pool.study.artifacts.read(trial.number)
+        stored = owner.artifacts.read(trial.number)
     except OSError as error:
-        raise DataError(f"trial {trial.number}: its artifacts cannot be read: {error}") from error
+        raise DataError(f"{name}: its artifacts cannot be read: {error}") from error
     if stored is None:
-        raise DataError(f"trial {trial.number} has no stored checkpoint")
-    network = None if stored.own else pool.study.study_spec.apply(trial.config).model
-    return Part(f"trial {trial.number}", trial.number, trial.config, network, pool.temperatures[place], stored)
+        raise DataError(f"{name} has no stored checkpoint")
+    network = None if stored.own else owner.study_spec.apply(trial.config).model
+    other = None if owner is pool.study else owner.name
+    return Part(name, trial.number, trial.config, network, pool.temperatures[place], stored, other)

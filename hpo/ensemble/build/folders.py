@@ -23,7 +23,7 @@ def find(name: str, storage: Path) -> Folder:
     Raises:
         StudyError: no study has one of this name, or several have.
     """
-    known = _all(storage)
+    known = all_ensembles(storage)
     found = [study for study, own in known if own == name]
     if not found:
         names = [own for _, own in known]
@@ -46,7 +46,7 @@ def free_name(study: Study, wanted: str | None) -> str:
         InputError: the wanted name is no name.
         StudyError: it is taken.
     """
-    taken = {name for _, name in _all(study.folder.parent)}
+    taken = {name for _, name in all_ensembles(study.folder.parent)}
     if wanted is None:
         return next(name for number in range(1, len(taken) + 2) if (name := f"{study.name}-{number}") not in taken)
     if not is_study_name(wanted):
@@ -57,7 +57,7 @@ def free_name(study: Study, wanted: str | None) -> str:
     return wanted
 
 
-def _all(storage: Path) -> list[tuple[str, str]]:
+def all_ensembles(storage: Path) -> list[tuple[str, str]]:
     """All ensembles of all studies: the study's name, and its own."""
     check_apart(storage)
     return [

@@ -34,11 +34,15 @@ def misfits(pool: Pool, places: Iterable[int], data_dir: Path) -> dict[int, str]
     Raises:
         InputError: the model cannot be imported, or the validation rows are needed and cannot be read.
     """
-    study = pool.study
-    if not isinstance(study.spec, StudySpec):
+    if not isinstance(pool.study.spec, StudySpec):
         return {}  # what its training function has kept, only its own code can judge
-    dataset = study_data.load(study, data_dir) if _changed(study) else None
-    told = ((place, _problem(study, pool.trials[place], dataset)) for place in sorted(places))
+    changed = [study.name for study in (pool.study, *pool.others) if _changed(study)]
+    dataset = study_data.load(pool.study, data_dir) if changed else None
+    asked = ((place, pool.owner(place)) for place in sorted(places))
+    told = (
+        (place, _problem(study, pool.trials[place], dataset if study.name in changed else None))
+        for place, study in asked
+    )
     return {place: problem for place, problem in told if problem is not None}
 
 

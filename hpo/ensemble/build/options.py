@@ -1,5 +1,6 @@
 """The options of an ensemble, each declared once: for `hpo ensemble` and `hpo.build_ensemble`."""
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
 from hpo.errors import InputError
@@ -23,7 +24,11 @@ class EnsembleOptions(TrainingOptions, StoredStudyOptions):
     top: int = field(
         default=MEMBERS,
         metadata=option(
-            "Members at most; of methods that train, configs at most.", "whole", metavar="K", flag="--top --max-members"
+            "Members at most; of methods that train, configs at most.",
+            "whole",
+            metavar="K",
+            flag="--top --max-members",
+            short="k",
         ),
     )
     pool: int = field(default=POOL, metadata=option("How many of the best trials are candidates.", "whole"))
@@ -34,6 +39,25 @@ class EnsembleOptions(TrainingOptions, StoredStudyOptions):
             " none is surely better: voting, weighted, greedy, bagged_greedy, hard_voting, median, stacking,"
             " stacking_ridge, stacking_boosting. soup averages weights. bagging, boosting and deep train members.",
             metavar="METHOD",
+            short="m",
+        ),
+    )
+    trial: int | None = field(
+        default=None,
+        metadata=option("The trial that single takes; by default the best one.", "whole", metavar="NUMBER"),
+    )
+    epochs: int | None = field(
+        default=None, metadata=option("Trains the one config of single again, from the beginning, so long.", "python")
+    )
+    all_data: bool = field(
+        default=False,
+        metadata=option("Trains the one config of single again, on training and validation rows.", "python"),
+    )
+    other_studies: Sequence[str] = field(
+        default=(),
+        metadata=option(
+            "Further studies of the same data, whose trials are candidates too; the ensemble is the first one's.",
+            "python",
         ),
     )
     select: str = field(
@@ -89,7 +113,7 @@ class EnsembleOptions(TrainingOptions, StoredStudyOptions):
     @property
     def trains(self) -> bool:
         """Whether members are trained anew."""
-        return self.method in RETRAINING or self.folds is not None
+        return self.method in RETRAINING or self.folds is not None or self.epochs is not None or self.all_data
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,13 +126,20 @@ class EnsembleOptions(TrainingOptions, StoredStudyOptions):
         for name, value, known in (("method", self.method, methods), ("select", self.select, list(SELECTIONS))):
             if value not in known:
                 raise InputError(f"unknown --{name} '{value}'.{did_you_mean(value, known)}")
-        least = {"top": 1, "pool": 2, "bags": 2, "folds": 2}
+        least = {"top": 1, "pool": 2, "bags": 2, "folds": 2, "trial": 0, "epochs": 1}
         for name, smallest in least.items():
             number = getattr(self, name)
             if number is not None and number < smallest:
                 raise InputError(f"--{name} must be at least {smallest}, got {number}")
         if self.bags is not None and self.method not in RETRAINING:
             raise InputError(f"--bags is of {', '.join(RETRAINING)}; leave it out of {self.method}")
+        for name in ("trial", "epochs", "all_data"):
+            if getattr(self, name) not in (None, False) and self.method != SINGLE:
+                option_ = name.replace("_", "-")
+                raise InputError(f"--{option_} is of --method {SINGLE}; leave it out of {self.method}")
+        if self.other_studies and (self.needs_data or self.distill is not None or self.trial is not None):
+            what = "distill" if self.distill is not None else "trial" if self.trial is not None else self.method
+            raise InputError(f"an ensemble over several studies is of stored trials; {what} is of one study: name one")
         if self.select != "score" and (self.needs_data or self.method in (SINGLE, *CHOOSE_THEMSELVES)):
             raise InputError(f"--select is of voting and stacking; {self.method} has members of its own: leave it out")
         if self.folds is not None and not self.method.startswith("stacking"):

@@ -20,14 +20,17 @@ from hpo.study.study import Study
 from hpo.tasks.kinds import kind
 
 
-def predict_test_rows(study: Study, parts: Iterable[Part], data_dir: Path, say: Say) -> None:
+def predict_test_rows(
+    study: Study, parts: Iterable[Part], data_dir: Path, say: Say, others: Iterable[Study] = ()
+) -> None:
     """Lets the parts that have not predicted the test rows do so; the predictions are stored beside their weights.
 
     Args:
-        study: of the parts.
+        study: of the ensemble.
         parts: some of which may have predicted the test rows before.
         data_dir: the folder of downloaded data sets.
         say: is told of each, a line.
+        others: studies of which some of the parts are.
 
     Raises:
         DataError: the data cannot be read, or the weights, or a model fails on the rows.
@@ -42,7 +45,8 @@ def predict_test_rows(study: Study, parts: Iterable[Part], data_dir: Path, say: 
         dataset = study_data.load(study, data_dir)
     except DataError as error:
         raise DataError(f"an ensemble is scored on the test rows, and they cannot be read: {error}") from error
-    study.hold.claim()  # their place may be outside of the study's folder
+    for owner in (study, *others):
+        owner.hold.claim()  # their place may be outside of the study's folder
     for part in missing.values():
         predictions = _predicted(study, part, dataset)
         try:

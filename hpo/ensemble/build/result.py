@@ -32,6 +32,8 @@ class EnsembleResult:
     best_single: int
     best_single_test: Mapping[str, float]
     compared: Mapping[str, float]
+    best_single_study: str | None = None
+    """The study of the best single trial, where that is another one."""
     gain: "Gain | None" = None
     note: str | None = None
     calibration: "Calibration | None" = None
@@ -55,6 +57,17 @@ class EnsembleResult:
     """The model in MLflow's registry, `models:/<name>@<alias>`."""
     tracking_problem: str | None = None
 
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name} {value:.4g}" for name, value in self.test.items())
+        count = f"{len(self.members)} member{'' if len(self.members) == 1 else 's'}"
+        return f"<EnsembleResult '{self.name}' of study '{self.study.name}': {self.method}, {count}, test {scores}>"
+
+    @property
+    def best_single_name(self) -> str:
+        """Such as `trial 12`, or `wide: trial 12` where that is of another study."""
+        other = "" if self.best_single_study is None else f"{self.best_single_study}: "
+        return f"{other}trial {self.best_single}"
+
     def to_json(self) -> dict[str, Any]:
         """The document that `hpo ensemble --format json` prints."""
         known = {"calibration": self.calibration, "interval": self.interval}
@@ -66,7 +79,11 @@ class EnsembleResult:
             "members": list(self.members),
             "validation": dict(self.validation),
             "test": dict(self.test),
-            "best_single": {"trial": self.best_single, "test": dict(self.best_single_test)},
+            "best_single": {
+                **({} if self.best_single_study is None else {"study": self.best_single_study}),
+                "trial": self.best_single,
+                "test": dict(self.best_single_test),
+            },
             "compared": dict(self.compared),
             "gain": None if self.gain is None else asdict(self.gain),
             "note": self.note,

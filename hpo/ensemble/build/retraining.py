@@ -1,5 +1,6 @@
 """Ensembles for which the data are read: members trained anew, a soup of weights, a student."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from hpo.display.tables import duration
 from hpo.engine.ray.member_training import Trained
 from hpo.ensemble.build.draft import Draft, Say
 from hpo.ensemble.build.options import EnsembleOptions
+from hpo.ensemble.method_choice import SINGLE
 from hpo.ensemble.methods.soup import greedy_soup, kin
 from hpo.ensemble.model import Ensemble, Part
 from hpo.ensemble.pool import Pool
-from hpo.ensemble.retrain import Student, Trainer, bagging, boosting, deep, distill, out_of_fold, read_student
+from hpo.ensemble.retrain import Student, Trainer, bagging, boosting, deep, distill, out_of_fold, read_student, single
 from hpo.ensemble.retrain.retrained import FOLDER, Retrained, calibrated_member, join, uniform
 from hpo.ensemble.score import Predictions
 from hpo.models import placement
@@ -27,6 +29,7 @@ from hpo.training import Predictor, TrainingFunction
 __all__ = ["draft", "from_retrained", "read_student", "taught", "trainer"]
 
 _SOUP = "soup"
+_LEARNED = "it has learned the validation rows too: its scores on them say nothing, and it has no interval"
 
 
 def trainer(study: Study, data_dir: Path, say: Say, function: TrainingFunction | None = None) -> Trainer:
@@ -54,6 +57,10 @@ def draft(trainer: Trainer, options: EnsembleOptions, pool: Pool) -> Draft:
         made = boosting(trainer, options.count, options.top)
     elif options.method == "deep":
         made = deep(trainer, options.count)
+    elif options.method == SINGLE:
+        made = single(trainer, options.trial, options.epochs, options.all_data)
+        note = _LEARNED if options.all_data else None
+        return dataclasses.replace(from_retrained(made, pool.skipped), note=note)
     else:
         made = _soup(trainer, pool)
     return from_retrained(made, pool.skipped)

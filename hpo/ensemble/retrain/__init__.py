@@ -12,6 +12,7 @@ from hpo.ensemble.retrain.deep import deep
 from hpo.ensemble.retrain.distillation import Student, distill, read_student
 from hpo.ensemble.retrain.out_of_fold import out_of_fold
 from hpo.ensemble.retrain.retrained import Estimate, Retrained, TrainedMember
+from hpo.ensemble.retrain.single import single
 from hpo.ensemble.retrain.trainer import Trainer
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "distill",
     "out_of_fold",
     "read_student",
+    "single",
 ]

@@ -180,6 +180,20 @@ class Database:
             _be_patient(connection.engine)
             yield connection
 
+    def give_name(self, old: str, new: str) -> None:
+        """Gives a study another name, of which there is none yet.
+
+        Raises:
+            StudyError: there is one, or the database cannot be reached.
+        """
+        from sqlalchemy import text
+
+        with self._telling(), self._connected() as connection:
+            connection.execute(
+                text("UPDATE studies SET study_name = :new WHERE study_name = :old"), {"new": new, "old": old}
+            )
+            connection.commit()
+
     @contextmanager
     def _alone_making(self) -> Iterator[None]:
         from sqlalchemy import text

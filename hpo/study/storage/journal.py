@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,9 @@ from typing import Any
 
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal._storage import JournalOperation
 
+from hpo import files
 from hpo.errors import StudyError
 from hpo.files import open_regular
 
@@ -141,8 +144,7 @@ class Journal(JournalFileBackend):
                 pass  # what others have written since
             lines, checksum = [], self._checksum
             for held in self._held:
-                body = held.encode()
-                lines.append(b'%b,"check":"%08x"}\n' % (body[:-1], zlib.crc32(body, checksum)))
+                lines.append(_checked(held.encode(), checksum))
                 checksum = zlib.crc32(lines[-1], checksum)
             _append(Path(self._file_path), b"".join(lines))
             for line in lines:
@@ -170,6 +172,47 @@ def journal(folder: Path, new: bool = False) -> JournalStorage:
         NotAFile: it is a link.
     """
     return JournalStorage(Journal(str(folder / JOURNAL), new))
+
+
+def give_name(folder: Path, old: str, new: str) -> None:
+    """Gives the study in a journal another name; the journal is replaced as a whole, with its checksums.
+
+    Args:
+        folder: of the study, which this process holds.
+        old: its name in the journal.
+        new: its name from now on.
+
+    Raises:
+        StudyError: a line is not as it was written.
+        OSError: the folder cannot be written.
+    """
+    known = Journal(str(folder / JOURNAL), new=False)
+    draft = f".{JOURNAL}.{uuid.uuid4().hex}"
+    known._lock.acquire()
+    try:
+        with os.fdopen(files.opened(folder, draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+            checksum = 0
+            for number, line in enumerate(known._lines(0), 1):
+                body, check = _parted(line)
+                entry = known._entry(line, number)
+                if entry.get("op_code") == JournalOperation.CREATE_STUDY and entry.get("study_name") == old:
+                    body = json.dumps({**entry, "study_name": new}, separators=(",", ":")).encode() + b"\n"
+                elif check is None:
+                    body = line
+                written = body if check is None else _checked(body.rstrip(b"\n"), checksum)
+                checksum = zlib.crc32(written, checksum)
+                file.write(written)
+            file.flush()
+            os.fsync(file.fileno())
+        files.rename(folder, draft, JOURNAL)
+    finally:
+        files.remove(folder, draft)
+        known._release()
+
+
+def _checked(body: bytes, checksum: int) -> bytes:
+    """An entry as a line with the checksum of the file up to there, which is `checksum` before it."""
+    return b'%b,"check":"%08x"}\n' % (body[:-1], zlib.crc32(body, checksum))
 
 
 def mend(folder: Path) -> None:

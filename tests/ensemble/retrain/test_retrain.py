@@ -16,7 +16,7 @@ from hpo import datasets, spec
 from hpo.datasets import Dataset
 from hpo.engine.ray.member_training import Trained
 from hpo.ensemble.methods.folds import folds_of
-from hpo.ensemble.retrain import Retrained, Trainer, bagging, boosting, deep, distill, out_of_fold, read_student
+from hpo.ensemble.retrain import Retrained, Trainer, bagging, boosting, deep, distill, out_of_fold, read_student, single
 from hpo.ensemble.retrain.bagging import bag_jobs, bootstrap, mean_of_others, out_of_bag
 from hpo.ensemble.retrain.boosting import reweighted, vote
 from hpo.ensemble.retrain.distillation import soft_targets
@@ -552,3 +552,38 @@ def test_soft_targets_lie_between_truth_and_teacher(task: str) -> None:
 
 def test_the_training_function_is_the_built_in_one_unless_another_is_given(trainer: Trainer) -> None:
     assert trainer.function is train
+
+
+@cluster
+def test_one_config_is_trained_for_longer(trainer: Trainer) -> None:
+    made = single(trainer, 3, 5, all_data=False)
+    check_whole(made, 1)
+    (member,) = made.members
+    assert (member.name, member.trial) == ("trial 3, trained again", 3)
+    assert member.config == trainer.study.trial(3).config and 1 <= member.stored.epoch <= 5
+    assert made.validation[0].argmax(axis=1).tolist() != [0] * 60
+    again = single(trainer, 3, 5, all_data=False)
+    assert again.members[0].stored.place == member.stored.place
+
+
+@cluster
+def test_all_rows_are_learned_and_the_last_epoch_is_taken(trainer: Trainer) -> None:
+    known = with_objective(trainer, knowing)
+    made = single(known, None, None, all_data=True)
+    validation = trainer.dataset.validation.targets
+    np.testing.assert_array_equal(made.validation[0].argmax(axis=1), validation)
+    (member,) = made.members
+    assert member.trial == 0 and member.temperature != 1.0, "not that of its trial"
+    assert made.calibration.temperature == 1.0 and made.interval is None
+    longer = single(trainer, None, 4, all_data=True)
+    assert longer.members[0].stored.epoch == 4, "there was nothing to choose an epoch by"
+    with pytest.raises(StudyError, match="has no trial 99"):
+        single(trainer, 99, 4, all_data=True)
+
+
+def test_joined_examples_are_all_of_both(trainer: Trainer) -> None:
+    data = trainer.dataset
+    joined = data.train.joined(data.validation)
+    assert len(joined) == len(data.train) + len(data.validation)
+    np.testing.assert_array_equal(joined.inputs[-1], data.validation.inputs[-1])
+    np.testing.assert_array_equal(joined.targets[: len(data.train)], data.train.targets)
