@@ -8,8 +8,8 @@ from hpo.spec.expressions import ExpressionError
 from hpo.spec.space import Space
 from hpo.spec.study_spec import Config, SearchSpec
 
-_MOST_COMBINED = 243
-"""Combinations of a few parameters that are looked at: five of three values have so many."""
+_MOST_COMBINED = 81
+"""Combinations of a few parameters that are looked at: four of three values have so many."""
 
 
 def probes(spec: SearchSpec) -> Iterator[tuple[str, Config]]:
@@ -54,13 +54,14 @@ def combinations(spec: SearchSpec, space: Space, names: tuple[str, ...]) -> Iter
         space: of the spec.
         names: what is wanted; that of which there is no value is left out.
     """
-    sources = dict.fromkeys(base for name in names for base in _bases(spec, space, name))
-    searched = [name for name in sources if name in spec.parameters]
-    fixed = {name: spec.setting(name) for name in sources if name not in spec.parameters}
+    needed = _needed(space, names)
+    ties = {name: tie for name, tie in space.ties.items() if name in needed}
+    searched = [name for name in needed if name in spec.parameters and name not in ties]
+    fixed = {name: spec.setting(name) for name in needed if name not in spec.parameters}
     every = product(*(spec.parameters[name].probes() for name in searched))
     for values in islice(every, _MOST_COMBINED):
         known = {**fixed, **dict(zip(searched, values, strict=True))}
-        for name, tie in space.ties.items():
+        for name, tie in ties.items():
             if all(source in known for source in tie.expression.names):
                 try:
                     known[name] = tie.expression.value(known)
@@ -69,11 +70,16 @@ def combinations(spec: SearchSpec, space: Space, names: tuple[str, ...]) -> Iter
         yield known
 
 
-def _bases(spec: SearchSpec, space: Space, name: str) -> list[str]:
-    """What a parameter follows from in the end; itself where it is not tied."""
-    if name not in space.ties:
-        return [name]
-    return [base for source in space.ties[name].expression.names for base in _bases(spec, space, source)]
+def _needed(space: Space, names: tuple[str, ...]) -> list[str]:
+    """These parameters and settings, and all that they follow from."""
+    found: dict[str, None] = {}
+    waiting = list(reversed(names))
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name] = None
+            waiting += reversed(space.ties[name].expression.names if name in space.ties else ())
+    return list(found)
 
 
 def _usual(spec: SearchSpec, name: str) -> Any:

@@ -14,6 +14,7 @@ from hpo.spec.space import Space
 from hpo.spec.study_spec import SearchSpec
 
 Refusal = Callable[[SearchSpec, str, Any], str | None]
+_MOST_TIES = 50
 
 
 def relation_problems(spec: SearchSpec, refusal: Refusal) -> Iterable[Problem]:
@@ -23,6 +24,9 @@ def relation_problems(spec: SearchSpec, refusal: Refusal) -> Iterable[Problem]:
         spec: of a search.
         refusal: (spec, name of a setting, value) -> why the setting does not take the value, None where it does.
     """
+    ties = [name for name, parameter in spec.parameters.items() if parameter.equals is not None]
+    if len(ties) > _MOST_TIES:
+        return [Problem(("parameters", ties[_MOST_TIES], "equals"), f"more than {_MOST_TIES} parameters are tied")]
     problems = [*_sources(spec), *_circles(spec)]
     if not problems:
         space = Space.of(spec)
@@ -77,10 +81,15 @@ def _inactive(spec: SearchSpec, name: str, source: str) -> str | None:
 
 def _conditions(spec: SearchSpec, name: str) -> list[tuple[str, tuple[Any, ...]]]:
     """What must be so for a parameter to exist, its parents' conditions included."""
-    if name not in spec.parameters:
-        return []
-    when = spec.parameters[name].when
-    return [*when.items(), *(one for parent in when for one in _conditions(spec, parent))]
+    found: list[tuple[str, tuple[Any, ...]]] = []
+    waiting, seen = [name], {name}
+    while waiting:
+        parameter = spec.parameters.get(waiting.pop())
+        when = {} if parameter is None else parameter.when
+        found += when.items()
+        waiting += when.keys() - seen
+        seen |= when.keys()
+    return found
 
 
 def _circles(spec: SearchSpec) -> Iterable[Problem]:

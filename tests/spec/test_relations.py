@@ -72,6 +72,21 @@ def test_a_wrong_tie_is_one_sentence(tied: dict[str, Any], said: str) -> None:
     assert line.startswith("spec: parameters.out") and said in line
 
 
+def test_a_stored_spec_that_is_made_to_take_long_takes_seconds_at_most() -> None:
+    """Ties and conditions of which each names two others have 2^n ways through them."""
+    ties = {f"{one}{place}": {"equals": f"a{place - 1} + b{place - 1}"} for place in range(1, 26) for one in "ab"}
+    first = {one: {"min": 0, "max": 1} for one in ("a0", "b0")}
+    whens = {
+        f"{one}{place}": {"values": [1, 2], "when": {f"c{place - 1}": 1, f"d{place - 1}": 1} if place else {}}
+        for place in range(40)
+        for one in "cd"
+    }
+    clauses = [f"a25 + {place} * b25 > {10**12}" for place in range(200)]
+    one = search_spec({**first, **whens, **ties}, forbidden=clauses)
+    assert Space.of(one).config({"a0": 0.5, "b0": 0.5})["b25"] == 2**24
+    assert problem({**first, **ties, "more": {"equals": "a0"}}).endswith("more than 50 parameters are tied")
+
+
 def test_ties_of_a_branch_are_those_of_the_branch() -> None:
     depth = {"min": 1, "max": 2, "when": {"kind": "deep"}}
     space = Space.of(search_spec({**WIDTHS, "depth": depth, "out": {"equals": "2 * depth", "when": {"kind": "deep"}}}))
