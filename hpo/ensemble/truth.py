@@ -56,7 +56,7 @@ def other_targets(stored: Stored, truth: Truth) -> str | None:
 
 
 def _given(stored: Stored, task: str) -> Truth:
-    targets = {split: stored.targets(split) for split in sorted(stored.splits)}
+    targets = {split: stored.targets(split) for split in sorted(stored.splits, reverse=True)}
     outputs = stored.predictions("validation").shape[1]
     truth = Truth(tuple(str(place) for place in range(outputs)), targets)
     truth.check(task)

@@ -195,10 +195,11 @@ class Study(Results):
         """The spec of a search over models.
 
         Raises:
-            StudyError: the study was simulated.
+            StudyError: the study was simulated, or has a training function with data of its own.
         """
         if not isinstance(self.spec, StudySpec):
-            raise StudyError(f"study '{self.name}' was simulated: it has no models")
+            why = "was simulated" if self.spec.train is None else "has a training function with data of its own"
+            raise StudyError(f"study '{self.name}' {why}: it has no models")
         return self.spec
 
     @cached_property

@@ -3,9 +3,9 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hpo import models
 from hpo.ensemble import model
 from hpo.ensemble.build.draft import from_pool
+from hpo.ensemble.build.own_code import import_own_code
 from hpo.ensemble.method_choice import SINGLE, choose
 from hpo.ensemble.pool import Pool
 from hpo.study.artifacts import Folder
@@ -24,12 +24,12 @@ def stored_trial(study: Study, number: int | None = None) -> model.Ensemble:
         StudyError: there is no such trial, or it has stored nothing.
         DataError: what it has stored cannot be used.
     """
-    models.MODELS.load(study.study_spec.model.name)  # what is not trusted is refused before anything is done
+    import_own_code(study)  # what is not trusted is refused before anything is done
     number = study.best_trial.number if number is None else number
     pool = Pool.load(study, 1, least=1, wanted=number)
     pool = pool.only([pool.place(number)])
     draft = from_pool(pool, choose(SINGLE, pool.validation, pool.targets, 1, task=pool.task))
     with TemporaryDirectory() as folder:
         own = Folder(Path(folder)) / f"{study.name}-trial-{number}"
-        model.write(own, study.study_spec, study.data_summary, draft.parts, draft.combiner, draft.interval)
+        model.write(own, study.spec, pool.truth, draft.parts, draft.combiner, draft.interval)
         return model.Ensemble(own)

@@ -9,7 +9,6 @@ from functools import partial
 
 import torch
 
-from hpo import models, plugins
 from hpo.display.page import PAGE
 from hpo.ensemble import model
 from hpo.ensemble.build import mlflow_run, report
@@ -18,21 +17,21 @@ from hpo.ensemble.build.folders import folder_of, free_name
 from hpo.ensemble.build.listing import RESULT
 from hpo.ensemble.build.misfits import misfits
 from hpo.ensemble.build.options import EnsembleOptions
+from hpo.ensemble.build.own_code import import_own_code, paths_of, predict_path
 from hpo.ensemble.build.prediction import predict_test_rows
 from hpo.ensemble.build.result import EnsembleResult
 from hpo.ensemble.cost import cost, fits
 from hpo.ensemble.diversity import diversity
 from hpo.ensemble.method_choice import choose
-from hpo.ensemble.own_members import path_of
 from hpo.ensemble.pool import Pool
 from hpo.ensemble.score import Predictions, Targets
 from hpo.errors import InputError, StudyError
-from hpo.spec import SearchSpec, StudySpec
+from hpo.spec import StudySpec
 from hpo.study.artifacts import Folder
 from hpo.study.code import TrainingCode
 from hpo.study.study import Study
 from hpo.tasks.kinds import kind
-from hpo.training.own_function import is_importable, own_function
+from hpo.training.own_function import own_function
 
 
 def build(study: Study, options: EnsembleOptions, say: Say, others: Sequence[Study] = ()) -> EnsembleResult:
@@ -52,7 +51,8 @@ def build(study: Study, options: EnsembleOptions, say: Say, others: Sequence[Stu
     name = free_name(study, options.name)
     student_name = None if options.distill is None else free_name(study, f"{name}-student")
     for one in (study, *others):
-        _check_own(one, options)  # what is not trusted is refused before anything is done
+        import_own_code(one)  # what is not trusted is refused before anything is done
+        _check_method(one, options)
     _check_code(study, options)
     mlflow_run.open_ahead(options.studies)
     if others:
@@ -78,19 +78,14 @@ def build(study: Study, options: EnsembleOptions, say: Say, others: Sequence[Stu
     return replace(result, student=finished(student_name, taught, options=replace(options, register=None)))
 
 
-def _check_own(study: Study, options: EnsembleOptions) -> None:
-    """Imports the user's own code that an ensemble runs, and refuses methods that need more than it gives.
+def _check_method(study: Study, options: EnsembleOptions) -> None:
+    """Refuses what needs models, where a training function has data of its own.
 
     Raises:
-        InputError: the code cannot be imported or is not trusted, or the method trains or averages models, and the
-            study has a training function with data of its own.
+        InputError: the method trains or averages models, or measures them.
     """
-    spec = study.spec
-    if isinstance(spec, StudySpec):
-        models.MODELS.load(spec.model.name)
+    if isinstance(study.spec, StudySpec):
         return
-    if spec.train is None:
-        raise StudyError(f"study '{study.name}' was simulated, or told its results: there are no models to combine")
     if options.needs_data or options.distill is not None:
         what = f"--method {options.method}" if options.distill is None else "--distill"
         raise InputError(
@@ -101,10 +96,6 @@ def _check_own(study: Study, options: EnsembleOptions) -> None:
         raise InputError(
             f"--max-latency is of models of the search file, which study '{study.name}' has not; leave it out"
         )
-    if is_importable(spec.train):
-        own_function(spec)
-        if spec.predict is None and (path := _predict_path(spec)) is not None:
-            plugins.trust([path])  # it stands in the same module
 
 
 def _check_code(study: Study, options: EnsembleOptions) -> None:
@@ -241,21 +232,10 @@ def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[s
         diversity=diversity(draft.validation, pool.targets, task),
         note=draft.note,
         skipped=draft.skipped,
-        own_models=_own_code(study.spec, draft.parts),
-        servable=all(part.model is not None for part in draft.parts) or _predict_path(study.spec) is not None,
+        own_models=paths_of(study.spec, draft.parts),
+        servable=all(part.model is not None for part in draft.parts) or predict_path(study.spec) is not None,
     )
     return result, test
-
-
-def _predict_path(spec: SearchSpec) -> str | None:
-    return path_of(spec.train, spec.predict)
-
-
-def _own_code(spec: SearchSpec, parts: Sequence[model.Part]) -> list[str]:
-    """The import paths of the user's own code that the members need to predict."""
-    models_ = {part.model.name for part in parts if part.model is not None and ":" in part.model.name}
-    path = _predict_path(spec) if any(part.model is None for part in parts) else None
-    return sorted(models_ | ({path} if path is not None else set()))
 
 
 def _measure(task: str, predictions: Predictions, targets: Targets) -> dict[str, float]:

@@ -183,3 +183,20 @@ def test_an_ensemble_of_values_has_an_interval(project: Path) -> None:
         study.writer.end(trial.number, Outcome(State.COMPLETE))
     result = hpo.build_ensemble("own", trust=True, method="voting")
     assert result.interval is not None and result.test["rmse"] < 0.1
+
+
+def test_one_trial_predicts_without_an_ensemble(project: Path, hpo: Run) -> None:
+    made(project)
+    np.save("inputs.npy", np.array([2, 0]))
+    code, out, err = hpo("predict", "--trial", "1", "--study", "own", "-i", "inputs.npy", "-o", "-", "--trust")
+    assert code == 0 and [line.split(",")[1] for line in out.split()[1:]] == ["2", "0"], err
+
+
+def test_trials_of_two_studies_are_combined_where_their_rows_are_the_same(project: Path) -> None:
+    made(project)
+    made(project, study="more")
+    left(made(project, (), study="others"), 2.0, ("validation", "test"), labels=(LABELS + 1) % CLASSES)
+    result = hpo.build_ensemble("own", other_studies=["more"], trust=True, method="voting", top=4)
+    assert {member["name"].partition(":")[0] for member in result.members} >= {"trial 0", "more"}
+    with pytest.raises(StudyError, match="'own' and 'others' have other targets"):
+        hpo.build_ensemble("own", other_studies=["others"], trust=True)

@@ -1,0 +1,44 @@
+"""The user's own code that an ensemble runs: models, and functions that predict."""
+
+from collections.abc import Sequence
+
+from hpo import models, plugins
+from hpo.ensemble.model import Part
+from hpo.ensemble.own_members import path_of
+from hpo.errors import StudyError
+from hpo.spec import SearchSpec, StudySpec
+from hpo.study.study import Study
+from hpo.training.own_function import is_importable, own_function
+
+
+def import_own_code(study: Study) -> None:
+    """Imports what the members of a study need to predict, before anything is done.
+
+    A function that predicts and stands beside a training function that was imported needs no trust of its own.
+
+    Raises:
+        InputError: it cannot be imported, or is not trusted.
+        StudyError: the study was simulated, or told its results.
+    """
+    spec = study.spec
+    if isinstance(spec, StudySpec):
+        models.MODELS.load(spec.model.name)
+        return
+    if spec.train is None:
+        raise StudyError(f"study '{study.name}' was simulated, or told its results: there are no models to combine")
+    if is_importable(spec.train):
+        own_function(spec)
+        if spec.predict is None and (path := predict_path(spec)) is not None:
+            plugins.trust([path])
+
+
+def predict_path(spec: SearchSpec) -> str | None:
+    """The import path of the function that predicts with what a training function has kept; None where none does."""
+    return path_of(spec.train, spec.predict)
+
+
+def paths_of(spec: SearchSpec, parts: Sequence[Part]) -> list[str]:
+    """The import paths of the user's own code that members need to predict."""
+    models_ = {part.model.name for part in parts if part.model is not None and ":" in part.model.name}
+    path = predict_path(spec) if any(part.model is None for part in parts) else None
+    return sorted(models_ | ({path} if path is not None else set()))
