@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     )
     from hpo.ensemble.model import Ensemble
     from hpo.schedulers import Decision
+    from hpo.study.callbacks import Callback
 
 __all__ = [
+    "Callback",
     "Decision",
     "Ensemble",
     "ask_and_tell",
@@ -53,6 +55,10 @@ def __getattr__(name: str) -> Any:
         from hpo.ensemble.model import Ensemble
 
         return Ensemble
+    if name == "Callback":
+        from hpo.study.callbacks import Callback
+
+        return Callback
     if name == "Decision":
         from hpo.schedulers import Decision
 

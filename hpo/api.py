@@ -20,10 +20,12 @@ from hpo.errors import HpoError, InputError, StudyError, shortened
 from hpo.options import arguments, declared
 from hpo.searching import checks, joining, opening
 from hpo.searching import search as searching
+from hpo.searching.ending import Ending
 from hpo.searching.options import LIMITS, ResumeOptions, SearchOptions
 from hpo.searching.results import SearchResult, SimulationResult
 from hpo.spec import SearchSpec, SpecLike, StudySpec
 from hpo.study import POOL
+from hpo.study.callbacks import Callbacks, checked, named
 from hpo.study.data import check_there
 from hpo.study.folder import study_names
 from hpo.study.study import Study
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from hpo.searching.ask_tell import AskAndTell
     from hpo.searching.plan import Plan
     from hpo.searching.reproduce import Reproduction
+    from hpo.study.callbacks import Callback
     from hpo.study.garbage import Freed
     from hpo.training import Objective
 
@@ -136,7 +139,10 @@ def _check_joinable(options: SearchOptions) -> None:
     Raises:
         InputError: one is given.
     """
-    decided = (*LIMITS, "max_disk", "artifacts", "warm_start", "ensemble", "accept_code", "grace_period")
+    decided = (
+        *(*LIMITS, "max_disk", "artifacts", "warm_start", "ensemble", "accept_code", "grace_period"),
+        "callbacks",
+    )
     for field, option in declared(SearchOptions):
         if field.name in decided and getattr(options, field.name) != field.default:
             raise InputError(f"{option.flag} is the business of the search that is joined; leave it out")
@@ -221,6 +227,7 @@ def simulate(
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     observers: Sequence[Observer] = (),
+    callbacks: "Sequence[Callback]" = (),
     predictions: "tuple[NDArray[Any], Source] | None" = None,
 ) -> SimulationResult:
     """Searches in virtual time: the sampler, scheduler, study and budget of a real search, over given learning curves.
@@ -239,6 +246,7 @@ def simulate(
         seed: instead of the one in the spec.
         overrides: dotted name -> value, as `--set` has it.
         observers: are told what has been recorded.
+        callbacks: objects of `hpo.Callback`, which hear what happens, beside those that the spec names.
         predictions: for `target: ensemble`: the targets of the validation rows, and a function from a trial to what it
             predicts of them at its best epoch. They are those of the spec's `task`, as `npz` has them; without a task
             labels `(rows,)` and probabilities `(rows, classes)`.
@@ -257,8 +265,10 @@ def simulate(
 
     if (spec.target == "ensemble") != (predictions is not None):
         raise InputError("target: ensemble needs the argument predictions, and no other target takes it")
+    own = [*named(spec), *checked(callbacks)]
     study = _without_data(spec, storage)
-    with study.hold.searching():
+    heard = Callbacks(study, own)
+    with study.hold.searching(), Ending(study, spec.budget, heard).told():
         study.writer.use(samplers.build(spec, len(study.trials()), searching.rewards(study, predictions)))
         elapsed = engine.run(
             study,
@@ -267,7 +277,7 @@ def simulate(
             left=study.spent().left(spec.budget),
             time_limit=spec.budget.time_limit,
             failures=spec.failures,
-            observers=observers,
+            observers=(*observers, heard),
         )
     return SimulationResult(study, workers, elapsed.seconds, elapsed.worked)
 
@@ -284,6 +294,7 @@ def ask_and_tell(
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     observers: Sequence[Observer] = (),
+    callbacks: "Sequence[Callback]" = (),
 ) -> "Iterator[AskAndTell]":
     """Searches by your own loop: it asks for a trial, reports its epochs, and tells how it has ended.
 
@@ -308,6 +319,7 @@ def ask_and_tell(
         seed: instead of the one in the spec.
         overrides: dotted name -> value, as `--set` has it.
         observers: are told what has been recorded.
+        callbacks: objects of `hpo.Callback`, which hear what happens, beside those that the spec names.
 
     Raises:
         SpecError: the spec has problems, all of them in one message.
@@ -329,8 +341,11 @@ def ask_and_tell(
         )
     if spec.target == "ensemble":
         raise InputError("target: ensemble needs predictions, which ask and tell are not told; leave it out")
+    own = [*named(spec), *checked(callbacks)]
     study = _without_data(spec, folder)
-    with ask_tell.searching(study, spec, folder, workers, observers) as (search, tracker):
+    heard = Callbacks(study, own)
+    told = Ending(study, spec.budget, heard).told()
+    with told, ask_tell.searching(study, spec, folder, workers, (*observers, heard)) as (search, tracker):
         yield search
     if tracker is not None and tracker.problem is not None:
         warnings.warn(tracker.problem, stacklevel=3)

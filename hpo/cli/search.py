@@ -152,7 +152,8 @@ def _limits(budget: "Budget") -> str:
         limits.append(f"{budget.gpu_hours:g} GPU hours")
     if budget.time_limit is not None:
         limits.append(f"{budget.time_limit:g} s")
-    return "at most " + " or ".join(limits)
+    target = "" if budget.target is None else f", until one has reached {budget.target:g}"
+    return f"at most {' or '.join(limits)}{target}"
 
 
 @click.command(short_help="Say how long a search would take.")

@@ -142,7 +142,7 @@ class Controller:
         if live.repeating:
             return Decision.PAUSE if self._leaving() else Decision.CONTINUE
         self._recording.report(number, epoch, metrics)
-        self.limits.reported()
+        self.limits.reported(metrics)
         self._live.move(number, Phase.REPORTED)
         decision = self._decide(self.study.trial(number), epoch, metrics)
         if decision is Decision.CONTINUE and self._leaving():
@@ -331,13 +331,15 @@ class Controller:
             self._endings.dismiss(other)
         if epoch >= spec.training.epochs:
             return self._stop(number, Outcome(State.COMPLETE))
+        if (reason := self.limits.completes(metrics)) is not None:
+            return self._stop(number, Outcome(State.COMPLETE, reason))
         if decision is Decision.STOP and number != self.limits.finalist:
             return self._stop(number, Outcome(State.PRUNED, f"stopped by {spec.scheduler.name}"))
         if decision is Decision.PAUSE:
             self._pause(number)
             return decision
-        reason = None if decision is Decision.STOP else self.limits.ends(number)
-        return Decision.CONTINUE if reason is None else self._stop(number, Outcome(State.PRUNED, reason))
+        spent = None if decision is Decision.STOP else self.limits.ends(number)
+        return Decision.CONTINUE if spent is None else self._stop(number, Outcome(State.PRUNED, spent))
 
     def _stop(self, number: int, outcome: Outcome) -> Decision:
         self._endings.end(number, outcome)

@@ -1,17 +1,20 @@
-"""The limits of a search: trials, epochs, GPU hours and time; and the trial that the last epochs are kept for."""
+"""The limits of a search: trials, epochs, GPU hours, time and a target; and the trial that the last epochs are for."""
 
 import math
 from collections.abc import Callable
 
 from hpo.controller.gpu import GpuBudget
 from hpo.controller.live_trial import IN_SLOT, LiveTrials, Phase
-from hpo.study.budget import Left
+from hpo.study import ranking
+from hpo.study.budget import Left, reached
 from hpo.study.study import Study
-from hpo.study.trial import State, TrialRecord
+from hpo.study.trial import Metrics, State, TrialRecord
 
 SPENT_EPOCHS, SPENT_TIME = "stopped by the budget of epochs", "stopped by the time limit"
 SPENT_GPU = "stopped by the budget of GPU hours"
 """Why a search stops its trials."""
+_REACHED, _TARGET_REACHED = "has reached the target", "stopped, since another trial has reached the target"
+"""Why a trial is complete before the full resource, and why the others are stopped then."""
 _IN_AN_EPOCH = (Phase.TRAINING, Phase.LOST)
 
 
@@ -45,6 +48,8 @@ class Limits:
         self._started, self._reports = 0, 0
         self._completed = any(it.state is State.COMPLETE and not it.taken_over for it in study.trials())
         """Whether a trial of the study was trained in full."""
+        self._reached = left.target is not None and reached(study, left.target) is not None
+        """Whether a trial has reached the target."""
 
     # ---- counting ----------------------------------------------------------------------------------------------------
 
@@ -52,9 +57,10 @@ class Limits:
         """Counts a trial that the budget of trials pays for."""
         self._started += 1
 
-    def reported(self) -> None:
-        """Counts an epoch."""
+    def reported(self, metrics: Metrics) -> None:
+        """Counts an epoch, and notes whether its report has reached the target."""
         self._reports += 1
+        self._reached |= self._has_target(metrics)
 
     def ended(self, trial: TrialRecord) -> None:
         """Notes whether a trial was trained in full."""
@@ -82,9 +88,18 @@ class Limits:
         """Whether no new trial may start; paused ones may still go on."""
         return self._study.writer.exhausted or (self.left.trials is not None and self._started >= self.left.trials)
 
+    def completes(self, metrics: Metrics) -> str | None:
+        """Why a trial with this report is complete, whatever its epoch: it has the target. None where it has not."""
+        return _REACHED if self._has_target(metrics) else None
+
+    def _has_target(self, metrics: Metrics) -> bool:
+        return self.left.target is not None and ranking.reaches(self._study.spec, metrics, self.left.target)
+
     @property
     def spent(self) -> str | None:
-        """The limit of all training that is used up, as the reason why trials are stopped."""
+        """The limit of all training that is met, as the reason why trials are stopped."""
+        if self._reached:
+            return _TARGET_REACHED
         if self.left.epochs is not None and self._reports >= self.left.epochs:
             return SPENT_EPOCHS
         return SPENT_GPU if self._gpu is not None and self._gpu.spent else None

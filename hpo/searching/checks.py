@@ -8,8 +8,18 @@ from hpo import datasets, models, samplers, schedulers, tasks
 from hpo.errors import Problem
 from hpo.spec import SearchSpec, StudySpec
 from hpo.spec.space import never_active, possible_configs
+from hpo.study import callbacks
 
-SEARCH_CHECKS = (tasks.check_goal, samplers.check, schedulers.check)
+
+def check_target(spec: SearchSpec) -> Iterable[Problem]:
+    """A target of a search that has no single best trial."""
+    if spec.budget.target is not None and spec.objective.others:
+        yield Problem(
+            ("budget", "target"), "is of one objective, and this search has several, of which no trial is the best"
+        )
+
+
+SEARCH_CHECKS = (tasks.check_goal, samplers.check, schedulers.check, callbacks.check, check_target)
 """What can be known of a search whatever its trials are."""
 
 
@@ -36,7 +46,10 @@ def check_resources(spec: StudySpec) -> Iterable[Problem]:
         )
 
 
-CHECKS = (tasks.check, datasets.check, models.check, samplers.check, schedulers.check, check_resources)
+CHECKS = (
+    *(tasks.check, datasets.check, models.check, samplers.check, schedulers.check, check_resources),
+    *(callbacks.check, check_target),
+)
 """Everything that can be known of a spec before its data are read."""
 
 

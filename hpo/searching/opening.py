@@ -7,6 +7,7 @@ from hpo.datasets import Dataset
 from hpo.errors import StudyError
 from hpo.searching.options import SearchOptions
 from hpo.spec import Budget, SearchSpec, StudySpec
+from hpo.study.budget import reached
 from hpo.study.code import TrainingCode
 from hpo.study.data_summary import DataSummary
 from hpo.study.differences import differences
@@ -131,4 +132,6 @@ def _shown(value: Any) -> str:
 
 def is_spent(study: Study, budget: Budget) -> bool:
     """Whether a study has no trial left to run."""
+    if reached(study, budget.target) is not None:
+        return True
     return study.spent().left(budget).nothing or (study.writer.used_up is not None and not study.live)

@@ -1,7 +1,7 @@
 """The options of a search, each declared once: for `hpo search`, `hpo resume`, `hpo.search` and `hpo.resume`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,8 +10,9 @@ from hpo.options import StoredStudyOptions, TrainingOptions, option
 
 if TYPE_CHECKING:
     from hpo.spec import SpecLike
+    from hpo.study.callbacks import Callback
 
-LIMITS = ("trials", "epochs", "gpu_hours", "time_limit")
+LIMITS = ("trials", "epochs", "gpu_hours", "time_limit", "target")
 """The options that are limits of the budget."""
 
 
@@ -36,6 +37,12 @@ class RunOptions(TrainingOptions):
     time_limit: float | None = field(
         default=None,
         metadata=option("Budget: from start to end; trials then running are stopped and kept.", "time"),
+    )
+    target: float | None = field(
+        default=None,
+        metadata=option(
+            "Ends the search with the first report whose objective is as good as this, or better.", "number"
+        ),
     )
     concurrency: int | Literal["auto"] | None = field(
         default=None,
@@ -87,6 +94,13 @@ class RunOptions(TrainingOptions):
             "What running trials have to end their epoch and store their state, after Ctrl-C, SIGTERM or SIGHUP; 30s by"
             " default. A second signal ends the search at once.",
             "time",
+        ),
+    )
+
+    callbacks: "Sequence[Callback]" = field(
+        default=(),
+        metadata=option(
+            "Objects of `hpo.Callback`, which hear what happens, beside those that the spec names.", "python"
         ),
     )
 

@@ -23,13 +23,15 @@ from hpo import spec as specs
 from hpo.datasets import Dataset
 from hpo.errors import InputError, TrialsError
 from hpo.searching.checks import CHECKS, last_problems, remarks
+from hpo.searching.ending import Ending
 from hpo.searching.joining import invitation_to
 from hpo.searching.opening import code_of, is_spent, known_study, ready
 from hpo.searching.options import SearchOptions
 from hpo.searching.results import SearchResult
 from hpo.spec import Budget, Resources, SpecLike, StudySpec
 from hpo.study import POOL
-from hpo.study.budget import Spent
+from hpo.study.budget import Spent, reached
+from hpo.study.callbacks import Callbacks, checked, named
 from hpo.study.data import remember_place
 from hpo.study.folder import check_writable, study_names
 from hpo.study.study import Study
@@ -55,6 +57,7 @@ def search(options: SearchOptions) -> SearchResult:
     """Runs a search; `hpo.search` says what it raises."""
     started = time.monotonic()
     say = saying(options.told)
+    checked(options.callbacks)
     settings = in_all(options.space, options.settings, options.studies, options.database)
     written = specs.read(options.space, settings)
     first = written.checked()  # what is wrong at first sight is told before anything is started
@@ -118,8 +121,9 @@ def _run(
     say = saying(options.told)
     limit, left = spec.budget.time_limit, study.spent().left(spec.budget)
     disk = None if options.max_disk is None else DiskBudget(study, options.max_disk)
-    with Progress(study, left, limit, options.told) as progress:
-        interrupted = engine.run(
+    callbacks = Callbacks(study, [*named(spec), *options.callbacks])
+    with Ending(study, spec.budget, callbacks).told() as ending, Progress(study, left, limit, options.told) as progress:
+        ending.interrupted = interrupted = engine.run(
             study,
             _objective(options),
             resources=share.resources,
@@ -131,13 +135,19 @@ def _run(
             failures=spec.failures,
             say=say,
             grace_period=engine.GRACE_PERIOD if options.grace_period is None else options.grace_period,
-            observers=(tracker, progress) if disk is None else (tracker, disk, progress),
+            observers=(tracker, *(() if disk is None else (disk,)), progress, callbacks),
         )
+        ending.reason = None if disk is None else disk.problem
     if disk is not None and disk.problem:
         say(f"The search has ended: {disk.problem}.")
-    elif study.writer.used_up is not None and not interrupted:
+    elif _is_over_early(study, spec.budget) and not interrupted:
         say(f"Study '{spec.study}' {_why_over(study, spec.budget)}.")
     return interrupted
+
+
+def _is_over_early(study: Study, budget: Budget) -> bool:
+    """Whether something else than the numbers of the budget has ended a search."""
+    return reached(study, budget.target) is not None or study.writer.used_up is not None
 
 
 def _check_sendable(objective: "Objective | None") -> None:
@@ -230,6 +240,11 @@ def _more(limit: str, text: str) -> float:
 def _why_over(study: Study, budget: Budget) -> str:
     """Why a study is not searched any longer, and what there is to do."""
     left = study.spent().left(budget)
+    if (trial := reached(study, budget.target)) is not None:
+        return (
+            f"has reached its target of {budget.target:g} (trial {trial.number}, {trial.metric} {trial.value:g}), so"
+            " the search has ended; --target sets another"
+        )
     if study.writer.used_up is not None and not left.nothing:
         return f"has tried every one of the {study.writer.used_up} configs that its space has, so the search has ended"
     if left.trials == 0:

@@ -10,7 +10,7 @@ import pydantic
 from hpo.errors import Problem
 from hpo.plugins import did_you_mean
 from hpo.spec.parameter import Parameter
-from hpo.spec.section import Constraint, Objective
+from hpo.spec.section import Constraint, Named, Objective
 from hpo.spec.study_spec import SearchSpec, StudySpec, section_class
 
 SEARCHABLE = ("data", "model", "training", "optimizer")
@@ -70,6 +70,8 @@ def _known_keys(path: tuple[str, ...]) -> Iterable[str]:
         return Parameter.model_fields
     if path[0] == "constraints":
         return Constraint.model_fields
+    if path[0] == "callbacks":
+        return Named.model_fields
     if path[0] == "objective":
         return Objective.model_fields
     return section_class(StudySpec.model_fields[path[0]]).model_fields

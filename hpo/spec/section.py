@@ -24,6 +24,8 @@ Augmentation = Literal["random_crop", "horizontal_flip", "cutout", "mixup"]
 
 
 _TRIALS = 32
+_LIMITS = ("trials", "epochs", "time_limit", "gpu_hours")
+"""The keys of a budget by one of which a search surely ends."""
 
 
 class Section(BaseModel):
@@ -192,7 +194,7 @@ class Budget(Section):
     """The limits, of which the first that is met ends a search.
 
     `trials`, `epochs` and `gpu_hours` (of all trials together) are of the whole study, `time_limit` is seconds of one
-    search.
+    search. `target` ends it before.
     """
 
     trials: Annotated[int, Field(ge=1)] | None = None
@@ -203,6 +205,8 @@ class Budget(Section):
     """How long one search lasts, from start to end."""
     gpu_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """How many hours of one GPU all trials together, of the whole study."""
+    target: float | None = None
+    """A value of the objective that is good enough: the search ends with the first report that has it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -215,7 +219,7 @@ class Budget(Section):
                 raise ValueError(
                     f"{key} is of the whole study here, got {limit!r}; --{key.replace('_', '-')} takes a +"
                 )
-        return value if any(value.get(key) is not None for key in cls.model_fields) else {**value, "trials": _TRIALS}
+        return value if any(value.get(key) is not None for key in _LIMITS) else {**value, "trials": _TRIALS}
 
     @property
     def by_trials(self) -> bool:

@@ -70,6 +70,8 @@ class SearchSpec(Section):
     """What ends the search."""
     failures: Failures = Failures()
     """What is done about trials that fail."""
+    callbacks: tuple[Named, ...] = ()
+    """Code of your own that hears what happens: `module:Class` of an `hpo.Callback`, or a mapping with its settings."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """The seed of the split, the sampler and every trial."""
 
@@ -103,6 +105,13 @@ class SearchSpec(Section):
     def _one_constraint(cls, value: Any) -> Any:
         return value if isinstance(value, list | tuple) else (value,)
 
+    @field_validator("callbacks", mode="before")
+    @classmethod
+    def _some_callbacks(cls, value: Any) -> Any:
+        """One or several, each by its name alone or with settings."""
+        several = value if isinstance(value, list | tuple) else () if value is None else (value,)
+        return tuple({"name": one} if isinstance(one, str) else one for one in several)
+
     @property
     def objectives(self) -> tuple[Objective, ...]:
         """All of them, the first first."""
@@ -123,7 +132,9 @@ class SearchSpec(Section):
 
     def own_code(self, *sections: str) -> list[str]:
         """The import paths by which these sections name code of the user's own."""
-        names = [getattr(getattr(self, section, None), "name", "") for section in sections]
+        holders = (getattr(self, section, None) for section in sections)
+        named = (one for holder in holders for one in (holder if isinstance(holder, tuple) else (holder,)))
+        names = [getattr(one, "name", "") for one in named]
         return list(dict.fromkeys(name for name in names if ":" in name))
 
     def setting(self, name: str) -> Any:

@@ -1,8 +1,14 @@
 """What a study has used of its budget, and what is left of it."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hpo.spec import Budget
+from hpo.study import ranking
+
+if TYPE_CHECKING:
+    from hpo.study.study import Study
+    from hpo.study.trial import TrialRecord
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,7 @@ class Spent:
             None if budget.epochs is None else max(0, budget.epochs - self.epochs),
             None if budget.gpu_hours is None else max(0.0, budget.gpu_hours - self.gpu_hours),
             budget.by_trials,
+            budget.target,
         )
 
 
@@ -35,8 +42,21 @@ class Left:
     gpu_hours: float | None = None
     by_trials: bool = False
     """Whether the number of trials is all that ends the search."""
+    target: float | None = None
+    """A value of the objective with which the search ends."""
 
     @property
     def nothing(self) -> bool:
         """Whether a limit has been reached."""
         return 0 in (self.trials, self.epochs, self.gpu_hours)
+
+
+def reached(study: "Study", target: float | None) -> "TrialRecord | None":
+    """The first trial of a study with a report as good as a target; None where there is none, or no target.
+
+    Trials of other studies that were taken over do not count: what they left is there.
+    """
+    if target is None:
+        return None
+    own = (trial for trial in study.trials() if not trial.taken_over)
+    return next((it for it in own if any(ranking.reaches(study.spec, m, target) for m in it.reports.values())), None)

@@ -39,7 +39,7 @@ from hpo.study.writer import Writer
 
 _STORAGE = Path("studies")
 """The folder of all studies, unless the user names another."""
-_IMPORTED = {"resume": ("data", "model", "sampler", "scheduler"), "ensemble": ("data", "model")}
+_IMPORTED = {"resume": ("data", "model", "sampler", "scheduler", "callbacks"), "ensemble": ("data", "model")}
 """Command -> the sections of a stored spec in which it imports what is the user's own."""
 _MOST_SECONDS = 1e15
 """No study has used GPUs for longer."""
