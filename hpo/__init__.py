@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hpo.api import (
         ask_and_tell,
         build_ensemble,
+        enqueue,
         export,
         open_ensemble,
         open_study,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
         resume,
         search,
         simulate,
+        status,
+        stop,
         validate,
     )
     from hpo.ensemble.model import Ensemble
@@ -36,6 +39,7 @@ __all__ = [
     "Ensemble",
     "ask_and_tell",
     "build_ensemble",
+    "enqueue",
     "export",
     "open_ensemble",
     "open_study",
@@ -45,6 +49,8 @@ __all__ = [
     "resume",
     "search",
     "simulate",
+    "status",
+    "stop",
     "validate",
 ]
 

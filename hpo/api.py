@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from hpo.searching.ask_tell import AskAndTell
     from hpo.searching.plan import Plan
     from hpo.searching.reproduce import Reproduction
+    from hpo.searching.status import Status
+    from hpo.spec import Config
     from hpo.study.callbacks import Callback
     from hpo.study.garbage import Freed
     from hpo.training import Objective
@@ -141,7 +143,7 @@ def _check_joinable(options: SearchOptions) -> None:
     """
     decided = (
         *(*LIMITS, "max_disk", "artifacts", "warm_start", "ensemble", "accept_code", "grace_period"),
-        "callbacks",
+        *("callbacks", "retry_failed"),
     )
     for field, option in declared(SearchOptions):
         if field.name in decided and getattr(options, field.name) != field.default:
@@ -268,7 +270,7 @@ def simulate(
     own = [*named(spec), *checked(callbacks)]
     study = _without_data(spec, storage)
     heard = Callbacks(study, own)
-    with study.hold.searching(), Ending(study, spec.budget, heard).told():
+    with study.hold.searching(budget=spec.budget), Ending(study, spec.budget, heard).told() as ending:
         study.writer.use(samplers.build(spec, len(study.trials()), searching.rewards(study, predictions)))
         elapsed = engine.run(
             study,
@@ -279,6 +281,7 @@ def simulate(
             failures=spec.failures,
             observers=(*observers, heard),
         )
+        ending.stopped = elapsed.stopped
     return SimulationResult(study, workers, elapsed.seconds, elapsed.worked)
 
 
@@ -344,9 +347,12 @@ def ask_and_tell(
     own = [*named(spec), *checked(callbacks)]
     study = _without_data(spec, folder)
     heard = Callbacks(study, own)
-    told = Ending(study, spec.budget, heard).told()
-    with told, ask_tell.searching(study, spec, folder, workers, (*observers, heard)) as (search, tracker):
+    with (
+        Ending(study, spec.budget, heard).told() as ending,
+        ask_tell.searching(study, spec, folder, workers, (*observers, heard)) as (search, tracker),
+    ):
         yield search
+        ending.stopped = search.stopped
     if tracker is not None and tracker.problem is not None:
         warnings.warn(tracker.problem, stacklevel=3)
 
@@ -446,6 +452,66 @@ def _check_named(study: str | None, storage: str | Path, wish: str) -> None:
         raise InputError(
             f"{wish} is a wish for one study, and '{storage}' has {len(names)}: name it by study (--study)"
         )
+
+
+def status(study: str | None = None, *, storage: str | Path = "studies") -> "Status":
+    """What a study is doing now: who searches it, which trials run and where, what is spent, and the best so far.
+
+    Args:
+        study: its name; the one touched last where None.
+        storage: the folder of all studies.
+
+    Raises:
+        StudyError: there is no such study, or its record cannot be read.
+    """
+    from hpo.searching.status import status as status_of
+
+    return status_of(open_study(study, storage))
+
+
+def stop(study: str | None = None, *, trial: int | None = None, storage: str | Path = "studies") -> str | None:
+    """Asks a running search, of any process that sees the storage, to end as Ctrl-C does, or to end one trial.
+
+    The search looks for it about once a second, and lets running trials end their epoch. It is not waited for.
+
+    Args:
+        study: its name; the one touched last where None.
+        trial: the number of the trial to end, which is pruned then and keeps what it leaves; all of the search if None.
+        storage: the folder of all studies.
+
+    Returns:
+        The process that searches the study; None where none does, and the next search ends the trial.
+
+    Raises:
+        StudyError: nobody searches the study, there is no such study or trial, or the trial has ended.
+    """
+    from hpo.searching import wishing
+
+    return wishing.stop(open_study(study, storage), trial)
+
+
+def enqueue(
+    config: Mapping[str, Any], study: str | None = None, *, storage: str | Path = "studies"
+) -> "tuple[Config, str | None]":
+    """Has a config tried next, by the search that runs, of any process, or by the next one.
+
+    Args:
+        config: parameter name -> value; the sampler fills in what is missing.
+        study: its name; the one touched last where None.
+        storage: the folder of all studies.
+
+    Returns:
+        The config, as its parameters have it, and the process that searches the study; None where none does.
+
+    Raises:
+        SpecError: the config is none of the study's; all problems come at once.
+        StudyError: there is no such study, or it cannot be written.
+    """
+    from hpo.searching import wishing
+
+    opened = open_study(study, storage)
+    searcher = opened.hold.searcher
+    return wishing.enqueue(opened, config), None if searcher is None else searcher[0]
 
 
 def all_studies(storage: str | Path = "studies") -> tuple[list[Study], dict[str, str]]:

@@ -209,6 +209,7 @@ def test_what_is_exported_stays() -> None:
         "Ensemble",
         "ask_and_tell",
         "build_ensemble",
+        "enqueue",
         "export",
         "open_ensemble",
         "open_study",
@@ -218,6 +219,8 @@ def test_what_is_exported_stays() -> None:
         "resume",
         "search",
         "simulate",
+        "status",
+        "stop",
         "validate",
     ]
     assert all(hasattr(hpo, name) for name in hpo.__all__)

@@ -153,7 +153,8 @@ def _limits(budget: "Budget") -> str:
     if budget.time_limit is not None:
         limits.append(f"{budget.time_limit:g} s")
     target = "" if budget.target is None else f", until one has reached {budget.target:g}"
-    return f"at most {' or '.join(limits)}{target}"
+    plateau = "" if not budget.plateau else f", or nothing better by {budget.plateau:g} is to be expected"
+    return f"at most {' or '.join(limits)}{target}{plateau}"
 
 
 @click.command(short_help="Say how long a search would take.")

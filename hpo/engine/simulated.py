@@ -30,6 +30,8 @@ class Elapsed:
 
     seconds: float
     worked: float
+    stopped: bool = False
+    """Whether somebody wished it to end."""
 
 
 def run(
@@ -64,7 +66,7 @@ def run(
     reason = simulation.run(math.inf if time_limit is None else time_limit)
     controller.close(reason)
     simulation.cut_off()
-    return Elapsed(clock.at, simulation.worked)
+    return Elapsed(clock.at, simulation.worked, controller.wishing.stopped)
 
 
 @dataclass
@@ -104,7 +106,8 @@ class _Simulation:
 
     def run(self, until: float) -> str | None:
         """Runs to the end of the budget or of the time; returns why trials were cut off, if they were."""
-        while not self._controller.limits.spent and not self._controller.trouble:
+        controller = self._controller
+        while not (controller.limits.spent or controller.trouble or controller.wishing.stopped):
             self._fill()
             if not self._events:
                 return None

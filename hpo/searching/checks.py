@@ -11,15 +11,22 @@ from hpo.spec.space import never_active, possible_configs
 from hpo.study import callbacks
 
 
-def check_target(spec: SearchSpec) -> Iterable[Problem]:
-    """A target of a search that has no single best trial."""
-    if spec.budget.target is not None and spec.objective.others:
-        yield Problem(
-            ("budget", "target"), "is of one objective, and this search has several, of which no trial is the best"
-        )
+def check_ends(spec: SearchSpec) -> Iterable[Problem]:
+    """A target, or a plateau, of a search that has no single best trial; and a plateau without its rule."""
+    budget = spec.budget
+    for key in ("target", "plateau"):
+        if getattr(budget, key) is not None and spec.objective.others:
+            yield Problem(
+                ("budget", key), "is of one objective, and this search has several, of which no trial is the best"
+            )
+    if budget.plateau is not None and spec.target == "ensemble":
+        yield Problem(("budget", "plateau"), "is of the best trial, and `target: ensemble` wants an ensemble of many")
+    for key in ("plateau_epochs", "plateau_gpu_hours", "plateau_trials"):
+        if budget.plateau is None and key in budget.model_fields_set and getattr(budget, key) is not None:
+            yield Problem(("budget", key), "says nothing without `plateau`, the least improvement; give that too")
 
 
-SEARCH_CHECKS = (tasks.check_goal, samplers.check, schedulers.check, callbacks.check, check_target)
+SEARCH_CHECKS = (tasks.check_goal, samplers.check, schedulers.check, callbacks.check, check_ends)
 """What can be known of a search whatever its trials are."""
 
 
@@ -32,11 +39,17 @@ def check_resources(spec: StudySpec) -> Iterable[Problem]:
             f"must be a whole number, or a fraction below 1, got {cpu:g}: a trial has a thread for each whole CPU and"
             f" would hold the rest unused; write {math.floor(cpu)} or {math.ceil(cpu)}",
         )
-    if gpu != "auto" and gpu > 0 and spec.training.device == "cpu":
+    if gpu != "auto" and gpu > 0 and spec.training.device in ("cpu", "mps"):
+        why = "a trial would hold a GPU unused" if spec.training.device == "cpu" else "Ray counts none of Apple's GPUs"
         yield Problem(
             ("resources", "gpu"),
-            f"must be 0 where training.device is cpu, got {gpu:g}: a trial would hold a GPU unused; write 0, or"
-            " leave one of the two out",
+            f"must be 0 where training.device is {spec.training.device}, got {gpu:g}: {why}; write 0, or leave one of"
+            " the two out",
+        )
+    elif gpu == 0 and spec.training.device in ("cuda", "xpu"):
+        yield Problem(
+            ("resources", "gpu"),
+            f"is 0, but training.device is {spec.training.device}; give a trial a share of a GPU, or leave one out",
         )
     elif gpu != "auto" and gpu > 1:
         yield Problem(
@@ -48,7 +61,7 @@ def check_resources(spec: StudySpec) -> Iterable[Problem]:
 
 CHECKS = (
     *(tasks.check, datasets.check, models.check, samplers.check, schedulers.check, check_resources),
-    *(callbacks.check, check_target),
+    *(callbacks.check, check_ends),
 )
 """Everything that can be known of a spec before its data are read."""
 

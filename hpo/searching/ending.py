@@ -6,7 +6,7 @@ from signal import Signals
 
 from hpo.errors import on_one_line
 from hpo.spec import Budget
-from hpo.study.budget import reached
+from hpo.study.budget import ON_PLATEAU, SPENT_TIME, reached
 from hpo.study.callbacks import Callbacks
 from hpo.study.study import Study
 
@@ -24,6 +24,8 @@ class Ending:
         self._study, self._budget, self._callbacks = study, budget, callbacks
         self.interrupted: Signals | None = None
         """The signal that has ended it; None where none has."""
+        self.stopped = False
+        """Whether somebody wished it to end."""
         self.reason: str | None = None
         """What else has ended it, such as a full disk; None where the budget has."""
 
@@ -35,7 +37,9 @@ class Ending:
         except BaseException as error:
             self._callbacks.search_ended(on_one_line(error) if isinstance(error, Exception) else "interrupted")
             raise
-        if self.interrupted is not None:
+        if self.stopped:
+            self._callbacks.search_ended("stopped by the user")
+        elif self.interrupted is not None:
             self._callbacks.search_ended(f"interrupted by {self.interrupted.name}")
         else:
             self._callbacks.search_ended(self.reason or why_ended(self._study, self._budget))
@@ -54,4 +58,6 @@ def why_ended(study: Study, budget: Budget) -> str:
         return f"the budget of {budget.epochs} epochs is spent"
     if left.gpu_hours == 0:
         return f"the budget of {budget.gpu_hours:g} GPU hours is spent"
-    return "nothing is left to train" if budget.time_limit is None else "the time limit is over"
+    if study.ended == ON_PLATEAU:
+        return f"nothing better by {budget.plateau:g} is to be expected"
+    return "the time limit is over" if study.ended == SPENT_TIME else "nothing is left to train"

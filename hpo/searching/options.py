@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hpo.spec import SpecLike
     from hpo.study.callbacks import Callback
 
-LIMITS = ("trials", "epochs", "gpu_hours", "time_limit", "target")
+LIMITS = ("trials", "epochs", "gpu_hours", "time_limit", "target", "plateau")
 """The options that are limits of the budget."""
 
 
@@ -42,6 +42,14 @@ class RunOptions(TrainingOptions):
         default=None,
         metadata=option(
             "Ends the search with the first report whose objective is as good as this, or better.", "number"
+        ),
+    )
+    plateau: float | None = field(
+        default=None,
+        metadata=option(
+            "Ends the search where the last epochs have improved the objective by less than this, and the next ones"
+            " promise less; 0 never ends it.",
+            "number",
         ),
     )
     concurrency: int | Literal["auto"] | None = field(
@@ -78,6 +86,14 @@ class RunOptions(TrainingOptions):
         default=False,
         metadata=option(
             "Builds an ensemble of the best trials afterwards, as `hpo ensemble` does, within the time limit.", "flag"
+        ),
+    )
+    retry_failed: bool = field(
+        default=False,
+        metadata=option(
+            "Begins the study's failed trials again, each as a new trial with the same config that costs no trial of"
+            " the budget.",
+            "flag",
         ),
     )
     database: str | None = field(

@@ -115,11 +115,11 @@ def forecasts(spec: SearchSpec, curve: Curve, workers: Iterable[int]) -> tuple[F
 
 
 def without_proposals(spec: SearchSpec) -> SearchSpec:
-    """The spec with random configs, since to a synthetic curve all are alike, and without a target for its values.
+    """The spec with random configs, since to a synthetic curve all are alike; and without a target or a plateau.
 
     A sampler stays that is not one of ours, since it may end the search, or that the scheduler asks.
     """
-    spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"target": None})})
+    spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"target": None, "plateau": None})})
     random = spec.model_copy(update={"sampler": Named(name="random")})
     return spec if spec.sampler.name not in samplers.SAMPLERS.names or any(schedulers.check(random)) else random
 

@@ -30,7 +30,7 @@ from hpo.searching.options import SearchOptions
 from hpo.searching.results import SearchResult
 from hpo.spec import Budget, Resources, SpecLike, StudySpec
 from hpo.study import POOL
-from hpo.study.budget import Spent, reached
+from hpo.study.budget import ON_PLATEAU, Spent, reached
 from hpo.study.callbacks import Callbacks, checked, named
 from hpo.study.data import remember_place
 from hpo.study.folder import check_writable, study_names
@@ -80,10 +80,11 @@ def search(options: SearchOptions) -> SearchResult:
         _check_counted(spec)  # nothing is made on disk for a search that could never start
         share = _share(spec, options, dataset, say)
         study = ready(spec, options, dataset, say)
-        held.enter_context(study.hold.searching(told=invitation_to(study, share.resources, spec.budget.time_limit)))
+        invitation = invitation_to(study, share.resources, spec.budget.time_limit)
+        held.enter_context(study.hold.searching(invitation, spec.budget))
         study.accept_code(code_of(spec, options))
         remember_place(study, spec)
-        if study.spent().left(spec.budget).nothing:  # another search ran them while this one was starting
+        if is_spent(study, spec.budget):  # another search ran them while this one was starting
             return SearchResult(study, time.monotonic() - started)
         study.writer.use(samplers.build(spec, len(study.trials()), rewards(study)))
         tracker = held.enter_context(Tracker(study, options.studies, say))  # MLflow is told the last while Ray stops
@@ -147,7 +148,8 @@ def _run(
 
 def _is_over_early(study: Study, budget: Budget) -> bool:
     """Whether something else than the numbers of the budget has ended a search."""
-    return reached(study, budget.target) is not None or study.writer.used_up is not None
+    tried = study.writer.used_up is not None
+    return tried or reached(study, budget.target) is not None or study.ended == ON_PLATEAU
 
 
 def _check_sendable(objective: "Objective | None") -> None:
@@ -168,10 +170,14 @@ def _check_counted(spec: StudySpec) -> None:
     """Refuses a budget of GPU hours on a cluster that gives trials no GPU, and resources that it does not have."""
     from hpo.engine.ray.cluster import trial_resources
 
-    if not trial_resources(spec.resources)["gpu"] and spec.budget.gpu_hours is not None:
+    if trial_resources(spec.resources)["gpu"]:
+        return
+    if spec.budget.gpu_hours is not None:
         raise InputError(
             "budget.gpu_hours (--gpu-hours) limits nothing, since trials get no GPU here; use budget.time_limit"
         )
+    if spec.budget.plateau_gpu_hours is not None:
+        raise InputError("budget.plateau_gpu_hours: trials get no GPU here; use budget.plateau_epochs")
 
 
 def _read(written: specs.Written[StudySpec], options: SearchOptions, say: Say) -> tuple[StudySpec, Dataset]:
@@ -247,6 +253,11 @@ def _why_over(study: Study, budget: Budget) -> str:
         )
     if study.writer.used_up is not None and not left.nothing:
         return f"has tried every one of the {study.writer.used_up} configs that its space has, so the search has ended"
+    if study.ended == ON_PLATEAU and not left.nothing:
+        return (
+            f"has come to a plateau, on which nothing better by {budget.plateau or 0:g} is to be expected, so the"
+            " search has ended; --plateau 0 goes on"
+        )
     if left.trials == 0:
         used_up = f"{budget.trials} trials; --trials"
     else:
@@ -279,6 +290,12 @@ class _Share:
 
 
 def _share(spec: StudySpec, options: SearchOptions, dataset: Dataset, say: Say) -> _Share:
+    if _shares_a_device(spec, dataset):
+        if options.concurrency == "auto":
+            raise InputError("--concurrency auto: nobody can measure what a trial takes of Apple's GPU; give a number")
+        if options.concurrency is None:
+            say(f"Study '{spec.study}': trials train one at a time on the GPU; --concurrency says how many at once.")
+        return _Share(spec.resources, options.concurrency or 1)
     if options.concurrency != "auto":
         return _Share(spec.resources, options.concurrency)
     from hpo.engine.ray.occupancy import fitting
@@ -287,6 +304,21 @@ def _share(spec: StudySpec, options: SearchOptions, dataset: Dataset, say: Say) 
     occupancy = fitting(spec, dataset, _objective(options), spec.resources)
     say(f"Study '{spec.study}': {occupancy}.", style="dim")
     return _Share(occupancy.resources, occupancy.trials)
+
+
+def _shares_a_device(spec: StudySpec, dataset: Dataset) -> bool:
+    """Whether all trials train on one accelerator that Ray does not count, and so gives to as many as there are CPUs.
+
+    Raises:
+        ResourceError: this machine has no such device.
+    """
+    if spec.training.device not in ("auto", "mps"):
+        return False
+    from hpo.models.devices import ACCELERATORS, COUNTED
+    from hpo.training.precision import choose_device
+
+    kind = choose_device(spec.training.device, float64=dataset.train.inputs.dtype.itemsize == 8).type
+    return kind in ACCELERATORS and kind not in COUNTED
 
 
 def rewards(study: Study, predictions: "tuple[NDArray[Any], Source] | None" = None) -> "Contributions | None":

@@ -25,6 +25,8 @@ _NOT_SEARCHABLE = {
     "data.size": "all trials of a study see the same data",
     "data.classes": "all trials of a study see the same data",
     "training.epochs": "it is the full resource, which the scheduler divides",
+    "training.patience": "it says when any trial is at its end, by which trials are compared",
+    "training.min_delta": "it says when any trial is at its end, by which trials are compared",
     "training.device": "trials are placed by `resources`",
     "training.compile": "it changes how fast a config trains, not what it learns",
     "training.kernels": "it changes how fast a config trains, not what it learns",
@@ -41,7 +43,9 @@ def in_our_words(detail: Any) -> Problem:
     if key[:2] == ("objective", "others") and len(key) > 2:  # as the list was written
         key = ("objective", str(int(key[2]) + 1), *key[3:])
     kind, value = detail["type"], detail["input"]
-    if key[-1] in _UNION_MEMBERS and key[0] == "parameters":  # one error a member of the union; all become the same one
+    if (
+        key[-1:] and key[-1] in _UNION_MEMBERS and key[0] == "parameters"
+    ):  # one error a member of the union; all become the same one
         one_of = "a finite number" if key[2] in ("min", "max", "step") else "a number, a text, true, false or null"
         return Problem(key[:-1], f"must be {one_of}, got {value!r:.80}")
     if kind == "extra_forbidden":

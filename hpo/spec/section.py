@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -89,8 +89,12 @@ class TrainingSettings(Section):
     """Rows of a training step."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """The type of numbers in training; `auto` is bfloat16 where the device computes in it."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where trials train; `auto` is CUDA where the worker sees a GPU."""
+    device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = "auto"
+    """Where trials train; `auto` is the accelerator that torch has where the worker runs, else the CPU."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """So many epochs without a better objective end a trial: it is complete then."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """How much better the objective must be to count, for `patience`."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The share of each target that is spread over all classes; labels move towards one half."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
@@ -194,7 +198,7 @@ class Budget(Section):
     """The limits, of which the first that is met ends a search.
 
     `trials`, `epochs` and `gpu_hours` (of all trials together) are of the whole study, `time_limit` is seconds of one
-    search. `target` ends it before.
+    search. `target` and `plateau` end it before.
     """
 
     trials: Annotated[int, Field(ge=1)] | None = None
@@ -207,6 +211,15 @@ class Budget(Section):
     """How many hours of one GPU all trials together, of the whole study."""
     target: float | None = None
     """A value of the objective that is good enough: the search ends with the first report that has it."""
+    plateau: Annotated[float, Field(ge=0)] | None = None
+    """The least improvement of the objective that is worth going on for: the search ends where the last epochs have
+    brought less, and the next ones promise less. 0 never ends it."""
+    plateau_epochs: Annotated[int, Field(ge=1)] | None = None
+    """How many epochs, of all trials together, are meant by that; 10 times those of a trial in full where not given."""
+    plateau_gpu_hours: Annotated[float, Field(gt=0)] | None = None
+    """In place of `plateau_epochs`: how many hours of one GPU, at the pace of the last epochs."""
+    plateau_trials: Annotated[int, Field(ge=1)] = 16
+    """How many trials must have begun before a plateau ends a search."""
 
     @model_validator(mode="before")
     @classmethod
@@ -220,6 +233,12 @@ class Budget(Section):
                     f"{key} is of the whole study here, got {limit!r}; --{key.replace('_', '-')} takes a +"
                 )
         return value if any(value.get(key) is not None for key in _LIMITS) else {**value, "trials": _TRIALS}
+
+    @model_validator(mode="after")
+    def _one_span(self) -> Self:
+        if self.plateau_epochs is not None and self.plateau_gpu_hours is not None:
+            raise ValueError("plateau_epochs and plateau_gpu_hours say the same in two ways; leave one out")
+        return self
 
     @property
     def by_trials(self) -> bool:

@@ -184,19 +184,13 @@ class StudySpec(SearchSpec):
     @model_validator(mode="before")
     @classmethod
     def _no_gpu_for_the_cpu(cls, value: Any) -> Any:
-        """A trial that trains on the CPU holds no GPU, where nobody says that it is to."""
+        """A trial that trains on the CPU, or on Apple's GPU, holds none of Ray's, where nobody says that it is to."""
         if not isinstance(value, dict) or not isinstance(value.get("training"), dict):
             return value
         resources = {} if value.get("resources") is None else value["resources"]
-        if value["training"].get("device") != "cpu" or not isinstance(resources, dict):
+        if value["training"].get("device") not in ("cpu", "mps") or not isinstance(resources, dict):
             return value
         return {**value, "resources": {**resources, "gpu": 0}} if resources.get("gpu", "auto") == "auto" else value
-
-    @model_validator(mode="after")
-    def _a_gpu_for_cuda(self) -> Self:
-        if self.training.device == "cuda" and self.resources.gpu == 0:
-            raise ValueError("training.device is cuda, but resources.gpu is 0; give a trial a share of a GPU")
-        return self
 
     def apply(self, config: Mapping[str, Any]) -> Self:
         """This spec with the parameters of `config` set to their values.

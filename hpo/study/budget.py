@@ -1,6 +1,6 @@
 """What a study has used of its budget, and what is left of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hpo.spec import Budget
@@ -9,6 +9,10 @@ from hpo.study import ranking
 if TYPE_CHECKING:
     from hpo.study.study import Study
     from hpo.study.trial import TrialRecord
+
+SPENT_EPOCHS, SPENT_TIME = "stopped by the budget of epochs", "stopped by the time limit"
+SPENT_GPU, ON_PLATEAU = "stopped by the budget of GPU hours", "stopped on a plateau"
+"""Why a search stops its trials, and ends."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Spent:
             None if budget.epochs is None else max(0, budget.epochs - self.epochs),
             None if budget.gpu_hours is None else max(0.0, budget.gpu_hours - self.gpu_hours),
             budget.by_trials,
-            budget.target,
+            budget,
         )
 
 
@@ -42,8 +46,8 @@ class Left:
     gpu_hours: float | None = None
     by_trials: bool = False
     """Whether the number of trials is all that ends the search."""
-    target: float | None = None
-    """A value of the objective with which the search ends."""
+    budget: Budget = field(default_factory=Budget)
+    """Has what else ends the search: a target, a plateau."""
 
     @property
     def nothing(self) -> bool:

@@ -33,8 +33,9 @@ from hpo.study.data_summary import DATA_FILE, DataSummary
 from hpo.study.folder import SPEC
 from hpo.study.hold import Hold
 from hpo.study.locations import Locations
-from hpo.study.optuna_study import CODE, GPU_SECONDS, OptunaStudy, damaged
+from hpo.study.optuna_study import CODE, ENDED, GPU_SECONDS, OptunaStudy, damaged
 from hpo.study.trial import LIVE, State, TrialRecord
+from hpo.study.wishes import Wishes
 from hpo.study.writer import Writer
 
 _STORAGE = Path("studies")
@@ -70,6 +71,7 @@ class Study:
         self.artifacts = Artifacts(self.place / "artifacts")
         self.hold = Hold(self)
         self.writer = Writer(self)
+        self.wishes = Wishes(self)
         self._storage = storage
         self._space = Space.of(spec)
         self._reader = optuna_trial.Reader(spec, self._space)
@@ -340,14 +342,20 @@ class Study:
         """What counts against the budget.
 
         Of trials that have not ended their epochs do; those of another study do not at all. A child of
-        population based training that replaces a trial is not counted again.
+        population based training that replaces a trial is not counted again, nor is a failed trial that begins again.
         """
         trials = [trial for trial in self.trials() if not trial.taken_over]
-        ended = sum(trial.state not in LIVE and not trial.inherited for trial in trials)
+        ended = sum(trial.state not in LIVE and trial.is_paid for trial in trials)
         seconds = self.record.user_attrs.get(GPU_SECONDS, 0.0)
         if not (type(seconds) in (int, float) and 0 <= seconds <= _MOST_SECONDS):
             raise damaged(self, f"its '{GPU_SECONDS}' is no number of seconds")
         return Spent(ended, sum(len(trial.reports) for trial in trials), seconds / 3600.0)
+
+    @property
+    def ended(self) -> str | None:
+        """The limit that has ended its last search; None where none has, or that was not recorded."""
+        ended = self.record.user_attrs.get(ENDED)
+        return ended if isinstance(ended, str) else None
 
     def _read(self, trial: FrozenTrial) -> TrialRecord:
         """A trial as it stands."""
