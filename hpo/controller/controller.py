@@ -38,7 +38,7 @@ from hpo.controller.wishing import Wishing
 from hpo.samplers.mutation import explorer
 from hpo.schedulers import Decision, Scheduler, Situation
 from hpo.study import ranking
-from hpo.study.budget import Left
+from hpo.study.budget import Left, note_end
 from hpo.study.study import Study
 from hpo.study.trial import Metrics, Observer, Outcome, State, TrialRecord
 
@@ -202,7 +202,7 @@ class Controller:
         """
         if self.trouble.gone is None:
             self.limits.write()
-            self.study.writer.note_end(reason)
+            note_end(self.study, reason)
         if reason is not None:
             self._endings.close(reason)
 
@@ -294,9 +294,7 @@ class Controller:
 
     def _wanted(self, situation: Situation) -> Start | None:
         """A trial with a config that somebody wishes to be tried next."""
-        if situation.reserved_for is not None or self.study.writer.has_waiting:  # the default config comes first
-            return None
-        wanted = self.wishing.next(self.limits.has_a_trial)
+        wanted = None if situation.reserved_for is not None else self.wishing.next(self.limits.has_a_trial)
         if wanted is None:
             return None
         begun = self._begin(self._recording.try_config(wanted.config, wanted.wish, wanted.retry_of))

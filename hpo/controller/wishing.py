@@ -6,6 +6,8 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from optuna.trial import TrialState
+
 from hpo.controller.endings import Endings
 from hpo.controller.live_trial import IN_SLOT, LiveTrials, Phase
 from hpo.errors import StudyError
@@ -48,7 +50,7 @@ class Wishing:
         self._stopping: dict[int, str] = {}
         """Trial that is to stop at its next report -> the wish."""
         self._wanted: deque[Wanted] = deque()
-        self._done = study.writer.fulfilled
+        self._done = study.wishes.fulfilled
         """Wishes that the record has, though their files may still be there: an earlier search died in between."""
         self._known: set[str] = set()
 
@@ -82,7 +84,10 @@ class Wishing:
         Args:
             paid: whether the budget has a trial left. A failed trial that begins again needs none.
         """
-        return next((one for one in self._wanted if paid or one.retry_of is not None), None)
+        wanted = next((one for one in self._wanted if paid or one.retry_of is not None), None)
+        if wanted is None or self._study.record.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            return None  # what the record has enqueued, such as the default config, comes first
+        return wanted
 
     def tried(self, wanted: Wanted) -> None:
         """A trial has begun with the config."""

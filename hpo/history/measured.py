@@ -49,6 +49,11 @@ class Measured:
         """The trial's number."""
         return self.trial.number
 
+    @property
+    def trained(self) -> float:
+        """The last epoch that was trained: the value of a trial that its patience has ended stands for later ones."""
+        return float(self.epochs[-1]) if SETTLED in self.trial.user_attrs else self.reached
+
     def at(self, resource: float) -> Fitness | None:
         """The fitness at a resource; None if the trial did not get there, or had no finite value by then."""
         index = bisect_right(self.epochs, resource) - 1

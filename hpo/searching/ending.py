@@ -6,7 +6,7 @@ from signal import Signals
 
 from hpo.errors import on_one_line
 from hpo.spec import Budget
-from hpo.study.budget import ON_PLATEAU, SPENT_TIME, reached
+from hpo.study.budget import ON_PLATEAU, SPENT_TIME, ended_by, reached
 from hpo.study.callbacks import Callbacks
 from hpo.study.study import Study
 
@@ -58,6 +58,6 @@ def why_ended(study: Study, budget: Budget) -> str:
         return f"the budget of {budget.epochs} epochs is spent"
     if left.gpu_hours == 0:
         return f"the budget of {budget.gpu_hours:g} GPU hours is spent"
-    if study.ended == ON_PLATEAU:
+    if ended_by(study) == ON_PLATEAU:
         return f"nothing better by {budget.plateau:g} is to be expected"
-    return "the time limit is over" if study.ended == SPENT_TIME else "nothing is left to train"
+    return "the time limit is over" if ended_by(study) == SPENT_TIME else "nothing is left to train"

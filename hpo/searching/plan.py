@@ -119,7 +119,8 @@ def without_proposals(spec: SearchSpec) -> SearchSpec:
 
     A sampler stays that is not one of ours, since it may end the search, or that the scheduler asks.
     """
-    spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"target": None, "plateau": None})})
+    if spec.budget.target is not None or spec.budget.plateau is not None:
+        spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"target": None, "plateau": None})})
     random = spec.model_copy(update={"sampler": Named(name="random")})
     return spec if spec.sampler.name not in samplers.SAMPLERS.names or any(schedulers.check(random)) else random
 

@@ -30,7 +30,7 @@ from hpo.searching.options import SearchOptions
 from hpo.searching.results import SearchResult
 from hpo.spec import Budget, Resources, SpecLike, StudySpec
 from hpo.study import POOL
-from hpo.study.budget import ON_PLATEAU, Spent, reached
+from hpo.study.budget import ON_PLATEAU, Spent, ended_by, reached
 from hpo.study.callbacks import Callbacks, checked, named
 from hpo.study.data import remember_place
 from hpo.study.folder import check_writable, study_names
@@ -149,7 +149,7 @@ def _run(
 def _is_over_early(study: Study, budget: Budget) -> bool:
     """Whether something else than the numbers of the budget has ended a search."""
     tried = study.writer.used_up is not None
-    return tried or reached(study, budget.target) is not None or study.ended == ON_PLATEAU
+    return tried or reached(study, budget.target) is not None or ended_by(study) == ON_PLATEAU
 
 
 def _check_sendable(objective: "Objective | None") -> None:
@@ -253,7 +253,7 @@ def _why_over(study: Study, budget: Budget) -> str:
         )
     if study.writer.used_up is not None and not left.nothing:
         return f"has tried every one of the {study.writer.used_up} configs that its space has, so the search has ended"
-    if study.ended == ON_PLATEAU and not left.nothing:
+    if ended_by(study) == ON_PLATEAU and not left.nothing:
         return (
             f"has come to a plateau, on which nothing better by {budget.plateau or 0:g} is to be expected, so the"
             " search has ended; --plateau 0 goes on"

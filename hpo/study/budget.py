@@ -14,6 +14,9 @@ SPENT_EPOCHS, SPENT_TIME = "stopped by the budget of epochs", "stopped by the ti
 SPENT_GPU, ON_PLATEAU = "stopped by the budget of GPU hours", "stopped on a plateau"
 """Why a search stops its trials, and ends."""
 
+_ENDED = "ended"
+"""The study's attribute with the limit that has ended its last search."""
+
 
 @dataclass(frozen=True)
 class Spent:
@@ -64,3 +67,15 @@ def reached(study: "Study", target: float | None) -> "TrialRecord | None":
         return None
     own = (trial for trial in study.trials() if not trial.taken_over)
     return next((it for it in own if any(ranking.reaches(study.spec, m, target) for m in it.reports.values())), None)
+
+
+def note_end(study: "Study", reason: str | None) -> None:
+    """Records which limit has ended a search of a study; None where it was interrupted, or nothing was left."""
+    if ended_by(study) != reason:
+        study.record.set_user_attr(_ENDED, reason)
+
+
+def ended_by(study: "Study") -> str | None:
+    """The limit that has ended the last search of a study; None where none has, or that was not recorded."""
+    ended = study.record.user_attrs.get(_ENDED)
+    return ended if isinstance(ended, str) else None

@@ -23,8 +23,6 @@ CODE = "code"
 """The study's attribute with the code that it began with or has accepted since."""
 GPU_SECONDS = "gpu_seconds"
 """The study's attribute with what its trials have used, where that is limited."""
-ENDED = "ended"
-"""The study's attribute with the limit that has ended its last search."""
 _NO_SAMPLER = optuna.samplers.RandomSampler(seed=0)
 """Optuna would make a TPE sampler for every study that is only read."""
 

@@ -33,7 +33,7 @@ from hpo.study.data_summary import DATA_FILE, DataSummary
 from hpo.study.folder import SPEC
 from hpo.study.hold import Hold
 from hpo.study.locations import Locations
-from hpo.study.optuna_study import CODE, ENDED, GPU_SECONDS, OptunaStudy, damaged
+from hpo.study.optuna_study import CODE, GPU_SECONDS, OptunaStudy, damaged
 from hpo.study.trial import LIVE, State, TrialRecord
 from hpo.study.wishes import Wishes
 from hpo.study.writer import Writer
@@ -350,12 +350,6 @@ class Study:
         if not (type(seconds) in (int, float) and 0 <= seconds <= _MOST_SECONDS):
             raise damaged(self, f"its '{GPU_SECONDS}' is no number of seconds")
         return Spent(ended, sum(len(trial.reports) for trial in trials), seconds / 3600.0)
-
-    @property
-    def ended(self) -> str | None:
-        """The limit that has ended its last search; None where none has, or that was not recorded."""
-        ended = self.record.user_attrs.get(ENDED)
-        return ended if isinstance(ended, str) else None
 
     def _read(self, trial: FrozenTrial) -> TrialRecord:
         """A trial as it stands."""

@@ -17,6 +17,7 @@ from hpo import files
 from hpo.errors import InputError, on_one_line
 from hpo.spec import Config
 from hpo.spec.config import checked_config
+from hpo.study.optuna_trial import WISH
 
 if TYPE_CHECKING:
     from hpo.study.study import Study
@@ -92,6 +93,12 @@ class Wishes:
             names = self._names()
             self._read = {name: self._read[name] if name in self._read else self._load(name) for name in names}
         return {name: wish for name, wish in self._read.items() if wish is not None}
+
+    @property
+    def fulfilled(self) -> frozenset[str]:
+        """The names of the wishes by which trials of the study have begun."""
+        trials = self._study.record.get_trials(deepcopy=False)
+        return frozenset(trial.user_attrs[WISH] for trial in trials if WISH in trial.user_attrs)
 
     def remove(self, name: str) -> None:
         """Removes a wish that is fulfilled, or that cannot be."""

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from hpo.spec.space import ConfigKey, Space, config_key, possible_configs
 from hpo.study import ranking
-from hpo.study.optuna_study import ENDED, GPU_SECONDS
+from hpo.study.optuna_study import GPU_SECONDS
 from hpo.study.optuna_trial import (
     BEGAN,
     CONSTRAINT,
@@ -84,17 +84,6 @@ class Writer:
         with self._together():
             self._study.record.enqueue_trial(dict(config), user_attrs=attributes)
             return self.ask()
-
-    @property
-    def has_waiting(self) -> bool:
-        """Whether a config was enqueued whose trial has not begun, such as the default one."""
-        return bool(self._study.record.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
-
-    @property
-    def fulfilled(self) -> frozenset[str]:
-        """The names of the wishes by which trials were begun."""
-        trials = self._study.record.get_trials(deepcopy=False)
-        return frozenset(trial.user_attrs[WISH] for trial in trials if WISH in trial.user_attrs)
 
     def bear(self, config: Mapping[str, Any], parent: int, epoch: int, replaces: int) -> TrialRecord:
         """A new trial with a given config that begins where another one's stored state stands.
@@ -225,12 +214,6 @@ class Writer:
         """Records how long the study's trials have held GPUs, in all searches."""
         with self._together():
             self._study.record.set_user_attr(GPU_SECONDS, seconds)
-
-    def note_end(self, reason: str | None) -> None:
-        """Records which limit has ended the search; None where it was interrupted, or nothing was left."""
-        if self._study.ended != reason:
-            with self._together():
-                self._study.record.set_user_attr(ENDED, reason)
 
     def _end(self, number: int, outcome: Outcome) -> None:
         if outcome.reason:

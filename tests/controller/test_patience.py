@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +13,12 @@ import hpo
 from hpo import spec
 from hpo.controller.patience import stalled
 from hpo.errors import SpecError
+from hpo.history import history_of
 from hpo.history.measured import Yardstick
+from hpo.samplers.curve_arrays import curves_of
+from hpo.samplers.curve_model import Inputs
 from hpo.spec import Config
+from hpo.spec.space import distribution
 from hpo.study.study import Study
 from hpo.study.trial import Metrics, State, TrialRecord
 
@@ -122,6 +127,18 @@ def test_samplers_compare_it_with_those_that_were_trained_in_full() -> None:
         assert measured.reached == EPOCHS and measured.epochs[-1] == trial.epoch
         worth = measured.at(EPOCHS)
         assert worth is not None and worth.costs == (trial.value,)
+
+
+def test_the_model_of_the_curves_is_told_what_was_trained_and_no_more() -> None:
+    study = hpo.simulate(document(sampler="curves", scheduler="freeze_thaw"), curve).study
+    history = history_of(study.record, Yardstick(tuple(study.record.directions)))
+    distributions = {name: distribution(it) for name, it in study.spec.parameters.items()}
+    curves = curves_of(history, Inputs(distributions), (2, 5, 10, EPOCHS))
+    settled = [trial for trial in study.trials() if trial.settled is not None]
+    assert settled
+    for trial in settled:
+        assert curves.reached[trial.number] == trial.epoch == np.nanmax(curves.epochs[trial.number])
+        assert np.nanmin(curves.costs[trial.number]) == trial.value
 
 
 @pytest.mark.parametrize("sampler", ["curves", "tpe", "evolution", "portfolio"])
