@@ -76,7 +76,7 @@ class Promising(Protocol):
     """A sampler that can say what further training is expected to gain."""
 
     def promise(self, study: optuna.Study, epochs: int) -> float | None:
-        """By how much the best objective is expected to get better within so many epochs; None where it cannot say."""
+        """Forecasts the improvement of the best objective within so many epochs; None where it cannot say."""
 
 
 def check(spec: SearchSpec) -> Iterable[Problem]:

@@ -147,7 +147,7 @@ class CurveSampler(BaseSampler):
         return int(waiting[np.argmax(odds)]) if odds.max() >= least else None
 
     def promise(self, study: optuna.Study, epochs: int) -> float | None:
-        """By how much the best objective is expected to get better within the next epochs; None before it is ready.
+        """Forecasts the improvement of the best objective within the next epochs; None before the model is ready.
 
         A pure function of the study. It is more than can be expected rather than less: the sum of what is expected of
         each trial that goes on, and of each new config, for which the epochs are enough.

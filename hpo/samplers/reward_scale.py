@@ -45,7 +45,7 @@ class RewardScale:
         return cls(float(least), float(spread), float(mean), float(deviation)), np.asarray((rewards - mean) / deviation)
 
     def expected_improvements(self, means: Array, deviations: Array) -> Array:
-        """(n,) by how much costs are expected to fall below the best one, where rewards are normal.
+        """(n,) expected improvements on the best cost, where rewards are normal.
 
         The expectation of max(0, least - cost) in closed form: the cost is lognormal, up to a shift.
 

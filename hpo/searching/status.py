@@ -24,7 +24,7 @@ class RunningTrial:
     machine: str | None
     """The process that has trained its last epoch, and where; None before its first report."""
     value: float | None
-    """Its objective so far."""
+    """The trial's objective so far."""
 
     def to_json(self) -> dict[str, Any]:
         """The trial in the document that `hpo status --format json` prints."""

@@ -1,10 +1,13 @@
 """A search that ends where nothing better is to be expected."""
 
+import io
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 import hpo
 from hpo import samplers, spec
@@ -190,3 +193,29 @@ def test_what_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -
 
 def test_it_is_no_limit_that_ends_a_search_for_sure() -> None:
     assert spec.load_search(document(budget={"plateau": 0.1})).budget.trials == 32
+
+
+def level(config: Config, context: Any) -> Iterator[Any]:
+    """Gets no better after its first epoch."""
+    from hpo.training import Report
+    from tests.engine.ray.test_run import snapshot
+
+    yield from (Report(epoch, {"accuracy": 0.5}, snapshot) for epoch in (1, 2, 3))
+
+
+def test_under_ray_it_ends_and_says_so(document_: dict[str, Any], ray_cluster: None) -> None:
+    console = Console(file=io.StringIO(), width=500)
+    study = hpo.search(document_, objective=level, console=console).study
+    assert ended_by(study) == ON_PLATEAU and 3 <= len(study.trials()) < 40
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "has come to a plateau, on which nothing better by 0.1 is to be expected, so the search has ended" in said
+    again = hpo.resume("squares", objective=level).study
+    assert again.spent() == study.spent()
+    assert len(hpo.resume("squares", objective=level, plateau=0, trials=8).study.trials()) == 8
+
+
+@pytest.fixture
+def document_(request: pytest.FixtureRequest) -> dict[str, Any]:
+    found: dict[str, Any] = request.getfixturevalue("document")
+    budget = {"trials": 40, "plateau": 0.1, "plateau_epochs": 3, "plateau_trials": 3}
+    return {**found, "scheduler": "none", "sampler": "random", "budget": budget}
