@@ -1,8 +1,8 @@
-"""What ending early saves and costs: a plateau ends the search, patience ends trials, on learning curves of others.
+"""What ending a search on a plateau saves and costs, on learning curves of others.
 
     python scripts/benchmarks/early_end --klein klein_cifar10_cnn.npz --lcbench FOLDER
 
-Each search is run in virtual time without and with the rule: 10 seeds on the CNNs of Klein et al. (real curves, of
+Each search is run in virtual time without the rule and with it: 10 seeds on the CNNs of Klein et al. (real curves, of
 which a config has those of the nearest of 265), and one on each of 10 tasks of LCBench. `saved` is the share of epochs
 that were not trained, `lost` how much worse the best is, in points of accuracy.
 """
@@ -72,12 +72,12 @@ def lcbench(folder: Path, tasks: int) -> Iterator[Problem]:
         yield Problem(f"lcbench {task}", {"parameters": space, "seed": task}, EPOCHS, curve)
 
 
-def searched(problem: Problem, sampler: str, full: int, budget: dict[str, Any], training: dict[str, Any]) -> Study:
+def searched(problem: Problem, sampler: str, full: int, budget: dict[str, Any]) -> Study:
     """A search whose budget of epochs is that of so many trials in full."""
     document = {
         "study": "early-end",
         **problem.space,
-        "training": {"epochs": problem.epochs, **training},
+        "training": {"epochs": problem.epochs},
         "objective": {"metric": METRIC, "goal": "maximize"},
         "sampler": sampler,
         "scheduler": "freeze_thaw" if sampler == "curves" else "asha",
@@ -99,8 +99,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--searches", type=int, default=10, help="on each of both (10)")
     parser.add_argument("--full", type=int, default=30, help="the budget, in trials in full (30)")
     parser.add_argument("--samplers", default="curves,tpe", help="with commas between them")
-    parser.add_argument("--plateau", type=float, default=0.1, help="the least improvement, in points (0.1); 0 is none")
-    parser.add_argument("--patience", type=int, help="epochs of a trial without a better value; none where left out")
+    parser.add_argument("--plateau", type=float, default=0.1, help="the least improvement, in points (0.1)")
     return parser.parse_args()
 
 
@@ -112,12 +111,11 @@ def main() -> None:
         *(klein(given.klein, given.searches) if given.klein else ()),
         *(lcbench(given.lcbench, given.searches) if given.lcbench else ()),
     ]
-    training = {} if given.patience is None else {"patience": given.patience}
     for sampler in given.samplers.split(","):
         rows = []
         for problem in problems:
-            whole = searched(problem, sampler, given.full, {}, {})
-            early = searched(problem, sampler, given.full, {"plateau": given.plateau}, training)
+            whole = searched(problem, sampler, given.full, {})
+            early = searched(problem, sampler, given.full, {"plateau": given.plateau})
             saved = 1 - early.spent().epochs / whole.spent().epochs
             rows.append((saved, best(whole) - best(early)))
             print(f"{sampler:>8} {problem.name:16} {saved:4.0%} saved, {rows[-1][1]:6.2f} lost", flush=True)
