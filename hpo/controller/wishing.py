@@ -65,6 +65,11 @@ class Wishing:
         self._looked = now
         waiting = self._study.wishes.waiting()
         self._wanted = deque(one for one in self._wanted if one.wish in waiting)  # others were taken back
+        for number, name in list(self._stopping.items()):
+            live = self._live.get(number)
+            if live is None or live.phase not in IN_SLOT:  # it has ended, or failed: the wish is heard again
+                del self._stopping[number]
+                self._known.discard(name)
         for name, wish in waiting.items():
             if name in self._done:
                 self._study.wishes.remove(name)
@@ -111,7 +116,7 @@ class Wishing:
 
     def _stop_trial(self, name: str, number: int) -> None:
         live = self._live.get(number)
-        if live is None:  # it has ended meanwhile
+        if live is None or number in self._stopping:  # it has ended meanwhile, or was wished before
             self._study.wishes.remove(name)
         elif live.phase in IN_SLOT:
             self._known.add(name)

@@ -5,6 +5,7 @@ the search that holds the study looks there about once a second, does it, record
 held to a form and to the study's space when it is read, since whoever can write to the study's folder can leave one.
 """
 
+import contextlib
 import json
 import logging
 import time
@@ -74,6 +75,8 @@ class Wishes:
         self._study = study
         self._read: dict[str, Wish | None] = {}
         """Name -> wish, of those that were read; None is no wish, and stays unread."""
+        self._told = False
+        """Whether it was said that the folder cannot be read."""
 
     def leave(self, wish: Wish) -> None:
         """Leaves a wish for the search that holds the study, or for the next one.
@@ -101,16 +104,19 @@ class Wishes:
         return frozenset(trial.user_attrs[WISH] for trial in trials if WISH in trial.user_attrs)
 
     def remove(self, name: str) -> None:
-        """Removes a wish that is fulfilled, or that cannot be."""
+        """Removes a wish that is fulfilled, or that cannot be; one whose file stays is not fulfilled again."""
         self._read.pop(name, None)
         if not self._study.is_in_memory:
-            files.remove(self._study.folder, f"{FOLDER}/{name}")
+            with contextlib.suppress(OSError):
+                files.remove(self._study.folder, f"{FOLDER}/{name}")
 
     def _names(self) -> list[str]:
         try:
             return sorted(name for name in files.sizes(self._study.folder, FOLDER) if not name.startswith("."))[:_MOST]
         except OSError as error:  # a link, which is never followed
-            _log.warning("the wishes of study '%s' are left alone: %s", self._study.name, error)
+            if not self._told:
+                _log.warning("the wishes of study '%s' are left alone: %s", self._study.name, error)
+            self._told = True
             return []
 
     def _load(self, name: str) -> Wish | None:

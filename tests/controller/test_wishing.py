@@ -8,14 +8,14 @@ import pytest
 
 import hpo
 from hpo import spec
-from hpo.controller import Controller, NothingLeft, Retries, Start, Wait
+from hpo.controller import Controller, Failed, NothingLeft, Retries, Start, Wait
 from hpo.controller import wishing as controller_wishing
 from hpo.errors import StudyError
 from hpo.schedulers import Decision
 from hpo.searching import wishing
 from hpo.spec import Config
 from hpo.study.study import Study
-from hpo.study.trial import Metrics, State, TrialRecord
+from hpo.study.trial import Failure, Metrics, State, TrialRecord
 from hpo.study.wishes import RetryTrial, StopSearch, StopTrial, TryConfig
 
 EPOCHS = 8
@@ -202,6 +202,22 @@ def test_the_next_search_ends_one_that_nobody_trains_now() -> None:
         wishing.stop(found, 99)
     with pytest.raises(StudyError, match="nobody searches study 'wished' now, so there is nothing to stop"):
         wishing.stop(found)
+
+
+def test_one_that_ends_or_fails_before_it_stops_leaves_no_wish_behind() -> None:
+    rules = {"max_retries": 3}
+    study = Study.in_memory(spec.load_search(document(scheduler="none", failures=rules)))
+    controller = controller_of(study)
+    assert isinstance(controller.next(), Start) and isinstance(controller.next(), Start)
+    for number in (0, 0, 1):
+        study.wishes.leave(StopTrial(number))
+    controller.wishing.look()
+    assert len(study.wishes.waiting()) == 2  # one was wished twice
+    controller.ended(0, Failed(Failure.ERROR, "no"))
+    controller.ended(1, Failed(Failure.ERROR, "no"))
+    controller.wishing.look()
+    assert study.wishes.waiting() == {}
+    assert [study.trial(number).reason for number in (0, 1)] == ["stopped by the user"] * 2
 
 
 def test_one_that_repeats_epochs_stops_too() -> None:
