@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         build_ensemble,
         combine_predictions,
         compare,
+        enqueue,
         ensembles,
         export,
         open_ensemble,
@@ -32,14 +33,18 @@ if TYPE_CHECKING:
         resume,
         search,
         simulate,
+        status,
+        stop,
         validate,
     )
     from hpo.ensemble.model import Ensemble
     from hpo.reporting import report
     from hpo.schedulers import Decision
+    from hpo.study.callbacks import Callback
     from hpo.training import Report, TrialContext
 
 __all__ = [
+    "Callback",
     "Decision",
     "Ensemble",
     "Report",
@@ -48,6 +53,7 @@ __all__ = [
     "build_ensemble",
     "combine_predictions",
     "compare",
+    "enqueue",
     "ensembles",
     "export",
     "open_ensemble",
@@ -63,11 +69,14 @@ __all__ = [
     "resume",
     "search",
     "simulate",
+    "status",
+    "stop",
     "validate",
 ]
 
 
 _ELSEWHERE = {
+    "Callback": "hpo.study.callbacks",
     "Decision": "hpo.schedulers",
     "Ensemble": "hpo.ensemble.model",
     "Report": "hpo.training",

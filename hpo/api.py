@@ -21,10 +21,12 @@ from hpo.errors import HpoError, InputError, StudyError, shortened
 from hpo.options import arguments, declared
 from hpo.searching import checks, joining, opening
 from hpo.searching import search as searching
+from hpo.searching.ending import Ending
 from hpo.searching.options import LIMITS, ResumeOptions, SearchOptions
 from hpo.searching.results import SearchResult, SimulationResult
 from hpo.spec import SearchSpec, SpecLike, StudySpec
 from hpo.study import MEMBERS, POOL
+from hpo.study.callbacks import Callbacks, checked, named
 from hpo.study.data import check_there
 from hpo.study.folder import study_names
 from hpo.study.study import Study
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
     from hpo.searching.ask_tell import AskAndTell
     from hpo.searching.plan import Plan
     from hpo.searching.reproduce import Reproduction
+    from hpo.searching.status import Status
+    from hpo.spec import Config
+    from hpo.study.callbacks import Callback
     from hpo.study.comparison import Comparison
     from hpo.study.garbage import Freed
     from hpo.study.removal import Removal
@@ -156,7 +161,10 @@ def _check_joinable(options: SearchOptions) -> None:
     Raises:
         InputError: one is given.
     """
-    decided = (*LIMITS, "max_disk", "artifacts", "warm_start", "ensemble", "accept_code", "grace_period")
+    decided = (
+        *(*LIMITS, "max_disk", "artifacts", "warm_start", "ensemble", "accept_code", "grace_period"),
+        *("callbacks", "retry_failed"),
+    )
     for field, option in declared(SearchOptions):
         if field.name in decided and getattr(options, field.name) != field.default:
             raise InputError(f"{option.flag} is the business of the search that is joined; leave it out")
@@ -254,6 +262,7 @@ def simulate(
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     observers: Sequence[Observer] = (),
+    callbacks: "Sequence[Callback]" = (),
     predictions: "tuple[NDArray[Any], Source] | None" = None,
 ) -> SimulationResult:
     """Searches in virtual time: the sampler, scheduler, study and budget of a real search, over given learning curves.
@@ -272,6 +281,7 @@ def simulate(
         seed: instead of the one in the spec.
         overrides: dotted name -> value, as `--set` has it.
         observers: are told what has been recorded.
+        callbacks: objects of `hpo.Callback`, which hear what happens, beside those that the spec names.
         predictions: for `target: ensemble`: the targets of the validation rows, and a function from a trial to what it
             predicts of them at its best epoch. They are those of the spec's `task`, as `npz` has them; without a task
             labels `(rows,)` and probabilities `(rows, classes)`.
@@ -290,8 +300,10 @@ def simulate(
 
     if (spec.target == "ensemble") != (predictions is not None):
         raise InputError("target: ensemble needs the argument predictions, and no other target takes it")
+    own = [*named(spec), *checked(callbacks)]
     study = _without_data(spec, storage)
-    with study.hold.searching():
+    heard = Callbacks(study, own)
+    with study.hold.searching(budget=spec.budget), Ending(study, spec.budget, heard).told() as ending:
         study.writer.use(samplers.build(spec, len(study.trials()), searching.rewards(study, predictions)))
         elapsed = engine.run(
             study,
@@ -300,8 +312,9 @@ def simulate(
             left=study.spent().left(spec.budget),
             time_limit=spec.budget.time_limit,
             failures=spec.failures,
-            observers=observers,
+            observers=(*observers, heard),
         )
+        ending.stopped = elapsed.stopped
     return SimulationResult(study, workers, elapsed.seconds, elapsed.worked)
 
 
@@ -317,6 +330,7 @@ def ask_and_tell(
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     observers: Sequence[Observer] = (),
+    callbacks: "Sequence[Callback]" = (),
 ) -> "Iterator[AskAndTell]":
     """Searches by your own loop: it asks for a trial, reports its epochs, and tells how it has ended.
 
@@ -341,6 +355,7 @@ def ask_and_tell(
         seed: instead of the one in the spec.
         overrides: dotted name -> value, as `--set` has it.
         observers: are told what has been recorded.
+        callbacks: objects of `hpo.Callback`, which hear what happens, beside those that the spec names.
 
     Raises:
         SpecError: the spec has problems, all of them in one message.
@@ -362,9 +377,15 @@ def ask_and_tell(
         )
     if spec.target == "ensemble":
         raise InputError("target: ensemble needs predictions, which ask and tell are not told; leave it out")
+    own = [*named(spec), *checked(callbacks)]
     study = _without_data(spec, folder)
-    with ask_tell.searching(study, spec, folder, workers, observers) as (search, tracker):
+    heard = Callbacks(study, own)
+    with (
+        Ending(study, spec.budget, heard).told() as ending,
+        ask_tell.searching(study, spec, folder, workers, (*observers, heard)) as (search, tracker),
+    ):
         yield search
+        ending.stopped = search.stopped
     if tracker is not None and tracker.problem is not None:
         warnings.warn(tracker.problem, stacklevel=3)
 
@@ -464,6 +485,66 @@ def _check_named(study: str | None, storage: str | Path, wish: str) -> None:
         raise InputError(
             f"{wish} is a wish for one study, and '{storage}' has {len(names)}: name it by study (--study)"
         )
+
+
+def status(study: str | None = None, *, storage: str | Path = "studies") -> "Status":
+    """What a study is doing now: who searches it, which trials run and where, what is spent, and the best so far.
+
+    Args:
+        study: its name; the one touched last where None.
+        storage: the folder of all studies.
+
+    Raises:
+        StudyError: there is no such study, or its record cannot be read.
+    """
+    from hpo.searching.status import status as status_of
+
+    return status_of(open_study(study, storage))
+
+
+def stop(study: str | None = None, *, trial: int | None = None, storage: str | Path = "studies") -> str | None:
+    """Asks a running search, of any process that sees the storage, to end as Ctrl-C does, or to end one trial.
+
+    The search looks for it about once a second, and lets running trials end their epoch. It is not waited for.
+
+    Args:
+        study: its name; the one touched last where None.
+        trial: the number of the trial to end, which is pruned then and keeps what it leaves; all of the search if None.
+        storage: the folder of all studies.
+
+    Returns:
+        The process that searches the study; None where none does, and the next search ends the trial.
+
+    Raises:
+        StudyError: nobody searches the study, there is no such study or trial, or the trial has ended.
+    """
+    from hpo.searching import wishing
+
+    return wishing.stop(open_study(study, storage), trial)
+
+
+def enqueue(
+    config: Mapping[str, Any], study: str | None = None, *, storage: str | Path = "studies"
+) -> "tuple[Config, str | None]":
+    """Has a config tried next, by the search that runs, of any process, or by the next one.
+
+    Args:
+        config: parameter name -> value; the sampler fills in what is missing.
+        study: its name; the one touched last where None.
+        storage: the folder of all studies.
+
+    Returns:
+        The config, as its parameters have it, and the process that searches the study; None where none does.
+
+    Raises:
+        SpecError: the config is none of the study's; all problems come at once.
+        StudyError: there is no such study, or it cannot be written.
+    """
+    from hpo.searching import wishing
+
+    opened = open_study(study, storage)
+    searcher = opened.hold.searcher
+    return wishing.enqueue(opened, config), None if searcher is None else searcher[0]
 
 
 def all_studies(storage: str | Path = "studies") -> tuple[list[Study], dict[str, str]]:

@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from hpo.training import TrainingFunction
 
 Form = Literal[
-    "text", "flag", "whole", "more", "more hours", "time", "milliseconds", "size", "concurrency", "settings", "python"
+    "text",
+    "flag",
+    "whole",
+    "number",
+    "more",
+    "more hours",
+    "time",
+    "milliseconds",
+    "size",
+    "concurrency",
+    "settings",
+    "python",
 ]
 """How an option is written on the command line; `more` is a number, or +N more. `python` is an argument alone."""
 

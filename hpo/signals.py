@@ -19,6 +19,8 @@ class Interruption:
         self.signal: signal.Signals | None = None
         """The first one."""
         self.last: signal.Signals | None = None
+        self.asked = False
+        """Whether another process has asked for the end, before any signal came."""
         self._at = 0.0
 
     def note(self, number: int) -> None:
@@ -27,6 +29,16 @@ class Interruption:
         self.last = signal.Signals(number)
         if self.signal is None:
             self._at, self.signal = time.monotonic(), self.last
+
+    def ask(self) -> None:
+        """Records that another process asks for the end (`hpo stop`), as Ctrl-C would."""
+        self.asked = self.signal is None
+        self.note(signal.SIGINT)
+
+    @property
+    def name(self) -> str:
+        """What has asked for the end, in words."""
+        return "hpo stop" if self.asked else "no signal" if self.signal is None else self.signal.name
 
     @property
     def seconds(self) -> float:

@@ -204,12 +204,14 @@ def test_a_picture_has_one_class_however_many_bits_it_has(tmp_path: Path, hpo: R
 def test_what_is_exported_stays() -> None:
     """Whoever imports one of these must not lose it without a deprecation."""
     assert sorted(hpo.__all__) == [
+        "Callback",
         "Decision",
         "Ensemble",
         "ask_and_tell",
         "build_ensemble",
         "combine_predictions",
         "compare",
+        "enqueue",
         "ensembles",
         "export",
         "open_ensemble",
@@ -224,6 +226,8 @@ def test_what_is_exported_stays() -> None:
         "resume",
         "search",
         "simulate",
+        "status",
+        "stop",
         "validate",
     ]
     assert all(hasattr(hpo, name) for name in hpo.__all__)

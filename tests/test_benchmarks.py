@@ -80,3 +80,15 @@ def test_the_script_and_the_product_search_the_same_space_end_to_end() -> None:
             beyond = 1 if parameter.type == "int" else 0  # Ray's ranges of integers end before their bound
             assert (parameter.min, parameter.max) == (theirs.lower, theirs.upper - beyond)
         assert parameter.default == by_hand["DEFAULT"][names[name]]
+
+
+def test_early_end_compares_a_search_with_itself(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    errors = 0.5 * rng.random((9, 1)) / np.arange(1, 5)
+    clock = np.cumsum(np.ones((9, 4)), axis=1)
+    file = tmp_path / "curves.npz"
+    np.savez(file, hp=rng.random((9, 2)), hp_names=np.array(["a", "b"]), val_error=errors, cum_seconds=clock)
+    done = command("early_end", "--klein", str(file), "--searches", "2", "--full", "30", "--samplers", "tpe")
+    assert done.returncode == 0, done.stderr
+    *rows, mean = done.stdout.splitlines()
+    assert len(rows) == 2 and "2 searches" in mean and "of the epochs saved" in mean

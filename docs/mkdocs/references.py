@@ -102,7 +102,12 @@ def _model(annotation: Any) -> type[BaseModel] | None:
 def _section(name: str, model: type[BaseModel], given: dict[str, Any]) -> str:
     """One section of the file; `given` has its values where the file leaves the whole section out."""
     schema = model.model_json_schema()["properties"]
-    prefix = {"": "", "parameters": "parameters.NAME.", "constraints": "constraints.N."}.get(name, f"{name}.")
+    prefix = {
+        "": "",
+        "parameters": "parameters.NAME.",
+        "constraints": "constraints.N.",
+        "callbacks": "callbacks.N.",
+    }.get(name, f"{name}.")
     rows = [["key", "type", "default", "rule", "meaning"], ["---"] * 5]
     for key, field in (model.model_fields if name else _ordered(model)).items():
         kind, default = _type(key, schema[key], field, name), _default(key, field, given)

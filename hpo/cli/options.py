@@ -47,13 +47,17 @@ class Whole(_Plain, click.IntRange):
 
 
 class Number(_Plain, click.FloatRange):
-    """A number above 0."""
+    """A number above 0, or any."""
 
     kind, pattern = "a number", r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 
-    def __init__(self, *, more: bool = False) -> None:
-        super().__init__(min=0, min_open=True)
+    def __init__(self, *, more: bool = False, any: bool = False) -> None:
+        super().__init__(min=None if any else 0, min_open=not any)
         self.more = more
+
+    def _describe_range(self) -> str:
+        """What `--help` says of the range: nothing where there is none."""
+        return "" if self.min is None else super()._describe_range()
 
 
 class _Converted(click.ParamType):  # type: ignore[type-arg]
@@ -125,6 +129,7 @@ _FORMS: dict[Form, dict[str, Any]] = {
     "text": {},
     "flag": {"is_flag": True},
     "whole": {"type": Whole(), "metavar": "N"},
+    "number": {"type": Number(any=True), "metavar": "X"},
     "more": {"type": Whole(min=1, more=True), "metavar": "[+]N"},
     "more hours": {"type": Number(more=True), "metavar": "[+]H"},
     "time": {"type": _Converted(_seconds), "metavar": "TIME"},

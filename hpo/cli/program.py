@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import click
 
 from hpo import __version__
-from hpo.cli import ensemble, search, studies, upkeep
+from hpo.cli import ensemble, running, search, studies, upkeep
 from hpo.cli.logs import Harmless, HarmlessRecord, forget, logging_options
 from hpo.errors import HpoError
 from hpo.signals import raising
@@ -21,6 +21,7 @@ from hpo.signals import raising
 _EXAMPLES = """\b
 Examples:
   hpo search --space search_spaces/resnet_digits.yaml --trials 20
+  hpo status
   hpo ensemble --top 5
   hpo predict --ensemble resnet-digits-1 --input images/ --output preds.csv
   hpo ui
@@ -146,6 +147,6 @@ def commands() -> None:
     """
 
 
-for _group in (search, ensemble, studies, upkeep):
+for _group in (search, running, ensemble, studies, upkeep):
     for _command in _group.COMMANDS:
         commands.add_command(logging_options(_command))

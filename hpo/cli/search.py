@@ -176,7 +176,9 @@ def _limits(budget: "Budget") -> str:
         limits.append(f"{budget.gpu_hours:g} GPU hours")
     if budget.time_limit is not None:
         limits.append(f"{budget.time_limit:g} s")
-    return "at most " + " or ".join(limits) if limits else "all of its configs"
+    target = "" if budget.target is None else f", until one has reached {budget.target:g}"
+    plateau = "" if not budget.plateau else f", or nothing better by {budget.plateau:g} is to be expected"
+    return f"at most {' or '.join(limits)}{target}{plateau}" if limits else f"all of its configs{target}{plateau}"
 
 
 @click.command(short_help="Say how long a search would take.")

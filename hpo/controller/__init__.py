@@ -1,7 +1,6 @@
 """What to train next and what has happened, whoever runs the trials: `Controller`."""
 
 from hpo.controller.controller import Controller
-from hpo.controller.limits import SPENT_TIME
 from hpo.controller.protocol import (
     Drop,
     End,
@@ -18,6 +17,7 @@ from hpo.controller.protocol import (
 )
 from hpo.controller.retries import Retries
 from hpo.controller.trouble import is_full
+from hpo.study.budget import SPENT_TIME
 
 __all__ = [
     "SPENT_TIME",

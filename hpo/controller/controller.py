@@ -15,6 +15,7 @@ from hpo.controller import replay
 from hpo.controller.endings import Endings
 from hpo.controller.limits import Limits
 from hpo.controller.live_trial import IN_SLOT, RESTING, LiveTrial, LiveTrials, Phase
+from hpo.controller.patience import stalled
 from hpo.controller.protocol import (
     Drop,
     End,
@@ -33,10 +34,11 @@ from hpo.controller.recording import Recording
 from hpo.controller.retries import Retries
 from hpo.controller.slots import Slots
 from hpo.controller.trouble import Trouble
+from hpo.controller.wishing import Wishing
 from hpo.samplers.mutation import explorer
 from hpo.schedulers import Decision, Scheduler, Situation
 from hpo.study import ranking
-from hpo.study.budget import Left
+from hpo.study.budget import Left, note_end
 from hpo.study.study import Study
 from hpo.study.trial import Metrics, Observer, Outcome, State, TrialRecord
 
@@ -75,20 +77,22 @@ class Controller:
         self._retries = retries or Retries(study.spec.failures)
         self._scheduler = _scheduler(study, left)
         self._recording = Recording(study, observers)
-        self._leaving = leaving
         self._live = LiveTrials()
-        self.limits = Limits(study, left, self._live, gpus, self._scheduler.pauses, until)
+        forecast = samplers.forecast(study.record)
+        self.limits = Limits(study, left, self._live, gpus, self._scheduler.pauses, until, forecast)
         self.slots = Slots(self._live, self.limits, slots)
         self.trouble = Trouble(study)
         self._endings = Endings(
             study, self._live, self._scheduler, self._recording, self.limits, self.slots, self._retries, self.trouble
         )
+        self.wishing = wishing = Wishing(study, self._live, self._endings)
+        self._leaving = lambda: wishing.stopped or leaving()
         self._take_up()
 
     def _take_up(self) -> None:
         """Tells the scheduler what the study has, and takes up the trials that have not ended."""
         for trial in self._recording.take_up():
-            if not trial.inherited:
+            if trial.is_paid:
                 self.limits.started()
             phase = Phase.PAUSED_LOST if trial.state is State.PAUSED else Phase.LOST
             self._live.add(LiveTrial(trial.number, phase, recorded=trial.epoch))
@@ -115,6 +119,7 @@ class Controller:
 
     def next(self) -> Order:
         """What the engine is to do now. It asks again at once, but after `Wait` and `NothingLeft`."""
+        self.wishing.look()
         if self._endings.dropped:
             return Drop(self._endings.dropped.popleft())
         if self._leaving():
@@ -129,20 +134,24 @@ class Controller:
                 self._endings.end_paused()
         return Drop(self._endings.dropped.popleft()) if self._endings.dropped else Wait()
 
-    def report(self, number: int, epoch: int, metrics: Metrics) -> Decision:
+    def report(self, number: int, epoch: int, metrics: Metrics, machine: str | None = None) -> Decision:
         """Records a report and says what becomes of the trial. One that stops has ended; it need not be told again.
 
         Args:
             number: the trial's.
             epoch: that it has trained.
             metrics: of that epoch.
+            machine: the process that has trained it, and where, in words.
         """
+        self.wishing.look()
         live = self._live[number]
         live.lent, live.heard, live.repeating = 0, time.monotonic(), epoch <= live.recorded
         if live.repeating:
+            if (outcome := self.wishing.stops(number)) is not None:
+                return self._stop(number, outcome)
             return Decision.PAUSE if self._leaving() else Decision.CONTINUE
-        self._recording.report(number, epoch, metrics)
-        self.limits.reported()
+        self._recording.report(number, epoch, metrics, machine)
+        self.limits.reported(metrics)
         self._live.move(number, Phase.REPORTED)
         decision = self._decide(self.study.trial(number), epoch, metrics)
         if decision is Decision.CONTINUE and self._leaving():
@@ -193,6 +202,7 @@ class Controller:
         """
         if self.trouble.gone is None:
             self.limits.write()
+            note_end(self.study, reason)
         if reason is not None:
             self._endings.close(reason)
 
@@ -271,6 +281,8 @@ class Controller:
             born = self._begin(self._recording.bear(child))
             self._endings.replace(born, child.replaces)
             return Start(born)
+        if (wanted := self._wanted(situation)) is not None:
+            return wanted
         number = self._scheduler.next(situation)
         if number is not None:
             return self._resume(number)
@@ -279,6 +291,17 @@ class Controller:
         proposed = self._begin(self._recording.propose())
         self.limits.started()
         return Start(proposed)
+
+    def _wanted(self, situation: Situation) -> Start | None:
+        """A trial with a config that somebody wishes to be tried next."""
+        wanted = None if situation.reserved_for is not None else self.wishing.next(self.limits.has_a_trial)
+        if wanted is None:
+            return None
+        begun = self._begin(self._recording.try_config(wanted.config, wanted.wish, wanted.retry_of))
+        self.wishing.tried(wanted)
+        if wanted.retry_of is None:
+            self.limits.started()
+        return Start(begun)
 
     def _begin(self, trial: TrialRecord) -> TrialRecord:
         live = LiveTrial(trial.number, Phase.LOST)
@@ -331,13 +354,20 @@ class Controller:
             self._endings.dismiss(other)
         if epoch >= spec.training.epochs:
             return self._stop(number, Outcome(State.COMPLETE))
+        if (reason := self.limits.completes(metrics)) is not None:
+            return self._stop(number, Outcome(State.COMPLETE, reason))
+        if (outcome := self.wishing.stops(number)) is not None:
+            return self._stop(number, outcome)
+        if stalled(trial):
+            told = f"no better for {spec.training.patience} epochs"
+            return self._stop(number, Outcome(State.COMPLETE, told, settled=spec.training.epochs))
         if decision is Decision.STOP and number != self.limits.finalist:
             return self._stop(number, Outcome(State.PRUNED, f"stopped by {spec.scheduler.name}"))
         if decision is Decision.PAUSE:
             self._pause(number)
             return decision
-        reason = None if decision is Decision.STOP else self.limits.ends(number)
-        return Decision.CONTINUE if reason is None else self._stop(number, Outcome(State.PRUNED, reason))
+        spent = None if decision is Decision.STOP else self.limits.ends(number)
+        return Decision.CONTINUE if spent is None else self._stop(number, Outcome(State.PRUNED, spent))
 
     def _stop(self, number: int, outcome: Outcome) -> Decision:
         self._endings.end(number, outcome)

@@ -1,17 +1,18 @@
-"""The limits of a search: trials, epochs, GPU hours and time; and the trial that the last epochs are kept for."""
+"""The limits of a search: trials, epochs, GPU hours, time and a target; and the trial that the last epochs are for."""
 
 import math
 from collections.abc import Callable
 
 from hpo.controller.gpu import GpuBudget
 from hpo.controller.live_trial import IN_SLOT, LiveTrials, Phase
-from hpo.study.budget import Left
+from hpo.controller.plateau import Plateau
+from hpo.study import ranking
+from hpo.study.budget import ON_PLATEAU, SPENT_EPOCHS, SPENT_GPU, SPENT_TIME, Left, reached
 from hpo.study.study import Study
-from hpo.study.trial import State, TrialRecord
+from hpo.study.trial import Metrics, State, TrialRecord
 
-SPENT_EPOCHS, SPENT_TIME = "stopped by the budget of epochs", "stopped by the time limit"
-SPENT_GPU = "stopped by the budget of GPU hours"
-"""Why a search stops its trials."""
+_REACHED, _TARGET_REACHED = "has reached the target", "stopped, since another trial has reached the target"
+"""Why a trial is complete before the full resource, and why the others are stopped then."""
 _IN_AN_EPOCH = (Phase.TRAINING, Phase.LOST)
 
 
@@ -26,6 +27,7 @@ class Limits:
         recalls: whether the scheduler resumes paused trials.
         until: says why the search is to end after the running epochs; None where the engine itself ends trials within
             their epochs.
+        forecast: says what so many epochs more are expected to gain; None where the sampler has no model.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Limits:
         gpus: float,
         recalls: bool,
         until: Callable[[], str | None] | None = None,
+        forecast: Callable[[int], float | None] | None = None,
     ) -> None:
         self._study, self._live, self._recalls, self._until = study, live, recalls, until
         self.left = left
@@ -43,8 +46,11 @@ class Limits:
         """Whether the time limit has ended a trial within an epoch."""
         self._gpu = None if left.gpu_hours is None else GpuBudget(study, left.gpu_hours, gpus)
         self._started, self._reports = 0, 0
-        self._completed = any(it.state is State.COMPLETE and not it.taken_over for it in study.trials())
+        self._completed = any(_in_full(trial) and not trial.taken_over for trial in study.trials())
         """Whether a trial of the study was trained in full."""
+        self._reached = reached(study, left.budget.target) is not None
+        """Whether a trial has reached the target."""
+        self._plateau = Plateau(study, left.budget, forecast, gpus) if left.budget.plateau else None
 
     # ---- counting ----------------------------------------------------------------------------------------------------
 
@@ -52,13 +58,16 @@ class Limits:
         """Counts a trial that the budget of trials pays for."""
         self._started += 1
 
-    def reported(self) -> None:
-        """Counts an epoch."""
+    def reported(self, metrics: Metrics) -> None:
+        """Counts an epoch, and notes whether its report has reached the target."""
         self._reports += 1
+        self._reached |= self._has_target(metrics)
+        if self._plateau is not None:
+            self._plateau.reported(metrics)
 
     def ended(self, trial: TrialRecord) -> None:
         """Notes whether a trial was trained in full."""
-        self._completed |= trial.state is State.COMPLETE
+        self._completed |= _in_full(trial)
 
     def begin(self, number: int) -> None:
         """Starts counting the GPU seconds of a trial that takes a slot."""
@@ -80,14 +89,36 @@ class Limits:
     @property
     def all_started(self) -> bool:
         """Whether no new trial may start; paused ones may still go on."""
-        return self._study.writer.exhausted or (self.left.trials is not None and self._started >= self.left.trials)
+        return self._study.writer.exhausted or not self.has_a_trial
+
+    @property
+    def has_a_trial(self) -> bool:
+        """Whether the budget has a trial left that has not started."""
+        return self.left.trials is None or self._started < self.left.trials
+
+    def completes(self, metrics: Metrics) -> str | None:
+        """Why a trial with this report is complete, whatever its epoch: it has the target. None where it has not."""
+        return _REACHED if self._has_target(metrics) else None
+
+    def _has_target(self, metrics: Metrics) -> bool:
+        target = self.left.budget.target
+        return target is not None and ranking.reaches(self._study.spec, metrics, target)
 
     @property
     def spent(self) -> str | None:
-        """The limit of all training that is used up, as the reason why trials are stopped."""
+        """The limit of all training that is met, as the reason why trials are stopped."""
+        if self._reached:
+            return _TARGET_REACHED
+        if self.on_plateau:
+            return ON_PLATEAU
         if self.left.epochs is not None and self._reports >= self.left.epochs:
             return SPENT_EPOCHS
         return SPENT_GPU if self._gpu is not None and self._gpu.spent else None
+
+    @property
+    def on_plateau(self) -> bool:
+        """Whether nothing is to be expected of more training, by the rule of the budget."""
+        return self._plateau is not None and self._plateau.reached
 
     @property
     def over(self) -> str | None:
@@ -155,6 +186,11 @@ class Limits:
         trial = self._study.trial(number)
         needed = self._full - max(trial.epoch, trial.inherited)
         return self._free_epochs - needed + (self._live[number].phase in _IN_AN_EPOCH)
+
+
+def _in_full(trial: TrialRecord) -> bool:
+    """Whether a trial is complete, and not by its patience: that one may be no good."""
+    return trial.state is State.COMPLETE and trial.settled is None
 
 
 def _standing(trial: TrialRecord) -> tuple[object, ...]:

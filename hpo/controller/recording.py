@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from hpo.schedulers import Child
+from hpo.spec import Config
 from hpo.study.study import Study
 from hpo.study.trial import Metrics, Observer, Outcome, TrialRecord
 
@@ -32,13 +33,23 @@ class Recording:
         """A new trial, with a config of the sampler's."""
         return self._tell_start(self._study.writer.ask())
 
+    def try_config(self, config: Config, wish: str, retry_of: int | None) -> TrialRecord:
+        """A new trial with a config that somebody wishes.
+
+        Args:
+            config: may lack parameters, which the sampler fills in.
+            wish: the name of the wish.
+            retry_of: the failed trial that is begun again; None where it is a config of the user's.
+        """
+        return self._tell_start(self._study.writer.try_config(config, wish, retry_of))
+
     def bear(self, child: Child) -> TrialRecord:
         """A new trial that goes on with the training of its parent."""
         return self._tell_start(self._study.writer.bear(child.config, child.parent, child.epoch, child.replaces))
 
-    def report(self, number: int, epoch: int, metrics: Metrics) -> None:
-        """The metrics of an epoch."""
-        self._study.writer.report(number, epoch, metrics)
+    def report(self, number: int, epoch: int, metrics: Metrics, machine: str | None = None) -> None:
+        """The metrics of an epoch, and the process that has trained it."""
+        self._study.writer.report(number, epoch, metrics, machine)
         _log.debug("trial %d, epoch %d: %s", number, epoch, metrics)
         self._tell(lambda observer: observer.trial_reported(number, epoch, metrics))
 

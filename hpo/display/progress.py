@@ -83,7 +83,7 @@ class Progress:
         """Moves it to its outcome; prints a line where there is no live display."""
         self._counts[State.PAUSED if trial.number in self._paused else State.RUNNING] -= 1
         self._counts[trial.state] += 1
-        self._ended += not trial.inherited  # a child goes on for another trial that has ended
+        self._ended += trial.is_paid  # a child goes on for another trial that has ended
         self._epochs.pop(trial.number, None)
         self._paused.pop(trial.number, None)
         self._best = self._better(trial)
@@ -128,7 +128,7 @@ class Progress:
     def _share(self) -> float:
         """How much of the budget is spent, 0 to 1: of whichever limit is nearest."""
         shares = [0.0]
-        if self._left.trials is not None:
+        if self._left.trials:  # where none is left, only failed ones begin again
             shares.append(self._ended / self._left.trials)
         if self._left.epochs is not None:
             shares.append(self._reports / self._left.epochs)

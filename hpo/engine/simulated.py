@@ -31,6 +31,8 @@ class Elapsed:
 
     seconds: float
     worked: float
+    stopped: bool = False
+    """Whether somebody wished it to end."""
 
 
 def run(
@@ -65,7 +67,7 @@ def run(
     reason = simulation.run(math.inf if time_limit is None else time_limit)
     controller.close(reason)
     simulation.cut_off()
-    return Elapsed(clock.at, simulation.worked)
+    return Elapsed(clock.at, simulation.worked, controller.wishing.stopped)
 
 
 @dataclass
@@ -105,7 +107,8 @@ class _Simulation:
 
     def run(self, until: float) -> str | None:
         """Runs to the end of the budget or of the time; returns why trials were cut off, if they were."""
-        while not self._controller.limits.spent and not self._controller.trouble:
+        controller = self._controller
+        while not (controller.limits.spent or controller.trouble or controller.wishing.stopped):
             self._fill()
             if not self._events:
                 return None

@@ -30,6 +30,7 @@ from hpo.ensemble.own_members import OwnMember, OwnMembers, path_of
 from hpo.ensemble.score import Predictions
 from hpo.errors import DataError, HpoError, InputError, on_one_line
 from hpo.models import placement
+from hpo.models.devices import predicting
 from hpo.models.weights import set_weights
 from hpo.spec import Config, Named, SearchSpec
 from hpo.study.artifacts import Folder, Stored, unpacked
@@ -99,7 +100,7 @@ class Ensemble:
 
     Args:
         folder: written by `write`.
-        device: where members run; CUDA where this process sees a GPU, if None.
+        device: where members run; where None, the accelerator that torch has here, but for Apple's, else the CPU.
         trust: models of the user's own that the folder names may be imported.
 
     Raises:
@@ -130,7 +131,7 @@ class Ensemble:
         plugins.note_stored(code, folder.path / DOCUMENT)
         if trust:
             plugins.trust(code)
-        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device or predicting()
         self.members: tuple[Member, ...] = tuple(self._member(folder, part, model) for part, model in parts)
         self._own: OwnMembers | None = None
         if document.own:

@@ -190,7 +190,7 @@ def _check_same_rows(one: Pool, other: Pool) -> None:
     """Holds the candidates of two studies to have been given the same truth."""
     splits = one.truth.targets.keys() | other.truth.targets.keys()
     given = [[pool.truth.targets.get(split) for split in sorted(splits)] for pool in (one, other)]
-    same = all(None not in pair and np.array_equal(*pair) for pair in zip(*given, strict=True))
+    same = all(np.array_equal(mine, theirs) for mine, theirs in zip(*given, strict=True))
     if one.truth.outputs != other.truth.outputs or not same:
         raise StudyError(f"studies '{one.study.name}' and '{other.study.name}' have other targets: {_SAME_ROWS}")
 

@@ -17,7 +17,7 @@ from operator import attrgetter
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.study.optuna_trial import excesses
+from hpo.study.optuna_trial import SETTLED, excesses
 from hpo.study.ranking import REPORT, Fitness
 
 _IGNORED = (TrialState.FAIL, TrialState.WAITING)
@@ -29,7 +29,8 @@ class Measured:
 
     trial: FrozenTrial
     reached: float
-    """The last epoch reported; infinite for a finished trial without reports, which has its final value alone."""
+    """The last epoch reported, or up to which the value stands where its patience has ended a trial; infinite for a
+    finished trial without reports, which has its final value alone."""
     epochs: tuple[int, ...]
     best: tuple[tuple[float, ...], ...]
     """`best[i]`: costs at the best epoch among `epochs[: i + 1]`."""
@@ -47,6 +48,11 @@ class Measured:
     def number(self) -> int:
         """The trial's number."""
         return self.trial.number
+
+    @property
+    def trained(self) -> float:
+        """The last epoch that was trained: the value of a trial that its patience has ended stands for later ones."""
+        return float(self.epochs[-1]) if SETTLED in self.trial.user_attrs else self.reached
 
     def at(self, resource: float) -> Fitness | None:
         """The fitness at a resource; None if the trial did not get there, or had no finite value by then."""
@@ -74,7 +80,7 @@ class Yardstick:
         if trial.state in _IGNORED:
             return None
         values = dict(sorted(self._reports(trial)))
-        reached = float(max(values, default=math.inf))
+        reached = float(trial.user_attrs.get(SETTLED) or max(values, default=math.inf))
         if trial.state is TrialState.COMPLETE and trial.values is not None:
             values[max(values, default=0)] = tuple(trial.values)
         epochs, best = self._running_best(values)

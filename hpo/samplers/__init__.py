@@ -72,6 +72,14 @@ class Resuming(Protocol):
         """The trial to go on with, or None for a new config; without `new`, None where none is worth it."""
 
 
+@runtime_checkable
+class Promising(Protocol):
+    """A sampler that can say what further training is expected to gain."""
+
+    def promise(self, study: optuna.Study, epochs: int) -> float | None:
+        """Forecasts the improvement of the best objective within so many epochs; None where it cannot say."""
+
+
 def check(spec: SearchSpec) -> Iterable[Problem]:
     """Problems with the sampler that the spec names and with its settings: it is built once, to see."""
     name, settings = spec.sampler.name, spec.sampler.settings
@@ -155,6 +163,12 @@ def resumption(study: optuna.Study) -> Callable[[NDArray[np.intp], bool], int | 
     """What the sampler of a study would train next, of its paused trials; None where it has no opinion."""
     sampler = study.sampler.make(0) if isinstance(study.sampler, Proposer) else None
     return partial(sampler.resume, study) if isinstance(sampler, Resuming) else None
+
+
+def forecast(study: optuna.Study) -> Callable[[int], float | None] | None:
+    """What the sampler of a study expects of so many epochs more; None where it has no opinion."""
+    sampler = study.sampler.make(0) if isinstance(study.sampler, Proposer) else None
+    return partial(sampler.promise, study) if isinstance(sampler, Promising) else None
 
 
 def _made(spec: SearchSpec, seed: int, **own: Any) -> BaseSampler:

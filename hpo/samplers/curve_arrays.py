@@ -72,12 +72,12 @@ class CurveArrays:
                 self._enter(number, known)
 
     def _enter(self, number: int, known: Measured) -> None:
-        last = min(known.reached, self._ladder[-1])
+        last = min(known.trained, self._ladder[-1])
         passed = self._ladder[: bisect_left(self._ladder, last)]
         worst = np.inf if known.violation else 0.0
-        self.reached[number], self.best[number] = known.reached, known.best[-1][0]
+        self.reached[number], self.best[number] = known.trained, known.best[-1][0]
         for place, epoch in [*enumerate(passed), (-1, last)]:
-            worth = known.at(known.reached if place < 0 else epoch)
+            worth = known.at(known.trained if place < 0 else epoch)
             if worth is not None:
                 self.epochs[number, place], self.costs[number, place] = epoch, worth.costs[0] + worst
 

@@ -28,6 +28,7 @@ from hpo.history.measured import Yardstick
 from hpo.history.table import Table
 from hpo.samplers.curve_arrays import CurveArrays, curves_of
 from hpo.samplers.curve_model import Array, Inputs, posterior
+from hpo.samplers.reward_scale import RewardScale
 from hpo.schedulers import first_rung
 from hpo.schedulers.rungs import rungs
 from hpo.spec import Config
@@ -42,8 +43,6 @@ _TRIALS, _POINTS, _FITTED = 1000, 250, 100
 best half of them, and others at random."""
 _WAITING = 200
 """The most paused trials that are judged at once."""
-_DELTA, _WORST = 0.1, 100.0
-"""A cost is seen on a logarithm, in units of the median's distance to the best: how close to the best, and how far."""
 _UNIFORM, _TOP, _NEAR, _STEPS = 500, 8, 12, (0.03, 0.1, 0.25)
 """Candidates: so many from the whole space, and so many with each step about each of the best trials."""
 _HOPE, _EVEN = -0.8416, 0.0
@@ -148,6 +147,29 @@ class CurveSampler(BaseSampler):
             least = outlook.new(self._had(study))[1] if new else self._hope
         return int(waiting[np.argmax(odds)]) if odds.max() >= least else None
 
+    def promise(self, study: optuna.Study, epochs: int) -> float | None:
+        """Forecasts the improvement of the best objective within the next epochs; None before the model is ready.
+
+        A pure function of the study. It is more than can be expected rather than less: the sum of what is expected of
+        each trial that goes on, and of each new config, for which the epochs are enough.
+
+        Args:
+            study: every report is recorded in it.
+            epochs: of all trials together.
+        """
+        _check_objectives(study)
+        search_space = self._search_space(study)
+        inputs = Inputs(search_space, self.space)
+        table, curves = self._known(study, inputs)
+        measured = curves.measured()
+        if not search_space or not self._ready(table.trials, len(measured)):
+            return None
+        live = np.intersect1d(table.running.array(), measured, assume_unique=True)
+        rng = _stream(self.seed, len(table.trials), table.reports)
+        with _one_thread():
+            outlook = _Outlook(table, curves, measured, [], inputs, self.epochs, rng, self._by_trials)
+            return outlook.promise(_promising(curves, live), epochs, self._had(study))
+
     def reseed_rng(self) -> None:
         """Nothing to do: every trial has a seed of its own."""
 
@@ -218,7 +240,8 @@ class _Outlook:
         numbers, failed = some[rows], [trial.params for trial in _failed(table)[-_TRIALS:]]
         units = np.concatenate([curves.units[numbers], inputs.units(failed)])
         reached = np.concatenate([curves.epochs[numbers, points], np.full(len(failed), float(self._rungs[0]))])
-        rewards = _rewards(np.concatenate([curves.costs[numbers, points], np.full(len(failed), math.inf)]))
+        costs = np.concatenate([curves.costs[numbers, points], np.full(len(failed), math.inf)])
+        self._scale, rewards = RewardScale.of(costs)
         told = _some(-rewards, _POINTS, rng)
         x, y = inputs.columns(units[told], self._share(reached[told])), rewards[told]
         model = posterior(x, y, _some(-y, _FITTED, rng), inputs.groups)
@@ -257,6 +280,25 @@ class _Outlook:
     def odds_in_the_end(self, numbers: NDArray[np.intp]) -> Array:
         """(n,) how likely each beats the incumbent when it is trained in full."""
         return self._odds(self._columns(numbers, np.full(len(numbers), float(self._epochs))), self._incumbent)
+
+    def promise(self, live: NDArray[np.intp], epochs: int, had: Callable[[Config], bool]) -> float:
+        """What so many epochs are expected to gain, by those that gain most an epoch.
+
+        Args:
+            live: trials that can go on.
+            epochs: of all trials together.
+            had: whether the study has a config already.
+        """
+        ends = np.minimum(self._curves.reached[live] + epochs, float(self._epochs))
+        new = self._drawn[0]
+        new = new[[place for place, row in enumerate(new) if not had(self._inputs.config(row))]]
+        full = np.full(len(new), float(min(epochs, self._epochs)))
+        x = np.concatenate([self._columns(live, ends), self._inputs.columns(new, self._share(full))])
+        cost = np.concatenate([ends - self._curves.reached[live], full])
+        gains = self._scale.expected_improvements(*self._model.predict(x))
+        ranked = np.argsort(-gains / np.maximum(cost, 1.0), kind="stable")
+        paid = np.cumsum(cost[ranked]) - cost[ranked] < epochs
+        return float(gains[ranked][paid].sum())
 
     def _odds(self, x: Array, threshold: float) -> Array:
         mean, deviation = self._model.predict(x)
@@ -308,22 +350,6 @@ def _one_thread() -> AbstractContextManager[object]:
     """Matrices of a few hundred rows gain nothing from threads, and lose much where trials keep all cores busy."""
     limits: AbstractContextManager[object] = _libraries().limit(limits=1, user_api="blas")
     return limits
-
-
-def _rewards(costs: Array) -> Array:
-    """Standardized, more is better: -log((cost - least) / (median - least) + delta); infinite costs are the worst."""
-    finite = costs[np.isfinite(costs)]
-    if not len(finite):
-        return np.zeros(len(costs))
-    least = finite.min()
-    spread = np.median(finite) - least or finite.mean() - least
-    if not spread > 0.0 or not np.isfinite(spread):
-        excess = np.where(np.isfinite(costs), 0.0, 1.0)
-    else:
-        share = np.minimum((costs - least) / spread, _WORST)
-        excess = np.where(np.isfinite(costs), share, share[np.isfinite(costs)].max())
-    rewards = -np.log(excess + _DELTA)
-    return np.asarray((rewards - rewards.mean()) / (rewards.std() or 1.0))
 
 
 def _some(costs: Array, most: int, rng: np.random.Generator) -> NDArray[np.intp]:

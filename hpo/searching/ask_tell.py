@@ -25,6 +25,7 @@ from hpo.controller.live_trial import IN_SLOT
 from hpo.errors import HpoError, InputError
 from hpo.schedulers import Decision
 from hpo.spec import Config, SearchSpec
+from hpo.study.storage.lock import this_process
 from hpo.study.study import Study
 from hpo.study.trial import Failure, Observer, TrialRecord
 from hpo.tracking.writer import Tracker
@@ -70,8 +71,13 @@ class AskAndTell:
     def over(self) -> bool:
         """Whether nothing is left to train: the budget is used up, and no trial is being trained."""
         with self._lock:
-            met = self._controller.limits.met is not None
+            met = self._controller.limits.met is not None or self.stopped
             return self._nothing_left or (met and not self._controller.slots.busy)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the search is to end since somebody wishes it (`hpo stop`): `ask` gives nothing more."""
+        return self._controller.wishing.stopped
 
     @property
     def best(self) -> TrialRecord | None:
@@ -122,7 +128,8 @@ class AskAndTell:
         with self._lock:
             number = self._trained(trial)
             epoch = self._epoch(number, epoch)
-            decision = self._controller.report(number, epoch, checked_metrics(metrics, self.study.spec, epoch))
+            checked = checked_metrics(metrics, self.study.spec, epoch)
+            decision = self._controller.report(number, epoch, checked, this_process())
             if decision is Decision.PAUSE:
                 self._controller.stored(number)
             return decision
@@ -165,7 +172,7 @@ class AskAndTell:
             interrupted: whether the caller's loop has raised.
         """
         with self._lock:
-            stays = interrupted or bool(self._controller.trouble)
+            stays = interrupted or self.stopped or bool(self._controller.trouble)
             self._controller.close(None if stays else self._controller.limits.met)
 
     def _check(self) -> None:
@@ -218,7 +225,7 @@ def searching(
     limit = spec.budget.time_limit
     deadline = None if limit is None else time.monotonic() + limit
     with ExitStack() as held:
-        held.enter_context(study.hold.searching())
+        held.enter_context(study.hold.searching(budget=spec.budget))
         study.writer.use(samplers.build(study.spec, len(study.trials())))
         tracker = None if storage is None else held.enter_context(Tracker(study, storage))
         controller = Controller(

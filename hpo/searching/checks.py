@@ -10,8 +10,25 @@ from hpo.errors import Problem
 from hpo.spec import SearchSpec, StudySpec
 from hpo.spec.space import never_active, possible_configs
 from hpo.spec.study_spec import GRID
+from hpo.study import callbacks
 
-SEARCH_CHECKS = (tasks.check_goal, samplers.check, schedulers.check)
+
+def check_ends(spec: SearchSpec) -> Iterable[Problem]:
+    """A target, or a plateau, of a search that has no single best trial; and a plateau without its rule."""
+    budget = spec.budget
+    for key in ("target", "plateau"):
+        if getattr(budget, key) is not None and spec.objective.others:
+            yield Problem(
+                ("budget", key), "is of one objective, and this search has several, of which no trial is the best"
+            )
+    if budget.plateau is not None and spec.target == "ensemble":
+        yield Problem(("budget", "plateau"), "is of the best trial, and `target: ensemble` wants an ensemble of many")
+    for key in ("plateau_epochs", "plateau_gpu_hours", "plateau_trials"):
+        if budget.plateau is None and key in budget.model_fields_set and getattr(budget, key) is not None:
+            yield Problem(("budget", key), "says nothing without `plateau`, the least improvement; give that too")
+
+
+SEARCH_CHECKS = (tasks.check_goal, samplers.check, schedulers.check, callbacks.check, check_ends)
 """What can be known of a search whatever its trials are."""
 
 
@@ -24,11 +41,17 @@ def check_resources(spec: SearchSpec) -> Iterable[Problem]:
             f"must be a whole number, or a fraction below 1, got {cpu:g}: a trial has a thread for each whole CPU and"
             f" would hold the rest unused; write {math.floor(cpu)} or {math.ceil(cpu)}",
         )
-    if gpu != "auto" and gpu > 0 and spec.training.device == "cpu":
+    if gpu != "auto" and gpu > 0 and spec.training.device in ("cpu", "mps"):
+        why = "a trial would hold a GPU unused" if spec.training.device == "cpu" else "Ray counts none of Apple's GPUs"
         yield Problem(
             ("resources", "gpu"),
-            f"must be 0 where training.device is cpu, got {gpu:g}: a trial would hold a GPU unused; write 0, or"
-            " leave one of the two out",
+            f"must be 0 where training.device is {spec.training.device}, got {gpu:g}: {why}; write 0, or leave one of"
+            " the two out",
+        )
+    elif gpu == 0 and spec.training.device in ("cuda", "xpu"):
+        yield Problem(
+            ("resources", "gpu"),
+            f"is 0, but training.device is {spec.training.device}; give a trial a share of a GPU, or leave one out",
         )
     elif gpu != "auto" and gpu > 1:
         yield Problem(
@@ -49,7 +72,14 @@ def check(spec: SearchSpec, train: Callable[..., Any] | str | None = None) -> It
         for models_check in (datasets.check, models.check):
             yield from models_check(spec)
     metrics = tasks.check if isinstance(spec, StudySpec) and spec.train is None else tasks.check_goal
-    for search_check in (metrics, samplers.check, schedulers.check, check_resources):
+    for search_check in (
+        metrics,
+        samplers.check,
+        schedulers.check,
+        check_resources,
+        callbacks.check,
+        check_ends,
+    ):
         yield from search_check(spec)
     yield from own_problems(spec, train)
 

@@ -6,13 +6,16 @@ from typing import Any
 from hpo.datasets import Dataset
 from hpo.errors import StudyError
 from hpo.searching.options import SearchOptions
+from hpo.searching.wishing import retry_failed
 from hpo.spec import Budget, SearchSpec, StudySpec
+from hpo.study.budget import reached
 from hpo.study.code import TrainingCode
 from hpo.study.data_summary import DataSummary
 from hpo.study.differences import differences
 from hpo.study.folder import study_names
 from hpo.study.locations import own_place
 from hpo.study.study import Study
+from hpo.study.wishes import RetryTrial, TryConfig
 from hpo.terminal import Say
 
 _UNKNOWN_CODE = (
@@ -31,6 +34,10 @@ def known_study(spec: SearchSpec, options: SearchOptions, dataset: Dataset | Non
     if not is_known:
         return None
     known = _reopen(spec, options, dataset)
+    if options.retry_failed:
+        known.hold.check_free()
+        count = len(retry_failed(known))
+        say(f"Study '{spec.study}': {count or 'no'} failed trial{'' if count == 1 else 's'} to begin again.")
     if not is_spent(known, spec.budget):
         known.hold.check_free()  # who begins in between is refused when Ray is there
     return known
@@ -141,4 +148,10 @@ def _shown(value: Any) -> str:
 
 def is_spent(study: Study, budget: Budget) -> bool:
     """Whether a study has no trial left to run."""
-    return study.spent().left(budget).nothing or (study.writer.used_up is not None and not study.live)
+    left, wishes = study.spent().left(budget), study.wishes.waiting().values()
+    if reached(study, budget.target) is not None or 0 in (left.epochs, left.gpu_hours):
+        return True
+    if any(isinstance(wish, RetryTrial) for wish in wishes):
+        return False
+    tried = study.writer.used_up is not None and not any(isinstance(wish, TryConfig) for wish in wishes)
+    return left.trials == 0 or (tried and not study.live)

@@ -1,7 +1,7 @@
 """The options of a search, each declared once: for `hpo search`, `hpo resume`, `hpo.search` and `hpo.resume`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,8 +11,9 @@ from hpo.plugins import import_name
 
 if TYPE_CHECKING:
     from hpo.spec import SpecLike
+    from hpo.study.callbacks import Callback
 
-LIMITS = ("trials", "epochs", "gpu_hours", "time_limit")
+LIMITS = ("trials", "epochs", "gpu_hours", "time_limit", "target", "plateau")
 """The options that are limits of the budget."""
 
 
@@ -38,6 +39,20 @@ class RunOptions(TrainingOptions):
     time_limit: float | None = field(
         default=None,
         metadata=option("Budget: from start to end; trials then running are stopped and kept.", "time"),
+    )
+    target: float | None = field(
+        default=None,
+        metadata=option(
+            "Ends the search with the first report whose objective is as good as this, or better.", "number"
+        ),
+    )
+    plateau: float | None = field(
+        default=None,
+        metadata=option(
+            "Ends the search where the last epochs have improved the objective by less than this, and the next ones"
+            " promise less; 0 never ends it.",
+            "number",
+        ),
     )
     concurrency: int | Literal["auto"] | None = field(
         default=None,
@@ -75,6 +90,14 @@ class RunOptions(TrainingOptions):
             "Builds an ensemble of the best trials afterwards, as `hpo ensemble` does, within the time limit.", "flag"
         ),
     )
+    retry_failed: bool = field(
+        default=False,
+        metadata=option(
+            "Begins the study's failed trials again, each as a new trial with the same config that costs no trial of"
+            " the budget.",
+            "flag",
+        ),
+    )
     database: str | None = field(
         default=None,
         metadata=option(
@@ -89,6 +112,13 @@ class RunOptions(TrainingOptions):
             "What running trials have to end their epoch and store their state, after Ctrl-C, SIGTERM or SIGHUP; 30s by"
             " default. A second signal ends the search at once.",
             "time",
+        ),
+    )
+
+    callbacks: "Sequence[Callback]" = field(
+        default=(),
+        metadata=option(
+            "Objects of `hpo.Callback`, which hear what happens, beside those that the spec names.", "python"
         ),
     )
 

@@ -116,10 +116,12 @@ def forecasts(spec: SearchSpec, curve: Curve, workers: Iterable[int]) -> tuple[F
 
 
 def without_proposals(spec: SearchSpec) -> SearchSpec:
-    """The spec with random configs, since to a synthetic curve all are alike.
+    """The spec with random configs, since to a synthetic curve all are alike; and without a target or a plateau.
 
     A sampler stays that ends the search, as a grid does and one that is not ours may, or that the scheduler asks.
     """
+    if spec.budget.target is not None or spec.budget.plateau is not None:
+        spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"target": None, "plateau": None})})
     random = spec.model_copy(update={"sampler": Named(name="random")})
     own = spec.sampler.name not in samplers.SAMPLERS.names or spec.sampler.name == GRID
     return spec if own or any(schedulers.check(random)) else random

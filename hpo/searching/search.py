@@ -23,13 +23,15 @@ from hpo import spec as specs
 from hpo.datasets import Dataset
 from hpo.errors import InputError, TrialsError
 from hpo.searching.checks import check, last_problems, own_problems, remarks
+from hpo.searching.ending import Ending
 from hpo.searching.joining import invitation_to
 from hpo.searching.opening import code_of, is_spent, known_study, ready
 from hpo.searching.options import SearchOptions
 from hpo.searching.results import SearchResult
 from hpo.spec import Budget, Resources, SearchSpec, SpecLike, StudySpec
 from hpo.study import POOL
-from hpo.study.budget import Spent
+from hpo.study.budget import ON_PLATEAU, Spent, ended_by, reached
+from hpo.study.callbacks import Callbacks, checked, named
 from hpo.study.data import remember_place
 from hpo.study.folder import check_writable, study_names
 from hpo.study.study import Study
@@ -55,6 +57,7 @@ def search(options: SearchOptions) -> SearchResult:
     """Runs a search; `hpo.search` says what it raises."""
     started = time.monotonic()
     say = saying(options.told)
+    checked(options.callbacks)
     settings = in_all(options.space, options.settings, options.studies, options.database)
     written = specs.read(options.space, settings)
     first = written.checked((partial(own_problems, given=options.train),))  # told before anything is started
@@ -79,10 +82,11 @@ def search(options: SearchOptions) -> SearchResult:
         work = _Work(own or _built_in(), spec, dataset)
         share = _share(work, options, say)
         study = ready(spec, options, dataset, say)
-        held.enter_context(study.hold.searching(told=invitation_to(study, share.resources, spec.budget.time_limit)))
+        invitation = invitation_to(study, share.resources, spec.budget.time_limit)
+        held.enter_context(study.hold.searching(invitation, spec.budget))
         study.accept_code(code_of(spec, options))
         remember_place(study, spec)
-        if study.spent().left(spec.budget).nothing:  # another search ran them while this one was starting
+        if is_spent(study, spec.budget):  # another search ran them while this one was starting
             return SearchResult(study, time.monotonic() - started)
         study.writer.use(samplers.build(spec, len(study.trials()), rewards(study)))
         tracker = held.enter_context(Tracker(study, options.studies, say))  # MLflow is told the last while Ray stops
@@ -128,8 +132,9 @@ def _run(
     spec, limit = work.spec, work.spec.budget.time_limit
     left = study.spent().left(spec.budget)
     disk = None if options.max_disk is None else DiskBudget(study, options.max_disk)
-    with Progress(study, left, limit, options.told) as progress:
-        interrupted = engine.run(
+    callbacks = Callbacks(study, [*named(spec), *options.callbacks])
+    with Ending(study, spec.budget, callbacks).told() as ending, Progress(study, left, limit, options.told) as progress:
+        ending.interrupted = interrupted = engine.run(
             study,
             work.function,
             resources=share.resources,
@@ -141,13 +146,20 @@ def _run(
             failures=spec.failures,
             say=say,
             grace_period=engine.GRACE_PERIOD if options.grace_period is None else options.grace_period,
-            observers=(tracker, progress) if disk is None else (tracker, disk, progress),
+            observers=(tracker, *(() if disk is None else (disk,)), progress, callbacks),
         )
+        ending.reason = None if disk is None else disk.problem
     if disk is not None and disk.problem:
         say(f"The search has ended: {disk.problem}.")
-    elif study.writer.used_up is not None and not interrupted:
+    elif _is_over_early(study, spec.budget) and not interrupted:
         say(f"Study '{spec.study}' {_why_over(study, spec.budget)}.")
     return interrupted
+
+
+def _is_over_early(study: Study, budget: Budget) -> bool:
+    """Whether something else than the numbers of the budget has ended a search."""
+    tried = study.writer.used_up is not None
+    return tried or reached(study, budget.target) is not None or ended_by(study) == ON_PLATEAU
 
 
 def _check_sendable(function: "Callable[..., Any] | None") -> None:
@@ -168,10 +180,14 @@ def _check_counted(spec: SearchSpec) -> None:
     """Refuses a budget of GPU hours on a cluster that gives trials no GPU, and resources that it does not have."""
     from hpo.engine.ray.cluster import trial_resources
 
-    if not trial_resources(spec.resources)["gpu"] and spec.budget.gpu_hours is not None:
+    if trial_resources(spec.resources)["gpu"]:
+        return
+    if spec.budget.gpu_hours is not None:
         raise InputError(
             "budget.gpu_hours (--gpu-hours) limits nothing, since trials get no GPU here; use budget.time_limit"
         )
+    if spec.budget.plateau_gpu_hours is not None:
+        raise InputError("budget.plateau_gpu_hours: trials get no GPU here; use budget.plateau_epochs")
 
 
 def _read(written: specs.Written[SearchSpec], options: SearchOptions, say: Say) -> tuple[SearchSpec, Dataset | None]:
@@ -239,8 +255,18 @@ def _more(limit: str, text: str) -> float:
 def _why_over(study: Study, budget: Budget) -> str:
     """Why a study is not searched any longer, and what there is to do."""
     left = study.spent().left(budget)
+    if (trial := reached(study, budget.target)) is not None:
+        return (
+            f"has reached its target of {budget.target:g} (trial {trial.number}, {trial.metric} {trial.value:g}), so"
+            " the search has ended; --target sets another"
+        )
     if study.writer.used_up is not None and not left.nothing:
         return f"has tried every one of the {study.writer.used_up} configs that its space has, so the search has ended"
+    if ended_by(study) == ON_PLATEAU and not left.nothing:
+        return (
+            f"has come to a plateau, on which nothing better by {budget.plateau or 0:g} is to be expected, so the"
+            " search has ended; --plateau 0 goes on"
+        )
     if left.trials == 0:
         used_up = f"{budget.trials} trials; --trials"
     else:
@@ -288,6 +314,12 @@ class _Share:
 
 def _share(work: _Work, options: SearchOptions, say: Say) -> _Share:
     spec = work.spec
+    if isinstance(spec, StudySpec) and work.dataset is not None and _shares_a_device(spec, work.dataset):
+        if options.concurrency == "auto":
+            raise InputError("--concurrency auto: nobody can measure what a trial takes of Apple's GPU; give a number")
+        if options.concurrency is None:
+            say(f"Study '{spec.study}': trials train one at a time on the GPU; --concurrency says how many at once.")
+        return _Share(spec.resources, options.concurrency or 1)
     if options.concurrency != "auto":
         return _Share(spec.resources, options.concurrency)
     if not isinstance(spec, StudySpec) or work.dataset is None:
@@ -301,6 +333,21 @@ def _share(work: _Work, options: SearchOptions, say: Say) -> _Share:
     occupancy = fitting(spec, work.dataset, work.function, spec.resources)
     say(f"Study '{spec.study}': {occupancy}.", style="dim")
     return _Share(occupancy.resources, occupancy.trials)
+
+
+def _shares_a_device(spec: StudySpec, dataset: Dataset) -> bool:
+    """Whether all trials train on one accelerator that Ray does not count, and so gives to as many as there are CPUs.
+
+    Raises:
+        ResourceError: this machine has no such device.
+    """
+    if spec.training.device not in ("auto", "mps"):
+        return False
+    from hpo.models.devices import ACCELERATORS, COUNTED
+    from hpo.training.precision import choose_device
+
+    kind = choose_device(spec.training.device, float64=dataset.train.inputs.dtype.itemsize == 8).type
+    return kind in ACCELERATORS and kind not in COUNTED
 
 
 def rewards(study: Study, predictions: "tuple[NDArray[Any], Source] | None" = None) -> "Contributions | None":

@@ -12,7 +12,7 @@ from hpo.plugins import did_you_mean
 from hpo.spec.extending import EXTENDS
 from hpo.spec.parameter import Parameter, thawed
 from hpo.spec.relations import relation_problems
-from hpo.spec.section import Constraint, Objective
+from hpo.spec.section import Constraint, Named, Objective
 from hpo.spec.study_spec import SearchSpec, StudySpec, section_class
 
 SEARCHABLE = ("data", "model", "training", "optimizer")
@@ -27,6 +27,8 @@ NOT_SEARCHABLE = {
     "data.size": "all trials of a study see the same data",
     "data.classes": "all trials of a study see the same data",
     "training.epochs": "it is the full resource, which the scheduler divides",
+    "training.patience": "it says when any trial is at its end, by which trials are compared",
+    "training.min_delta": "it says when any trial is at its end, by which trials are compared",
     "training.device": "trials are placed by `resources`",
     "training.compile": "it changes how fast a config trains, not what it learns",
     "training.kernels": "it changes how fast a config trains, not what it learns",
@@ -45,7 +47,7 @@ def in_our_words(detail: Any) -> Problem:
     if key[:2] == ("objective", "others") and len(key) > 2:  # as the list was written
         key = ("objective", str(int(key[2]) + 1), *key[3:])
     kind, value = detail["type"], detail["input"]
-    if key[-1] in _UNION_MEMBERS and key[0] == "parameters":  # one error a member of the union; all become the same one
+    if key[-1:] and key[-1] in _UNION_MEMBERS and key[0] == "parameters":  # one error a member
         return Problem(key[:-1], f"must be a finite number, got {value!r:.80}")
     if kind == "extra_forbidden" and value is None and not re.fullmatch(r"[\w.-]+", key[-1]):
         return Problem(key, "unknown key; within braces, a text that has a comma stands in quotes")
@@ -76,6 +78,8 @@ def _known_keys(path: tuple[str, ...]) -> Iterable[str]:
         return Parameter.model_fields
     if path[0] == "constraints":
         return Constraint.model_fields
+    if path[0] == "callbacks":
+        return Named.model_fields
     if path[0] == "objective":
         return Objective.model_fields
     return section_class(StudySpec.model_fields[path[0]]).model_fields

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -21,6 +21,8 @@ Augmentation = Literal["random_crop", "horizontal_flip", "cutout", "mixup"]
 
 
 _TRIALS = 32
+_LIMITS = ("trials", "epochs", "time_limit", "gpu_hours")
+"""The keys of a budget by one of which a search surely ends."""
 
 
 class Section(BaseModel):
@@ -84,8 +86,12 @@ class TrainingSettings(Section):
     """Rows of a training step."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """The type of numbers in training; `auto` is bfloat16 where the device computes in it."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where trials train; `auto` is CUDA where the worker sees a GPU."""
+    device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = "auto"
+    """Where trials train; `auto` is the accelerator that torch has where the worker runs, else the CPU."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """So many epochs without a better objective end a trial: it is complete then."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """How much better the objective must be to count, for `patience`."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The share of each target that is spread over all classes; labels move towards one half."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
@@ -189,7 +195,7 @@ class Budget(Section):
     """The limits, of which the first that is met ends a search.
 
     `trials`, `epochs` and `gpu_hours` (of all trials together) are of the whole study, `time_limit` is seconds of one
-    search.
+    search. `target` and `plateau` end it before.
     """
 
     trials: Annotated[int, Field(ge=1)] | None = None
@@ -200,6 +206,17 @@ class Budget(Section):
     """How long one search lasts, from start to end."""
     gpu_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """How many hours of one GPU all trials together, of the whole study."""
+    target: float | None = None
+    """A value of the objective that is good enough: the search ends with the first report that has it."""
+    plateau: Annotated[float, Field(ge=0)] | None = None
+    """The least improvement of the objective that is worth going on for: the search ends where the last epochs have
+    brought less, and the next ones promise less. 0 never ends it."""
+    plateau_epochs: Annotated[int, Field(ge=1)] | None = None
+    """How many epochs, of all trials together, are meant by that; 10 times those of a trial in full where not given."""
+    plateau_gpu_hours: Annotated[float, Field(gt=0)] | None = None
+    """In place of `plateau_epochs`: how many hours of one GPU, at the pace of the last epochs."""
+    plateau_trials: Annotated[int, Field(ge=1)] = 16
+    """How many trials must have begun before a plateau ends a search."""
 
     @model_validator(mode="before")
     @classmethod
@@ -212,7 +229,13 @@ class Budget(Section):
                 raise ValueError(
                     f"{key} is of the whole study here, got {limit!r}; --{key.replace('_', '-')} takes a +"
                 )
-        return value if any(value.get(key) is not None for key in cls.model_fields) else {**value, "trials": _TRIALS}
+        return value if any(value.get(key) is not None for key in _LIMITS) else {**value, "trials": _TRIALS}
+
+    @model_validator(mode="after")
+    def _one_span(self) -> Self:
+        if self.plateau_epochs is not None and self.plateau_gpu_hours is not None:
+            raise ValueError("plateau_epochs and plateau_gpu_hours say the same in two ways; leave one out")
+        return self
 
     @property
     def by_trials(self) -> bool:

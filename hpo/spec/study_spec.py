@@ -97,6 +97,8 @@ class SearchSpec(Section):
     """What is done about trials that fail."""
     resources: Resources = Resources()
     """What one trial gets."""
+    callbacks: tuple[Named, ...] = ()
+    """Code of your own that hears what happens: `module:Class` of an `hpo.Callback`, or a mapping with its settings."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """The seed of the split, the sampler and every trial."""
 
@@ -146,7 +148,7 @@ class SearchSpec(Section):
         if not isinstance(value, dict) or not isinstance(value.get("training"), dict):
             return value
         resources = {} if value.get("resources") is None else value["resources"]
-        if value["training"].get("device") != "cpu" or not isinstance(resources, dict):
+        if value["training"].get("device") not in ("cpu", "mps") or not isinstance(resources, dict):
             return value
         return {**value, "resources": {**resources, "gpu": 0}} if resources.get("gpu", "auto") == "auto" else value
 
@@ -171,6 +173,13 @@ class SearchSpec(Section):
     def _one_is_a_list(cls, value: Any) -> Any:
         return value if isinstance(value, list | tuple) else (value,)
 
+    @field_validator("callbacks", mode="before")
+    @classmethod
+    def _some_callbacks(cls, value: Any) -> Any:
+        """One or several, each by its name alone or with settings."""
+        several = value if isinstance(value, list | tuple) else () if value is None else (value,)
+        return tuple({"name": one} if isinstance(one, str) else one for one in several)
+
     @property
     def objectives(self) -> tuple[Objective, ...]:
         """All of them, the first first."""
@@ -194,8 +203,9 @@ class SearchSpec(Section):
 
     def own_code(self, *sections: str) -> list[str]:
         """The import paths by which these sections name code of the user's own."""
-        named = (getattr(self, section, None) for section in sections)
-        names = [each if isinstance(each, str) else getattr(each, "name", "") for each in named]
+        holders = (getattr(self, section, None) for section in sections)
+        named = (one for holder in holders for one in (holder if isinstance(holder, tuple) else (holder,)))
+        names = [one if isinstance(one, str) else getattr(one, "name", "") for one in named]
         return list(dict.fromkeys(name for name in names if ":" in name))
 
     def setting(self, name: str) -> Any:

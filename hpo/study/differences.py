@@ -8,7 +8,7 @@ from hpo.spec import SearchSpec
 
 
 def differences(
-    mine: SearchSpec, other: SearchSpec, left: Collection[str] = ("budget", "resources", "failures")
+    mine: SearchSpec, other: SearchSpec, left: Collection[str] = ("budget", "resources", "failures", "callbacks")
 ) -> dict[str, tuple[Any, Any]]:
     """The settings in which two specs differ: dotted name -> what each has there, None where it has nothing.
 

@@ -24,7 +24,7 @@ ENSEMBLES = "ensembles"
 """The folder in it that has its ensembles, each in a folder of its name."""
 _OWN = (
     *(SPEC, JOURNAL, f"{JOURNAL}.lock", LOCK, FILE, environment.FILE, DATA_FILE),
-    *("artifacts", ENSEMBLES, "retrained"),
+    *("artifacts", ENSEMBLES, "retrained", "wishes"),
 )
 """What may be in a study's folder."""
 

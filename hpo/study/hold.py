@@ -1,12 +1,18 @@
 """The hold on a study: one process searches it at a time, and the others can learn which."""
 
+import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import pydantic
 
 from hpo.errors import StudyError
 from hpo.files import NotAFile
+from hpo.spec import Budget
 from hpo.study.artifacts import Folder, Place
 from hpo.study.folder import check_writable
 from hpo.study.format import migrate
@@ -14,10 +20,33 @@ from hpo.study.locations import VARIABLE, claim, own_place
 from hpo.study.storage.cached import CachedStorage
 from hpo.study.storage.database import DatabaseStorage
 from hpo.study.storage.journal import mend
-from hpo.study.storage.lock import LOCK, check_free, hold, holder
+from hpo.study.storage.lock import LOCK, check_free, hold, holder, note, this_process
 
 if TYPE_CHECKING:
     from hpo.study.study import Study
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search notes of itself for the others."""
+
+    since: float
+    """Seconds since 1970 when it took hold of the study."""
+    budget: Budget
+    """Its own, which may be another one than the study was made with."""
+
+    def written(self) -> str:
+        """A line that `read` reads."""
+        return json.dumps({"since": self.since, "budget": self.budget.model_dump(exclude_none=True)})
+
+    @classmethod
+    def read(cls, line: str) -> Self | None:
+        """What is in a line; None where that is nothing of the kind, as of an earlier release."""
+        try:
+            read = json.loads(line)
+            return cls(float(read["since"]), Budget.model_validate(read["budget"]))
+        except (LookupError, OverflowError, RecursionError, TypeError, ValueError, pydantic.ValidationError):
+            return None
 
 
 def _same_place(wanted: Place, place: Place) -> bool:
@@ -36,11 +65,12 @@ class Hold:
         self._study = study
 
     @contextmanager
-    def searching(self, told: str = "") -> Iterator[None]:
+    def searching(self, told: str = "", budget: Budget | None = None) -> Iterator[None]:
         """Holds the study for one search.
 
         Args:
             told: what others may read of it, as `searcher`: how to join its Ray.
+            budget: of the search, which others may read as `search`; the study's own where None.
 
         Raises:
             StudyError: another process is searching it (the lock goes with its process, however that ends); or its
@@ -51,12 +81,16 @@ class Hold:
                 yield
             return
         self.claim()
-        with self.held(told), self._alone():
+        with self.held(told, Search(time.time(), budget or self._study.spec.budget)), self._alone():
             yield
 
     @contextmanager
-    def held(self, told: str = "") -> Iterator[None]:
+    def held(self, told: str = "", search: "Search | None" = None) -> Iterator[None]:
         """Holds the study for this process: nobody searches it meanwhile.
+
+        Args:
+            told: what others may read, as `searcher`.
+            search: for which it is held; None where it is no search.
 
         Raises:
             StudyError: another process is searching it.
@@ -65,7 +99,9 @@ class Hold:
         check_writable(study.folder.parent, study.folder.name)
         try:
             with ExitStack() as stack:
-                stack.enter_context(hold(study.folder / LOCK, study.name, told))
+                stack.enter_context(
+                    hold(study.folder / LOCK, study.name, told, "" if search is None else search.written())
+                )
                 if study.locations.database is not None:
                     connection = stack.enter_context(study.locations.database.hold(study.name))
                     if isinstance(storage := study.record._storage, DatabaseStorage):
@@ -109,6 +145,11 @@ class Hold:
             study.locations.write(study.folder, study.name)
 
     @property
+    def this_process(self) -> str:
+        """The name of this process, as `searcher` has it where it searches the study."""
+        return this_process()
+
+    @property
     def searcher(self) -> tuple[str, str] | None:
         """The process that searches the study now, and what that tells the others; None where none does.
 
@@ -117,6 +158,11 @@ class Hold:
         if self._study.is_in_memory:
             return None
         return holder(self._study.folder / LOCK)
+
+    @property
+    def search(self) -> "Search | None":
+        """What the process that searches the study has noted of its search; None where none does, or notes nothing."""
+        return None if self._study.is_in_memory else Search.read(note(self._study.folder / LOCK))
 
     def check_free(self) -> None:
         """Checks that nobody searches the study now.

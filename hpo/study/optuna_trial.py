@@ -27,6 +27,12 @@ REPLACES = "replaces"
 """The trial attribute with the number of the trial that has ended, or is to, for this one."""
 PAUSED = "paused"
 """The trial attribute that is true while a trial waits; Optuna knows only that it has not ended."""
+SETTLED = "settled"
+"""The trial attribute with the epoch up to which the value of a trial stands that its patience has ended before."""
+WISH, RETRY_OF = "wish", "retry_of"
+"""The trial attributes with the wish by which it was tried, and the number of the failed trial that it begins again."""
+MACHINE = "machine"
+"""The trial attribute with the process that has trained it last, and where."""
 LINEAGE, REASON = "lineage", "reason"
 """The trial attributes with where its config comes from, and why it has ended."""
 FAILURE, RETRIES = "failure", "retries"
@@ -35,9 +41,9 @@ FIXED = "fixed_params"
 """Optuna's system attribute with the config of a trial that was enqueued."""
 CONSTRAINT = "constraints"
 """The system attribute under which, with a name, Optuna keeps a constraint: above 0 it is broken."""
-_KINDS = {REASON: str, LINEAGE: dict, FAILURE: str}
+_KINDS = {REASON: str, LINEAGE: dict, FAILURE: str, WISH: str, MACHINE: str}
 """Attributes that a trial may have, and their types."""
-_COUNTS = (INHERITED, REPLACES, RETRIES)
+_COUNTS = (INHERITED, REPLACES, RETRIES, SETTLED, RETRY_OF)
 """Attributes of trials that are whole numbers, 0 or more."""
 _MOST, _MOST_ORDER = 2**31, 2**63
 """Larger numbers of trials and of epochs, and places among all that was recorded, are of no study."""
@@ -103,6 +109,9 @@ class Reader:
             taken_over=TAKEN in attributes,
             failure=attributes.get(FAILURE),
             retries=attributes.get(RETRIES, 0),
+            settled=attributes.get(SETTLED),
+            retry_of=attributes.get(RETRY_OF),
+            machine=attributes.get(MACHINE),
             began=_moment(attributes[BEGAN]) if BEGAN in attributes else None,
             reported={epoch: moment for epoch, (_, moment) in reports.items()},
             ended=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
@@ -190,6 +199,8 @@ def _check_attributes(attributes: Mapping[str, Any], number: int) -> None:
             raise TypeError(f"its '{name}' is no number, 0 or more")
     if attributes.get(REPLACES, -1) >= number:
         raise ValueError("it has the place of no trial before it")
+    if attributes.get(RETRY_OF, -1) >= number:
+        raise ValueError("it begins no trial before it again")
     _check_lineage(attributes.get(LINEAGE), bool(attributes.get(INHERITED)), number)
 
 

@@ -47,6 +47,12 @@ def measure(spec: SearchSpec, metrics: Mapping[str, float]) -> Fitness:
     return Fitness(sum(max(0.0, excess) for excess in excesses(spec, metrics).values()), tuple(costs))
 
 
+def reaches(spec: SearchSpec, metrics: Mapping[str, float], target: float) -> bool:
+    """Whether a report keeps to the constraints and has an objective that is as good as a target, or better."""
+    worth = measure(spec, metrics)
+    return worth.violation == 0 and worth.costs[0] <= tasks.cost(tasks.goal_of(spec.objective), target)
+
+
 def diverged(spec: SearchSpec, metrics: Mapping[str, float]) -> str | None:
     """The first objective of a report that is missing or not finite; None where all are finite."""
     names = (objective.metric for objective in spec.objectives)

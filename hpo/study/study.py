@@ -36,12 +36,13 @@ from hpo.study.locations import Locations
 from hpo.study.optuna_study import CODE, GPU_SECONDS, OptunaStudy, damaged
 from hpo.study.results import Results, Trials
 from hpo.study.trial import LIVE, TrialRecord
+from hpo.study.wishes import Wishes
 from hpo.study.writer import Writer
 
 _STORAGE = Path("studies")
 """The folder of all studies, unless the user names another."""
 _IMPORTED = {
-    "resume": ("train", "data", "model", "sampler", "scheduler"),
+    "resume": ("train", "data", "model", "sampler", "scheduler", "callbacks"),
     "ensemble": ("train", "predict", "data", "model"),
 }
 """Command -> the sections of a stored spec in which it imports what is the user's own."""
@@ -74,6 +75,7 @@ class Study(Results):
         self.artifacts = Artifacts(self.place / "artifacts")
         self.hold = Hold(self)
         self.writer = Writer(self)
+        self.wishes = Wishes(self)
         self._storage = storage
         self._space = Space.of(spec)
         self._reader = optuna_trial.Reader(spec, self._space)
@@ -340,10 +342,10 @@ class Study(Results):
         """What counts against the budget.
 
         Of trials that have not ended their epochs do; those of another study do not at all. A child of
-        population based training that replaces a trial is not counted again.
+        population based training that replaces a trial is not counted again, nor is a failed trial that begins again.
         """
         trials = [trial for trial in self.trials if not trial.taken_over]
-        ended = sum(trial.state not in LIVE and not trial.inherited for trial in trials)
+        ended = sum(trial.state not in LIVE and trial.is_paid for trial in trials)
         seconds = self.record.user_attrs.get(GPU_SECONDS, 0.0)
         if not (type(seconds) in (int, float) and 0 <= seconds <= _MOST_SECONDS):
             raise damaged(self, f"its '{GPU_SECONDS}' is no number of seconds")

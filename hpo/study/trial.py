@@ -64,6 +64,12 @@ class TrialRecord:
     """The kind of failure, a value of `Failure`; None where the trial has not failed."""
     retries: int = 0
     """How often it has begun again after it had failed."""
+    settled: int | None = None
+    """The epoch up to which its value stands, where its patience has ended it before; it is complete then."""
+    retry_of: int | None = None
+    """The failed trial that this one begins again, with the same config."""
+    machine: str | None = None
+    """The process that has trained it last, and where; None before its first report, or where it was not recorded."""
     began: Moment | None = None
     """When it was proposed, or went on after its last pause."""
     reported: Mapping[int, Moment] = field(default_factory=dict, repr=False)
@@ -96,6 +102,11 @@ class TrialRecord:
     def began_at(self) -> float:
         """The study's clock when the trial began; 0 where its record does not say."""
         return 0.0 if self.began is None else self.began.at
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether it costs a trial of the budget: a child goes on for another one, and a retry is paid for already."""
+        return not self.inherited and self.retry_of is None
 
     @property
     def last(self) -> Moment:
@@ -158,6 +169,10 @@ class TrialRecord:
             document["failure"] = self.failure
         if self.retries:
             document["retries"] = self.retries
+        if self.retry_of is not None:
+            document["retry_of"] = self.retry_of
+        if self.machine is not None:
+            document["machine"] = self.machine
         if self.lineage:
             document["lineage"] = dict(self.lineage)
         if self.inherited:
@@ -194,6 +209,8 @@ class Outcome:
     state: State
     reason: str | None = None
     failure: Failure | None = None
+    settled: int | None = None
+    """The epoch up to which its value stands, where it is complete before."""
 
 
 class Observer(Protocol):

@@ -11,7 +11,7 @@ from hpo.spec import Config, SearchSpec, StudySpec
 from hpo.spec.dimension import distribution
 from hpo.spec.space import Space
 from hpo.study import ranking
-from hpo.study.optuna_trial import CONSTRAINT, REASON, REPORT, TAKEN, written
+from hpo.study.optuna_trial import CONSTRAINT, REASON, REPORT, SETTLED, TAKEN, written
 from hpo.study.trial import Moment, State, TrialRecord
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _taken_over(
     record = TrialRecord(0, old.state, config, reports, spec)
     if record.best_epoch is None:
         return None
-    complete = record.epoch >= spec.training.epochs
+    complete = record.epoch >= spec.training.epochs or old.settled is not None
     return optuna.trial.create_trial(
         state=TrialState.COMPLETE if complete else TrialState.PRUNED,
         params=recorded,
@@ -65,6 +65,7 @@ def _taken_over(
                 f"{REPORT}{epoch}": written(metrics, Moment(next(order), old.reported[epoch].at))
                 for epoch, metrics in reports.items()
             },
+            **({} if old.settled is None else {SETTLED: old.settled}),
             TAKEN: f"{earlier.name}/{old.number}",
             REASON: f"taken over from study '{earlier.name}', trial {old.number}",
         },

@@ -22,12 +22,16 @@ from hpo.study.optuna_trial import (
     FAILURE,
     INHERITED,
     LINEAGE,
+    MACHINE,
     PAUSED,
     REASON,
     REPLACES,
     REPORT,
     RETRIES,
+    RETRY_OF,
+    SETTLED,
     TO_OPTUNA,
+    WISH,
     written,
 )
 from hpo.study.storage.cached import CachedStorage
@@ -52,6 +56,8 @@ class Writer:
         self._order: Iterator[int] | None = None
         self._running: dict[int, int] = {}
         """Trials of this search: number -> Optuna's id."""
+        self._machines: dict[int, str] = {}
+        """Trial -> the process that has trained it last, as recorded by this search."""
 
     # ---- proposals -----------------------------------------------------------------------------------------------
 
@@ -65,6 +71,19 @@ class Writer:
             trial = self._proposed(self._study.record.ask)
         self._running[trial.number] = trial._trial_id
         return self._study.trial(trial.number)
+
+    def try_config(self, config: Mapping[str, Any], wish: str, retry_of: int | None = None) -> TrialRecord:
+        """A new trial with a config that somebody wishes; the sampler fills in what it lacks.
+
+        Args:
+            config: of the new trial.
+            wish: the name of the wish.
+            retry_of: the failed trial that is begun again; None where it is a config of the user's.
+        """
+        attributes = {WISH: wish} if retry_of is None else {WISH: wish, RETRY_OF: retry_of}
+        with self._together():
+            self._study.record.enqueue_trial(dict(config), user_attrs=attributes)
+            return self.ask()
 
     def bear(self, config: Mapping[str, Any], parent: int, epoch: int, replaces: int) -> TrialRecord:
         """A new trial with a given config that begins where another one's stored state stands.
@@ -156,9 +175,12 @@ class Writer:
 
     # ---- what becomes of trials ----------------------------------------------------------------------------------
 
-    def report(self, number: int, epoch: int, metrics: Metrics) -> None:
-        """Records one report of a running trial."""
+    def report(self, number: int, epoch: int, metrics: Metrics, machine: str | None = None) -> None:
+        """Records one report of a running trial, and the process that has trained it where that is another one now."""
         with self._together():
+            if machine is not None and self._machines.get(number) != machine:
+                self._set(number, MACHINE, machine)
+                self._machines[number] = machine
             self._set(number, f"{REPORT}{epoch}", written(metrics, self._moment()))
             self._tell_optuna(self._running[number], epoch, metrics)
 
@@ -198,7 +220,10 @@ class Writer:
             self._set(number, REASON, outcome.reason)
         if outcome.failure is not None:
             self._set(number, FAILURE, outcome.failure.value)
+        if outcome.settled is not None:
+            self._set(number, SETTLED, outcome.settled)
         record, trial_id = self._study.trial(number), self._running.pop(number)
+        self._machines.pop(number, None)
         if record.best_epoch is not None:
             self._set_constraints(trial_id, record.reports[record.best_epoch])
         if outcome.state is State.COMPLETE:

@@ -12,6 +12,7 @@ import torch
 from hpo.errors import ResourceError
 from hpo.files.torch_cache import keep_compiled_apart
 from hpo.kernels.cpu import capabilities
+from hpo.models.devices import ACCELERATORS, COUNTED, accelerator, has_float64
 
 _GENERATOR = struct.Struct("=8xi4xQ")
 """The state of torch's generator on the host, a Mersenne twister: how many numbers are left, and where the next is."""
@@ -19,17 +20,28 @@ _DRAWN = 624
 """Numbers that the twister makes at once. torch checks neither count against the other, and would read past them."""
 
 
-def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """The device for `training.device`; `auto` is CUDA where this process sees a GPU.
+def choose_device(wanted: Literal["auto", "cpu", "cuda", "mps", "xpu"], float64: bool = False) -> torch.device:
+    """The device for `training.device`; `auto` is the accelerator of this process where it has one.
+
+    Args:
+        wanted: the setting.
+        float64: whether the inputs need it; `auto` is the CPU then where the accelerator has none.
 
     Raises:
-        ResourceError: `cuda` is wanted, and this process sees no GPU.
+        ResourceError: this process has no such accelerator, or it lacks the float64 that the inputs need.
     """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ResourceError("training.device is cuda, but torch sees no GPU here; use auto or cpu")
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wanted)
+    found = accelerator()
+    if wanted == "cpu" or (wanted == "auto" and (found is None or (float64 and not has_float64(found)))):
+        return torch.device("cpu")
+    if found is None or wanted not in ("auto", found.type):
+        other = "no accelerator" if found is None else f"{found.type} alone"
+        raise ResourceError(f"training.device is {wanted}, but torch sees {other} here; use auto or cpu")
+    if float64 and not has_float64(found):
+        raise ResourceError(
+            f"training.device is {wanted}, which has no float64, and columns of these data would be blurred without;"
+            " use cpu, or auto"
+        )
+    return found
 
 
 def autocast(device: torch.device, precision: Literal["auto", "float32", "bfloat16"]) -> torch.autocast | None:
@@ -46,12 +58,14 @@ def computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
         has = capabilities()
         return any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    if device.type == "xpu":
+        return bool(getattr(torch.xpu, "is_bf16_supported", bool)())  # which is not in every torch that will do
     return False
 
 
 def free_memory(device: torch.device) -> float:
     """Bytes that are free on a device of its own memory; of the host's memory, where the data are already, infinity."""
-    return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else math.inf
+    return float(torch.get_device_module(device).mem_get_info(device)[0]) if device.type in COUNTED else math.inf
 
 
 def prediction_batch(device: torch.device) -> int:
@@ -62,8 +76,10 @@ def prediction_batch(device: torch.device) -> int:
 def random_state(device: torch.device) -> dict[str, Any]:
     """The state of torch's global generators, of the host and of the device."""
     state: dict[str, Any] = {"random": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["device_random"] = torch.cuda.get_rng_state(device)
+    if device.type in ACCELERATORS:
+        module = torch.get_device_module(device)
+        drawn = module.get_rng_state(device) if device.type in COUNTED else module.get_rng_state()
+        state |= {"device_random": drawn, "device": device.type}
     return state
 
 
@@ -74,8 +90,13 @@ def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
         ValueError: the state is one that torch would read past its end.
     """
     torch.set_rng_state(checked_generator(state["random"]))
-    if "device_random" in state and device.type == "cuda":
-        torch.cuda.set_rng_state(state["device_random"].cpu(), device)
+    if "device_random" not in state or state.get("device", "cuda") != device.type:
+        return
+    module, drawn = torch.get_device_module(device), state["device_random"].cpu()
+    if device.type in COUNTED:
+        module.set_rng_state(drawn, device)
+    else:
+        module.set_rng_state(drawn)
 
 
 def checked_generator(state: torch.Tensor) -> torch.Tensor:

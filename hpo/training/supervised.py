@@ -18,6 +18,7 @@ from hpo.datasets import Dataset, Examples
 from hpo.errors import TrainingError, first_line
 from hpo.kernels import own_kernels
 from hpo.models import placement
+from hpo.models.devices import exact
 from hpo.models.standardize import Standardized, moments
 from hpo.spec import Config, StudySpec
 from hpo.study.artifacts import Split
@@ -43,14 +44,14 @@ def train(config: Config, context: Context) -> Iterator[Report]:
 
     Raises:
         TrainingError: the state to go on from does not fit the model, the optimizer or the epochs.
-        ResourceError: `training.device` is cuda, and there is no GPU.
+        ResourceError: this process has no such device as `training.device`.
         ValueError: the model refuses its settings.
     """
     assert isinstance(context.spec, StudySpec), "a search over models"
     spec = context.spec.apply(config)
     training, dataset, task = spec.training, context.dataset, kind(spec.task)
     torch.manual_seed(context.seed)
-    device = choose_device(training.device)
+    device = choose_device(training.device, float64=dataset.train.inputs.dtype == np.float64)
     precision = autocast(device, training.precision)
 
     model = _built(spec, dataset, device)
@@ -97,7 +98,8 @@ def train(config: Config, context: Context) -> Iterator[Report]:
                 validation = predictor.rows(rows)
 
         finite = math.isfinite(train_loss) and bool(validation.isfinite().all())
-        measured = task.measure(validation, truth) if finite else dict.fromkeys(GOALS[spec.task], math.nan)
+        unknown = dict.fromkeys(GOALS[spec.task], math.nan)
+        measured = task.measure(exact(validation), exact(truth)) if finite else unknown
         timings = {"train_seconds": trained - started, "epoch_seconds": time.perf_counter() - started}
         metrics = {**measured, "train_loss": train_loss, **timings, **costs}
         snapshot = partial(_snapshot, predictor, dataset, validation, spec.task)

@@ -11,10 +11,12 @@ from hpo import samplers, spec
 from hpo.controller import Controller, Drop, Failed, Late, Lost, NothingLeft, Resume, Retries, SetAside, Start, Wait
 from hpo.controller.live_trial import IN_SLOT, Phase
 from hpo.schedulers import Decision
+from hpo.searching.wishing import retry_failed
 from hpo.spec import SearchSpec
 from hpo.study.budget import Left
 from hpo.study.study import Study
 from hpo.study.trial import LIVE, Failure, State
+from hpo.study.wishes import StopTrial, TryConfig
 
 EPOCHS, SLOTS = 8, 3
 RAYS = {"name": "ray.tune.schedulers:HyperBandScheduler", "max_t": EPOCHS}
@@ -68,7 +70,7 @@ class Engine(RuleBasedStateMachine):
 
     def take_up(self) -> None:
         had = self.study.trials()
-        started = sum(not trial.inherited and trial.state not in LIVE for trial in had)
+        started = sum(trial.is_paid and trial.state not in LIVE for trial in had)
         epochs = None if self.epochs is None else self.epochs - sum(len(trial.reports) for trial in had)
         left = Left(self.trials - started, epochs)
         self.controller = controller_of(self.study, left, until=lambda: None)
@@ -103,7 +105,10 @@ class Engine(RuleBasedStateMachine):
         decision = self.controller.report(number, epoch, metrics)
         trial = self.study.trial(number)
         assert trial.reports[epoch] == metrics
-        if epoch in before.reports:
+        if epoch in before.reports and trial.reason == "stopped by the user":
+            assert decision is Decision.STOP
+            del self.training[number]
+        elif epoch in before.reports:
             assert decision is Decision.CONTINUE and trial.state is before.state
         elif decision is Decision.CONTINUE:
             assert trial.state is State.RUNNING and epoch < EPOCHS
@@ -136,6 +141,22 @@ class Engine(RuleBasedStateMachine):
         self.controller.ended(number, end)
         assert self.study.trial(number).state in (*LIVE, State.FAILED)
 
+    @precondition(lambda self: self.study.trials())
+    @rule(data=st.data())
+    def wish_one_to_stop(self, data: st.DataObject) -> None:
+        self.study.wishes.leave(StopTrial(data.draw(st.integers(0, len(self.study.trials())))))
+
+    @rule(x=st.sampled_from([0.0, 0.25, 1.0]))
+    def wish_a_config(self, x: float) -> None:
+        self.study.wishes.leave(TryConfig({"x": x}))
+        self.over = False
+
+    @precondition(lambda self: self.study.spec.scheduler.name not in ("pbt", RAYS["name"]))
+    @rule()
+    def wish_what_failed_again(self) -> None:
+        retry_failed(self.study)
+        self.over = False
+
     @rule()
     def kill(self) -> None:
         """The driver is killed and begins again: its engine has nothing of the earlier trials."""
@@ -164,7 +185,9 @@ class Engine(RuleBasedStateMachine):
     def no_budget_is_passed(self) -> None:
         had = self.study.trials()
         assert [trial.number for trial in had] == list(range(len(had)))
-        assert sum(not trial.inherited for trial in had) <= self.trials
+        assert sum(trial.is_paid for trial in had) <= self.trials
+        retried = [trial.retry_of for trial in had if trial.retry_of is not None]
+        assert len(retried) == len(set(retried))
         assert len(self.training) <= SLOTS
         if self.epochs is not None:
             assert sum(len(trial.reports) for trial in had) <= self.epochs

@@ -7,8 +7,7 @@ import hpo as package
 from hpo import samplers, spec
 from hpo.controller import Controller, Lost, Start
 from hpo.controller.gpu import GpuBudget
-from hpo.controller.limits import SPENT_GPU
-from hpo.study.budget import Left
+from hpo.study.budget import SPENT_GPU, Left
 from hpo.study.study import Study
 from tests.conftest import Run, data_summary
 

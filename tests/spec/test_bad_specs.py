@@ -107,7 +107,7 @@ def whole() -> dict[str, Any]:
         "task": "classification",
         "data": {"name": "digits", "validation": 0.2, "augment": ["random_crop"]},
         "model": {"name": "mlp", "layers": 1, "width": 16},
-        "training": {"epochs": 9, "batch_size": 64},
+        "training": {"epochs": 9, "batch_size": 64, "device": "cpu", "patience": 3, "min_delta": 0.01},
         "optimizer": {"name": "sgd", "lr": 0.1, "schedule": "cosine"},
         "parameters": {
             "optimizer.lr": {"min": 1e-4, "max": 1.0, "log": True, "default": 0.01},
@@ -129,7 +129,8 @@ def whole() -> dict[str, Any]:
         "constraints": ["parameters <= 1e6"],
         "sampler": {"name": "evolution"},
         "scheduler": {"name": "asha", "grace": 1, "eta": 3},
-        "budget": {"trials": 8, "time_limit": "10m"},
+        "budget": {"trials": 8, "time_limit": "10m", "target": 0.99, "plateau": 0.01, "plateau_epochs": 50},
+        "callbacks": ["hpo:Callback", {"name": "hpo:Callback"}],
         "failures": {"max_retries": 1, "trial_timeout": "1m"},
         "resources": {"cpu": 1, "gpu": "auto"},
         "seed": 0,

@@ -123,7 +123,8 @@ class Driver(Uncopied):
         """Passes a report on; the decision in Ray's words."""
         number = _number(trial)
         lent = self._controller.slots.lent(number)
-        decision = self._controller.report(number, int(result[RESOURCE]), _metrics(result))
+        machine = f"process {result.get('pid')} on {result.get('hostname')}"
+        decision = self._controller.report(number, int(result[RESOURCE]), _metrics(result), machine)
         if decision is Decision.PAUSE:
             self._storing[number] = trial
         elif decision is Decision.CONTINUE and (live := self._controller.live(number)) and not live.repeating:

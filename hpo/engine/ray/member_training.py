@@ -45,6 +45,9 @@ _LOOK_SECONDS = 2.0
 _DEPENDS = {"task", "data", "model", "training", "optimizer", "objective", "constraints"}
 """The sections of a spec that a member's training, or the choice of its best epoch, depends on."""
 
+_LEFT_OUT: dict[str, set[str]] = {"data": {"path"}, "training": {"patience", "min_delta"}}
+"""The keys of these on which it does not: members are trained for the epochs of their job."""
+
 
 @dataclass(frozen=True, eq=False)
 class Job:
@@ -290,7 +293,7 @@ def _fits(stored: Stored, split: Split, shape: tuple[int, int]) -> bool:
 def _fingerprint(job: Job, function: TrainingFunction, spec: StudySpec, dataset: Dataset) -> str:
     """A hash of everything that the trained member depends on."""
     applied = spec.apply(job.config)
-    asked = applied.model_dump_json(include=_DEPENDS, exclude={"data": {"path"}})
+    asked = applied.model_dump_json(include=_DEPENDS, exclude=_LEFT_OUT)
     code = TrainingCode.of(function, applied.model.name).to_json()
     known = [asked, code, job.seed, job.last_epoch, dataset.fingerprint, *(["all rows"] if job.all_rows else [])]
     digest = hashlib.blake2b(json.dumps(known).encode(), digest_size=16)

@@ -237,6 +237,9 @@ class _Ending:
         """
         if self._controller.trouble or self._controller.trouble.misses_folder():
             return True
+        self._controller.wishing.look()
+        if self._controller.wishing.stopped and self._interruption.signal is None:
+            self._interruption.ask()
         if self._interruption.signal is not None:
             self._tell()
             left = self._grace_period - self._interruption.seconds
@@ -250,7 +253,7 @@ class _Ending:
         say, self._say = self._say, None
         if say is not None and self._interruption.signal is not None:
             say(
-                f"{self._interruption.signal.name}: the search ends when its running trials have stored their state, in"
+                f"{self._interruption.name}: the search ends when its running trials have stored their state, in"
                 f" {self._grace_period:g} s at most; a second signal ends it at once."
             )
 

@@ -21,6 +21,7 @@ from hpo.engine.ray.threads import Threads
 from hpo.engine.ray.watchdog import OutOfTime, until, watched
 from hpo.engine.ray.worker_settings import WorkerSettings
 from hpo.errors import HpoError, TrainingError, first_line
+from hpo.models.devices import release_memory
 from hpo.schedulers import RESOURCE
 from hpo.spec import SearchSpec
 from hpo.study.artifacts import Artifacts, Unseen
@@ -83,8 +84,7 @@ class Worker(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Takes the next trial in the same process."""
         self._leave()
-        if torch.accelerator.is_available():
-            torch.accelerator.empty_cache()  # trials that share a device find what this one no longer needs
+        release_memory()  # trials that share a device find what this one no longer needs
         self._begin(new_config)
         return True
 

@@ -69,10 +69,10 @@ def _predicted(study: Study, part: Part, dataset: Dataset) -> NDArray[np.float32
 
 def predict_rows(study: Study, model: Named, stored: Stored, examples: Examples) -> NDArray[np.float32]:
     """What stored weights predict of examples, `(rows, outputs)`, in float32; raises what a user's model raises."""
+    from hpo.models.devices import predicting
     from hpo.training import Predictor
-    from hpo.training.precision import choose_device
 
-    task, data_summary, device = study.study_spec.task, study.data_summary, choose_device("auto")
+    task, data_summary, device = study.study_spec.task, study.data_summary, predicting()
     network = models.build(model, data_summary.input_shape, len(data_summary.outputs), task)
     set_weights(network, stored.weights())
     predictor = Predictor(placement.place(network, device), kind(task), device, None)

@@ -28,14 +28,14 @@ _ON = " on "
 
 
 @contextmanager
-def hold(file: Path, study: str, told: str = "") -> Iterator[None]:
-    """Holds a study for one process, by a lock on a file, which tells the others something.
+def hold(file: Path, study: str, told: str = "", noted: str = "") -> Iterator[None]:
+    """Holds a study for one process, by a lock on a file, which tells the others something, and notes something.
 
     Raises:
         StudyError: another process holds it.
     """
     lock = open_regular(file, LOCKING)
-    with locked(lock, partial(held_by, study), told):
+    with locked(lock, partial(held_by, study), told, noted):
         try:
             yield
         finally:
@@ -43,13 +43,14 @@ def hold(file: Path, study: str, told: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def locked(descriptor: int, busy: Callable[[str, str], StudyError], told: str = "") -> Iterator[None]:
+def locked(descriptor: int, busy: Callable[[str, str], StudyError], told: str = "", noted: str = "") -> Iterator[None]:
     """Locks a file, in which the process that holds it is named; the lock goes with its process, however that ends.
 
     Args:
         descriptor: of the file, opened with `LOCKING`; it is closed at the end.
         busy: from the name of another process that holds it, and what that tells, to what is raised then.
         told: a line for the others, beside the name.
+        noted: another one, about what it does.
     """
     with os.fdopen(descriptor, "a+", encoding="utf-8") as lock:
         for patience in (0.02, 0.08, 0.2, None):  # somebody may only be looking whether it is locked
@@ -58,10 +59,10 @@ def locked(descriptor: int, busy: Callable[[str, str], StudyError], told: str = 
                 break
             except BlockingIOError:
                 if patience is None:
-                    raise busy(*_holder(descriptor)) from None
+                    raise busy(*_lines(descriptor)[:2]) from None
                 time.sleep(patience)
         lock.truncate(0)
-        lock.write(f"{this_process()}\n{told}\n")
+        lock.write(f"{this_process()}\n{told}\n{noted}\n")
         lock.flush()
         os.fsync(lock.fileno())  # or another machine would read an empty file
         yield
@@ -91,6 +92,18 @@ def publish(draft: Path, file: Path) -> None:
 
 def holder(file: Path) -> tuple[str, str] | None:
     """The process that holds a file's lock, and what it tells the others; None where none does."""
+    lines = _held(file)
+    return None if lines is None else (lines[0], lines[1])
+
+
+def note(file: Path) -> str:
+    """What the process that holds a file's lock has noted of itself; empty where none does."""
+    lines = _held(file)
+    return "" if lines is None else lines[2]
+
+
+def _held(file: Path) -> list[str] | None:
+    """The lines in a file that a process has locked, three at least; None where none has."""
     try:
         descriptor = open_regular(file)
     except FileNotFoundError:
@@ -99,7 +112,7 @@ def holder(file: Path) -> tuple[str, str] | None:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return _holder(descriptor)
+            return _lines(descriptor)
     return None
 
 
@@ -113,9 +126,8 @@ def check_free(file: Path, study: str) -> None:
         raise held_by(study, *holds)
 
 
-def _holder(descriptor: int) -> tuple[str, str]:
-    name, told, *_ = [*os.pread(descriptor, _MOST_BYTES, 0).decode(errors="replace").splitlines(), "", ""]
-    return name, told
+def _lines(descriptor: int) -> list[str]:
+    return [*os.pread(descriptor, _MOST_BYTES, 0).decode(errors="replace").splitlines(), "", "", ""]
 
 
 def this_process() -> str:
