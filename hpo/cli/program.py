@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import click
 
 from hpo import __version__
-from hpo.cli import ensemble, search, studies
+from hpo.cli import ensemble, programs, search, studies
 from hpo.cli.logs import Harmless, HarmlessRecord, forget, logging_options
 from hpo.errors import HpoError
 from hpo.signals import raising
@@ -146,6 +146,6 @@ def commands() -> None:
     """
 
 
-for _group in (search, ensemble, studies):
+for _group in (search, programs, ensemble, studies):
     for _command in _group.COMMANDS:
         commands.add_command(logging_options(_command))

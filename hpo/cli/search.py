@@ -45,7 +45,7 @@ def search(storage: str, output: str, **options: Any) -> None:
     from hpo.terminal import progress_console
 
     console = progress_console()
-    _say_search(api.search(storage=storage, console=console, **options), storage, output, console)
+    say_search(api.search(storage=storage, console=console, **options), storage, output, console)
 
 
 @click.command(short_help="Go on with a search.")
@@ -62,10 +62,10 @@ def resume(storage: str, output: str, **options: Any) -> None:
     from hpo.terminal import progress_console
 
     console = progress_console()
-    _say_search(api.resume(storage=storage, console=console, **options), storage, output, console)
+    say_search(api.resume(storage=storage, console=console, **options), storage, output, console)
 
 
-def _say_search(result: "SearchResult", storage: str, output: str, console: "Console") -> None:
+def say_search(result: "SearchResult", storage: str, output: str, console: "Console") -> None:
     """What a search found, and what comes next; exit code 130, 143 or 129 where a signal has ended it."""
     from hpo.display.tables import trials_table
     from hpo.terminal import warn
@@ -83,7 +83,9 @@ def _say_search(result: "SearchResult", storage: str, output: str, console: "Con
         say(trials_table(result.study, result.study.leaderboard()[:10], f"{name}: {', '.join(shown)}"))
         if result.interrupted:
             say(f"Interrupted: `{result.study.command('resume')}` goes on with it.")
-        if result.ensemble is None:
+        if result.study.spec.command is not None:
+            say(f"Next: `hpo ui{where(storage)}` compares them, `hpo log N` shows what one has printed.")
+        elif result.ensemble is None:
             say(
                 f"Next: `{result.study.command('ensemble')}` combines the best trials, `hpo ui{where(storage)}`"
                 " compares them."

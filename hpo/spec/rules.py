@@ -9,6 +9,7 @@ import pydantic
 
 from hpo.errors import Problem
 from hpo.plugins import did_you_mean
+from hpo.spec.command import PLACES, Command, variable
 from hpo.spec.parameter import Parameter
 from hpo.spec.section import Constraint, Objective
 from hpo.spec.study_spec import SearchSpec, StudySpec, section_class
@@ -43,7 +44,9 @@ def in_our_words(detail: Any) -> Problem:
     if key[:2] == ("objective", "others") and len(key) > 2:  # as the list was written
         key = ("objective", str(int(key[2]) + 1), *key[3:])
     kind, value = detail["type"], detail["input"]
-    if key[-1] in _UNION_MEMBERS and key[0] == "parameters":  # one error a member of the union; all become the same one
+    if (
+        key and key[-1] in _UNION_MEMBERS and key[0] == "parameters"
+    ):  # one error a member of the union; all become the same one
         one_of = "a finite number" if key[2] in ("min", "max", "step") else "a number, a text, true, false or null"
         return Problem(key[:-1], f"must be {one_of}, got {value!r:.80}")
     if kind == "extra_forbidden":
@@ -73,9 +76,40 @@ def _known_keys(path: tuple[str, ...]) -> Iterable[str]:
         return Parameter.model_fields
     if path[0] == "constraints":
         return Constraint.model_fields
+    if path[0] == "command":
+        return Command.model_fields
     if path[0] == "objective":
         return Objective.model_fields
     return section_class(StudySpec.model_fields[path[0]]).model_fields
+
+
+def command_problems(spec: SearchSpec) -> Iterable[Problem]:
+    """What is wrong with the names in a command, and with how its program reports."""
+    if spec.command is None:
+        return
+    known = [*spec.parameters, *PLACES]
+    for name in sorted(spec.command.named.difference(known)):
+        yield Problem(
+            ("command", "run"),
+            f"there is no parameter '{name}' for {{{name}}}; a brace itself is {{{{.{did_you_mean(name, known)}",
+        )
+    if "checkpoint" in spec.command.named and not spec.command.resumes and "checkpoint" not in spec.parameters:
+        yield Problem(("command", "run"), "{checkpoint} is a folder of programs that go on from it: add resumes: true")
+    variables: dict[str, str] = {}
+    for name in spec.parameters:
+        other = variables.setdefault(variable(name), name)
+        if other != name:
+            yield Problem(
+                ("parameters", name), f"would have the variable {variable(name)}, as '{other}' has; rename one"
+            )
+    if spec.command.metrics is not None:
+        groups = re.compile(spec.command.metrics).groupindex
+        for objective in spec.objectives:
+            if objective.metric not in groups:
+                hint = did_you_mean(objective.metric, groups)
+                yield Problem(
+                    ("command", "metrics"), f"has no group '{objective.metric}', which is searched for.{hint}"
+                )
 
 
 def parameter_problems(spec: SearchSpec) -> Iterable[Problem]:
