@@ -44,9 +44,7 @@ def in_our_words(detail: Any) -> Problem:
     if key[:2] == ("objective", "others") and len(key) > 2:  # as the list was written
         key = ("objective", str(int(key[2]) + 1), *key[3:])
     kind, value = detail["type"], detail["input"]
-    if (
-        key and key[-1] in _UNION_MEMBERS and key[0] == "parameters"
-    ):  # one error a member of the union; all become the same one
+    if key[:1] == ("parameters",) and key[-1] in _UNION_MEMBERS:  # an error a member of the union; all become one
         one_of = "a finite number" if key[2] in ("min", "max", "step") else "a number, a text, true, false or null"
         return Problem(key[:-1], f"must be {one_of}, got {value!r:.80}")
     if kind == "extra_forbidden":
