@@ -205,7 +205,7 @@ def resume(options: ResumeOptions) -> SearchResult:
 
 def _check_trained(study: Study) -> None:
     """Refuses to go on with a study whose trials nobody here can train."""
-    if study.spec.train is None and not isinstance(study.spec, StudySpec):
+    if study.spec.train is None and study.spec.command is None and not isinstance(study.spec, StudySpec):
         raise StudyError(
             f"study '{study.name}' was simulated, or told its results (hpo.ask_and_tell); the same call goes on with it"
         )
@@ -371,9 +371,10 @@ def ask_and_tell(
     if folder is not None:
         given = searching.in_all(space, given, folder, None)
     spec = specs.load_search(space, given, checks.SEARCH_CHECKS, samplers.try_proposal)
-    if isinstance(spec, StudySpec) or spec.train is not None:
+    if isinstance(spec, StudySpec) or spec.train is not None or spec.command is not None:
         raise InputError(
-            "a search by ask and tell trains nothing itself: leave `train`, `data` and `model` out, or use hpo.search"
+            "a search by ask and tell trains nothing itself: leave `train`, `command`, `data` and `model` out, or use"
+            " hpo.search"
         )
     if spec.target == "ensemble":
         raise InputError("target: ensemble needs predictions, which ask and tell are not told; leave it out")

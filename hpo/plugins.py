@@ -125,6 +125,25 @@ def note_stored(paths: Iterable[str], file: Path) -> None:
     _stored.update(dict.fromkeys(paths, str(file)))
 
 
+def check_trusted(path: str, what: str, done: str, other_way: str = "") -> None:
+    """Refuses what only a stored file names.
+
+    Args:
+        path: by which it is trusted.
+        what: it is, for the message.
+        done: with it, such as "imported".
+        other_way: to trust it, beside `--trust` and `trust=True`.
+
+    Raises:
+        InputError: the user has not named it in this process.
+    """
+    if path not in _trusted:
+        raise InputError(
+            f"{what} is code that {_place(path)} names, and what a stored file names is {done} only if you say so: add"
+            f" --trust (in Python trust=True{other_way}) if nobody else can write to that file"
+        )
+
+
 class Registry:
     """The plug-ins of one kind.
 
@@ -152,12 +171,7 @@ class Registry:
         if ":" in name:
             if not _PATH.fullmatch(name):
                 raise InputError(f"{self.kind} {name!r} is no import path: write 'module:attribute', names of Python")
-            if name not in _trusted:
-                raise InputError(
-                    f"{self.kind} '{name}' is code that {_place(name)} names, and what a stored file names is imported"
-                    f" only if you say so: add --trust (in Python trust=True; for a server {VARIABLE}={quote(name)}) if"
-                    " nobody else can write to that file"
-                )
+            check_trusted(name, f"{self.kind} '{name}'", "imported", f"; for a server {VARIABLE}={quote(name)}")
             return self._import(name)
         if name not in self._entries:
             hint = did_you_mean(name, self._entries)

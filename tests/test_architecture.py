@@ -86,6 +86,7 @@ ELSEWHERE = {
     "ensemble/onnx.py": "a file that the user names",
     "study/storage/lock.py": "a file that is published, in the storage folder or the user's own",
     "ensemble/predictions.py": "a file that the user names",
+    "training/programs": "a folder of a program's own, for temporary files",
     "study/folder.py": "the storage folder",
     "tracking/store.py": "MLflow's database, in the storage folder",
     "kernels": "the cache",

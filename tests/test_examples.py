@@ -3,9 +3,11 @@
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -15,7 +17,7 @@ import pytest
 
 import hpo
 from hpo.spec import Config
-from tests.conftest import PATIENCE, ROOT
+from tests.conftest import PATIENCE, ROOT, without_ray
 
 SAYS = {"autoencoder": "val_mse 0.0", "gan": "distance "}
 """What an example prints that is not of an ensemble."""
@@ -105,3 +107,18 @@ def test_the_example_posts_to_the_webhook_of_the_environment(webhook: Any) -> No
     assert [posted[2]["text"].split(";")[0] for posted in webhook.posted] == [
         "notified: the budget of 4 trials is spent"
     ]
+
+
+@pytest.mark.parametrize("space", ["shell.yaml", "python.yaml"])
+def test_any_program_is_searched(space: str, tmp_path: Path) -> None:
+    folder = tmp_path / "any_program"
+    shutil.copytree(ROOT / "examples" / "any_program", folder)
+    command = [sys.executable, "-m", "hpo", "search", "--space", space, "--trials", "6", "--format", "json"]
+    environment = {**without_ray(), "PYTHONPATH": str(ROOT)}
+    run = partial(subprocess.run, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=folder)
+    done = run(command, env=environment)
+    assert done.returncode == 0, done.stderr
+    trials = json.loads(done.stdout)["trials"]
+    assert trials["failed"] == 0 and trials["complete"] >= 1 and sum(trials.values()) >= 6
+    kept = list((folder / "studies").glob("*/artifacts/*/stdout.txt"))
+    assert len(kept) == 6 and all("epoch 1: loss" in file.read_text() for file in kept)

@@ -57,6 +57,7 @@ from hpo.study.trial import Failure, Outcome, State
 from hpo.tracking.problems import Unusable
 from hpo.tracking.runs import Runs
 from hpo.training import Context, train
+from hpo.training.own_function import own_function
 from tests.conftest import Run, data_summary, finish
 from tests.ensemble.folders import inputs, write_ensemble
 
@@ -1415,6 +1416,64 @@ def test_who_is_told_to_trust_is_told_what(document: dict[str, Any], hpo: Run, m
     code, out, _ = hpo("trials")
     assert code == 0 and "`hpo resume --study squares --trust` goes on with it, and runs 'evil:thing', which" in out
     assert "'studies/squares/spec.yaml' names: look there first" in " ".join(out.split())
+
+
+# ---- programs --------------------------------------------------------------------------------------------------------
+
+
+def program_study(treasure: Path, **command: Any) -> Study:
+    """A study, which may be a stranger's, whose command would change a file."""
+    named = {"run": ["sh", "-c", f"echo gone > {treasure}; echo '{{{{\"loss\": 1}}}}'"], **command}
+    document = {
+        "study": "evil",
+        "command": named,
+        "objective": {"metric": "loss", "goal": "minimize"},
+        "parameters": {"lr": {"min": 0.0, "max": 1.0}},
+    }
+    made = Study.create(Path("studies"), spec.load_search(document))
+    made.writer.report(made.writer.ask().number, 1, {"loss": 1.0})
+    return made
+
+
+@pytest.mark.parametrize("command", [("resume",), ("reproduce", "0")])
+def test_a_program_that_is_stored_is_not_run(
+    command: tuple[str, ...], hpo: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "treasure").write_text("gold")
+    program_study(tmp_path / "treasure")
+    monkeypatch.setattr(plugins, "_trusted", set())
+    code, out, told = hpo(*command)
+    assert (code, out) == (2, "") and "is code that 'studies/evil/spec.yaml' names" in told
+    assert "is run only if you say so: add --trust" in told and (tmp_path / "treasure").read_text() == "gold"
+    code, out, _ = hpo("trials")
+    assert code == 0 and "`hpo resume --study evil --trust` goes on with it, and runs" in " ".join(out.split())
+
+
+def test_trust_in_a_command_is_in_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = program_study(tmp_path / "treasure").spec
+    monkeypatch.setattr(plugins, "_trusted", set())
+    plugins.trust(stored.import_paths)
+    assert own_function(stored) is not None
+    assert stored.command is not None
+    for change in ({"environment": {"LD_PRELOAD": "evil.so"}}, {"folder": "elsewhere"}, {"run": ("sh",)}):
+        other = stored.model_copy(update={"command": stored.command.model_copy(update=change)})
+        with pytest.raises(InputError, match="add --trust"):
+            own_function(other)
+
+
+def test_what_a_program_has_printed_is_not_obeyed_by_a_terminal(hpo: Run, treasure: Path, tmp_path: Path) -> None:
+    made = program_study(tmp_path / "treasure")
+    made.artifacts.trial(0).write("stdout.txt", b"\x1b]0;title\x07 red\n\xff")
+    code, out, _ = hpo("log", "0")
+    assert code == 0 and "\\x1b]0;title\\x07 red" in out and not {"\x1b", "\x07"} & set(out)
+    made.artifacts.trial(0).remove("stdout.txt")
+    (made.folder / "artifacts" / "00000" / "stdout.txt").symlink_to(treasure)
+    code, out, told = hpo("log", "0")
+    assert code == 2 and out == "" and "trial 0 of study 'evil' has no log" in told
+    made.artifacts.trial(0).remove("stdout.txt")
+    (made.folder / "artifacts" / "00000" / "stdout.txt").write_bytes(bytes(2**22))
+    code, _, told = hpo("log", "0")
+    assert code == 2 and "cannot be read: it has 4,194,304 bytes, and 2,097,152 are the most" in told
 
 
 # ---- MLflow's files in the storage folder ----------------------------------------------------------------------------

@@ -193,6 +193,9 @@ storage_option, data_dir_option = _shared(TrainingOptions, "storage"), _shared(T
 accept_code_option = _shared(TrainingOptions, "accept_code")
 study_option, data_path_option = _shared(ResumeOptions, "study"), _shared(ResumeOptions, "data_path")
 trust_option = _shared(ResumeOptions, "trust")
+study_name_option, seed_option, artifacts_option = (
+    _shared(SearchOptions, name) for name in ("study", "seed", "artifacts")
+)
 space_option, set_option = _shared(SearchOptions, "space"), _shared(SearchOptions, "overrides")
 format_option = click.option(
     "--format",

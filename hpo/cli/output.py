@@ -53,6 +53,15 @@ def say_json(document: Any) -> None:
     answer.flush()
 
 
+def say_plain(text: str) -> None:
+    """Prints a text of many lines to the real stdout as it is, without what a terminal would obey."""
+    from hpo.terminal import Answer, plain
+
+    answer = Answer()
+    answer.write(plain(text) if text.endswith("\n") else f"{plain(text)}\n")
+    answer.flush()
+
+
 def where(storage: str) -> str:
     """The option `--storage` of a command that is offered, where it is needed."""
     return "" if storage == "studies" else f" --storage {shlex.quote(storage)}"

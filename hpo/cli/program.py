@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import click
 
 from hpo import __version__
-from hpo.cli import ensemble, running, search, studies, upkeep
+from hpo.cli import ensemble, programs, running, search, studies, upkeep
 from hpo.cli.logs import Harmless, HarmlessRecord, forget, logging_options
 from hpo.errors import HpoError
 from hpo.signals import raising
@@ -147,6 +147,6 @@ def commands() -> None:
     """
 
 
-for _group in (search, running, ensemble, studies, upkeep):
+for _group in (search, programs, running, ensemble, studies, upkeep):
     for _command in _group.COMMANDS:
         commands.add_command(logging_options(_command))

@@ -46,7 +46,7 @@ def search(storage: str, output: str, **options: Any) -> None:
     from hpo.terminal import progress_console
 
     console = progress_console()
-    _say_search(api.search(storage=storage, console=console, **options), storage, output, console)
+    say_search(api.search(storage=storage, console=console, **options), storage, output, console)
 
 
 @click.command(short_help="Go on with a search.")
@@ -63,10 +63,10 @@ def resume(storage: str, output: str, **options: Any) -> None:
     from hpo.terminal import progress_console
 
     console = progress_console()
-    _say_search(api.resume(storage=storage, console=console, **options), storage, output, console)
+    say_search(api.resume(storage=storage, console=console, **options), storage, output, console)
 
 
-def _say_search(result: "SearchResult", storage: str, output: str, console: "Console") -> None:
+def say_search(result: "SearchResult", storage: str, output: str, console: "Console") -> None:
     """What a search found, and what comes next; exit code 130, 143 or 129 where a signal has ended it."""
     from hpo.display.tables import trials_table
     from hpo.terminal import warn
@@ -96,6 +96,8 @@ def _next(result: "SearchResult") -> str:
     """What can be made of the trials; of those that have given no predictions, how to change that."""
     if result.combines:
         return f"`{result.study.command('ensemble')}` combines the best trials, "
+    if result.study.spec.command is not None:
+        return f"`{result.study.command('log')} N` shows what a trial has printed, "
     if result.study.spec.train is not None:
         return "context.predictions(...) in the training function would make ensembles of the trials, "
     return ""

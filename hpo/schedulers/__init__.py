@@ -34,6 +34,7 @@ RESOURCE = "epoch"
 """The key under which a report carries its resource."""
 
 __all__ = [
+    "PAUSING",
     "RESOURCE",
     "SCHEDULERS",
     "Child",
@@ -63,6 +64,8 @@ SCHEDULERS = Registry(
     },
 )
 _RUNGED = ("freeze_thaw", "asha", "hyperband", "asha_stop")
+PAUSING = ("freeze_thaw", "asha", "hyperband", "pbt")
+"""Ours that pause trials."""
 _NEEDS = {"freeze_thaw": "curves"}
 """The sampler whose model a scheduler asks."""
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from hpo import datasets, models, samplers, schedulers, tasks
 from hpo.errors import Problem
+from hpo.schedulers import PAUSING
 from hpo.spec import SearchSpec, StudySpec
+from hpo.spec.command import Command, variable
 from hpo.spec.space import never_active, possible_configs
-from hpo.spec.study_spec import GRID
+from hpo.spec.study_spec import GRID, NEVER_PAUSING
 from hpo.study import callbacks
 
 
@@ -85,8 +87,8 @@ def check(spec: SearchSpec, train: Callable[..., Any] | str | None = None) -> It
 
 
 def own_problems(spec: SearchSpec, given: Callable[..., Any] | str | None = None) -> Iterable[Problem]:
-    """What is wrong with a training function of the user's own, if there is one."""
-    if spec.train is not None:
+    """What is wrong with a training function or a program of the user's own, if there is one."""
+    if spec.train is not None or spec.command is not None:
         from hpo.training import own_function
 
         yield from own_function.problems(spec, given)
@@ -107,6 +109,32 @@ def remarks(spec: SearchSpec) -> Iterable[str]:
             " all have been tried."
         )
     yield from never_active(spec)
+    if spec.command is not None:
+        yield from _remarks_on(spec, spec.command)
+
+
+def _remarks_on(spec: SearchSpec, command: Command) -> Iterable[str]:
+    """What may not be meant of a command: parameters that stand nowhere in it, and trials that are trained again."""
+    unused = [name for name in spec.parameters if name not in command.named]
+    if unused:
+        variables = ", ".join(map(variable, unused))
+        yield (
+            f"the command names no {', '.join(f'{{{name}}}' for name in unused)}: the program must read {variables} of"
+            " its environment, or all trials are the same."
+        )
+    if command.resumes or spec.training.epochs == 1:
+        return
+    name = spec.scheduler.name
+    if name in PAUSING:
+        yield (
+            f"scheduler '{name}' pauses trials, and a program begins again when one goes on: write `resumes: true` in"
+            f" `command` if it goes on from HPO_CHECKPOINT, or `scheduler: {NEVER_PAUSING}`."
+        )
+    elif name == NEVER_PAUSING:
+        yield (
+            f"scheduler '{name}' stops the worst trials and pauses none: a program is paused only where it goes on from"
+            " HPO_CHECKPOINT (`resumes: true` in `command`)."
+        )
 
 
 def data_notes(spec: SearchSpec, data_dir: Path) -> Sequence[str]:

@@ -67,6 +67,7 @@ def search(options: SearchOptions) -> SearchResult:
 
     own = own_function(first, options)
     _check_sendable(own)
+    _check_there(own, options.address)
     with ExitStack() as held, starting(options.address, _modules(first, own, options)) as wait:
         spec, dataset = _read(written, options, say)
         known = known_study(spec, options, dataset, say)
@@ -168,6 +169,15 @@ def _check_sendable(function: "Callable[..., Any] | None") -> None:
         from hpo.engine.ray.pickling import Sent
 
         Sent(function)
+
+
+def _check_there(function: "Callable[..., Any] | None", address: str | None) -> None:
+    """Refuses a program that this machine does not have, where no other one is to run it."""
+    from hpo.engine.ray.cluster import joined
+    from hpo.training.programs import Program
+
+    if isinstance(function, Program) and not joined(address) and (missing := function.missing) is not None:
+        raise InputError(f"the command '{function.command.text}' cannot be run: {missing}")
 
 
 def _import_engine() -> None:
@@ -277,8 +287,8 @@ def _why_over(study: Study, budget: Budget) -> str:
 
 
 def own_function(spec: SearchSpec, options: SearchOptions) -> "Callable[..., Any] | None":
-    """The training function of the user's own; None where the built-in one trains, and nothing is imported."""
-    if spec.train is None:
+    """The training function or program of the user's own; None where the built-in one trains: nothing is imported."""
+    if spec.train is None and spec.command is None:
         return None
     from hpo.training import own_function as functions
 

@@ -15,7 +15,7 @@ from hpo.plugins import did_you_mean, import_paths, note_stored, trust
 from hpo.spec.document import Source, Unreadable, parse_plain, plain
 from hpo.spec.extending import read_file, read_mapping, read_stored_file
 from hpo.spec.parameter import Parameter
-from hpo.spec.rules import in_our_words, parameter_problems
+from hpo.spec.rules import command_problems, in_our_words, parameter_problems
 from hpo.spec.study_spec import SearchSpec, StudySpec
 
 SpecLike = str | Path | Mapping[str, Any] | SearchSpec
@@ -72,9 +72,10 @@ class Written(Generic[_Spec]):
 def read(space: SpecLike, overrides: Mapping[str, Any] | None = None) -> Written[SearchSpec]:
     """Reads a search whose trials are trained, and validates it; what is wrong is told when it is `checked`.
 
-    It is one over models, a `StudySpec`, unless it has a training function of its own and neither `data` nor `model`.
+    It is one over models, a `StudySpec`, unless it has a training function or a program of its own and neither `data`
+    nor `model`.
 
-    Import paths in a file, in a dict and in the overrides are trusted from now on: the user names them.
+    Import paths and programs in a file, in a dict and in the overrides are trusted from now on: the user names them.
 
     Args:
         space: a YAML file's path, a dict of the same shape, or a spec.
@@ -84,7 +85,8 @@ def read(space: SpecLike, overrides: Mapping[str, Any] | None = None) -> Written
         SpecError: it cannot be read at all.
     """
     document, source = _read(space)
-    own = {*document, *(overrides or {})} & {"train"} and not document.keys() & {"data", "model"}
+    named = {*document, *(name.partition(".")[0] for name in overrides or {})}
+    own = named & {"train", "command"} and not document.keys() & {"data", "model"}
     return _written(SearchSpec if own else StudySpec, document, source, space, overrides)
 
 
@@ -133,9 +135,10 @@ def load_stored(stored: Path | Mapping[str, Any]) -> SearchSpec:
         SpecError: with every problem found, each with its place.
     """
     document, source = _read(stored, stored=True)
+    spec = _validated(_kind(document), document, source).checked()
     if isinstance(stored, Path):
-        note_stored(import_paths(document), stored)
-    return _validated(_kind(document), document, source).checked()
+        note_stored(spec.import_paths, stored)
+    return spec
 
 
 def _kind(document: Mapping[str, Any]) -> type[SearchSpec]:
@@ -152,7 +155,11 @@ def _written(
     overrides = dict(overrides or {})
     trust(import_paths([overrides, {} if isinstance(space, SearchSpec) else document]))
     problems = [problem for name, value in overrides.items() for problem in _override(document, name, value)]
-    return _validated(kind, document, replace(source, overridden=frozenset(overrides)), problems)
+    written = _validated(kind, document, replace(source, overridden=frozenset(overrides)), problems)
+    command = None if written.spec is None else written.spec.command
+    if command is not None and ("command" in overrides or not isinstance(space, SearchSpec)):
+        trust([command.key])
+    return written
 
 
 def _validated(
@@ -161,7 +168,7 @@ def _validated(
     problems, spec = list(problems), None
     try:
         spec = kind.model_validate(document)
-        problems += parameter_problems(spec)
+        problems += [*parameter_problems(spec), *command_problems(spec)]
     except pydantic.ValidationError as error:
         details = error.errors()
         problems += [in_our_words(detail) for detail in details[:_MOST_WORDED]]
@@ -218,8 +225,8 @@ def _override(document: dict[str, Any], name: str, value: Any) -> Iterable[Probl
         yield from _override_parameter(document, key, value)
         return
     holder = document.get(section)
-    if isinstance(holder, str):  # the short form `sampler: tpe`
-        holder = {"name": holder}
+    if isinstance(holder, str | list):  # the short forms `sampler: tpe` and `command: train.sh`
+        holder = {"run" if section == "command" else "name": holder}
     if holder is None:
         holder = {}
     if not isinstance(holder, dict) or "." in key:

@@ -9,6 +9,7 @@ import pydantic
 
 from hpo.errors import Problem
 from hpo.plugins import did_you_mean
+from hpo.spec.command import PLACES, Command, variable
 from hpo.spec.extending import EXTENDS
 from hpo.spec.parameter import Parameter, thawed
 from hpo.spec.relations import relation_problems
@@ -80,9 +81,40 @@ def _known_keys(path: tuple[str, ...]) -> Iterable[str]:
         return Constraint.model_fields
     if path[0] == "callbacks":
         return Named.model_fields
+    if path[0] == "command":
+        return Command.model_fields
     if path[0] == "objective":
         return Objective.model_fields
     return section_class(StudySpec.model_fields[path[0]]).model_fields
+
+
+def command_problems(spec: SearchSpec) -> Iterable[Problem]:
+    """What is wrong with the names in a command, and with how its program reports."""
+    if spec.command is None:
+        return
+    known = [*spec.parameters, *PLACES]
+    for name in sorted(spec.command.named.difference(known)):
+        yield Problem(
+            ("command", "run"),
+            f"there is no parameter '{name}' for {{{name}}}; a brace itself is {{{{.{did_you_mean(name, known)}",
+        )
+    if "checkpoint" in spec.command.named and not spec.command.resumes and "checkpoint" not in spec.parameters:
+        yield Problem(("command", "run"), "{checkpoint} is a folder of programs that go on from it: add resumes: true")
+    variables: dict[str, str] = {}
+    for name in spec.parameters:
+        other = variables.setdefault(variable(name), name)
+        if other != name:
+            yield Problem(
+                ("parameters", name), f"would have the variable {variable(name)}, as '{other}' has; rename one"
+            )
+    if spec.command.metrics is not None:
+        groups = re.compile(spec.command.metrics).groupindex
+        for objective in spec.objectives:
+            if objective.metric not in groups:
+                hint = did_you_mean(objective.metric, groups)
+                yield Problem(
+                    ("command", "metrics"), f"has no group '{objective.metric}', which is searched for.{hint}"
+                )
 
 
 def parameter_problems(spec: SearchSpec) -> Iterable[Problem]:

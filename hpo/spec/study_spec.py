@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
 
 from hpo.plugins import import_paths
+from hpo.spec.command import Command
 from hpo.spec.forbidden import Clause
 from hpo.spec.parameter import Parameter, Value
 from hpo.spec.section import (
@@ -32,6 +33,8 @@ GRID = "grid"
 """The sampler that tries all configs, each once."""
 DEFAULT_SAMPLER, DEFAULT_SCHEDULER = "curves", "freeze_thaw"
 """They belong together; another sampler gets `asha`, and several objectives get `tpe`."""
+NEVER_PAUSING = "asha_stop"
+"""The scheduler of a program that cannot go on from where it was, unless another one is named."""
 
 _METRICS = {"multilabel": "macro_f1", "regression": "rmse"}
 """Task -> its objective by default; of classification it is the accuracy."""
@@ -69,6 +72,8 @@ class SearchSpec(Section):
     """The study's name, which is its folder's."""
     train: ImportPath | None = None
     """A training function of your own, `module:function`, in place of the built-in loop."""
+    command: Command | None = None
+    """A program of your own, in place of the built-in loop: its words, such as `python train.py --lr {lr}`."""
     predict: ImportPath | None = None
     """Your function that predicts with what `train` has kept, `module:function`; `predict` beside `train` is found."""
     task: Literal["classification", "multilabel", "regression"] = "classification"
@@ -104,6 +109,19 @@ class SearchSpec(Section):
 
     @model_validator(mode="before")
     @classmethod
+    def _one_trainer(cls, value: Any) -> Any:
+        """A program, a training function, or the built-in loop on data and a model."""
+        if isinstance(value, dict) and value.get("command") is not None:
+            others = [name for name in ("train", "predict", "data", "model") if value.get(name) is not None]
+            if others:
+                raise ValueError(
+                    f"`command` runs a program, which has its own code, data and model: leave {', '.join(others)} out,"
+                    " or `command`"
+                )
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
     def _suited(cls, value: Any) -> Any:
         """Sampler and scheduler by a name alone or by settings alone; what is left out suits what is there.
 
@@ -117,7 +135,8 @@ class SearchSpec(Section):
             others = objective.get("others")
         sampler = _named(value.get("sampler"), "tpe" if others else DEFAULT_SAMPLER)
         known = isinstance(sampler, dict) and sampler.get("name") == DEFAULT_SAMPLER
-        scheduler = _named(value.get("scheduler"), DEFAULT_SCHEDULER if known else "asha")
+        resuming = DEFAULT_SCHEDULER if known else "asha"
+        scheduler = _named(value.get("scheduler"), NEVER_PAUSING if _never_resumes(value) else resuming)
         suited = {**value, "sampler": sampler, "scheduler": scheduler}
         if isinstance(sampler, dict) and sampler.get("name") == GRID and not _limited(value.get("budget")):
             suited["budget"] = Budget.model_construct()
@@ -135,8 +154,10 @@ class SearchSpec(Section):
     @model_validator(mode="before")
     @classmethod
     def _one_report(cls, value: Any) -> Any:
-        """A training function without data and model has one report a trial, where nobody says how many epochs."""
-        if not isinstance(value, dict) or value.get("train") is None or value.keys() & {"data", "model"}:
+        """A training function or a program has one report a trial, where nobody says how many epochs."""
+        if not isinstance(value, dict) or value.keys() & {"data", "model"}:
+            return value
+        if value.get("train") is None and value.get("command") is None:
             return value
         training = {} if value.get("training") is None else value["training"]
         return {**value, "training": {"epochs": 1, **training}} if isinstance(training, dict) else value
@@ -198,8 +219,9 @@ class SearchSpec(Section):
 
     @property
     def import_paths(self) -> frozenset[str]:
-        """The import paths among its values: the user's own samplers, models and so on."""
-        return import_paths(self.model_dump())
+        """What its values name that is run: the import paths of the user's own code, and the program of `command`."""
+        program = frozenset[str]() if self.command is None else frozenset({self.command.key})
+        return import_paths(self.model_dump(exclude={"command"})) | program
 
     def own_code(self, *sections: str) -> list[str]:
         """The import paths by which these sections name code of the user's own."""
@@ -258,6 +280,15 @@ class StudySpec(SearchSpec):
 def _limited(budget: Any) -> bool:
     """Whether a budget, as it is written, has a limit; one that is no mapping is told elsewhere."""
     return budget is not None and (not isinstance(budget, dict) or any(it is not None for it in budget.values()))
+
+
+def _never_resumes(value: dict[str, Any]) -> bool:
+    """Whether what was written trains several epochs by a program that takes up no checkpoint."""
+    command, training = value.get("command"), value.get("training")
+    if command is None or (isinstance(command, dict) and command.get("resumes")):
+        return False
+    epochs = training.get("epochs") if isinstance(training, dict) else None
+    return isinstance(epochs, int) and epochs > 1
 
 
 def _named(value: Any, default: str) -> Any:

@@ -12,6 +12,7 @@ import dis
 import functools
 import hashlib
 import inspect
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from hpo import models
 from hpo.errors import StudyError
@@ -29,6 +30,9 @@ _LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _STORES = ("STORE_NAME", "STORE_GLOBAL")
 _INSTALLED = {"site-packages", "dist-packages"}
 _OWN_PACKAGE = __name__.partition(".")[0]
+_SCRIPTS = {".py", ".sh", ".awk", ".r", ".R", ".jl", ".pl", ".rb", ".js", ".mjs", ".ts", ".lua", ".m", ".do", ".sql"}
+"""How the names of files end that are scripts; other files are if they begin with `#!`."""
+_LARGEST_SCRIPT = 2**24
 _NOWHERE = "(no file)"
 """Stands for the file of what was typed into a notebook or a shell."""
 _KEYS = {"training function": "objective", "model": "model"}
@@ -70,6 +74,26 @@ class Code:
         return cls(path, {} if file is None else _reached(file, name, {attribute.partition(".")[0]}))
 
     @classmethod
+    def of_words(cls, text: str, words: Sequence[str], folder: Path) -> Self:
+        """The code of a program: the scripts among its words, and what those of Python import of the same folder.
+
+        Args:
+            text: its name.
+            words: the program and its arguments; `python -m module` names a script too.
+            folder: that they are relative to.
+        """
+        files: dict[str, str] = {}
+        for word, before in zip(words, ("", *words), strict=False):
+            file, module = _script(folder, word, before == "-m")
+            if file is not None and file.suffix == ".py":
+                below = file.parents[module.count(".")]
+                found = _reached(file, module, {None})
+                files |= {_relative(below / name, folder): digest for name, digest in found.items()}
+            elif file is not None:
+                files[_relative(file, folder)] = hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+        return cls(text, files)
+
+    @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Self:
         """Reads what a study keeps.
 
@@ -94,6 +118,14 @@ class Code:
         return f"'{self.name}' has changed, in {', '.join(files)}" if files else None
 
 
+@runtime_checkable
+class Coded(Protocol):
+    """A training function that says itself what its code is, as a program does."""
+
+    def code(self) -> Code:
+        """What it runs."""
+
+
 @dataclass(frozen=True)
 class TrainingCode:
     """What trains a study's trials, as far as it is the user's own; None is built in."""
@@ -108,7 +140,7 @@ class TrainingCode:
         Raises:
             InputError: the model cannot be imported.
         """
-        own = None if function is None else Code.of(function)
+        own = None if function is None else function.code() if isinstance(function, Coded) else Code.of(function)
         if own is not None and own.name.startswith(f"{_OWN_PACKAGE}."):
             own = None
         if ":" not in model:
@@ -185,7 +217,7 @@ class _Statement:
     """Whether it is nothing but an import."""
 
 
-def _reached(file: Path, module: str, start: Iterable[str]) -> dict[str, str]:
+def _reached(file: Path, module: str, start: Iterable[str | None]) -> dict[str, str]:
     """File, relative to the folder that the module is imported from -> hash of what is reached there."""
     root = file.parents[len((module if file.stem != "__init__" else f"{module}.x").split(".")) - 1]
     wanted: dict[Path, set[str | None]] = {file: {*start}}
@@ -252,6 +284,32 @@ def _own_files(root: Path, module: str, attribute: str | None) -> Iterator[tuple
         return
     if (file := _module_file(root, module)) is not None:
         yield file, module, None if attribute == "*" else attribute
+
+
+def _script(folder: Path, word: str, is_module: bool) -> tuple[Path | None, str]:
+    """The file of the folder that a word of a command names, and its module; None for what is installed, and for data.
+
+    Args:
+        folder: that it is relative to.
+        word: of the command.
+        is_module: whether it is the name of a module, behind `-m`.
+    """
+    if is_module and all(part.isidentifier() for part in word.split(".")):
+        names = (f"{word}.__main__", word)
+        return next(((file, name) for name in names if (file := _module_file(folder, name))), (None, ""))
+    file = folder / word
+    try:
+        if Path(word).is_absolute() or not file.is_file() or file.stat().st_size > _LARGEST_SCRIPT:
+            return None, ""
+        with file.open("rb") as content:
+            marked = content.read(2) == b"#!"
+    except (OSError, ValueError):  # it is no name of a file
+        return None, ""
+    return (file, "__main__") if file.suffix in _SCRIPTS or marked else (None, "")
+
+
+def _relative(file: Path, folder: Path) -> str:
+    return os.path.relpath(file, folder).replace(os.sep, "/")
 
 
 def _module_file(root: Path, module: str) -> Path | None:

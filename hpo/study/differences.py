@@ -6,19 +6,21 @@ from typing import Any
 from hpo import tasks
 from hpo.spec import SearchSpec
 
+_KNOWN_OTHERWISE = ("data.path", "train", "command.run", "command.folder", "command.grace")
+
 
 def differences(
     mine: SearchSpec, other: SearchSpec, left: Collection[str] = ("budget", "resources", "failures", "callbacks")
 ) -> dict[str, tuple[Any, Any]]:
     """The settings in which two specs differ: dotted name -> what each has there, None where it has nothing.
 
-    The sections in `left` may differ, and so may the path of the data, which are known by their content, and the name
-    of the training function, which is known by its code.
+    The sections in `left` may differ, and so may the path of the data, which are known by their content, the name of
+    the training function and the words of a command, which are known by their code, and where and how a program ends.
     """
     ours, theirs = (_flat(spec.model_dump(exclude={"objective", *left})) for spec in (mine, other))
     for flat in (ours, theirs):
-        flat.pop("data.path", None)
-        flat.pop("train", None)
+        for name in _KNOWN_OTHERWISE:
+            flat.pop(name, None)
     for flat, spec in ((ours, mine), (theirs, other)):
         for place, objective in enumerate(spec.objectives):
             flat[f"objective.{place}"] = (objective.metric, tasks.goal_of(objective))  # the goal may be written or not

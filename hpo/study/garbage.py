@@ -12,7 +12,7 @@ from pydantic import ByteSize
 from hpo import files
 from hpo.errors import InputError
 from hpo.study import POOL
-from hpo.study.artifacts import leftovers, whole_epoch
+from hpo.study.artifacts import leaves, leftovers
 from hpo.study.folder import ENSEMBLES
 from hpo.study.study import Study
 from hpo.study.trial import LIVE
@@ -57,9 +57,7 @@ def collect(study: Study, keep: int = POOL, dry_run: bool = True, artifacts: str
     with nullcontext() if dry_run else study.hold.held():
         stored = study.artifacts.files()
         ended = {trial.number for trial in study.trials() if trial.state not in LIVE} & stored.keys()
-        evicted = sorted(
-            number for number in ended - _kept(study, keep, ended) if whole_epoch(stored[number]) is not None
-        )
+        evicted = sorted(number for number in ended - _kept(study, keep, ended) if leaves(stored[number]))
         unused = {number: leftovers(stored[number]) for number in sorted(ended.difference(evicted))}
         half_made = list(_half_made(study))
         freed = Freed(

@@ -285,8 +285,9 @@ class Study(Results):
         return f"hpo {name} --study {self.name}{where}{' --trust' if self.own_code(name) else ''}"
 
     def own_code(self, command: str) -> list[str]:
-        """The import paths that its stored spec names and that a command, such as `resume`, would import."""
-        return self.spec.own_code(*_IMPORTED.get(command, ()))
+        """What its stored spec names of the user's own and a command, such as `resume`, would run."""
+        program = [] if self.spec.command is None or command != "resume" else [self.spec.command.text]
+        return self.spec.own_code(*_IMPORTED.get(command, ())) + program
 
     # ---- its trials ----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.spec import SearchSpec
-from hpo.study.artifacts import Split
+from hpo.study.artifacts import Place, Split
 
 TrainingState = Mapping[str, Any]
 """Tensors, numbers, texts, lists and dicts of these."""
@@ -64,7 +64,8 @@ class Context:
 
     `dataset` is what `data` in the search file names; None where a training function of the user's own has data of its
     own. `resume` is the state of the report after which the training function is to go on; None begins at the first
-    epoch. `inherited` says that it is another trial's state, of another config.
+    epoch. `inherited` says that it is another trial's state, of another config. `number` is the trial's, and `place`
+    that of its files, where it is a trial of a search.
     """
 
     spec: SearchSpec
@@ -72,6 +73,8 @@ class Context:
     seed: int
     resume: TrainingState | None = None
     inherited: bool = False
+    number: int = 0
+    place: Place | None = None
 
 
 TrainingFunction = Callable[..., Any]

@@ -5,15 +5,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hpo.errors import InputError, Problem, TrainingError
-from hpo.plugins import Registry
+from hpo.plugins import Registry, check_trusted
 from hpo.spec import SearchSpec, StudySpec
 from hpo.training.own_training import takes_context
+from hpo.training.programs import Program
 
 _FUNCTIONS = Registry("training function", {})
 
 
 def own_function(spec: SearchSpec, given: Callable[..., Any] | str | None = None) -> Callable[..., Any] | None:
-    """The training function of the user's own; None where the built-in one trains.
+    """The training function of the user's own, or the program of `command`; None where the built-in one trains.
 
     Args:
         spec: names it.
@@ -24,6 +25,9 @@ def own_function(spec: SearchSpec, given: Callable[..., Any] | str | None = None
     """
     if callable(given):
         return given
+    if spec.command is not None:
+        check_trusted(spec.command.key, f"the command '{spec.command.text}'", "run")
+        return Program.of(spec.command)
     if spec.train is None:
         return None
     if not is_importable(spec.train):
@@ -45,24 +49,32 @@ def is_importable(path: str) -> bool:
 
 def problems(spec: SearchSpec, given: Callable[..., Any] | str | None = None) -> Iterable[Problem]:
     """What is wrong with a search's training function, or with what the spec says of its reports."""
-    if spec.train is None:
+    if spec.train is None and spec.command is None:
         return
+    named = spec.train if spec.command is None else spec.command.text
     try:
         function = own_function(spec, given)
         assert function is not None, "the spec names one"
-        takes_context(function)
+        if not isinstance(function, Program):
+            takes_context(function)
     except (InputError, TrainingError) as error:
-        yield Problem(("train",), str(error))
+        yield Problem(("train" if spec.command is None else "command",), str(error))
         return
     if isinstance(spec, StudySpec):
         return
     if spec.training.epochs == 1 and inspect.isgeneratorfunction(inspect.unwrap(function)):
         yield Problem(
             ("training", "epochs"),
-            f"is required: '{spec.train}' yields a report an epoch; say how many a full training has",
+            f"is required: '{named}' yields a report an epoch; say how many a full training has",
         )
     if "objective" not in spec.model_fields_set:
-        yield Problem(("objective",), f"is required: name the metric of '{spec.train}' that is searched for")
+        yield Problem(("objective",), f"is required: name the metric of '{named}' that is searched for")
+    if spec.scheduler.name == "pbt" and spec.command is not None and not spec.command.resumes:
+        yield Problem(
+            ("scheduler", "name"),
+            "'pbt' lets a child go on with its parent's state, which a program has only where it goes on from"
+            " HPO_CHECKPOINT: write `resumes: true` in `command`, or take another scheduler",
+        )
     if spec.target == "ensemble":
         yield Problem(
             ("target",),

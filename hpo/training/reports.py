@@ -10,7 +10,10 @@ from hpo.plugins import did_you_mean
 from hpo.spec import Config, SearchSpec
 from hpo.training.function import Context, Report, Snapshot, TrainingFunction
 from hpo.training.own_training import RULE, OwnTraining
+from hpo.training.programs import Program
 from hpo.training.supervised import train
+
+_WHO = "the training function"
 
 
 def reports_of(function: TrainingFunction, config: Config, context: Context) -> Iterator[Report]:
@@ -27,7 +30,9 @@ def reports_of(function: TrainingFunction, config: Config, context: Context) -> 
         TrainingError: the training function has reported something else than metrics, what breaks a rule, or nothing at
             all, or has called `sys.exit`.
     """
-    own: Any = function(config, context) if function is train else OwnTraining(function, config, context)
+    program = isinstance(function, Program)
+    ours = function is train or program
+    own: Any = function(config, context) if ours else OwnTraining(function, config, context)
     last = 0
     try:
         while True:
@@ -35,7 +40,7 @@ def reports_of(function: TrainingFunction, config: Config, context: Context) -> 
                 yielded = next(own, _END)
             if yielded is _END:
                 break
-            report = checked(yielded, context.spec, last)
+            report = checked(yielded, context.spec, last, "the program" if program else _WHO)
             last = report.epoch
             yield report
         if not last and context.resume is None:
@@ -45,21 +50,22 @@ def reports_of(function: TrainingFunction, config: Config, context: Context) -> 
             close()
 
 
-def checked(yielded: Any, spec: SearchSpec, last: int) -> Report:
+def checked(yielded: Any, spec: SearchSpec, last: int, who: str = _WHO) -> Report:
     """What a training function has yielded, as a report that the study can take.
 
     Args:
         yielded: anything.
         spec: names the metrics that are searched for, and those of the constraints.
         last: the epoch of the report before; 0 before the first.
+        who: has reported, for messages.
 
     Raises:
         TrainingError: it is no report, or breaks a rule.
     """
     if not isinstance(yielded, Report):
         raise TrainingError(f"the training function yielded {shown(yielded)}: {RULE}")
-    epoch = _epoch(yielded.epoch, last)
-    metrics = checked_metrics(yielded.metrics, spec, epoch)
+    epoch = _epoch(yielded.epoch, last, who)
+    metrics = checked_metrics(yielded.metrics, spec, epoch, who)
     for name in ("snapshot", "state"):
         value = getattr(yielded, name)
         if not callable(value) and (name == "snapshot" or value is not None):
@@ -110,34 +116,30 @@ def epoch_number(epoch: Any) -> int:
         return 0
 
 
-def _epoch(epoch: Any, last: int) -> int:
+def _epoch(epoch: Any, last: int, who: str) -> int:
     number = epoch_number(epoch)
     if number < 1:
-        raise TrainingError(
-            f"the training function reported epoch {epoch!r:.80}: epochs are whole numbers and count from 1"
-        )
+        raise TrainingError(f"{who} reported epoch {epoch!r:.80}: epochs are whole numbers and count from 1")
     if number <= last:
-        raise TrainingError(
-            f"the training function reported epoch {number} after epoch {last}: each must be later than the last"
-        )
+        raise TrainingError(f"{who} reported epoch {number} after epoch {last}: each must be later than the last")
     return number
 
 
-def checked_metrics(metrics: Any, spec: SearchSpec, epoch: int) -> dict[str, float]:
+def checked_metrics(metrics: Any, spec: SearchSpec, epoch: int, who: str = _WHO) -> dict[str, float]:
     """The metrics of an epoch as floats.
 
     Args:
         metrics: anything.
         spec: names the metrics that are searched for, and those of the constraints.
         epoch: for messages.
+        who: has reported, for messages.
 
     Raises:
         TrainingError: they are no numbers by name, or one that the spec names is missing.
     """
     if not isinstance(metrics, Mapping):
         raise TrainingError(
-            f"the training function reported {shown(metrics)} as metrics at epoch {epoch}: they must be a dict, name ->"
-            " number"
+            f"{who} reported {shown(metrics)} as metrics at epoch {epoch}: they must be a dict, name -> number"
         )
     wanted = {objective.metric: "searches for" for objective in spec.objectives}
     wanted |= {rule.metric: "has a constraint on" for rule in spec.constraints if rule.metric not in wanted}
@@ -145,21 +147,19 @@ def checked_metrics(metrics: Any, spec: SearchSpec, epoch: int) -> dict[str, flo
         if name not in metrics:
             found = [str(other) for other in metrics]
             raise TrainingError(
-                f"the training function reported no '{name}' at epoch {epoch}, which the study {why}: add it to the"
+                f"{who} reported no '{name}' at epoch {epoch}, which the study {why}: add it to the"
                 f" report's metrics, or name another metric in the spec.{did_you_mean(name, found)}"
             )
     numbers = {}
     for name, value in metrics.items():
         if not isinstance(name, str):
-            raise TrainingError(
-                f"the training function reported a metric named {name!r:.80} at epoch {epoch}: names are texts"
-            )
+            raise TrainingError(f"{who} reported a metric named {name!r:.80} at epoch {epoch}: names are texts")
         try:
             numbers[name] = _number(value)
         except (TypeError, ValueError, RuntimeError, OverflowError):
             searched = f", which the study {wanted[name]}" if name in wanted else ""
             raise TrainingError(
-                f"the training function reported {shown(value)} as '{name}' at epoch {epoch}{searched}: it must be one"
+                f"{who} reported {shown(value)} as '{name}' at epoch {epoch}{searched}: it must be one"
                 " number (a float, or a tensor or array of one number; NaN says that the trial has diverged)"
             ) from None
     return numbers

@@ -416,3 +416,35 @@ def test_trials_of_a_model_that_computes_something_else_now_are_skipped(
     code, _, err = hpo("ensemble", "--method", "voting")
     assert code == 2 and "an ensemble needs two" in err
     assert ": its weights predict something else by the model as it is now, whose code has changed since" in err
+
+
+# ---- programs --------------------------------------------------------------------------------------------------------
+
+
+def program(run: str, folder: Path) -> Code:
+    words = run.split()
+    return Code.of_words(run, words, folder)
+
+
+def test_the_code_of_a_program_is_its_words_and_its_scripts(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("import parts\nprint(parts.number)\n")
+    (tmp_path / "parts.py").write_text("number = 1\n")
+    (tmp_path / "data.csv").write_text("1,2\n")
+    (tmp_path / "run").write_text("#!/bin/sh\necho 1\n")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("")
+    (tmp_path / "package" / "__main__.py").write_text("from package import *\n")
+    (tmp_path / "package" / "net.py").write_text("import parts\n")
+    assert set(program("python train.py data.csv --lr {lr}", tmp_path).files) == {"train.py", "parts.py"}
+    assert set(program("./run {lr}", tmp_path).files) == {"run"}
+    assert set(program("python -m package", tmp_path).files) == {"package/__main__.py", "package/__init__.py"}
+    assert set(program("python -m package.net", tmp_path).files) >= {"package/net.py", "parts.py"}
+    assert set(program("/bin/sh -c true -m nope", tmp_path).files) == set()
+    before = program("python train.py data.csv", tmp_path)
+    (tmp_path / "train.py").write_text("import parts  # and why\n\nprint(parts.number)\n")
+    (tmp_path / "data.csv").write_text("2,3\n")
+    assert before.changes(program("python train.py data.csv", tmp_path)) is None
+    (tmp_path / "parts.py").write_text("number = 2\n")
+    changed = before.changes(program("python train.py data.csv", tmp_path))
+    assert changed == "'python train.py data.csv' has changed, in parts.py"
+    assert "is 'python train.py'" in (before.changes(program("python train.py", tmp_path)) or "")

@@ -105,3 +105,12 @@ def test_a_place_that_is_refused_leaves_a_study_of_before_as_it_was(tmp_path: Pa
     with pytest.raises(StudyError, match="is not proven to be this study's"):
         collect(Study.open(tmp_path / "studies", "before"), dry_run=False)
     assert {path: path.read_bytes() for path in study.folder.rglob("*") if path.is_file()} == before
+
+
+def test_what_programs_have_printed_goes_with_their_trials(study: Study) -> None:
+    for number in range(5):
+        study.artifacts.trial(number).write("stdout.txt", b"told")
+    freed = collect(study, keep=2, dry_run=False)
+    kept = {number for number, files in study.artifacts.files().items() if "stdout.txt" in files}
+    assert len(kept) == 2 and {*range(5)} - kept == set(freed.trials)
+    assert not any(name.endswith("stdout.txt") for name in freed.leftovers)

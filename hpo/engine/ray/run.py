@@ -186,7 +186,7 @@ def _of_ours(error: BaseException | None) -> HpoError | None:
 def lendable(spec: SearchSpec, each: dict[str, float]) -> float:
     """The CPUs of a slot that stays empty, which other trials may have; none where sums must keep their order.
 
-    Nor where trials are compared by how long their epochs take.
+    Nor where trials are compared by how long their epochs take, or a program has threads of its own.
 
     Args:
         spec: of the search.
@@ -194,7 +194,7 @@ def lendable(spec: SearchSpec, each: dict[str, float]) -> float:
     """
     asked = {objective.metric for objective in spec.objectives} | {rule.metric for rule in spec.constraints}
     fixed = spec.training.deterministic or not asked.isdisjoint(_SECONDS)
-    return 0.0 if each["gpu"] or fixed else each["cpu"]
+    return 0.0 if each["gpu"] or fixed or spec.command is not None else each["cpu"]
 
 
 class _Ending:

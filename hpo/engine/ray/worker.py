@@ -189,7 +189,8 @@ class Worker(tune.Trainable):
         state = None if saved is None else saved["state"]
         seed = shared.spec.trial_seed(self._number)
         inherited = saved is not None and saved["number"] != self._number
-        context = Context(shared.spec, shared.dataset, seed, state, inherited=inherited)
+        place = shared.artifacts.trial(self._number)
+        context = Context(shared.spec, shared.dataset, seed, state, inherited, self._number, place)
         reports = self._generator = reports_of(shared.function.loaded(), self._config, context)
         if self._resumes_at and state is None:  # without a state the same epochs are trained again
             return self._again(reports)

@@ -6,6 +6,7 @@
         checkpoint.safetensors    weights alone, float32
 
     <place>/00012/state.pt        what a trial goes on from, until it has ended
+    <place>/00012/stdout.txt      what the program of a trial has printed, its beginning and its end; stderr.txt too
     <place>/.search               the mark of the last search, in a folder
     <place>/evicted/00012         says that the trial's files were removed for their bytes
 
@@ -16,9 +17,22 @@ Nothing here is unpickled: a state is read by `hpo.files.tensors`, which knows f
 
 from hpo.study.artifacts.mark import Mark, Unseen
 from hpo.study.artifacts.place import Bucket, Folder, Nowhere, Place, place
-from hpo.study.artifacts.stored import Artifacts, Split, Stored, leftovers, unpacked, whole_epoch
+from hpo.study.artifacts.stored import (
+    MOST_PRINTED,
+    PRINTED,
+    Artifacts,
+    Split,
+    Stored,
+    leaves,
+    leftovers,
+    printed,
+    unpacked,
+    whole_epoch,
+)
 
 __all__ = [
+    "MOST_PRINTED",
+    "PRINTED",
     "Artifacts",
     "Bucket",
     "Folder",
@@ -28,8 +42,10 @@ __all__ = [
     "Split",
     "Stored",
     "Unseen",
+    "leaves",
     "leftovers",
     "place",
+    "printed",
     "unpacked",
     "whole_epoch",
 ]

@@ -27,6 +27,10 @@ _WEIGHTS, _OWN = "checkpoint.safetensors", "checkpoint.pt"
 _STATE = "state.pt"
 _EPOCH = "epoch-"
 _EVICTED = "evicted"
+PRINTED = ("stdout.txt", "stderr.txt")
+"""Files of what the program of a trial has printed."""
+MOST_PRINTED = 2**20
+"""Bytes that are kept of each, but for the line that says what was left out."""
 _SLACK, _VALUE_BYTES = 2**20, 16
 """Bytes that a file of predictions may have: some, and so many for each value."""
 _MOST_TARGETS = 2**30
@@ -337,7 +341,28 @@ def leftovers(files: Iterable[str]) -> list[str]:
     files = list(files)
     epoch = whole_epoch(files)
     kept = None if epoch is None else f"{_folder(epoch)}/"
-    return [name for name in files if kept is None or not name.startswith(kept) or "/." in name]
+    return [
+        name for name in files if name not in PRINTED and (kept is None or not name.startswith(kept) or "/." in name)
+    ]
+
+
+def printed(trial: Place) -> dict[str, bytes]:
+    """What the program of a trial has printed, as far as it was kept: file -> content; those that are there.
+
+    Args:
+        trial: the place of its files.
+
+    Raises:
+        OSError: the place cannot be reached, or a file is larger than what is ever kept.
+    """
+    there = trial.files()
+    return {name: trial.read(name, 2 * MOST_PRINTED) for name in PRINTED if name in there}
+
+
+def leaves(files: Iterable[str]) -> bool:
+    """Whether an ended trial has something to keep among its files: its best epoch, or what its program has printed."""
+    files = list(files)
+    return whole_epoch(files) is not None or not {*PRINTED}.isdisjoint(files)
 
 
 def _write_array(epoch: Place, name: str, array: NDArray[Any]) -> None:
