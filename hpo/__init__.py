@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hpo.reporting import report
     from hpo.schedulers import Decision
     from hpo.training import Report, TrialContext
+    from hpo.training.own_training import context
 
 __all__ = [
     "Decision",
@@ -39,6 +40,7 @@ __all__ = [
     "TrialContext",
     "ask_and_tell",
     "build_ensemble",
+    "context",
     "export",
     "open_ensemble",
     "open_study",
@@ -58,6 +60,7 @@ _ELSEWHERE = {
     "Ensemble": "hpo.ensemble.model",
     "Report": "hpo.training",
     "TrialContext": "hpo.training",
+    "context": "hpo.training.own_training",
     "report": "hpo.reporting",
 }
 """Exported names that are not in `hpo.api`."""
