@@ -40,7 +40,12 @@ def accuracy(evaluated: Any) -> dict[str, float]:
 
 def trainer(config: Config, *callbacks: Any, **options: Any) -> Trainer:
     torch.manual_seed(1)
-    small: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    small: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
     model = BertForSequenceClassification(BertConfig(vocab_size=20, max_position_embeddings=8, **small))
     arguments = TrainingArguments(
         **{
