@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 
 import hpo
 from hpo.adapters.sklearn import fit  # hpo
 
 X, Y = load_digits(return_X_y=True)
-PIPELINE = make_pipeline(StandardScaler(), SVC(probability=True))
+PIPELINE = make_pipeline(StandardScaler(), PCA(), LogisticRegression(max_iter=1000))
 
 
 def train(config: dict[str, Any]) -> Any:  # hpo
@@ -30,8 +31,8 @@ SPACE: dict[str, Any] = {
     "train": "sklearn_pipeline:train",
     "objective": "accuracy",
     "parameters": {
-        "svc__C": {"min": 1e-2, "max": 1e2, "log": True},
-        "svc__gamma": {"min": 1e-4, "max": 1.0, "log": True},
+        "logisticregression__C": {"min": 1e-3, "max": 1e2, "log": True},
+        "pca__n_components": {"type": "int", "min": 4, "max": 64},
     },
     "budget": {"trials": 12},
 }

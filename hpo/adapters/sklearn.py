@@ -2,7 +2,7 @@
 
 from hpo.adapters.sklearn import fit
 
-pipeline = make_pipeline(StandardScaler(), SVC(probability=True))
+pipeline = make_pipeline(StandardScaler(), LogisticRegression())
 
 def train(config):
     return fit(pipeline, config, X, y)

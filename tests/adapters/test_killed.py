@@ -47,7 +47,9 @@ def count(found: dict[str, dict[int, Any]]) -> int:
     return sum(map(len, found.values()))
 
 
-@pytest.mark.parametrize("module", ["lightning_digits", "transformers_tokens"])
+@pytest.mark.parametrize(
+    "module", ["lightning_digits", "transformers_tokens", "xgboost_cancer", "lightgbm_cancer", "keras_digits"]
+)
 def test_it_finds_what_it_would_have_found(module: str, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert search(module, whole).wait(PATIENCE) == 0, Path("log").read_text()

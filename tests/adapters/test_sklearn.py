@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes, load_iris, make_multilabel_classification
 from sklearn.ensemble import RandomForestClassifier
@@ -50,7 +49,7 @@ def test_several_estimators_share_a_search() -> None:
     both = {"linear": LogisticRegression(max_iter=500), "forest": RandomForestClassifier(10)}
 
     def train(config: Config) -> Any:
-        return fit(both, config, pd.DataFrame(X, columns=list("abcd")), Y, scoring=["balanced_accuracy"])
+        return fit(both, config, load_iris(as_frame=True).data, Y, scoring=["balanced_accuracy"])
 
     forest = one(train, {"estimator": "forest", "forest__max_depth": 2})
     linear = one(train, {"estimator": "linear", "linear__C": 1e-6})
