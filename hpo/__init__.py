@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from hpo.schedulers import Decision
     from hpo.study.callbacks import Callback
     from hpo.training import Report, TrialContext
+    from hpo.training.own_training import context
 
 __all__ = [
     "Callback",
@@ -53,6 +54,7 @@ __all__ = [
     "build_ensemble",
     "combine_predictions",
     "compare",
+    "context",
     "enqueue",
     "ensembles",
     "export",
@@ -81,6 +83,7 @@ _ELSEWHERE = {
     "Ensemble": "hpo.ensemble.model",
     "Report": "hpo.training",
     "TrialContext": "hpo.training",
+    "context": "hpo.training.own_training",
     "report": "hpo.reporting",
 }
 """Exported names that are not in `hpo.api`."""

@@ -49,6 +49,11 @@ def report(metrics: Mapping[str, Any] | None = None, /, *, epoch: int | None = N
         receiver.report(given, epoch)
 
 
+def receiver() -> Receiver | None:
+    """What takes the reports of the code that runs; None where no search runs it."""
+    return _receiver
+
+
 @contextmanager
 def received(receiver: Receiver) -> Iterator[None]:
     """Lets a receiver take the reports of what runs within."""

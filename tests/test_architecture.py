@@ -25,7 +25,7 @@ FLOORS = (
     {"ensemble.retrain"},
     {"engine"},
     {"controller"},
-    {"options"},
+    {"adapters", "options"},
     {"training", "ensemble", "tracking", "display"},
     {"samplers"},
     {"history", "schedulers"},

@@ -33,7 +33,7 @@ EXAMPLES = [
 def test_it_runs(example: Path) -> None:
     done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
-    assert SAYS.get(example.stem, "test accuracy") in done.stdout
+    assert SAYS.get(example.stem, "accuracy") in done.stdout
 
 
 class _Webhook(BaseHTTPRequestHandler):

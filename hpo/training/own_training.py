@@ -13,7 +13,7 @@ from typing import Any
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from hpo.errors import TrainingError, shown
-from hpo.reporting import received
+from hpo.reporting import received, receiver
 from hpo.spec import Config
 from hpo.training import randomness
 from hpo.training.function import Context, Report, Snapshot
@@ -43,6 +43,11 @@ class OwnTraining(Iterator[Any]):
         self._epoch = 0
         self._reported = self._closing = False
         self._greenlet = greenlet(self._run)
+
+    @property
+    def context(self) -> TrialContext:
+        """What the function is given beside its config."""
+        return self._context
 
     def __next__(self) -> Any:
         """Trains to the next report; raises what the function raises."""
@@ -136,6 +141,15 @@ class OwnTraining(Iterator[Any]):
             raise GreenletExit
         self._reported = True
         self._greenlet.parent.switch(report)
+
+
+def context() -> TrialContext | None:
+    """The context of the training function that runs, for code that is not given it; None where no search runs it.
+
+    It is what a function `train(config, context)` is given, so that callbacks of other libraries find it too.
+    """
+    training = receiver()
+    return training.context if isinstance(training, OwnTraining) else None
 
 
 def takes_context(function: Callable[..., Any]) -> bool:

@@ -249,6 +249,25 @@ def test_trials_within_a_trial_report_to_their_own() -> None:
     assert losses(outer) == [(1, 30.0)]
 
 
+def test_its_context_is_found_by_code_that_is_not_given_it() -> None:
+    found: list[TrialContext | None] = []
+
+    def inner(config: Config) -> float:
+        found.append(hpo.context())
+        return 1.0
+
+    def outer(config: Config, context: TrialContext) -> None:
+        losses(inner)
+        found.append(hpo.context())
+        assert found[1] is context
+        hpo.report(loss=1)
+
+    losses(outer)
+    first, second = found
+    assert first is not None and second is not None and first is not second
+    assert hpo.context() is None
+
+
 # ---- its state -------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,67 @@
+"""Searches of the examples that are killed in their middle and go on."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpo.study.folder import study_names
+from hpo.study.study import Study
+from tests.conftest import PATIENCE, ROOT, untimed, without_ray
+
+EXAMPLES = ROOT / "examples"
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("killed")]
+PROGRAM = """
+import json, sys
+sys.path.append(sys.argv[1])
+import {module}, hpo
+space = {module}.SPACE | {{"scheduler": {{"name": "asha", "grace": 1, "eta": 2}}, "sampler": "random"}}
+hpo.search(space, storage=sys.argv[2], concurrency=1)
+"""
+"""A search that decides alike each time: one trial at once, which pauses after epochs 1 and 2."""
+
+
+def search(module: str, storage: Path) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-c", PROGRAM.format(module=module), str(EXAMPLES), str(storage)]
+    with Path("log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, env=without_ray(), cwd=EXAMPLES)
+
+
+def reports(storage: Path) -> dict[str, dict[int, dict[str, float]]]:
+    """Config -> epoch -> metrics that do not depend on how fast the machine is."""
+    if not storage.is_dir() or not study_names(storage):
+        return {}
+    trials = Study.open(storage, study_names(storage)[0]).trials()
+    return {
+        json.dumps(trial.config): {epoch: untimed(metrics) for epoch, metrics in trial.reports.items()}
+        for trial in trials
+    }
+
+
+def count(found: dict[str, dict[int, Any]]) -> int:
+    return sum(map(len, found.values()))
+
+
+@pytest.mark.parametrize(
+    "module", ["lightning_digits", "transformers_tokens", "xgboost_cancer", "lightgbm_cancer", "keras_digits"]
+)
+def test_it_finds_what_it_would_have_found(module: str, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert search(module, whole).wait(PATIENCE) == 0, Path("log").read_text()
+    expected = reports(whole)
+    running = search(module, killed)
+    deadline = time.monotonic() + PATIENCE
+    while count(reports(killed)) < count(expected) / 2:
+        assert running.poll() is None and time.monotonic() < deadline, Path("log").read_text()
+        time.sleep(0.05)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert count(reports(killed)) < count(expected), "it was killed in its middle"
+    assert search(module, killed).wait(PATIENCE) == 0, Path("log").read_text()
+    assert reports(killed) == expected
+    assert any(len(epochs) > 1 for epochs in expected.values()), "trials were paused and went on"
