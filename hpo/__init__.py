@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from hpo.schedulers import Decision
     from hpo.study.callbacks import Callback
     from hpo.training import Report, TrialContext
+    from hpo.training.optuna_objective import optuna_objective
     from hpo.training.own_training import context
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "open_ensemble",
     "open_study",
     "open_trial",
+    "optuna_objective",
     "plan",
     "predict",
     "remove",
@@ -84,6 +86,7 @@ _ELSEWHERE = {
     "Report": "hpo.training",
     "TrialContext": "hpo.training",
     "context": "hpo.training.own_training",
+    "optuna_objective": "hpo.training.optuna_objective",
     "report": "hpo.reporting",
 }
 """Exported names that are not in `hpo.api`."""
