@@ -82,7 +82,7 @@ class Writer:
         """
         attributes = {WISH: wish} if retry_of is None else {WISH: wish, RETRY_OF: retry_of}
         with self._together():
-            self._study.record.enqueue_trial(dict(config), user_attrs=attributes)
+            self._study.record.enqueue_trial(self._space.recorded(config), user_attrs=attributes)
             return self.ask()
 
     def bear(self, config: Mapping[str, Any], parent: int, epoch: int, replaces: int) -> TrialRecord:

@@ -77,3 +77,30 @@ def test_whatever_is_named_is_refused_or_lies_in_the_space(config: dict[str, Any
     space = Space.of(read)
     assert found.keys() == config.keys()
     assert all(space.parameters[name].contains(value) and space.active(name, found) for name, value in found.items())
+
+
+def test_lists_orders_ties_and_what_is_forbidden_are_held_to_too() -> None:
+    document = {
+        "study": "named",
+        "objective": {"metric": "loss", "goal": "minimize"},
+        "parameters": {
+            "widths": {"values": [[64], [128, 64]]},
+            "order": {"permutation": ["a", "b", "c"]},
+            "drop": {"normal": [0.5, 0.1], "min": 0, "max": 1, "when": {"widths": [[128, 64]]}},
+            "twice": {"equals": "2 * lr"},
+            "lr": {"min": 0, "max": 1},
+        },
+        "forbidden": ["lr > 0.9"],
+    }
+    read = spec.load_search(document)
+    found = checked_config(read, {"widths": (128, 64), "order": ("c", "a", "b"), "drop": 0.5, "lr": 0.25})
+    assert found == {"widths": [128, 64], "order": ["c", "a", "b"], "drop": 0.5, "lr": 0.25}
+    assert Space.of(read).config(Space.of(read).recorded(found)) == {**found, "twice": 0.5}
+    for config, message in (
+        ({"twice": 0.5}, r"twice: follows from others \(2 \* lr\); leave it out"),
+        ({"widths": [64], "drop": 0.5}, r"drop: is only there where widths is \[128, 64\], and that is \[64\]"),
+        ({"order": ["a", "b"]}, "order: must be in"),
+        ({"lr": 0.95}, "config: is not allowed: .*lr > 0.9"),
+    ):
+        with pytest.raises(SpecError, match=message):
+            checked_config(read, config)
