@@ -21,6 +21,7 @@ from hpo.signals import raising
 _EXAMPLES = """\b
 Examples:
   hpo search --space search_spaces/resnet_digits.yaml --trials 20
+  hpo run --param lr=log:1e-4..1 --minimize loss --trials 20 -- python train.py --lr {lr}
   hpo ensemble --top 5
   hpo predict --ensemble resnet-digits-1 --input images/ --output preds.csv
   hpo ui

@@ -178,6 +178,8 @@ class Study:
         Raises:
             StudyError: the study was simulated.
         """
+        if self.spec.command is not None:
+            raise StudyError(f"study '{self.name}' is trained by a program, whose trials leave no predictions here")
         if not isinstance(self.spec, StudySpec):
             raise StudyError(f"study '{self.name}' was simulated: it has no models")
         return self.spec
