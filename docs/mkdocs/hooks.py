@@ -19,6 +19,7 @@ TOP_LEVEL = {
 }
 """File of the repository -> page of the site."""
 EXAMPLES = "examples.md"
+_LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "sh"}
 GENERATED: dict[str, Callable[[], str]] = {
     "commands": references.commands,
     "search file": references.search_file,
@@ -63,13 +64,14 @@ def _page_link(uri: str, link: str) -> str:
 
 def _shown() -> list[str]:
     """The files of the page of examples."""
-    files = [*sorted(ROOT.glob("examples/*.py")), *sorted(ROOT.glob("search_spaces/*.yaml"))]
+    own = [file for file in ROOT.glob("examples/**/*") if file.suffix in _LANGUAGES and file.is_file()]
+    files = [*sorted(own, key=lambda file: (len(file.parts), file)), *sorted(ROOT.glob("search_spaces/*.yaml"))]
     return [file.relative_to(ROOT).as_posix() for file in files]
 
 
 def _examples() -> str:
     parts = ["# Examples\n\nFiles of the repository, as they are."]
     for name in _shown():
-        language = "yaml" if name.endswith(".yaml") else "python"
+        language = _LANGUAGES[posixpath.splitext(name)[1]]
         parts.append(f"## {name} {{ #{name} }}\n\n````{language}\n{(ROOT / name).read_text().rstrip()}\n````")
     return "\n\n".join(parts)

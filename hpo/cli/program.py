@@ -22,6 +22,7 @@ _EXAMPLES = """\b
 Examples:
   hpo search --space search_spaces/resnet_digits.yaml --trials 20
   hpo status
+  hpo run --param lr=log:1e-4..1 --minimize loss --trials 20 -- python train.py --lr {lr}
   hpo ensemble --top 5
   hpo predict --ensemble resnet-digits-1 --input images/ --output preds.csv
   hpo ui

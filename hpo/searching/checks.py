@@ -147,6 +147,11 @@ def data_notes(spec: SearchSpec, data_dir: Path) -> Sequence[str]:
 def last_problems(spec: SearchSpec, data_dir: Path, download: bool) -> Iterable[Problem]:
     """What shows only when the sampler proposes and the model meets the data, where they may be fetched for that."""
     yield from samplers.try_proposal(spec)
+    if spec.command is not None and not download:
+        from hpo.training.programs import Program
+
+        if (missing := Program.of(spec.command).missing) is not None:
+            yield Problem(("command", "run"), missing)
     if not isinstance(spec, StudySpec):
         return
     from hpo.training import rehearsal

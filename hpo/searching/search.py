@@ -173,6 +173,8 @@ def _check_sendable(function: "Callable[..., Any] | None") -> None:
 
 def _check_there(function: "Callable[..., Any] | None", address: str | None) -> None:
     """Refuses a program that this machine does not have, where no other one is to run it."""
+    if function is None:  # nothing is imported then
+        return
     from hpo.engine.ray.cluster import joined
     from hpo.training.programs import Program
 

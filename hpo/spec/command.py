@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -89,6 +90,18 @@ class Command(Section):
             raise ValueError(
                 f"has no named group: name the metric in it, such as 'loss=(?P<loss>[\\d.]+)', got {value!r:.80}"
             )
+        return value
+
+    @field_validator("folder")
+    @classmethod
+    def _path(cls, value: str | None) -> str | None:
+        if value is not None:
+            if "\0" in value:
+                raise ValueError(f"has a character 0 in {value!r:.80}")
+            try:
+                Path(value).expanduser()
+            except (OSError, RuntimeError, ValueError) as error:
+                raise ValueError(f"is not a path: {error}") from None
         return value
 
     @property

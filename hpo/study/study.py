@@ -199,6 +199,8 @@ class Study(Results):
         Raises:
             StudyError: the study was simulated, or has a training function with data of its own.
         """
+        if self.spec.command is not None:
+            raise StudyError(f"study '{self.name}' is trained by a program, whose trials leave no predictions here")
         if not isinstance(self.spec, StudySpec):
             why = "was simulated" if self.spec.train is None else "has a training function with data of its own"
             raise StudyError(f"study '{self.name}' {why}: it has no models")

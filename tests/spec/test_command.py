@@ -72,6 +72,8 @@ def test_it_is_written_and_read_again() -> None:
         ({"run": "a", "environment": {"HPO_X": "x"}}, "command.environment: 'HPO_X' is taken"),
         ({"run": "a", "environment": {"A": "{nope}"}}, "command.run: there is no parameter 'nope'"),
         ({"run": "a", "environment": 3}, "command.environment: must be a mapping"),
+        ({"run": "a", "folder": "~nobody-of-this-name/x"}, "command.folder: is not a path: "),
+        ({"run": "a", "folder": "a\0"}, "command.folder: has a character 0"),
         ({"run": "a", "grace": 0}, "command.grace: must be greater than 0"),
         ({"run": "a", "grace": "soon"}, "command.grace: must be a duration such as 90s"),
         ({"run": "a", "resumes": "perhaps"}, "command.resumes: must be"),
@@ -158,3 +160,21 @@ def test_set_changes_a_part_of_a_short_form(name: str) -> None:
     changed = spec.read(document(), {name: value}).checked().command
     assert changed is not None and changed.run == ("python", "train.py", "--lr", "{lr}")
     assert getattr(changed, name.partition(".")[2]) in (value, 5.0)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(["run", "metrics", "environment", "folder", "resumes", "grace"])
+
+
+@given(ANYTHING | st.dictionaries(KEYS, ANYTHING))
+def test_whatever_is_written_is_a_command_or_told(command: Any) -> None:
+    try:
+        made = read(command)
+    except SpecError as error:
+        assert error.lines and all("\n" not in line for line in error.lines)
+    else:
+        assert made.command is None or made.command.run

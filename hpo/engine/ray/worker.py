@@ -134,12 +134,13 @@ class Worker(tune.Trainable):
         return {RESOURCE: report.epoch, METRICS: {**report.metrics, **lent}}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
-        """Stores what the trial needs to go on after a pause; Ray keeps where it stood."""
+        """Stores what the trial needs to go on after a pause, and ends its training here; Ray keeps where it stood."""
         report = self._report
         assert report is not None, "a trial is paused after a report"
         self._store_best()
         if report.state is not None:
             self._shared.artifacts.save_state(self._number, self._saved(report, report.state()))
+        self._close()  # this worker may have to wait for its next trial
         return {RESOURCE: report.epoch, "best": self._best.worth and tuple(self._best.worth), THREADS: self._had}
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:

@@ -223,7 +223,7 @@ class RunningProgram(Iterator[Report]):
 
     def _listen(self, stream: int, content: bytes) -> None:
         self._output[stream].add(content)
-        if stream == 0:
+        if stream == 0 and not self._deaf:
             for told in self._parser.feed(content):
                 self._hear_printed(told)
 
@@ -253,9 +253,9 @@ class RunningProgram(Iterator[Report]):
             self._heard += 1
             self._reports.append(Told(held.metrics, self._heard))
         epoch = self._heard + 1 if told.epoch is None else _whole(told.epoch)
-        self._heard = epoch if isinstance(epoch, int) else self._heard
+        self._heard = epoch if type(epoch) is int else self._heard
         told = Told(told.metrics, epoch)
-        if epoch == self._epochs:
+        if type(epoch) is int and epoch == self._epochs:
             self._held = told
         else:
             self._reports.append(told)

@@ -111,6 +111,8 @@ def test_what_is_not_there_is_told_before_anything_starts() -> None:
     with pytest.raises(InputError, match="the command 'nope {lr}' cannot be run: there is no program 'nope'"):
         hpo.search(document("nope {lr}"))
     assert not Path("studies").exists()
+    with pytest.raises(SpecError, match="command.run: there is no program 'nope' on the PATH"):
+        hpo.validate(document("nope {lr}"))
     with pytest.raises(SpecError, match="scheduler.name: 'pbt' lets a child go on with its parent's state"):
         hpo.validate(document("true {lr}", scheduler="pbt"))
 
@@ -136,7 +138,11 @@ def test_a_search_that_is_killed_leaves_no_program_and_goes_on() -> None:
     asked = document("python train.py {lr}", command=command, scheduler={"name": "asha", "grace": 1, "eta": 3})
     Path("space.yaml").write_text(json.dumps(asked))
     words = [sys.executable, "-m", "hpo", "search", "--space", "space.yaml"]
-    run = {"env": {**without_ray(), "PYTHONPATH": str(ROOT)}, "stderr": subprocess.DEVNULL, "stdout": subprocess.PIPE}
+    run = {
+        "env": {**without_ray(), "PYTHONPATH": str(ROOT)},
+        "stderr": subprocess.DEVNULL,
+        "stdout": subprocess.DEVNULL,
+    }
     search: Any = subprocess.Popen(words, start_new_session=True, **run)  # type: ignore[call-overload]
     study = lambda: Study.open(Path("studies"), "program")  # noqa: E731
     assert eventually(lambda: Path("studies/program").exists())

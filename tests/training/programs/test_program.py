@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from hpo.errors import TrainingError
+from hpo.errors import StudyError, TrainingError
 from hpo.study.artifacts import MOST_PRINTED
+from hpo.study.study import Study
 from hpo.training.programs import Program
 from hpo.training.programs.program import RunningProgram
 from hpo.training.reports import reports_of
@@ -305,6 +306,14 @@ def test_one_that_waits_in_hpo_report_runs_its_finally(start: Start, tmp_path: P
     assert (tmp_path / "closed").exists()
 
 
+def test_what_it_prints_while_it_ends_is_kept_and_no_report(start: Start) -> None:
+    script = 'import hpo\ntry: hpo.report(loss=1, epoch=1)\nfinally: print(\'{"epoch": 2, "loss": 2}\\nbye\')'
+    program = start(py(script), grace=60)
+    next(program)
+    program.close()
+    assert next(program, None) is None and Path("trial/stdout.txt").read_text().endswith("bye\n")
+
+
 DAEMON = """
 import os, time
 if os.fork() == 0:
@@ -360,6 +369,7 @@ WORKER = """
 import sys
 from tests.training.programs.conftest import searched, sh
 from hpo.training import Context
+from hpo.study.study import Study
 from hpo.training.programs import Program
 wanted = searched(sh(sys.argv[2]), mark=sys.argv[1])
 program = Program.of(wanted.command)({"lr": 0.5}, Context(wanted, None, 7))
@@ -467,3 +477,9 @@ def test_a_mark_is_seen(mark: str) -> None:
     assert eventually(lambda: processes(mark) == [sleeper.pid])
     sleeper.kill()
     sleeper.wait()
+
+
+def test_a_study_of_programs_has_no_ensemble_and_says_so(tmp_path: Path) -> None:
+    made = Study.create(tmp_path / "studies", searched(["true", "{lr}"]))
+    with pytest.raises(StudyError, match="is trained by a program, whose trials leave no predictions here"):
+        _ = made.study_spec
