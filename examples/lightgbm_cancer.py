@@ -28,6 +28,8 @@ def train(config: dict[str, Any]) -> None:
             "objective": "binary",
             "metric": ["binary_error", "binary_logloss"],
             "num_threads": 1,
+            "deterministic": True,
+            "force_row_wise": True,  # or LightGBM chooses by its speed, and sums are in another order
             "verbosity": -1,
             **config,
         },

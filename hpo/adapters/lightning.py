@@ -20,6 +20,7 @@ from hpo.adapters.extras import extra
 from hpo.adapters.metrics import Wanted, chosen
 from hpo.errors import TrainingError
 from hpo.training import TrialContext, randomness
+from hpo.training.optimizers import load_learned
 from hpo.training.own_training import context as running
 
 with extra("lightning"):
@@ -103,9 +104,17 @@ class ReportCallback(Checkpoint):
             self._own = [(part, copy.deepcopy(part.state_dict())) for part in [*parts, *trainer.optimizers]]
 
     def on_train_start(self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule") -> None:
-        """Does what Lightning leaves out when it restores: see `_plateaus`."""
-        if self._restores and self._state is not None and not self._own:
-            _plateaus(trainer, self._state[_METRICS])
+        """Does what Lightning leaves out when it restores: see `_plateaus`.
+
+        Fused optimizers write to what they have learned without looking at shapes, so they get tensors that fit.
+        """
+        if not self._restores or (state := self._state) is None:
+            return
+        for optimizer, learned in zip(trainer.optimizers, state["optimizer_states"], strict=True):
+            if any(group.get("fused") for group in optimizer.param_groups):
+                load_learned(optimizer, learned, settings=True)
+        if not self._own:
+            _plateaus(trainer, state[_METRICS])
 
     def on_train_epoch_start(self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule") -> None:
         """Puts a trial's own settings back in place of its parent's, once the parent's last epoch is closed."""

@@ -32,7 +32,7 @@ with extra("transformers"):
 
 Predictions = Callable[[Any], tuple[Any, Any]]
 """An `EvalPrediction` -> predictions and targets, as `TrialContext.predictions` takes them."""
-_FILES = {"model": "pytorch_model.bin", "optimizer": "optimizer.pt", "scheduler": "scheduler.pt", "scaler": "scaler.pt"}
+_FILES = {"model": "pytorch_model.bin", "scaler": "scaler.pt"}
 """Part of the state -> its file in a checkpoint, as the Trainer reads it."""
 _SPEED = ("_runtime", "_per_second", "_preparation_time")
 """Ends of metrics that say how fast the machine was."""
@@ -92,14 +92,20 @@ class ReportCallback(TrainerCallback):
             return None
         self._folder = tempfile.TemporaryDirectory(prefix="hpo-")
         folder = Path(self._folder.name)
-        learned = ("optimizer", "scheduler") if self._context.inherited else ()
         for part, name in _FILES.items():
-            if part in state and part not in learned:
+            if part in state:
                 torch.save(state[part], folder / name)
         with (folder / "trainer_state.json").open("w") as file:
-            file.write(state["trainer"])
+            json.dump(self._own_files(json.loads(state["trainer"])), file)
         self._trainer.args.restore_callback_states_from_checkpoint = not self._context.inherited
         return str(folder)
+
+    def _own_files(self, kept: dict[str, Any]) -> dict[str, Any]:
+        """The Trainer's state without the path of a best checkpoint that is not below its own folder: it is loaded."""
+        best = kept.get("best_model_checkpoint")
+        if best is not None and Path(str(self._trainer.args.output_dir)).resolve() not in Path(best).resolve().parents:
+            return {**kept, "best_model_checkpoint": None}
+        return kept
 
     @property
     def _state(self) -> Mapping[str, Any] | None:
@@ -131,8 +137,7 @@ class ReportCallback(TrainerCallback):
         if self._folder is not None and (kept := self._state) is not None:
             self._folder.cleanup()
             self._random = ("step" if kept["within"] else "epoch", kept["random"])
-            if self._context.inherited:
-                self._inherit(kept["optimizer"], state.global_step)
+            self._learn(kept, state.global_step, self._context.inherited)
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
@@ -196,12 +201,21 @@ class ReportCallback(TrainerCallback):
             randomness.restore(self._random[1])
             self._random = None
 
-    def _inherit(self, learned: Mapping[str, Any], steps: int) -> None:
-        """Goes on with what another trial's optimizer has learned, and with the learning rates of this one."""
+    def _learn(self, kept: Mapping[str, Any], steps: int, inherited: bool) -> None:
+        """Takes up what the optimizer has learned; another trial's does not bring its learning rates along.
+
+        The Trainer would load it as it is, and the fused steps that it uses write to it without looking at shapes.
+        """
         optimizer: Any = self._trainer.optimizer
         scheduler: Any = self._trainer.lr_scheduler
-        load_learned(getattr(optimizer, "optimizer", optimizer), learned, settings=False)
-        if not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        steps_on = getattr(optimizer, "optimizer", optimizer)
+        if inherited or any(group.get("fused") for group in steps_on.param_groups):
+            load_learned(steps_on, kept["optimizer"], settings=not inherited)
+        else:
+            steps_on.load_state_dict(kept["optimizer"])
+        if not inherited:
+            scheduler.load_state_dict(kept["scheduler"])
+        elif not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # the steps of the optimizer were another's
                 for _ in range(steps):

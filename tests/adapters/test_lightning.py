@@ -82,7 +82,9 @@ class Net(lightning.LightningModule):
         self.log("lr", optimizer.param_groups[0]["lr"])
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(self.parameters(), self.lr)
+        optimizer = torch.optim.Adam(self.parameters(), self.lr, fused=self.schedule == "fused")
+        if self.schedule == "fused":
+            return optimizer
         if self.schedule == "epoch":
             return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)]
         if self.schedule == "step":
@@ -104,7 +106,7 @@ def train(config: Config) -> None:
     fit(config)
 
 
-@pytest.mark.parametrize("schedule", ["epoch", "step", "plateau"])
+@pytest.mark.parametrize("schedule", ["epoch", "step", "plateau", "fused"])
 @pytest.mark.parametrize("stops", [{1}, {2}, {1, 2, 3}])
 def test_a_trial_goes_on_as_if_it_had_not_been_paused(stops: set[int], schedule: str) -> None:
     config = {"lr": 0.05, "schedule": schedule}
@@ -113,7 +115,7 @@ def test_a_trial_goes_on_as_if_it_had_not_been_paused(stops: set[int], schedule:
     assert [report.epoch for report in found] == [1, 2, 3, 4]
     assert [report.metrics for report in found] == [report.metrics for report in expected]
     assert set(found[0].metrics) == {"train_loss", "val_loss", "lr"}
-    if schedule != "step":
+    if schedule in ("epoch", "plateau"):
         assert len({report.metrics["lr"] for report in found}) > 2, "the schedule is at work"
     last, first = (taken(reports[-1]).state for reports in (found, expected))
     assert first is not None and last is not None
@@ -185,6 +187,16 @@ def test_without_its_checkpoint_a_trial_is_not_saved_and_that_is_told() -> None:
 def test_a_state_of_something_else_is_told() -> None:
     with pytest.raises(TrainingError, match="the stored state is not of hpo.adapters.lightning"):
         next(reports_of(train, {"lr": 0.1}, Context(searched(), None, 7, {"epoch": 3})))
+
+
+def test_what_a_fused_optimizer_has_learned_must_fit() -> None:
+    config = {"lr": 0.05, "schedule": "fused"}
+    first = next(reports_of(train, config, Context(searched(), None, 7)))
+    assert first.state is not None
+    state = first.state()
+    state["context"]["saved"]["optimizer_states"][0]["state"][0]["exp_avg"] = torch.zeros(1)
+    with pytest.raises(ValueError, match="exp_avg"):
+        next(reports_of(train, config, Context(searched(), None, 7, state)))
 
 
 def test_a_trial_in_several_processes_is_refused() -> None:

@@ -1,5 +1,6 @@
 """Hugging Face's own Trainer under a search, on a small model made from its config."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,38 @@ def test_a_child_keeps_its_own_settings() -> None:
     assert report.epoch == 2 and report.state is not None
     group, *_ = report.state()["context"]["saved"]["optimizer"]["param_groups"]
     assert group["lr"] == pytest.approx(0.04 / 2)  # it falls to 0 by as much each step, and half of them are done
+
+
+@pytest.mark.parametrize("optim", ["adamw_torch", "adamw_torch_fused"])
+def test_what_an_optimizer_has_learned_must_fit_if_it_is_fused(optim: str) -> None:
+    def train(config: Config) -> None:
+        fit(trainer(config, optim=optim))
+
+    first = next(reports_of(train, {"lr": 0.01}, Context(SPEC, None, 7)))
+    assert first.state is not None
+    state = first.state()
+    state["context"]["saved"]["optimizer"]["state"][0]["exp_avg"] = torch.zeros(1)
+    with pytest.raises((ValueError, RuntimeError), match="exp_avg" if optim.endswith("fused") else "shape"):
+        next(reports_of(train, {"lr": 0.01}, Context(SPEC, None, 7, state)))
+
+
+def test_a_best_checkpoint_elsewhere_is_left(tmp_path: Path) -> None:
+    first = next(reports_of(by_epochs, {"lr": 0.01}, Context(SPEC, None, 7)))
+    assert first.state is not None
+    state, found = first.state(), []
+
+    def looks(config: Config) -> float:
+        made = trainer(config)
+        checkpoint = ReportCallback(made).checkpoint
+        assert checkpoint is not None
+        found.append(json.loads((Path(checkpoint) / "trainer_state.json").read_text())["best_model_checkpoint"])
+        return 1.0
+
+    for place in (tmp_path / "elsewhere", Path.cwd() / "output" / "checkpoint-6"):
+        kept = json.loads(state["context"]["saved"]["trainer"])
+        state["context"]["saved"]["trainer"] = json.dumps({**kept, "best_model_checkpoint": str(place)})
+        next(reports_of(looks, {"lr": 0.01}, Context(SPEC, None, 7, state)))
+    assert found == [None, str(Path.cwd() / "output" / "checkpoint-6")]
 
 
 def test_without_evaluation_there_is_nothing_to_report() -> None:
