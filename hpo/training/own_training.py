@@ -129,8 +129,8 @@ class OwnTraining(Iterator[Any]):
         epoch = self._epoch = self._epoch + 1 if epoch is None else epoch
         if isinstance(epoch, int) and epoch > context.epochs:
             raise TrainingError(
-                f"the training function reported epoch {epoch} of {context.epochs}: training.epochs in the search file"
-                " says how many a full training has"
+                f"the training function reported epoch {epoch} of {context.epochs}: training.epochs (--set"
+                " training.epochs=N) says how many a full training has"
             )
         context.reported(epoch)
         snapshot = partial(_snapshot, context, *context.evidence()) if context.leaves else Snapshot

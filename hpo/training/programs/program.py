@@ -247,8 +247,8 @@ class RunningProgram(Iterator[Report]):
         if held is not None:
             if self._epochs == 1 or held.epoch is not None:
                 raise TrainingError(
-                    f"the program went on reporting after epoch {self._epochs} of {self._epochs}: training.epochs in"
-                    " the search file says how many a full training has"
+                    f"the program went on reporting after epoch {self._epochs} of {self._epochs}: training.epochs"
+                    " (--set training.epochs=N) says how many a full training has"
                 )
             self._heard += 1
             self._reports.append(Told(held.metrics, self._heard))
@@ -264,7 +264,7 @@ class RunningProgram(Iterator[Report]):
         epoch = told.epoch
         if isinstance(epoch, int) and epoch > self._epochs:
             raise TrainingError(
-                f"the program reported epoch {epoch} of {self._epochs}: training.epochs in the search file says how"
+                f"the program reported epoch {epoch} of {self._epochs}: training.epochs (--set training.epochs=N) says how"
                 " many a full training has"
             )
         self._epoch = epoch

@@ -113,7 +113,7 @@ def test_several_that_do_not_say_their_epoch_count(start: Start) -> None:
 )
 def test_more_epochs_than_a_full_training_has_are_told(epochs: int, words: list[str], start: Start) -> None:
     with pytest.raises(
-        TrainingError, match=r"went on reporting after epoch 1 of 1: training.epochs in the search file"
+        TrainingError, match=r"went on reporting after epoch 1 of 1: training.epochs .--set training.epochs=N"
     ):
         next(start(words, epochs=epochs))
     with pytest.raises(TrainingError, match="the program reported epoch 9 of 5: training.epochs in the search"):
