@@ -207,9 +207,7 @@ def test_a_result_after_reports_is_told_and_left() -> None:
 
 
 def test_more_epochs_than_a_full_training_has_are_told() -> None:
-    with pytest.raises(
-        TrainingError, match="reported epoch 6 of 5: training.epochs .--set training.epochs=N. says how many"
-    ):
+    with pytest.raises(TrainingError, match="reported epoch 6 of 5: training.epochs .--set training.epochs=N. says"):
         losses(lambda config: [{"loss": 1}] * 6)
 
 

@@ -264,8 +264,8 @@ class RunningProgram(Iterator[Report]):
         epoch = told.epoch
         if isinstance(epoch, int) and epoch > self._epochs:
             raise TrainingError(
-                f"the program reported epoch {epoch} of {self._epochs}: training.epochs (--set training.epochs=N) says how"
-                " many a full training has"
+                f"the program reported epoch {epoch} of {self._epochs}: training.epochs (--set training.epochs=N) says"
+                " how many a full training has"
             )
         self._epoch = epoch
         if time.monotonic() - self._stored_at >= _STORE_SECONDS:

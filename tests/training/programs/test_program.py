@@ -116,7 +116,7 @@ def test_more_epochs_than_a_full_training_has_are_told(epochs: int, words: list[
         TrainingError, match=r"went on reporting after epoch 1 of 1: training.epochs .--set training.epochs=N"
     ):
         next(start(words, epochs=epochs))
-    with pytest.raises(TrainingError, match="the program reported epoch 9 of 5: training.epochs in the search"):
+    with pytest.raises(TrainingError, match="the program reported epoch 9 of 5: training.epochs .--set"):
         next(start(["echo", '{{"epoch": 9, "loss": 1}}']))
 
 
