@@ -9,6 +9,8 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
+from hpo.errors import InputError, shown
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -116,6 +118,8 @@ class TrainingOptions:
         if self.objective is not None:
             warnings.warn("the argument objective is called train now; gone in 0.4", FutureWarning, stacklevel=4)
             object.__setattr__(self, "train", self.objective)
+        if self.train is not None and not callable(self.train) and not isinstance(self.train, str):
+            raise InputError(f"train must be a function, or its import path module:function, got {shown(self.train)}")
 
     @property
     def studies(self) -> Path:

@@ -114,7 +114,8 @@ def test_any_program_is_searched(space: str, tmp_path: Path) -> None:
     folder = tmp_path / "any_program"
     shutil.copytree(ROOT / "examples" / "any_program", folder)
     command = [sys.executable, "-m", "hpo", "search", "--space", space, "--trials", "6", "--format", "json"]
-    environment = {**without_ray(), "PYTHONPATH": str(ROOT)}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**without_ray(), "PYTHONPATH": str(ROOT), "PATH": path}
     run = partial(subprocess.run, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=folder)
     done = run(command, env=environment)
     assert done.returncode == 0, done.stderr

@@ -80,3 +80,8 @@ def test_what_has_no_name_is_given_from_python(name: str) -> None:
 
 def test_without_one_the_built_in_loop_trains() -> None:
     assert own_function(spec.load_search({"study": "s"})) is None
+
+
+def test_what_is_no_function_is_refused_from_python(project: Path) -> None:
+    with pytest.raises(InputError, match=r"train must be a function, or its import path module:function, got 3 \(int\)"):
+        hpo.search(document(), train=3)  # type: ignore[arg-type]

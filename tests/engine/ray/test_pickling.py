@@ -48,6 +48,9 @@ class Refusing:
     def __reduce__(self) -> Any:
         raise RuntimeError("not\nme")
 
+    def __call__(self, config: Config) -> float:
+        return 0.0
+
 
 @pytest.mark.parametrize(
     ("make", "message"),

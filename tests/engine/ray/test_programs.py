@@ -51,7 +51,9 @@ def document(run: Any, epochs: int = 9, **changes: Any) -> dict[str, Any]:
 def test_a_program_pauses_and_goes_on_from_its_checkpoint() -> None:
     Path("train.py").write_text(SCRIPT)
     command = {"resumes": True, "environment": {"PYTHONPATH": str(ROOT)}}
-    result = hpo.search(document("python train.py {lr}", command=command, scheduler={"name": "asha", "grace": 1}))
+    result = hpo.search(
+        document([sys.executable, "train.py", "{lr}"], command=command, scheduler={"name": "asha", "grace": 1})
+    )
     trials = result.study.trials()
     assert [trial.state for trial in trials if trial.state is State.FAILED] == [], [trial.reason for trial in trials]
     began = {trial.number: Path(f"began-{trial.number}").read_text().split() for trial in trials}
@@ -135,7 +137,9 @@ def test_a_search_that_is_killed_leaves_no_program_and_goes_on() -> None:
     mark = uuid.uuid4().hex
     environment = {MARK: mark, "PYTHONPATH": str(ROOT), "SECONDS_AN_EPOCH": "0.5"}
     command = {"resumes": True, "environment": environment}
-    asked = document("python train.py {lr}", command=command, scheduler={"name": "asha", "grace": 1, "eta": 3})
+    asked = document(
+        [sys.executable, "train.py", "{lr}"], command=command, scheduler={"name": "asha", "grace": 1, "eta": 3}
+    )
     Path("space.yaml").write_text(json.dumps(asked))
     words = [sys.executable, "-m", "hpo", "search", "--space", "space.yaml"]
     run = {
