@@ -150,9 +150,11 @@ def test_a_best_checkpoint_elsewhere_is_left(tmp_path: Path) -> None:
 
     def looks(config: Config) -> float:
         made = trainer(config)
-        checkpoint = ReportCallback(made).checkpoint
-        assert checkpoint is not None
+        report = ReportCallback(made)
+        checkpoint = report.checkpoint
+        assert checkpoint is not None and report._folder is not None
         found.append(json.loads((Path(checkpoint) / "trainer_state.json").read_text())["best_model_checkpoint"])
+        report._folder.cleanup()
         return 1.0
 
     for place in (tmp_path / "elsewhere", Path.cwd() / "output" / "checkpoint-6"):
