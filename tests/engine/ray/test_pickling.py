@@ -72,7 +72,7 @@ def test_what_cannot_be_pickled_is_named_and_nothing_is_made(
 def test_what_can_be_sent_may_be_anything(document: dict[str, Any]) -> None:
     given: Any = None
     for objective in (module_wide, lambda config, context: iter(())):
-        assert list(pickle.loads(pickle.dumps(Sent(objective)))({}, given)) == []
+        assert list(pickle.loads(pickle.dumps(Sent(objective))).loaded()({}, given)) == []
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,8 @@ def test_a_module_that_a_worker_cannot_import_is_told(
     monkeypatch.delitem(sys.modules, "trained_by")
     shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
     file.write_text(later)
-    given: Any = None
     with pytest.raises(TrainingError) as caught:  # as in a worker, where it is another machine or command line
-        pickle.loads(sent)({}, given)
+        pickle.loads(sent).loaded()
     assert "the training function 'objective' cannot be loaded in a worker, which imports its modules" in str(
         caught.value
     )
