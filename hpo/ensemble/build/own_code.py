@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from hpo import models, plugins
 from hpo.ensemble.model import Part
 from hpo.ensemble.own_members import path_of
-from hpo.errors import StudyError
 from hpo.spec import SearchSpec, StudySpec
 from hpo.study.study import Study
 from hpo.training.own_function import is_importable, own_function
@@ -18,14 +17,15 @@ def import_own_code(study: Study) -> None:
 
     Raises:
         InputError: it cannot be imported, or is not trusted.
-        StudyError: the study was simulated, or told its results.
+        StudyError: the study was simulated, told its results, or has trained programs.
     """
     spec = study.spec
     if isinstance(spec, StudySpec):
         models.MODELS.load(spec.model.name)
         return
     if spec.train is None:
-        raise StudyError(f"study '{study.name}' was simulated, or told its results: there are no models to combine")
+        _ = study.study_spec  # which says why there are no models
+        return
     if is_importable(spec.train):
         own_function(spec)
         if spec.predict is None and (path := predict_path(spec)) is not None:
