@@ -91,7 +91,8 @@ class ReportCallback(Checkpoint):
                 RuntimeWarning,
                 stacklevel=2,
             )
-        self._memory = _Memory(trainer.strategy.checkpoint_io, self._state if self._restores else None)
+        state = None if self._state is None or not self._restores else _without_paths(self._state, trainer)
+        self._memory = _Memory(trainer.strategy.checkpoint_io, state)
         trainer.strategy.checkpoint_io = self._memory
 
     def on_fit_start(self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule") -> None:
@@ -196,6 +197,18 @@ class _Memory(CheckpointIO):
         """The last checkpoint, which is forgotten."""
         saved, self._saved = self._saved, {}
         return saved
+
+
+def _without_paths(state: Mapping[str, Any], trainer: "lightning.Trainer") -> dict[str, Any]:
+    """A trial's state without what callbacks that write checkpoints remember of their files.
+
+    Lightning removes such files, on any file system that a path names, and loads the best of them by unpickling it: a
+    path must not come from a file that others may have changed.
+    """
+    stored = state.get("callbacks")
+    states = stored if isinstance(stored, Mapping) else {}
+    others = [callback.state_key for callback in trainer.callbacks if not isinstance(callback, Checkpoint)]  # type: ignore[attr-defined]
+    return {**state, "callbacks": {key: states[key] for key in others if key in states}}
 
 
 def _plateaus(trainer: "lightning.Trainer", metrics: Mapping[str, float]) -> None:

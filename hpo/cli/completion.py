@@ -4,6 +4,7 @@ It is asked for at every press of the tabulator key, so nothing is imported but 
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -28,6 +29,8 @@ PLUGINS = {
 """Section of a search -> the names of its plug-ins, likewise."""
 SHELLS = ("bash", "zsh", "fish")
 _STORAGE = "studies"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Names that studies and ensembles have; a shell would run what else a folder may be called."""
 _SPEC, _ENSEMBLES, _DOCUMENT, _ARTIFACTS = "spec.yaml", "ensembles", "ensemble.json", "artifacts"
 
 
@@ -43,7 +46,7 @@ def ensembles(context: click.Context, parameter: click.Parameter, incomplete: st
         name
         for study in _studies(storage)
         for name in files.folders(storage / study, _ENSEMBLES)
-        if not name.startswith(".") and files.has(storage / study, f"{_ENSEMBLES}/{name}/{_DOCUMENT}")
+        if _NAME.fullmatch(name) and files.has(storage / study, f"{_ENSEMBLES}/{name}/{_DOCUMENT}")
     )
     return _items(names, incomplete)
 

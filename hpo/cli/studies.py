@@ -100,7 +100,8 @@ def best(study: str | None, storage: str, output: str) -> None:
         raise HpoError(f"study '{opened.name}' has no trial with a value yet")
     if output == "yaml":
         value = at_epoch(record.value, record.best_epoch)
-        say(f"# trial {record.number} of study {opened.name}: {record.metric} {value}")
+        metric = " ".join(record.metric.split())  # a line break would end the comment
+        say(f"# trial {record.number} of study {opened.name}: {metric} {value}")
         say(settings.as_yaml(record.config).rstrip("\n"))
     elif output == "flags":
         say(settings.as_options(opened.spec, record.config))

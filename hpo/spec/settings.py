@@ -9,6 +9,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
+from hpo.errors import InputError
+from hpo.spec.rules import SEARCHABLE
 from hpo.spec.study_spec import SearchSpec, StudySpec
 
 
@@ -28,10 +30,18 @@ def as_yaml(config: Mapping[str, Any]) -> str:
 
     Args:
         config: parameter name -> value; a name without a dot stands at the top.
+
+    Raises:
+        InputError: a parameter has the name of a key that is none of its settings, such as `command`.
     """
     document: dict[str, Any] = {}
     for name, value in config.items():
         section, dot, key = name.partition(".")
+        if section in StudySpec.model_fields and section not in SEARCHABLE:
+            raise InputError(
+                f"parameter '{name}' has the name of a key of search files, so it is no setting there; take --format"
+                " json or flags"
+            )
         if dot:
             document.setdefault(section, {})[key] = value
         else:

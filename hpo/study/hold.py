@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from hpo.study.study import Study
 
 
+_MOST_SECONDS = 1e11
+"""No search has begun so long after 1970."""
+
+
 @dataclass(frozen=True)
 class Search:
     """What a search notes of itself for the others."""
@@ -44,7 +48,10 @@ class Search:
         """What is in a line; None where that is nothing of the kind, as of an earlier release."""
         try:
             read = json.loads(line)
-            return cls(float(read["since"]), Budget.model_validate(read["budget"]))
+            since = float(read["since"])
+            if not 0 <= since <= _MOST_SECONDS:
+                return None
+            return cls(since, Budget.model_validate(read["budget"]))
         except (LookupError, OverflowError, RecursionError, TypeError, ValueError, pydantic.ValidationError):
             return None
 

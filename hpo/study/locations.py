@@ -44,7 +44,9 @@ class Locations:
     proofs: tuple[str, ...] = field(default=(), compare=False)
     """Proofs by the secrets of users that the study's database and object store are the ones that were named."""
     names: tuple[str, ...] = field(default=(), compare=False)
-    """The names that the study has had since it was first renamed, the one that it has or is about to get last."""
+    """The names that the study has had since it was first renamed, the one that it has or is about to get last.
+
+    By these its artifacts, its record and its runs are found, so only those are read that the user's secret proves."""
 
     @classmethod
     def chosen(cls, study: str, artifacts: str | None, database: str | None, data: str | None = None) -> Self:
@@ -93,6 +95,7 @@ class Locations:
                 raise TypeError("a place is a text")
             if not all(map(is_study_name, names)):
                 raise ValueError(f"a study cannot have one of the names {names!r:.200}")
+            names = [name for name in names if name == study or _is_proven([_called(study, name)], proofs, study)]
             if artifacts is not None and "://" not in artifacts:
                 artifacts = str(_found(folder, artifacts, beside.get("artifacts")))
             data = None if known.get("data") is None else _found(folder, known["data"], beside.get("data"))
@@ -122,7 +125,9 @@ class Locations:
         known = self._known(folder)
         if not any(known.values()):
             return
-        new = [proven for where in self._remote for proven in _proofs([_reached(study, where)])]
+        claims = [_reached(study, where) for where in self._remote]
+        claims += [_called(own, name) for own in {study, folder.name} for name in self.names if name != own]
+        new = _proofs(claims)
         proofs = [*(proven for proven in self.proofs if proven not in new), *new][-_MOST_PROOFS:]
         files.write(folder, FILE, json.dumps({**known, "proofs": proofs}, indent=1).encode())
 
@@ -172,6 +177,11 @@ def _database(study: str, url: str, named: str | None, proofs: Sequence[str]) ->
 def _reached(study: str, where: str) -> str:
     """What is proven of a database or an object store."""
     return f"study {study} at {where}"
+
+
+def _called(study: str, name: str) -> str:
+    """What is proven of a name that a study has had, or is about to get."""
+    return f"study {study} is called {name} too"
 
 
 def _found(folder: Path, path: str, beside: str | None) -> Path:

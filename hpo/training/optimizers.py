@@ -68,6 +68,29 @@ def load_learned(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], set
     optimizer.load_state_dict({"state": learned, "param_groups": groups})
 
 
+_STEPS = ("fused", "foreach", "capturable", "differentiable")
+"""Settings that say by which code an optimizer steps."""
+
+
+def with_own_steps(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state of an optimizer which steps by the code that this one was made for.
+
+    A fused step, which writes without looking at shapes, could else be switched on by whoever has written the state.
+
+    Raises:
+        ValueError: the state has other groups of parameters.
+    """
+    own = optimizer.state_dict()["param_groups"]
+    groups = [
+        {
+            **{name: value for name, value in other.items() if name not in _STEPS},
+            **{name: mine[name] for name in _STEPS if name in mine},
+        }
+        for mine, other in zip(own, state["param_groups"], strict=True)
+    ]
+    return {**state, "param_groups": groups}
+
+
 def _numbers(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers among an optimizer's stored settings that it has now too."""
     return {

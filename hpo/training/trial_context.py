@@ -13,7 +13,7 @@ from hpo.study.artifacts import Split
 from hpo.training import randomness
 from hpo.training.evidence import checked_evidence
 from hpo.training.function import Context, TrainingState
-from hpo.training.optimizers import load_learned
+from hpo.training.optimizers import load_learned, with_own_steps
 
 _CONTEXT = "context"
 """The key of a state that a context has made: what training functions yield as a state has other keys."""
@@ -194,7 +194,7 @@ class TrialContext:
             elif self.inherited or any(group.get("fused") for group in part.param_groups):
                 load_learned(part, state, settings=not self.inherited)
             else:
-                part.load_state_dict(state)
+                part.load_state_dict(with_own_steps(part, state))
         except Exception as error:  # what a part of the user's own raises
             raise TrainingError(
                 f"the stored state of '{name}' does not fit what is trained: {first_line(error)}"

@@ -199,6 +199,28 @@ def test_what_a_fused_optimizer_has_learned_must_fit() -> None:
         next(reports_of(train, config, Context(searched(), None, 7, state)))
 
 
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_a_stored_path_removes_no_file_and_is_loaded_from_nowhere(tmp_path: Path) -> None:
+    treasure = tmp_path / "photos"
+    treasure.mkdir()
+    kept: list[ModelCheckpoint] = []
+
+    def keeps(config: Config) -> None:
+        kept.append(ModelCheckpoint(tmp_path / "files", monitor="val_loss", save_top_k=1))
+        fit(config, kept[-1])
+
+    first = next(reports_of(keeps, {"lr": 0.05}, Context(searched(), None, 7)))
+    assert first.state is not None
+    state = first.state()
+    stored = state["context"]["saved"]["callbacks"]
+    (key,) = (key for key in stored if "ModelCheckpoint" in key)
+    path = f"local://{treasure}"
+    stored[key] |= {"best_model_path": path, "kth_best_model_path": path, "best_k_models": {path: torch.tensor(9.0)}}
+    stored[key] |= {"best_model_score": torch.tensor(9.0), "kth_value": torch.tensor(9.0)}
+    assert list(reports_of(keeps, {"lr": 0.05}, Context(searched(), None, 7, state)))
+    assert treasure.is_dir() and "photos" not in kept[-1].best_model_path
+
+
 def test_a_trial_in_several_processes_is_refused() -> None:
     def wide(config: Config) -> None:
         trainer = lightning.Trainer(devices=2, strategy="ddp_spawn", **QUIET)

@@ -30,6 +30,8 @@ def test_names_of_what_is_there_are_offered(study: Study) -> None:
     (study.folder / "ensembles" / "first").mkdir(parents=True)
     (study.folder / "ensembles" / "first" / "ensemble.json").touch()
     (study.folder / "ensembles" / ".half").mkdir()
+    (study.folder / "ensembles" / "x;touch${IFS}here").mkdir()  # a shell would run it
+    (study.folder / "ensembles" / "x;touch${IFS}here" / "ensemble.json").touch()
     (study.folder.parent / "no-study").mkdir()
     for words in (("trials", "--study"), ("resume", "-s"), ("rm",), ("compare",), ("compare", "x"), ("rename",)):
         assert offered(*words, "") == ["squares"], words

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo import spec
+from hpo.errors import InputError
 from hpo.spec.settings import as_options, as_yaml
 
 NAMES = st.from_regex(r"[a-z][a-z_0-9]{0,8}(\.[a-z][a-z_0-9]{0,8})?", fullmatch=True)
@@ -46,3 +47,9 @@ def test_parameters_of_ones_own_are_options_of_ones_own(value: Any, written: str
         {"study": "s", "parameters": {"x": {"min": 0, "max": 1}}, "objective": {"metric": "loss", "goal": "minimize"}}
     )
     assert as_options(own, {"x": value}) == (written if written.startswith("'") else f"--x={written}")
+
+
+@pytest.mark.parametrize("name", ["command", "train", "command.run", "predict"])
+def test_a_parameter_of_the_name_of_another_key_is_no_setting(name: str) -> None:
+    with pytest.raises(InputError, match=f"parameter '{name}' has the name of a key of search files"):
+        as_yaml({name: "touch here"})

@@ -155,3 +155,18 @@ def test_the_command_says_what_it_did(study: Study, hpo: Run) -> None:
     assert code == 0 and out.startswith("Study 'squares' is 'corners' now; `hpo resume --study corners`")
     code, out, err = hpo("rename", "squares", "x y")
     assert (code, out) == (2, "") and "no study 'squares'" in err
+
+
+def test_a_name_that_only_a_stored_file_gives_is_none_of_the_study(document: dict[str, Any], tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    (shared / "photos").mkdir(parents=True)
+    (shared / "photos" / "a.jpg").write_text("mine")
+    study = Study.create(STUDIES, spec.load({**document, "study": "a"}), data_summary(), artifacts=str(shared))
+    places = study.folder / "places.json"
+    known = json.loads(places.read_text())
+    known |= {"artifacts": str(shared / "photos"), "beside": {}, "names": ["photos", "a"]}
+    places.write_text(json.dumps(known))
+    assert Study.open(STUDIES, "a").names == ("a",)
+    with pytest.raises(StudyError, match="is not proven to be this study's"):
+        api.remove("a", storage=STUDIES, artifacts=str(shared))
+    assert (shared / "photos" / "a.jpg").is_file()

@@ -83,7 +83,5 @@ def test_without_one_the_built_in_loop_trains() -> None:
 
 
 def test_what_is_no_function_is_refused_from_python(project: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"train must be a function, or its import path .*, got 3 \(int\)"
-    ):
+    with pytest.raises(InputError, match=r"train must be a function, or its import path .*, got 3 \(int\)"):
         hpo.search(document(), train=3)  # type: ignore[arg-type]

@@ -64,6 +64,21 @@ def test_an_optimizer_keeps_its_settings_where_it_goes_on_from_another_config(fu
     )
 
 
+@pytest.mark.parametrize("name", ["fused", "foreach", "capturable", "differentiable"])
+def test_a_stored_state_does_not_say_by_which_code_an_optimizer_steps(name: str) -> None:
+    def parts() -> dict[str, Any]:
+        model = nn.Linear(2, 1)
+        return {"model": model, "optimizer": torch.optim.Adam(model.parameters(), lr=0.1)}
+
+    first, mine = context(), parts()
+    first.track(**mine)
+    state = state_of(first)
+    state["context"]["tracked"]["optimizer"]["param_groups"][0][name] = True
+    theirs, again = parts(), context(state)
+    again.track(**theirs)
+    assert theirs["optimizer"].param_groups[0][name] == mine["optimizer"].param_groups[0][name]
+
+
 def test_what_cannot_be_tracked_is_told() -> None:
     made = context()
     with pytest.raises(TrainingError, match="track: part1 is int, which has no state_dict and load_state_dict"):
