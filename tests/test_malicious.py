@@ -853,7 +853,7 @@ def test_an_ensemble_is_not_written_through_a_link(
         draft = next((study.folder / "ensembles").glob(".*"))
         swap(draft / name, treasure if Path(name).suffix else treasure.parent)
 
-    after(monkeypatch, Stored, "copy_weights", harm)
+    after(monkeypatch, Stored, "copy_checkpoint", harm)
     before = contents(treasure.parent)
     with suppress(HpoError):
         result = api.build_ensemble("squares", method="voting", storage=study.folder.parent)
@@ -861,7 +861,7 @@ def test_an_ensemble_is_not_written_through_a_link(
     assert contents(treasure.parent) == before
 
 
-@pytest.mark.parametrize("stage", ["copy_weights", "write", "logged"])
+@pytest.mark.parametrize("stage", ["copy_checkpoint", "write", "logged"])
 def test_an_ensemble_does_not_follow_its_folder_elsewhere(
     stage: str, study: Study, treasure: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -873,7 +873,7 @@ def test_an_ensemble_does_not_follow_its_folder_elsewhere(
         before.update(contents(treasure.parent))
 
     before: dict[Path, bytes | None] = {}
-    owners = {"copy_weights": Stored, "write": report, "logged": mlflow_run}
+    owners = {"copy_checkpoint": Stored, "write": report, "logged": mlflow_run}
     after(monkeypatch, owners[stage], stage, harm)
     with pytest.raises((HpoError, OSError), match="is reached through a link"):
         api.build_ensemble("squares", method="voting", storage=study.folder.parent)

@@ -22,7 +22,7 @@ METHODS = (
 )
 """Methods of ensembles, written out since scipy would be imported with them; a test compares."""
 PLUGINS = {
-    "sampler": ("curves", "tpe", "gp", "cmaes", "random", "qmc", "nsga2", "evolution", "portfolio"),
+    "sampler": ("curves", "tpe", "gp", "cmaes", "random", "qmc", "nsga2", "evolution", "grid", "portfolio"),
     "scheduler": ("freeze_thaw", "asha", "asha_stop", "hyperband", "median", "none", "pbt"),
     "model": ("mlp", "convnet", "resnet"),
 }

@@ -90,7 +90,9 @@ def _earlier(name: str, spec: SearchSpec, data_summary: DataSummary | None, stor
     earlier = Study.open(storage, name)
     theirs = earlier.spec
     if not isinstance(spec, StudySpec) or not isinstance(theirs, StudySpec) or data_summary is None:
-        if isinstance(spec, StudySpec) or isinstance(theirs, StudySpec):
+        if isinstance(spec, StudySpec):
+            _ = earlier.study_spec  # which says why it has no models
+        if isinstance(theirs, StudySpec):
             raise StudyError(f"--from {name}: one of the two studies has data and a model, and the other has not")
         return earlier
     if earlier.data_summary.fingerprint != data_summary.fingerprint:

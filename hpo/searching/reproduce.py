@@ -1,7 +1,7 @@
 """`hpo reproduce`: a trial is trained again, from its study alone, and held against what it left."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hpo import models
 from hpo import spec as specs
 from hpo.engine.ray.messages import THREADS
 from hpo.engine.ray.threads import Threads
-from hpo.errors import StudyError
-from hpo.searching.checks import check
-from hpo.spec import StudySpec
+from hpo.errors import Problem, StudyError
+from hpo.searching.checks import own_problems
+from hpo.spec import SearchSpec, StudySpec
 from hpo.study import data as study_data
 from hpo.study import environment
 from hpo.study.artifacts import Stored
@@ -109,7 +110,7 @@ def reproduce(
             changed; or what it has stored is damaged.
         DataError: the data cannot be read.
     """
-    trial, spec = study.trial(number), specs.read(study.spec).checked((partial(check, train=function),))
+    trial, spec = study.trial(number), specs.read(study.spec).checked((partial(_problems, given=function),))
     if not trial.reports:
         raise StudyError(f"trial {number} of study '{study.name}' has no report to be held against")
     if trial.inherited or trial.taken_over:
@@ -141,6 +142,13 @@ def reproduce(
         predictions=predictions,
         changed=() if then is None else environment.differences(then, environment.here()),
     )
+
+
+def _problems(spec: SearchSpec, given: Callable[..., Any] | str | None) -> Iterable[Problem]:
+    """What has become of the model and of the training function that the spec names."""
+    if isinstance(spec, StudySpec):
+        yield from models.check(spec)
+    yield from own_problems(spec, given)
 
 
 @contextmanager

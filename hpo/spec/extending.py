@@ -66,6 +66,10 @@ _Read = tuple[dict[str, Any], dict[Key, str], dict[Key, tuple[str, ...]]]
 """A document, where its keys are, and what its variables were."""
 
 
+def _no_path(place: str, path: Path, error: Exception) -> str:
+    return f"{place}: {EXTENDS}: '{path!s:.100}' is no path: {error!s:.100}"
+
+
 class _Files:
     """Reads files that extend each other, so many at most."""
 
@@ -83,11 +87,17 @@ class _Files:
         self._count += 1
         if self._count > _MOST_FILES:
             raise SpecError([f"{place}: {EXTENDS}: a search is made of at most {_MOST_FILES} files"])
-        own = path.resolve()
+        try:
+            own = path.resolve()
+            found = place is None or path.is_file()
+        except (OSError, RuntimeError, ValueError) as error:  # a name that is too long, links in a circle
+            raise SpecError(
+                [f"{path}: is no path: {error}" if place is None else _no_path(place, path, error)]
+            ) from None
         if own in above:
             circle = " -> ".join(str(file.name) for file in (*above[above.index(own) :], own))
             raise SpecError([f"{place}: {EXTENDS}: files extend each other in a circle: {circle}"])
-        if place is not None and not path.is_file():
+        if not found:
             raise SpecError([f"{place}: {EXTENDS}: there is no file '{path}'; it is looked for beside this file"])
         document, places = read_document(path)
         variables: dict[Key, tuple[str, ...]] = {}

@@ -24,6 +24,8 @@ _CONSTRAINT: Schema = {
 _VARIABLE: Schema = {"type": "string", "pattern": r"\$\{"}
 """Where a number or a switch is wanted, the environment may have it."""
 _RANGE = {"type": "object", "required": ["min", "max"]}
+_WORDS: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "number"]}}]}
+"""A program and its arguments."""
 
 
 def schema(names: Mapping[str, Collection[str]]) -> Schema:
@@ -44,6 +46,13 @@ def schema(names: Mapping[str, Collection[str]]) -> Schema:
     properties |= {section: _named(properties[section], known) for section, known in names.items()}
     properties["objective"] = _objective(properties["objective"])
     properties["constraints"] = _one_or_more(properties["constraints"], {"anyOf": [_CONSTRAINT, _ref("Constraint")]})
+    parts["Command"]["properties"]["run"] = {
+        "description": parts["Command"]["properties"]["run"]["description"],
+        **_WORDS,
+    }
+    properties["command"] = _command(properties["command"])
+    callback = {"anyOf": [{"type": "string"}, _ref("Named")]}
+    properties["callbacks"] = _one_or_more(properties["callbacks"], callback)
     for key in ("forbidden", "configs"):
         properties[key] = _one_or_more(properties[key], properties[key]["items"])
     properties["parameters"]["additionalProperties"] = {"anyOf": [_ref("Parameter"), {"type": "null"}]}
@@ -106,6 +115,14 @@ def _objective(section: Schema) -> Schema:
     return {
         "description": section.get("description"),
         "anyOf": [*one["anyOf"], {"type": "array", "items": one, "minItems": 1}, {"type": "null"}],
+    }
+
+
+def _command(section: Schema) -> Schema:
+    """A program by its words alone, or with what it needs."""
+    return {
+        "description": section.get("description"),
+        "anyOf": [*_WORDS["anyOf"], _ref("Command"), {"type": "null"}],
     }
 
 

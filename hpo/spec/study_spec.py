@@ -173,12 +173,6 @@ class SearchSpec(Section):
             return value
         return {**value, "resources": {**resources, "gpu": 0}} if resources.get("gpu", "auto") == "auto" else value
 
-    @model_validator(mode="after")
-    def _a_gpu_for_cuda(self) -> Self:
-        if self.training.device == "cuda" and self.resources.gpu == 0:
-            raise ValueError("training.device is cuda, but resources.gpu is 0; give a trial a share of a GPU")
-        return self
-
     @field_validator("study")
     @classmethod
     def _folder_of_its_own(cls, value: str) -> str:

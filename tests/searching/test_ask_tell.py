@@ -236,7 +236,7 @@ def test_only_trials_that_are_being_trained_are_told_of() -> None:
 
 def test_what_cannot_be_searched_so_is_refused() -> None:
     trained = {"study": "own", "data": "digits", "model": "mlp", "parameters": {}}
-    with pytest.raises(InputError, match="leave `data` and `model` out"), hpo.ask_and_tell(trained):
+    with pytest.raises(InputError, match="leave `train`, `command`, `data` and `model` out"), hpo.ask_and_tell(trained):
         pass
     with pytest.raises(InputError, match="workers must be at least 1, got 0"), hpo.ask_and_tell(document(), workers=0):
         pass

@@ -210,3 +210,9 @@ def test_merging_with_nothing_changes_nothing_and_twice_is_once(tree: dict[str, 
     once = _merged(tree, other, ())
     assert once.keys() <= tree.keys() | other.keys()
     assert all(once[key] == value for key, value in tree.items() if not isinstance(value, dict | str | None))
+
+
+def test_a_name_that_no_file_can_have_is_told(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(f"extends: {'x' * 5000}\n")
+    with pytest.raises(SpecError, match="space.yaml:1: extends: '.*x{20,}' is no path: "):
+        spec.load_search(tmp_path / "space.yaml")

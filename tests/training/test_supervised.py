@@ -201,7 +201,7 @@ def test_cuda_without_a_gpu_is_an_error(document: dict[str, Any]) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     document["training"]["device"] = "cuda"
-    with pytest.raises(Exception, match="torch sees no GPU here"):
+    with pytest.raises(Exception, match="torch sees no accelerator here"):
         reports(document)
 
 
