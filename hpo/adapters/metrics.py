@@ -1,4 +1,4 @@
-"""Which of a library's metrics are reported, and by which names."""
+"""The choice of a library's metrics to report, and of their names."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

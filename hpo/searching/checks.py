@@ -94,9 +94,6 @@ def own_problems(spec: SearchSpec, given: Callable[..., Any] | str | None = None
         yield from own_function.problems(spec, given)
 
 
-CHECKS = (check,)
-
-
 def remarks(spec: SearchSpec) -> Iterable[str]:
     """What is valid in a spec, and may yet not be what was meant; a sentence each."""
     possible, trials = possible_configs(spec), spec.budget.trials

@@ -75,7 +75,7 @@ class Forecast:
         return self.seconds / 3600
 
     def to_json(self) -> dict[str, Any]:
-        """As `hpo plan --format json` prints it."""
+        """The document of one number of workers, in what `hpo plan --format json` prints."""
         return {
             "workers": self.workers,
             "hours": round(self.hours, 4),
@@ -97,7 +97,7 @@ class Plan:
     forecasts: Sequence[Forecast]
 
     def to_json(self) -> dict[str, Any]:
-        """As `hpo plan --format json` prints it."""
+        """The document that `hpo plan --format json` prints."""
         return {
             "study": self.study,
             "curve": self.curve,

@@ -160,7 +160,7 @@ class Normal(Dimension):
 
     @cached_property
     def _scale(self) -> tuple[Callable[[Any], float], Callable[[Any], float]]:
-        """From values to where they are normal, and back."""
+        """The functions that lead from values to a scale on which they are normal, and back."""
         return (math.log, math.exp) if self.parameter.lognormal is not None else (float, float)
 
     @cached_property
@@ -194,7 +194,7 @@ class Normal(Dimension):
         return min(max((self._below(value) - low) / ((high - low) or 1.0), 0.0), 1.0)
 
     def settled(self, recorded: Any) -> Any:
-        """Of whole numbers the share below the number itself."""
+        """What is recorded of a proposed share: for whole numbers, the share below the number that it stands for."""
         return self.encoded(self.value(recorded)) if self.parameter.type == "int" else recorded
 
     def choices(self, most: int) -> Sequence[Any] | None:

@@ -214,7 +214,7 @@ class Budget(Section):
     plateau_epochs: Annotated[int, Field(ge=1)] | None = None
     """How many epochs, of all trials together, are meant by that; 10 times those of a trial in full where not given."""
     plateau_gpu_hours: Annotated[float, Field(gt=0)] | None = None
-    """In place of `plateau_epochs`: how many hours of one GPU, at the pace of the last epochs."""
+    """Hours of one GPU, at the pace of the last epochs, in place of `plateau_epochs`."""
     plateau_trials: Annotated[int, Field(ge=1)] = 16
     """How many trials must have begun before a plateau ends a search."""
 

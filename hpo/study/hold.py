@@ -37,7 +37,7 @@ class Search:
     since: float
     """Seconds since 1970 when it took hold of the study."""
     budget: Budget
-    """Its own, which may be another one than the study was made with."""
+    """The budget of this search, which may be another one than the study was made with."""
 
     def written(self) -> str:
         """A line that `read` reads."""

@@ -189,7 +189,7 @@ class Study(Results):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Its name, and those that it has had before, the last one first: parts of it may still be called so."""
+        """The study's name, and those that it has had, the last one first: parts of it may still be called so."""
         return tuple(dict.fromkeys((self.name, *reversed(self.locations.names))))
 
     @property

@@ -16,6 +16,7 @@ from hpo.cli import completion
 from hpo.cli.program import commands
 from hpo.ensemble.build.options import RETRAINING
 from hpo.ensemble.methods import METHODS
+from hpo.spec import study_spec
 from hpo.study.study import Study
 from tests.conftest import Run
 
@@ -56,6 +57,7 @@ def test_what_is_written_out_is_what_there_is() -> None:
     assert set(completion.PLUGINS["sampler"]) == set(samplers.SAMPLERS.names)
     assert set(completion.PLUGINS["scheduler"]) == set(schedulers.SCHEDULERS.names)
     assert set(completion.PLUGINS["model"]) == set(models.MODELS.names)
+    assert completion._NAME.pattern == study_spec._NAME
 
 
 def test_short_options_mean_one_thing() -> None:

@@ -79,7 +79,7 @@ class GivenResult:
     gain: Mapping[str, Any]
     note: str
     interval: Mapping[str, Any] | None
-    """Of regression: the level, and how far it reaches to either side of each target."""
+    """The interval around values of regression: its level, and how far it reaches to either side of each target."""
     report: Path
 
     def __repr__(self) -> str:

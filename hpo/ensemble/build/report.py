@@ -45,13 +45,13 @@ class Reported:
     compared: Mapping[str, float]
     interval: Interval | None
     validation: Predictions
-    """Of all candidates `(candidates, rows, outputs)`, calibrated."""
+    """Calibrated predictions of the validation rows by all candidates, `(candidates, rows, outputs)`."""
     targets: Mapping[Split, Targets]
     outputs: Sequence[str]
     best: int
     """The place of the best single candidate."""
     temperature: float
-    """Its temperature."""
+    """The temperature of the best single candidate."""
 
 
 def reported(result: EnsembleResult, draft: Draft, pool: Pool) -> Reported:

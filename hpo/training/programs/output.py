@@ -37,7 +37,7 @@ class Output:
 
     @property
     def last(self) -> list[str]:
-        """Its last lines that are not empty, each shortened."""
+        """The last lines of the output that are not empty, each shortened."""
         text = bytes(self._tail or self._head)[-2 * _SHORT * _LETTERS :].decode(errors="replace")
         lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
         return [line if len(line) <= _LETTERS else f"{line[:_LETTERS]} ..." for line in lines[-_SHORT:]]

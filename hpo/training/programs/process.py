@@ -174,7 +174,7 @@ class ProgramProcess:
                     pass
 
     def _bereave(self) -> None:
-        """Its supervisor was killed: the kernel kills the program then, and this the rest of its group."""
+        """Kills the rest of the group of a program whose supervisor was killed, and which the kernel has killed."""
         if self._pid is not None:
             with contextlib.suppress(OSError):
                 os.killpg(self._pid, signal.SIGKILL)

@@ -75,7 +75,7 @@ class Program:
         return None
 
     def code(self) -> Code:
-        """Its identity: the text of the command, and hashes of the scripts that it names."""
+        """The identity of the program: the text of the command, and hashes of the scripts that it names."""
         return Code.of_words(self.command.text, self.command.run, self.folder)
 
     def __call__(self, config: Config, context: Context) -> "RunningProgram":
