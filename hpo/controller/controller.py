@@ -91,6 +91,7 @@ class Controller:
 
     def _take_up(self) -> None:
         """Tells the scheduler what the study has, and takes up the trials that have not ended."""
+        note_end(self.study, None)
         for trial in self._recording.take_up():
             if trial.is_paid:
                 self.limits.started()
@@ -202,7 +203,8 @@ class Controller:
         """
         if self.trouble.gone is None:
             self.limits.write()
-            note_end(self.study, reason)
+            if reason is not None:
+                note_end(self.study, reason)
         if reason is not None:
             self._endings.close(reason)
 

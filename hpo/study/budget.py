@@ -70,7 +70,7 @@ def reached(study: "Study", target: float | None) -> "TrialRecord | None":
 
 
 def note_end(study: "Study", reason: str | None) -> None:
-    """Records which limit has ended a search of a study; None where it was interrupted, or nothing was left."""
+    """Records which limit has ended a search of a study; None when a search begins."""
     if ended_by(study) != reason:
         study.record.set_user_attr(_ENDED, reason)
 

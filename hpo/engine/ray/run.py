@@ -5,6 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from signal import Signals
 
 from ray import tune
@@ -114,9 +115,13 @@ def run(
             with environment({"TUNE_MAX_PENDING_TRIALS_PG": str(sys.maxsize)}):  # the controller knows how many start
                 _tuner(study, driver, shared, each, scratch).fit()
         except Exception as error:  # Tune, or a user's sampler or scheduler in it, may raise anything
-            raise _ended_early(error, controller) from error
-        finally:
+            early = _ended_early(error, controller)
+            with suppress(HpoError):  # a lost database is lost here too, and the first error tells how to go on
+                controller.close(ending.reason)
+            raise early from error
+        else:
             controller.close(ending.reason)
+        finally:
             there.close()
         _check_trouble(controller, interruption)
     return interruption.signal

@@ -148,7 +148,7 @@ def test_a_server_that_stays_down_is_one_sentence_and_nothing_is_lost(
         assert started.wait(PATIENCE) == 1
     log = Path("squares.log").read_text()
     (sentence,) = [line for line in log.splitlines() if line.startswith("Error: ")]
-    assert "the study's database was lost: " in sentence and "`hpo resume --study squares` goes on" in sentence
+    assert "the study's database was lost: " in sentence and "`hpo resume --study squares --trust` goes on" in sentence
     assert "Traceback" not in log
     server.start()
     with search(space, server.url) as started:
