@@ -8,6 +8,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from threading import get_ident
 from typing import Any
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -42,7 +43,8 @@ class OwnTraining(Iterator[Any]):
         self._function, self._config, self._context = function, config, TrialContext(context)
         self._epoch = 0
         self._reported = self._closing = False
-        self._greenlet = greenlet(self._run)
+        self._greenlet: greenlet | None = greenlet(self._run)
+        self._thread = get_ident()
 
     @property
     def context(self) -> TrialContext:
@@ -51,18 +53,24 @@ class OwnTraining(Iterator[Any]):
 
     def __next__(self) -> Any:
         """Trains to the next report; raises what the function raises."""
-        if self._greenlet.dead:
+        if self._greenlet is None or self._greenlet.dead:
             raise StopIteration
-        yielded = self._switched(self._greenlet.switch)
+        yielded = self._switched(self._greenlet, self._greenlet.switch)
         if yielded is _END:
             raise StopIteration
         return yielded
 
     def close(self) -> None:
-        """Ends the function where it stands; its `finally` blocks are run."""
+        """Ends the function where it stands; its `finally` blocks are run.
+
+        A function belongs to the thread that began it. Closed in another one, as by a collection of garbage there, it
+        ends when its own thread next runs a training function.
+        """
         self._closing = True
-        if self._greenlet and not self._greenlet.dead:
-            self._switched(self._greenlet.throw)
+        if get_ident() != self._thread:
+            self._greenlet = None  # the library hands it over to its thread
+        elif self._greenlet and not self._greenlet.dead:
+            self._switched(self._greenlet, self._greenlet.throw)
 
     def report(self, metrics: Mapping[str, Any], epoch: int | None) -> None:
         """Takes a report from within the function, as `hpo.report` does.
@@ -76,8 +84,8 @@ class OwnTraining(Iterator[Any]):
             )
         self._send(metrics, epoch)
 
-    def _switched(self, switch: Callable[[], Any]) -> Any:
-        self._greenlet.parent = getcurrent()
+    def _switched(self, function: greenlet, switch: Callable[[], Any]) -> Any:
+        function.parent = getcurrent()
         with received(self):
             return switch()
 
@@ -140,7 +148,7 @@ class OwnTraining(Iterator[Any]):
         if self._closing:  # the function goes on although it was ended
             raise GreenletExit
         self._reported = True
-        self._greenlet.parent.switch(report)
+        getcurrent().parent.switch(report)
 
 
 def context() -> TrialContext | None:

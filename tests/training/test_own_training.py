@@ -167,6 +167,25 @@ def test_a_report_does_not_return_where_the_trial_stops() -> None:
     assert seen == ["went on", "closed"]
 
 
+def test_closed_in_another_thread_it_ends_when_its_own_thread_next_runs_one() -> None:
+    ended = []
+
+    def deep(config: Config) -> None:
+        try:
+            hpo.report(loss=1)
+        finally:
+            ended.append(threading.get_ident())
+
+    reports = reports_of(deep, {}, context())
+    next(reports)
+    other = threading.Thread(target=reports.close)  # type: ignore[attr-defined]
+    other.start()
+    other.join()
+    assert not ended
+    assert losses(a_number) == [(EPOCHS, 1.0)]
+    assert ended == [threading.get_ident()]
+
+
 def test_one_that_will_not_end_is_ended_at_its_next_report() -> None:
     ended = []
 

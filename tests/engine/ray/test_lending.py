@@ -98,6 +98,7 @@ def worker(study: Study) -> Iterator[Worker]:
     made = Worker.__new__(Worker)  # Ray's own beginning wants a cluster
     made.setup({"number": 0, "config": {}, INHERITED: 0, THREADS: {2: 3}}, shared=shared)
     yield made
+    made.cleanup()
     torch.set_num_threads(before)
 
 

@@ -60,10 +60,13 @@ def slow(config: Config, context: Context) -> Iterator[Report]:
 
 
 def threaded(config: Config, context: Context) -> Iterator[Report]:
-    """Epochs of work that threads share; the first trial trains on when the other has ended."""
-    for epoch in range(1, (20 if config["model.width"] == 8 else 1) + 1):
-        time.sleep(0.3 / torch.get_num_threads())
-        yield Report(epoch, {"accuracy": 0.5, "torch": torch.get_num_threads()}, snapshot)
+    """The wider trial has one epoch; the other trains on until it has the threads of both."""
+    for epoch in range(1, (context.spec.training.epochs if config["model.width"] == 8 else 1) + 1):
+        time.sleep(0.1)
+        threads = torch.get_num_threads()
+        yield Report(epoch, {"accuracy": 0.5, "torch": threads}, snapshot)
+        if threads > 1:
+            return
 
 
 def dying(config: Config, context: Context) -> Iterator[Report]:
@@ -112,7 +115,7 @@ def test_the_last_trial_has_the_cpus_of_slots_that_nobody_wants(
     monkeypatch.setattr("hpo.engine.ray.machines.started_here", lambda: True)
     document |= {"scheduler": "none", "parameters": {"model.width": {"values": [8, 16]}}}
     document["resources"] = {"cpu": 1, "gpu": 0}
-    document["training"]["epochs"] = 20
+    document["training"]["epochs"] = 1000
     study = search(document, threaded, trials=2, concurrency=2)
     long = max(study.trials(), key=lambda trial: trial.epoch)
     had = [(report["torch"], report.get("torch_threads")) for report in long.reports.values()]
