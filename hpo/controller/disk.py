@@ -104,7 +104,7 @@ class DiskBudget:
 
     def _weakest(self) -> list[int]:
         """The trials that may go, the weakest first; of those that never had a finite value the youngest."""
-        ended = {number: self._ended[number] for number in self._sizes if number in self._ended}
+        ended = {number: self._ended[number] for number in sorted(self._sizes) if number in self._ended}  # as ranked
         worth = {number: value for number, value in ended.items() if value is not None}
         ranked = ranking.best_first(worth)
         kept = {*ranked[: self._members], *[number for number in ranked if number in self._complete][:1]}

@@ -54,6 +54,13 @@ def test_the_weakest_goes_first_and_only_as_much_as_is_needed(empty: Study) -> N
     assert empty.artifacts.evicted() == {numbers[4], numbers[2]}
 
 
+def test_of_equal_trials_those_stay_that_rank_first(empty: Study) -> None:
+    for _ in range(12):
+        leave(empty, 1, 0.5)
+    DiskBudget(empty, 0, members=3).evict()
+    assert stored(empty) == {trial.number for trial in empty.leaderboard()[:3]} == {0, 1, 2}
+
+
 def test_the_incumbent_stays_where_pruned_trials_seem_better(empty: Study) -> None:
     complete = leave(empty, 10, 0.1, State.COMPLETE)
     others = [leave(empty, 10, 0.5 + worth / 10) for worth in range(3)]
