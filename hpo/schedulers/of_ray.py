@@ -39,6 +39,8 @@ class OfRay(Scheduler):
         self._trials: dict[int, Trial] = {}
         self._began: dict[int, float] = {}
         self._dismissed: list[int] = []
+        self._stopped: set[int] = set()
+        """Trials that it would have stopped, as it is told of them again, though their record goes on."""
 
     # ---- what a scheduler asks of its controller ---------------------------------------------------------------------
 
@@ -74,6 +76,8 @@ class OfRay(Scheduler):
 
     def report(self, number: int, epoch: int, metrics: Metrics, situation: Situation) -> Decision:
         """The scheduler's decision."""
+        if number in self._stopped:
+            return Decision.STOP
         trial = self._trials[number]
         result = self._result(trial, epoch, metrics, self._clock())
         decision = _DECISIONS[self._inner.on_trial_result(self, trial, result)]
@@ -83,10 +87,11 @@ class OfRay(Scheduler):
         return decision
 
     def replay(self, number: int, epoch: int, metrics: Metrics, at: float, paused: bool) -> None:
-        """Lets the scheduler decide once more, whatever it says."""
+        """Lets the scheduler decide once more; what it says counts only where the record of the trial ends."""
         trial = self._trials[number]
         result = self._result(trial, epoch, metrics, at)
-        self._inner.on_trial_result(self, trial, result)
+        if number not in self._stopped and self._inner.on_trial_result(self, trial, result) == TrialScheduler.STOP:
+            self._stopped.add(number)  # some schedulers bear no further report of it
         trial.run_metadata.last_result = result
         trial.set_status(Trial.PAUSED if paused else Trial.RUNNING)
 
@@ -114,6 +119,7 @@ class OfRay(Scheduler):
         """Passes the end on."""
         trial = self._trials.pop(number, None)
         self._began.pop(number, None)
+        self._stopped.discard(number)
         if trial is None:  # the scheduler has stopped it
             return
         if comparable and trial.status == Trial.RUNNING:

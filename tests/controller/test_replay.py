@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hpo.controller import Controller, Drop, NothingLeft, Resume, Start, Wait
@@ -64,6 +64,7 @@ CHANGES = st.tuples(
 
 @pytest.mark.parametrize("scheduler", [*SCHEDULERS, "freeze_thaw"], ids=str)
 @settings(max_examples=40)
+@example(orders=9, changes=[(3, "report", 0)])
 @given(orders=st.integers(1, 30), changes=st.lists(CHANGES, min_size=1, max_size=4))
 def test_a_changed_record_is_gone_on_with_or_told(
     scheduler: Any, orders: int, changes: list[tuple[int, str, int]]
