@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hpo.searching.results import SearchResult
-    from hpo.spec import Budget
+    from hpo.spec import Budget, TrainingSettings
 
 
 @click.command(short_help="Run a search.")
@@ -150,7 +150,7 @@ def validate(space: str, overrides: dict[str, Any], output: str) -> None:
     else:
         say(
             f"{space} is valid: {len(spec.parameters)} parameters, {_limits(spec.budget)}, each of up to"
-            f" {spec.training.epochs} epochs."
+            f" {spec.training.epochs} epochs{_copies(spec.training)}."
         )
 
 
@@ -169,6 +169,15 @@ def schema() -> None:
     from hpo import api
 
     say_json(api.schema())
+
+
+def _copies(training: "TrainingSettings") -> str:
+    """What is said of the copies that a trial trains."""
+    if training.copies == 1:
+        return ""
+    parts = [f"{training.folds} folds"] if training.folds is not None else []
+    parts += [f"{training.seeds} seeds"] if training.seeds > 1 else []
+    return f" of {training.copies} trainings ({' x '.join(parts)})"
 
 
 def _limits(budget: "Budget") -> str:

@@ -8,12 +8,12 @@ import numpy as np
 
 from hpo.datasets.dataset import Dataset, Encoding, Examples, Source
 from hpo.datasets.notes import Notes
-from hpo.datasets.split import split_validation
+from hpo.datasets.split import check_folds, split_validation
 from hpo.errors import DataError, InputError, Problem
 from hpo.plugins import Registry
 from hpo.spec import DataSettings, StudySpec
 
-__all__ = ["DATASETS", "Dataset", "Encoding", "Examples", "Source", "check", "load"]
+__all__ = ["DATASETS", "Dataset", "Encoding", "Examples", "Source", "check", "load", "of"]
 
 DATASETS = Registry(
     "data set",
@@ -76,14 +76,22 @@ def _exists(path: str) -> bool:
         return False
 
 
+def of(spec: StudySpec, data_dir: Path) -> Dataset:
+    """The data of a search; `load` says what it raises."""
+    return load(spec.data, data_dir, spec.seed, spec.training.folds)
+
+
 @lru_cache(maxsize=2)  # a warm worker keeps the data set of its study
-def load(settings: DataSettings, data_dir: Path, seed: int) -> Dataset:
+def load(settings: DataSettings, data_dir: Path, seed: int, folds: int | None = None) -> Dataset:
     """Reads a data set and splits validation rows off its training rows.
+
+    With folds no row is split off: each training row is a validation row of one fold.
 
     Args:
         settings: the `data` section.
         data_dir: where downloads are kept.
         seed: of the split; the same seed gives the same split on every machine.
+        folds: of cross-validation; one split where None.
 
     Raises:
         DataError: it cannot be read or downloaded, or its contents break a rule.
@@ -103,7 +111,11 @@ def load(settings: DataSettings, data_dir: Path, seed: int) -> Dataset:
     if not isinstance(source, Source):
         raise DataError(f"data set '{settings.name}' must return a hpo.datasets.Source, got {type(source).__name__}")
     source.check()
-    train, validation = split_validation(source.train, settings.validation, seed, source.outputs)
+    if folds is None:
+        train, validation = split_validation(source.train, settings.validation, seed, source.outputs)
+    else:
+        check_folds(source.train, folds, source.outputs)
+        train = validation = source.train
     return Dataset(
         train,
         validation,

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.datasets.moments import Moments, moments
 from hpo.errors import DataError
 
 Inputs = NDArray[np.uint8] | NDArray[np.float32] | NDArray[np.float64]
@@ -150,6 +151,8 @@ class Source:
 class Dataset:
     """The three splits that all trials of a study share: choose on validation, score once on test.
 
+    Where trials are cross-validated (`training.folds`), the training rows are the validation rows too, and `folded`
+    makes the data of a fold.
     Where a member of an ensemble is trained anew, `train` may be some of the rows, with weights, or with target
     probabilities `(n, classes)` in place of labels.
     """
@@ -178,6 +181,11 @@ class Dataset:
             digest.update(np.ascontiguousarray(examples.inputs).data)
             digest.update(np.ascontiguousarray(examples.targets).data)
         return digest.hexdigest()
+
+    @cached_property
+    def input_moments(self) -> Moments:
+        """Means and standard deviations of the training inputs."""
+        return moments(self.train.inputs)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -1,22 +1,24 @@
-"""The folds of cross-validation on validation rows."""
+"""The folds of cross-validation."""
+
+import dataclasses
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.ensemble.score import Targets
-
-_SEED = 0
+from hpo.datasets.dataset import Dataset, Targets
 
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""(training rows, held-out rows)"""
 
 
-def fold_numbers(targets: Targets, folds: int) -> NDArray[np.intp]:
+def fold_numbers(targets: Targets, folds: int, seed: int = 0) -> NDArray[np.intp]:
     """To which fold each row belongs, `(rows,)`: drawn at random, alike in size.
 
     Each class of `(rows,)` targets is spread over as many folds as it has rows.
     """
     rows = len(targets)
-    order = np.random.default_rng(_SEED).permutation(rows)
+    order = np.random.default_rng(seed).permutation(rows)
     if targets.ndim == 1:
         order = order[np.argsort(targets[order], kind="stable")]
     numbers = np.empty(rows, np.intp)
@@ -24,7 +26,22 @@ def fold_numbers(targets: Targets, folds: int) -> NDArray[np.intp]:
     return numbers
 
 
-def folds_of(targets: Targets, folds: int) -> list[Fold]:
-    """(training rows, held-out rows) of each fold; no fold is empty, so there are no more than rows."""
-    numbers = fold_numbers(targets, min(folds, len(targets)))
+def folds_of(targets: Targets, folds: int, seed: int = 0) -> list[Fold]:
+    """Training rows and held-out rows of each fold; no fold is empty, so there are no more than rows."""
+    numbers = fold_numbers(targets, min(folds, len(targets)), seed)
     return [(np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold)) for fold in range(numbers.max() + 1)]
+
+
+@lru_cache(maxsize=1)  # the same for every trial of a study
+def folded(dataset: Dataset, folds: int, seed: int) -> tuple[Dataset, ...]:
+    """The data of each fold: its held-out rows are the validation rows, the other training rows are trained on.
+
+    Args:
+        dataset: whose training rows are all validated, once each.
+        folds: how many.
+        seed: of the draw, the study's.
+    """
+    return tuple(
+        dataclasses.replace(dataset, train=dataset.train.take(rows), validation=dataset.train.take(held_out))
+        for rows, held_out in folds_of(dataset.train.targets, folds, seed)
+    )

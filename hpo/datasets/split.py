@@ -30,16 +30,9 @@ def split_validation(
     Raises:
         DataError: a class has fewer than two examples, or a side would have fewer rows than there are classes.
     """
+    _check_classes(examples, outputs)
     classes = task_of(examples.targets) == "classification"
     labels = examples.targets if classes else np.zeros(len(examples), np.intp)
-    single = np.flatnonzero(np.bincount(labels) == 1)
-    if classes and len(single):
-        names = [f"'{outputs[label]}'" if label < len(outputs) else str(label) for label in single[:_SHOWN]]
-        more = f" and {len(single) - _SHOWN} more" if len(single) > _SHOWN else ""
-        raise DataError(
-            f"class {', '.join(names)}{more}: has a single training example, and one is needed to train on and one to"
-            " validate on; add examples, or leave the class out"
-        )
     try:
         train, validation = stratified(labels, fraction, seed)
     except ValueError as error:
@@ -47,6 +40,37 @@ def split_validation(
             f"data.validation {fraction} of {len(examples)} training rows is not possible: {error}"
         ) from None
     return examples.take(train), examples.take(validation)
+
+
+def check_folds(examples: Examples, folds: int, outputs: Sequence[str] = ()) -> None:
+    """Checks that training examples can be cross-validated.
+
+    Args:
+        examples: all training examples.
+        folds: how many parts of them are held out, each in turn.
+        outputs: the names of the classes by their numbers, for messages.
+
+    Raises:
+        DataError: a class has fewer than two examples, or there are more folds than rows.
+    """
+    _check_classes(examples, outputs)
+    if folds > len(examples):
+        raise DataError(f"training.folds {folds}: there are {len(examples)} training rows, and each fold needs one")
+
+
+def _check_classes(examples: Examples, outputs: Sequence[str]) -> None:
+    """Checks that each class has an example to train on and one to validate on."""
+    if task_of(examples.targets) != "classification":
+        return
+    single = np.flatnonzero(np.bincount(examples.targets) == 1)
+    if not len(single):
+        return
+    names = [f"'{outputs[label]}'" if label < len(outputs) else str(label) for label in single[:_SHOWN]]
+    more = f" and {len(single) - _SHOWN} more" if len(single) > _SHOWN else ""
+    raise DataError(
+        f"class {', '.join(names)}{more}: has a single training example, and one is needed to train on and one to"
+        " validate on; add examples, or leave the class out"
+    )
 
 
 def stratified(labels: NDArray[np.integer], fraction: float, seed: int) -> tuple[Rows, Rows]:

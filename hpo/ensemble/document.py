@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from hpo.spec import MOST_COPIES
+
 Size = Annotated[int, Field(ge=1, le=2**20)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -32,6 +34,8 @@ class MemberPart(_Part):
     weight: Number
     temperature: Positive
     model: ModelPart | None = None
+    copies: Annotated[int, Field(ge=1, le=MOST_COPIES**2)] = 1
+    """How many trainings of its config it is the mean of."""
     config: dict[str, Any] | None = None
 
 

@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from hpo.datasets.folds import fold_numbers
 from hpo.ensemble.calibration import Calibration, Interval, calibration, conformal, fit_temperature, reliability, temper
 from hpo.ensemble.combiner import Average, Calibrated, Combiner
 from hpo.ensemble.member_choice import SELECTIONS, best_members
 from hpo.ensemble.methods import METHODS, Method
-from hpo.ensemble.methods.folds import fold_numbers
 from hpo.ensemble.methods.stacking import STACKS, operations
 from hpo.ensemble.score import SCORES, Predictions, Targets, costs, hits
 from hpo.errors import InputError

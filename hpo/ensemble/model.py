@@ -66,12 +66,14 @@ class Member:
     `(n, features)` of a table in its own units, in which NaN is missing, to `(n, outputs)`. Standardization is its
     first layer. The outputs are logits of classes or labels, or values of regression in the targets' units; the
     `temperature`, by which the ensemble divides logits, is not in it. None where `model` is."""
+    copies: int = 1
+    """How many trainings of its config it is the mean of."""
 
     @property
     def architecture(self) -> str:
         """The same for members that differ in their weights alone."""
         assert self.model is not None, "members of a training function of the user's own are run one by one"
-        return json.dumps([self.model.name, self.model.settings], sort_keys=True)
+        return json.dumps([self.model.name, self.model.settings, self.copies], sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class Part:
     stored: Stored
     study: str | None = None
     """The study of the trial, where that is not the ensemble's own."""
+    copies: int = 1
+    """How many trainings of the config it is the mean of."""
 
 
 class Ensemble:
@@ -260,14 +264,16 @@ class Ensemble:
     def _member(self, folder: Folder, part: MemberPart, model: Named | None) -> Member:
         network = None if model is None else self._network(folder, part, model)
         config = part.config or {}
-        return Member(part.name, part.trial, part.weight, part.temperature, model, part.file, config, network)
+        return Member(
+            part.name, part.trial, part.weight, part.temperature, model, part.file, config, network, part.copies
+        )
 
     def _network(self, folder: Folder, member: MemberPart, model: Named) -> torch.nn.Module:
         with _damage_told(folder):
             models.MODELS.load(model.name)
             for problem in models.unknown_settings(model):
                 raise ValueError(f"{member.name}: {'.'.join(problem.key)}: {problem.message}")
-            network = models.build(model, self.input_shape, len(self.outputs), self.task)
+            network = models.build_copies(model, self.input_shape, len(self.outputs), self.task, member.copies)
         try:
             set_weights(network, load(folder.read(member.file)))
         except (KeyError, OSError, RuntimeError, TypeError, ValueError, SafetensorError, UnpicklingError) as error:
@@ -331,6 +337,7 @@ def write(
                 "model": None if part.model is None else {"name": part.model.name, "settings": part.model.settings},
                 "config": part.config,
                 **({} if part.study is None else {"study": part.study}),
+                **({} if part.copies == 1 else {"copies": part.copies}),
             }
         )
     document: dict[str, Any] = {
@@ -370,7 +377,7 @@ def _model(part: MemberPart) -> Named | None:
 
 def _own_member(folder: Folder, member: Member) -> OwnMember:
     try:
-        return OwnMember(member.name, member.config, unpacked(folder.read(member.file)))
+        return OwnMember(member.name, member.config, unpacked(folder.read(member.file)), member.copies)
     except (OSError, RuntimeError, UnpicklingError) as error:
         raise DataError(f"{member.name}: its checkpoint cannot be read: {error}") from error
 

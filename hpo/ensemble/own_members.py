@@ -28,6 +28,24 @@ class OwnMember:
     name: str
     config: Config
     state: Mapping[str, Any]
+    copies: int = 1
+    """How many trainings of the config there were; with more than one, `state` has the state of each."""
+
+    @property
+    def states(self) -> Sequence[Mapping[str, Any]]:
+        """What each training has left.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        states = [self.state] if self.copies == 1 else self.state.get("copies")
+        if (
+            not isinstance(states, list)
+            or len(states) != self.copies
+            or not all(isinstance(s, Mapping) for s in states)
+        ):
+            raise DataError(f"{self.name}: its checkpoint is damaged: it has not the states of {self.copies} trainings")
+        return states
 
 
 class OwnMembers:
@@ -71,9 +89,16 @@ class OwnMembers:
         return alone
 
     def _predicted(self, member: OwnMember, inputs: Any) -> NDArray[np.float32]:
+        arrays = [self._predicted_by(member, state, inputs) for state in member.states]
+        if len({len(array) for array in arrays}) > 1:
+            raise DataError(f"{member.name}: its copies predict different numbers of rows")
+        mean: NDArray[np.float32] = np.mean(arrays, axis=0)
+        return mean
+
+    def _predicted_by(self, member: OwnMember, state: Mapping[str, Any], inputs: Any) -> NDArray[np.float32]:
         assert self._function is not None
         try:
-            made = self._function(dict(member.config), dict(member.state), inputs)
+            made = self._function(dict(member.config), dict(state), inputs)
             if hasattr(made, "detach"):
                 made = made.detach().float().cpu()
             array = np.asarray(made, dtype=np.float32)

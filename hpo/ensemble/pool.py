@@ -207,9 +207,11 @@ def _check_alike(one: Study, other: Study) -> None:
     mine, theirs = one.data_summary, other.data_summary
     if mine.outputs != theirs.outputs:
         raise StudyError(f"{both} have other outputs, {mine.outputs!r:.200} and {theirs.outputs!r:.200}: {way}")
-    splits = [(study.spec.seed, study.study_spec.data.validation) for study in (one, other)]
+    splits = [
+        (study.spec.seed, study.study_spec.data.validation, study.spec.training.folds is None) for study in (one, other)
+    ]
     if mine.fingerprint != theirs.fingerprint:
-        why = "other data" if splits[0] == splits[1] else "other splits (data.validation, or seed)"
+        why = "other data" if splits[0] == splits[1] else "other splits (data.validation, training.folds, or seed)"
         raise StudyError(f"{both} have {why}: {way}")
     same = all(np.array_equal(rows, theirs.targets[split]) for split, rows in mine.targets.items())
     if not same or mine.example.dtype != theirs.example.dtype or mine.encoding.to_json() != theirs.encoding.to_json():

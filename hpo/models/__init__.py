@@ -15,6 +15,7 @@ from hpo.plugins import Registry, did_you_mean
 from hpo.spec import Named, StudySpec, text_for
 
 if TYPE_CHECKING:
+    from hpo.models.mean import Mean
     from hpo.models.standardize import Standardized
 
 MODELS = Registry(
@@ -113,3 +114,22 @@ def build(model: Named, input_shape: InputShape, outputs: int, task: str = "clas
         raise ValueError("its parameters must be float32; precision is `training.precision`")
     rescaled, foreign = task == "regression", model.name not in MODELS.names
     return Standardized(input_shape, network, outputs, rescaled=rescaled, foreign=foreign)
+
+
+def build_copies(model: Named, input_shape: InputShape, outputs: int, task: str, copies: int) -> "Standardized | Mean":
+    """What a trial leaves that has trained its config so many times: the model, or the mean of its copies.
+
+    Args:
+        model: name and settings.
+        input_shape: (channels, height, width) or (features,).
+        outputs: how many numbers a row of the output has.
+        task: what they are.
+        copies: how many, 1 or more.
+
+    Raises:
+        ValueError: a setting breaks a rule of the model.
+    """
+    from hpo.models.mean import Mean
+
+    built = [build(model, input_shape, outputs, task) for _ in range(copies)]
+    return built[0] if copies == 1 else Mean(built, task)

@@ -4,19 +4,29 @@ Many a network calls `view` after a convolution, which images in channels_last d
 row. What a network wants is found out by passes over rows of zeros, so that it is the same in every process.
 """
 
+from typing import TypeVar, cast
+
 import torch
 from torch import Tensor
 
+from hpo.models.mean import Mean
 from hpo.models.standardize import Standardized, in_order
 
 _LAST = torch.channels_last
 
 
-def place(model: Standardized, device: torch.device) -> Standardized:
+Model = TypeVar("Model", Standardized, Mean, Standardized | Mean)
+
+
+def place(model: Model, device: torch.device) -> Model:
     """Moves a model to a device, in place, and finds out how its network takes its inputs there.
 
     A network that takes them in no way is left as it is; what it raises is told when it is used.
     """
+    if isinstance(model, Mean):
+        for copy in model.copies:
+            place(cast(Standardized, copy), device)
+        return model
     model.to(device)
     _lay(model, contiguous=False)
     if model.foreign:

@@ -138,7 +138,9 @@ def data_notes(spec: SearchSpec, data_dir: Path) -> Sequence[str]:
     """What is left out or changed of the data when they are read; nothing where they would have to be downloaded."""
     if not isinstance(spec, StudySpec):
         return ()
-    return () if spec.data.name in datasets.DOWNLOADED else datasets.load(spec.data, data_dir, spec.seed).notes
+    if spec.data.name in datasets.DOWNLOADED:
+        return ()
+    return datasets.of(spec, data_dir).notes
 
 
 def last_problems(spec: SearchSpec, data_dir: Path, download: bool) -> Iterable[Problem]:
@@ -154,6 +156,6 @@ def last_problems(spec: SearchSpec, data_dir: Path, download: bool) -> Iterable[
     from hpo.training import rehearsal
 
     if download or spec.data.name not in datasets.DOWNLOADED:
-        dataset = datasets.load(spec.data, data_dir, spec.seed)
+        dataset = datasets.of(spec, data_dir)
         yield from datasets.check_fit(spec, dataset)
         yield from rehearsal.problems(spec, dataset, trained=spec.train is None)

@@ -206,7 +206,7 @@ def _read(written: specs.Written[SearchSpec], options: SearchOptions, say: Say) 
     """The whole spec, checked, and its data; what may not be meant, or is left out of the data, is said."""
     last = partial(last_problems, data_dir=options.downloads, download=True)
     spec = written.checked((partial(check, train=options.train),), last)
-    dataset = datasets.load(spec.data, options.downloads, spec.seed) if isinstance(spec, StudySpec) else None
+    dataset = datasets.of(spec, options.downloads) if isinstance(spec, StudySpec) else None
     for note in (*written.notes, *remarks(spec), *(() if dataset is None else dataset.notes)):
         say(f"Note: {note}")
     return spec, dataset

@@ -19,6 +19,7 @@ from hpo.spec.reading import (
 )
 from hpo.spec.rules import text_for
 from hpo.spec.section import (
+    MOST_COPIES,
     Budget,
     Constraint,
     DataSettings,
@@ -27,11 +28,13 @@ from hpo.spec.section import (
     Objective,
     OptimizerSettings,
     Resources,
+    TrainingSettings,
     seconds,
 )
 from hpo.spec.study_spec import Config, SearchSpec, StudyName, StudySpec, is_study_name
 
 __all__ = [
+    "MOST_COPIES",
     "Budget",
     "Config",
     "Constraint",
@@ -46,6 +49,7 @@ __all__ = [
     "SpecLike",
     "StudyName",
     "StudySpec",
+    "TrainingSettings",
     "Written",
     "dump",
     "is_study_name",

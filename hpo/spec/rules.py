@@ -33,6 +33,8 @@ NOT_SEARCHABLE = {
     "training.device": "trials are placed by `resources`",
     "training.compile": "it changes how fast a config trains, not what it learns",
     "training.kernels": "it changes how fast a config trains, not what it learns",
+    "training.folds": "all trials of a study are measured on the same rows",
+    "training.seeds": "it says how surely a config is measured, not what it learns",
     "training.deterministic": "it changes how a config trains, not what it learns",
 }
 
@@ -86,6 +88,23 @@ def _known_keys(path: tuple[str, ...]) -> Iterable[str]:
     if path[0] == "objective":
         return Objective.model_fields
     return section_class(StudySpec.model_fields[path[0]]).model_fields
+
+
+def copy_problems(spec: SearchSpec) -> Iterable[Problem]:
+    """What is wrong with training a config several times, as `training.folds` and `training.seeds` say."""
+    if spec.command is not None:
+        for name in ("folds", "seeds"):
+            if spec.training.copies > 1 and spec.written(f"training.{name}"):
+                yield Problem(
+                    ("training", name),
+                    "is of training functions: a program trains its config once; let it report the mean of several"
+                    f" trainings, and leave {name} out",
+                )
+    if isinstance(spec, StudySpec) and spec.training.folds is not None and spec.written("data.validation"):
+        yield Problem(
+            ("data", "validation"),
+            "splits rows off, and with training.folds each training row is validated: leave it out",
+        )
 
 
 def command_problems(spec: SearchSpec) -> Iterable[Problem]:

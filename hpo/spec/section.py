@@ -9,6 +9,8 @@ import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+MOST_COPIES = 100
+"""The most folds of a study, and the most seeds of a config."""
 
 
 Duration = Annotated[
@@ -102,6 +104,15 @@ class TrainingSettings(Section):
     """Whether kernels of our own are used on a CPU; `auto` where they were faster."""
     deterministic: bool = False
     """Whether only operations are used that repeat to the bit."""
+    folds: Annotated[int, Field(ge=2, le=MOST_COPIES)] | None = None
+    """Cross-validation: a config is trained so many times, each without another part of the training rows."""
+    seeds: Annotated[int, Field(ge=1, le=MOST_COPIES)] = 1
+    """A config is trained so many times, each with another seed; with `folds`, so many times a fold."""
+
+    @property
+    def copies(self) -> int:
+        """How many times a config is trained: the copies of a trial."""
+        return (self.folds or 1) * self.seeds
 
 
 class OptimizerSettings(Section):

@@ -255,6 +255,11 @@ class StudySpec(SearchSpec):
     def _a_name_alone(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
+    @property
+    def once(self) -> Self:
+        """This spec where each config is trained once, without folds, as the members of an ensemble are."""
+        return self.apply({"training.folds": None, "training.seeds": 1})
+
     def apply(self, config: Mapping[str, Any]) -> Self:
         """This spec with the parameters of `config` set to their values.
 

@@ -24,7 +24,7 @@ def load(study: Study, data_dir: Path) -> Dataset:
     """
     spec = study.study_spec
     check_there(study)
-    dataset = datasets.load(spec.data, data_dir, spec.seed)
+    dataset = datasets.of(spec, data_dir)
     if dataset.fingerprint != study.data_summary.fingerprint:
         raise StudyError(
             f"study '{study.name}' was started with other data: '{spec.data.path or spec.data.name}' has changed"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.errors import TrainingError, shown
 from hpo.spec import SearchSpec
 from hpo.study.artifacts import Place, Split
 
@@ -62,10 +63,11 @@ class Report:
 class Context:
     """What a training function needs beside its config: the fixed settings, the data, the seed of every draw.
 
-    `dataset` is what `data` in the search file names; None where a training function of the user's own has data of its
-    own. `resume` is the state of the report after which the training function is to go on; None begins at the first
-    epoch. `inherited` says that it is another trial's state, of another config. `number` is the trial's, and `place`
-    that of its files, where it is a trial of a search.
+    `dataset` is what `data` in the search file names, in cross-validation as the `fold` sees it; None where a training
+    function of the user's own has data of its own. `resume` is the state of the report after which the training
+    function is to go on; None begins at the first epoch. `inherited` says that it is another trial's state, of another
+    config. `number` is the trial's, and `place` that of its files, where it is a trial of a search. `fold` says which
+    of the folds is held out, from 0 on; it is None without `training.folds`, and for the trial as a whole.
     """
 
     spec: SearchSpec
@@ -75,6 +77,21 @@ class Context:
     inherited: bool = False
     number: int = 0
     place: Place | None = None
+    fold: int | None = None
+
+
+def taken(report: Report) -> Snapshot:
+    """The snapshot of a report.
+
+    Raises:
+        TrainingError: its function gave something else.
+    """
+    snapshot: Any = report.snapshot()
+    if not isinstance(snapshot, Snapshot):
+        raise TrainingError(
+            f"`snapshot` of epoch {report.epoch} gave {shown(snapshot)}: it must give a hpo.training.function.Snapshot"
+        )
+    return snapshot
 
 
 TrainingFunction = Callable[..., Any]

@@ -3,12 +3,14 @@
 import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from hpo.errors import TrainingError, shown
 from hpo.plugins import did_you_mean
 from hpo.spec import Config, SearchSpec
-from hpo.training.function import Context, Report, Snapshot, TrainingFunction
+from hpo.training.copies import side_by_side
+from hpo.training.function import Context, Report, TrainingFunction
 from hpo.training.own_training import RULE, OwnTraining
 from hpo.training.programs import Program
 from hpo.training.supervised import train
@@ -19,7 +21,8 @@ _WHO = "the training function"
 def reports_of(function: TrainingFunction, config: Config, context: Context) -> Iterator[Report]:
     """Runs a training function; its reports one after another, their metrics as floats.
 
-    Closing this iterator closes the training function.
+    Closing this iterator closes the training function. Where the spec wants folds or seeds, it runs several times, and
+    the reports are of all of them.
 
     Args:
         function: may be anybody's.
@@ -30,6 +33,12 @@ def reports_of(function: TrainingFunction, config: Config, context: Context) -> 
         TrainingError: the training function has reported something else than metrics, what breaks a rule, or nothing at
             all, or has called `sys.exit`.
     """
+    begin = partial(_reports, function, config)
+    return side_by_side(begin, context) if context.spec.training.copies > 1 else begin(context)
+
+
+def _reports(function: TrainingFunction, config: Config, context: Context) -> Iterator[Report]:
+    """The reports of one training."""
     program = isinstance(function, Program)
     ours = function is train or program
     own: Any = function(config, context) if ours else OwnTraining(function, config, context)
@@ -74,20 +83,6 @@ def checked(yielded: Any, spec: SearchSpec, last: int, who: str = _WHO) -> Repor
                 f" without arguments that makes the {name}"
             )
     return Report(epoch, metrics, yielded.snapshot, yielded.state)
-
-
-def taken(report: Report) -> Snapshot:
-    """The snapshot of a report.
-
-    Raises:
-        TrainingError: its function gave something else.
-    """
-    snapshot: Any = report.snapshot()
-    if not isinstance(snapshot, Snapshot):
-        raise TrainingError(
-            f"`snapshot` of epoch {report.epoch} gave {shown(snapshot)}: it must give a hpo.training.function.Snapshot"
-        )
-    return snapshot
 
 
 _END: Any = object()

@@ -5,7 +5,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from hpo import models
 from hpo.datasets import Dataset, Examples
+from hpo.datasets.moments import moments
 from hpo.errors import TrainingError, first_line
 from hpo.kernels import own_kernels
 from hpo.models import placement
 from hpo.models.devices import exact
-from hpo.models.standardize import Standardized, moments
+from hpo.models.standardize import Standardized
 from hpo.spec import Config, StudySpec
 from hpo.study.artifacts import Split
 from hpo.tasks import GOALS
@@ -111,7 +112,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
 def _built(spec: StudySpec, dataset: Dataset, device: torch.device) -> Standardized:
     """The model with fresh weights on its device; what it knows of the data is measured on training rows."""
     model = models.build(spec.model, dataset.input_shape, len(dataset.outputs), spec.task)
-    model.standardize.fit(*_moments(dataset), wide=dataset.train.inputs.dtype == np.float64)
+    model.standardize.fit(*dataset.input_moments, wide=dataset.train.inputs.dtype == np.float64)
     if model.rescale is not None:
         model.rescale.fit(*moments(dataset.train.targets))
     placement.place(model, device)
@@ -156,11 +157,6 @@ def _epoch_of(state: TrainingState, epochs: int) -> int:
 
 def _no_state(reason: str) -> TrainingError:
     return TrainingError(f"the stored state does not fit what is trained: {reason}")
-
-
-@lru_cache(maxsize=1)  # the same for every trial of a study
-def _moments(dataset: Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return moments(dataset.train.inputs)
 
 
 def _latency(predictor: Predictor, examples: Examples, tries: int = 5) -> float:

@@ -38,6 +38,8 @@ class TrialContext:
         """The data set that `data` in the search file names; None where there is no `data`."""
         self.seed: int = given.seed
         """The trial's seed; generators of Python, numpy and torch are set to it before the function begins."""
+        self.fold: int | None = given.fold
+        """Which of the `training.folds` is to be held out, from 0 on; None without folds."""
         self.inherited: bool = given.inherited
         """Whether the state to go on from is another trial's, of another config (`scheduler: pbt`)."""
         self._resume, self._reached = given.resume, 0
@@ -63,6 +65,11 @@ class TrialContext:
     def epochs(self) -> int:
         """How many epochs a full training has: `training.epochs` of the search file."""
         return self.spec.training.epochs
+
+    @property
+    def folds(self) -> int | None:
+        """How many folds there are: `training.folds` of the search file."""
+        return self.spec.training.folds
 
     @property
     def start(self) -> int:

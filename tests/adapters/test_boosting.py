@@ -17,7 +17,8 @@ from hpo.adapters.boosting import Boosting
 from hpo.errors import TrainingError
 from hpo.spec import Config
 from hpo.training import Context, TrialContext
-from hpo.training.reports import reports_of, taken
+from hpo.training.function import taken
+from hpo.training.reports import reports_of
 from tests.adapters.going_on import EPOCHS, paused, searched, whole
 
 ROUNDS = 10

@@ -9,7 +9,8 @@ from hpo.adapters.keras import ReportCallback  # sets Keras' backend, so it come
 from hpo.errors import TrainingError
 from hpo.spec import Config
 from hpo.training import Context
-from hpo.training.reports import reports_of, taken
+from hpo.training.function import taken
+from hpo.training.reports import reports_of
 from tests.adapters.going_on import EPOCHS, paused, searched, whole
 
 import keras  # isort: skip

@@ -18,7 +18,8 @@ from hpo.adapters.lightning import ReportCallback
 from hpo.errors import TrainingError
 from hpo.spec import Config
 from hpo.training import Context, TrialContext
-from hpo.training.reports import reports_of, taken
+from hpo.training.function import taken
+from hpo.training.reports import reports_of
 from tests.adapters.going_on import EPOCHS, paused, searched, whole
 
 pytestmark = [

@@ -17,7 +17,7 @@ from sklearn.svm import LinearSVC
 from hpo.adapters.sklearn import fit
 from hpo.errors import TrainingError
 from hpo.spec import Config
-from hpo.training.reports import taken
+from hpo.training.function import taken
 from tests.adapters.going_on import EPOCHS, searched, whole
 
 X, Y = load_iris(return_X_y=True)

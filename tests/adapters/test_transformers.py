@@ -19,7 +19,8 @@ from hpo.adapters.transformers import ReportCallback, probabilities
 from hpo.errors import TrainingError
 from hpo.spec import Config, SearchSpec
 from hpo.training import Context
-from hpo.training.reports import reports_of, taken
+from hpo.training.function import taken
+from hpo.training.reports import reports_of
 from tests.adapters import going_on
 from tests.adapters.going_on import EPOCHS, paused, searched, whole
 

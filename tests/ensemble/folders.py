@@ -9,10 +9,10 @@ import torch
 
 from hpo import models, spec
 from hpo.datasets.dataset import Encoding, Inputs
+from hpo.datasets.moments import moments
 from hpo.ensemble.calibration import Interval
 from hpo.ensemble.combiner import Average, Combiner
 from hpo.ensemble.model import Part, write
-from hpo.models.standardize import moments
 from hpo.study.artifacts import Artifacts, Folder
 from hpo.study.data_summary import DataSummary
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpo.datasets.folds import fold_numbers, folds_of
 from hpo.ensemble.member_choice import SELECTIONS
 from hpo.ensemble.method_choice import (
     _WORTH,
@@ -16,7 +17,6 @@ from hpo.ensemble.method_choice import (
     plainest,
 )
 from hpo.ensemble.methods import METHODS, Method
-from hpo.ensemble.methods.folds import fold_numbers, folds_of
 from hpo.ensemble.score import Predictions, Targets, costs
 from hpo.errors import InputError
 from tests.conftest import CLASSES, probabilities

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo import models, spec
-from hpo.models.standardize import moments
+from hpo.datasets.moments import moments
 from hpo.spec import Named
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import torch
 
-from hpo.models.standardize import Standardize, moments
+from hpo.datasets.moments import moments
+from hpo.models.standardize import Standardize
 
 
 def test_what_float32_blurs_is_centred_in_float64_and_comes_out_as_float32() -> None:

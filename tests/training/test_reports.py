@@ -15,8 +15,8 @@ from hpo import datasets, spec
 from hpo.errors import TrainingError
 from hpo.spec import Config, SearchSpec
 from hpo.training import Context, Report, train
-from hpo.training.function import Snapshot
-from hpo.training.reports import checked, reports_of, taken
+from hpo.training.function import Snapshot, taken
+from hpo.training.reports import checked, reports_of
 
 NUMBERS = [
     0.5,

@@ -4,8 +4,7 @@ from hpo.spec import SearchSpec
 from hpo.study.artifacts import Artifacts
 from hpo.study.ranking import Fitness, measure
 from hpo.training import Report
-from hpo.training.function import Snapshot
-from hpo.training.reports import taken
+from hpo.training.function import Snapshot, taken
 
 
 class BestEpoch:

@@ -45,7 +45,7 @@ _LOOK_SECONDS = 2.0
 _DEPENDS = {"task", "data", "model", "training", "optimizer", "objective", "constraints"}
 """The sections of a spec that a member's training, or the choice of its best epoch, depends on."""
 
-_LEFT_OUT: dict[str, set[str]] = {"data": {"path"}, "training": {"patience", "min_delta"}}
+_LEFT_OUT: dict[str, set[str]] = {"data": {"path"}, "training": {"patience", "min_delta", "folds", "seeds"}}
 """The keys of these on which it does not: members are trained for the epochs of their job."""
 
 
@@ -77,7 +77,7 @@ class Job:
     def view(self, dataset: Dataset) -> Dataset:
         """The study's data as this member sees them; validation and test rows stay."""
         train = dataset.train if self.rows is None else dataset.train.take(self.rows)
-        if self.all_rows:
+        if self.all_rows and dataset.validation is not dataset.train:
             train = train.joined(dataset.validation)
         if self.targets is not None:
             train = dataclasses.replace(train, targets=self.targets)

@@ -24,12 +24,13 @@ from hpo.engine.ray.cluster import trial_resources
 from hpo.engine.ray.pickling import Sent
 from hpo.engine.ray.worker_settings import WorkerSettings
 from hpo.errors import HpoError, ResourceError, first_line
-from hpo.spec import Config, Parameter, Resources, StudySpec
+from hpo.spec import Config, Parameter, Resources, StudySpec, TrainingSettings
 from hpo.spec.probing import probes
 from hpo.spec.space import Space
 from hpo.training import Context, TrainingFunction
+from hpo.training.function import taken
 from hpo.training.precision import choose_device, prediction_batch
-from hpo.training.reports import reports_of, taken
+from hpo.training.reports import reports_of
 
 _FILLED = 0.9
 """Share of the memory that trials may fill; the rest is for what a few steps do not show, such as fragments."""
@@ -125,10 +126,11 @@ def fitting(spec: StudySpec, dataset: Dataset, function: TrainingFunction, resou
         function=Sent(function),
         spec=spec,
         settings=WorkerSettings.here(each),
-        data=(_bytes(dataset.train), _bytes(dataset.validation)),
+        data=_data(dataset, spec.training),
+        held=0 if spec.training.folds is None else spec.training.folds * _bytes(dataset.train),
     )
     space = Space.of(spec)
-    with _probing(shared, _some(dataset, 2 * _largest_batch(spec), _ROWS), each) as measure:
+    with _probing(shared, _some(dataset, 2 * _drawn(spec.training) * _largest_batch(spec), _ROWS), each) as measure:
         config, footprint = _largest(space, _choices(spec, space), measure)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpu, trials = arrange(footprint, resources, nodes)
@@ -181,8 +183,10 @@ class _Shared:
     function: Sent
     spec: StudySpec
     settings: WorkerSettings
-    data: tuple[int, int]
-    """Bytes of all rows for training and for validation."""
+    data: Sequence[int]
+    """Bytes of each array of rows that a trial moves to its device."""
+    held: int
+    """Bytes of main memory in which a worker has rows of its own."""
 
 
 @dataclass(frozen=True)
@@ -337,10 +341,11 @@ class _Probe:
         self._marks = self._marks or _Marks(device)
         training = shared.spec.apply(config).training
         steps = 1 if training.epochs > 1 else 2  # an epoch: from the second step on there are gradients and moments
-        some = _some(self._dataset, steps * training.batch_size, prediction_batch(device))
+        rows = steps * _drawn(training) * training.batch_size
+        some = _some(self._dataset, rows, prediction_batch(device))
         context = Context(shared.spec, some, seed=0)
         _train_a_little(shared.function.loaded(), config, context)
-        return self._marks.read(shared.data)
+        return self._marks.read(shared)
 
 
 def _train_a_little(function: TrainingFunction, config: Config, context: Context) -> None:
@@ -371,17 +376,17 @@ class _Marks:
             free, total = torch.accelerator.get_memory_info()
             self._before = total - free
 
-    def read(self, data: Sequence[int]) -> Footprint:
-        """What one trial takes, of whose data these are the bytes."""
+    def read(self, shared: _Shared) -> Footprint:
+        """What one trial takes."""
         gc.collect()
-        host = _peak_resident()
+        host = _peak_resident() + shared.held
         if self._device.type == "cpu":
             return Footprint(host)
         reserved, peak = torch.accelerator.memory_reserved(), torch.accelerator.max_memory_reserved()
         free, total = torch.accelerator.get_memory_info()
         torch.accelerator.empty_cache()
         process, memory = of_gpu(total, self._before, total - free - reserved)
-        resident = sum(size for size in data if size <= _RESIDENT * memory)
+        resident = sum(size for size in shared.data if size <= _RESIDENT * memory)
         return Footprint(host, process + peak + resident, memory)
 
 
@@ -415,6 +420,19 @@ def _some(dataset: Dataset, train: int, validation: int) -> Dataset:
 
     splits = first(dataset.train, train), first(dataset.validation, validation), first(dataset.test, 1)
     return Dataset(*splits, dataset.outputs)
+
+
+def _drawn(training: TrainingSettings) -> int:
+    """How many rows there must be for each one that is trained on: a fold holds out half of them at most."""
+    return 1 if training.folds is None else 2
+
+
+def _data(dataset: Dataset, training: TrainingSettings) -> Sequence[int]:
+    """Bytes of each array of rows that a trial moves to its device: a copy in each fold has its own."""
+    whole, folds = _bytes(dataset.train), training.folds
+    if folds is None:
+        return whole, _bytes(dataset.validation)
+    return (whole - whole // folds, whole // folds) * training.copies
 
 
 def _bytes(examples: Examples) -> int:

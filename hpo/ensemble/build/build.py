@@ -79,12 +79,20 @@ def build(study: Study, options: EnsembleOptions, say: Say, others: Sequence[Stu
 
 
 def _check_method(study: Study, options: EnsembleOptions) -> None:
-    """Refuses what needs models, where a training function has data of its own.
+    """Refuses what needs models, where a training function has data of its own, and rows that no trial has learned.
 
     Raises:
-        InputError: the method trains or averages models, or measures them.
+        InputError: the method trains, averages or measures models of which there are none, or needs such rows.
     """
     if isinstance(study.spec, StudySpec):
+        learned = study.spec.training.folds is not None and not options.all_data
+        if learned and (options.needs_data or options.distill is not None):
+            what = f"--method {options.method}" if options.distill is None else "--distill"
+            raise InputError(
+                f"{what} needs validation rows that no member is trained on, and study '{study.name}' is"
+                " cross-validated (training.folds), which leaves none; take voting, weighted, greedy or stacking, or"
+                " train the best config on all rows by `hpo train --all-data`"
+            )
         return
     if options.needs_data or options.distill is not None:
         what = f"--method {options.method}" if options.distill is None else "--distill"

@@ -94,4 +94,5 @@ def stored_part(pool: Pool, place: int) -> Part:
         raise DataError(f"{name} has no stored checkpoint")
     network = None if stored.own else owner.study_spec.apply(trial.config).model
     other = None if owner is pool.study else owner.name
-    return Part(name, trial.number, trial.config, network, pool.temperatures[place], stored, other)
+    copies = owner.spec.training.copies
+    return Part(name, trial.number, trial.config, network, pool.temperatures[place], stored, other, copies)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from hpo.datasets import Dataset, Examples
-from hpo.ensemble.build.prediction import predict_rows
+from hpo.ensemble.build.prediction import predict_out_of_fold, predict_rows
 from hpo.ensemble.pool import Pool
 from hpo.errors import HpoError, first_line
 from hpo.spec import StudySpec
@@ -66,7 +66,12 @@ def _problem(study: Study, trial: TrialRecord, dataset: Dataset | None) -> str |
             return " has no stored checkpoint"
         if stored.own:
             return None
-        predicted = predict_rows(study, spec.apply(trial.config).model, stored, rows)
+        model = spec.apply(trial.config).model
+        predicted = (
+            predict_rows(study, model, stored, rows, spec.training.copies)
+            if dataset is None or spec.training.folds is None
+            else predict_out_of_fold(study, model, stored, dataset)
+        )
         known = stored.predictions("validation", data_summary.shape("validation"))[: len(predicted)]
     except HpoError:
         raise

@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 
 from hpo import models
 from hpo.datasets import Dataset, Examples
+from hpo.datasets.folds import folds_of
 from hpo.ensemble.build.draft import Say
 from hpo.ensemble.model import Part
 from hpo.errors import DataError, HpoError, StudyError
 from hpo.models import placement
+from hpo.models.mean import Mean
+from hpo.models.standardize import Standardized
 from hpo.models.weights import set_weights
 from hpo.spec import Named
 from hpo.study import data as study_data
@@ -60,20 +63,58 @@ def _predicted(study: Study, part: Part, dataset: Dataset) -> NDArray[np.float32
     """`(rows, outputs)`, in float32, as the ensemble will predict."""
     assert part.model is not None
     try:
-        return predict_rows(study, part.model, part.stored, dataset.test)
+        return predict_rows(study, part.model, part.stored, dataset.test, part.copies)
     except HpoError:
         raise
     except Exception as error:  # a user's model may raise anything
         raise DataError(f"{part.name}: its checkpoint in '{part.stored.place}' cannot be used: {error}") from error
 
 
-def predict_rows(study: Study, model: Named, stored: Stored, examples: Examples) -> NDArray[np.float32]:
-    """What stored weights predict of examples, `(rows, outputs)`, in float32; raises what a user's model raises."""
+def predict_rows(study: Study, model: Named, stored: Stored, examples: Examples, copies: int) -> NDArray[np.float32]:
+    """What stored weights predict of examples, `(rows, outputs)`, in float32; raises what a user's model raises.
+
+    Args:
+        study: says what is predicted.
+        model: that the weights are of.
+        stored: the weights.
+        examples: whose inputs are taken.
+        copies: of the model, of which the mean is taken.
+    """
+    return _predictions(study, _network(study, model, stored, copies), examples)
+
+
+def predict_out_of_fold(study: Study, model: Named, stored: Stored, dataset: Dataset) -> NDArray[np.float32]:
+    """What stored copies predict of the rows that were held out from each, `(rows, outputs)`; raises as `predict_rows`.
+
+    Args:
+        study: whose trials are cross-validated.
+        model: that the weights are of.
+        stored: the weights of all copies.
+        dataset: whose training rows are predicted.
+    """
+    training = study.spec.training
+    assert training.folds is not None, "a study that is cross-validated"
+    network = _network(study, model, stored, training.copies)
+    assert isinstance(network, Mean), "several copies"
+    made: NDArray[np.float32] = np.empty((len(dataset.train), len(dataset.outputs)), np.float32)
+    for fold, (_, held_out) in enumerate(folds_of(dataset.train.targets, training.folds, study.spec.seed)):
+        own = network.some(range(fold * training.seeds, (fold + 1) * training.seeds))
+        made[held_out] = _predictions(study, own, dataset.train.take(held_out))
+    return made
+
+
+def _network(study: Study, model: Named, stored: Stored, copies: int) -> Standardized | Mean:
+    data_summary = study.data_summary
+    shape, outputs = data_summary.input_shape, len(data_summary.outputs)
+    network = models.build_copies(model, shape, outputs, study.spec.task, copies)
+    set_weights(network, stored.weights())
+    return network
+
+
+def _predictions(study: Study, network: Standardized | Mean, examples: Examples) -> NDArray[np.float32]:
     from hpo.models.devices import predicting
     from hpo.training import Predictor
 
-    task, data_summary, device = study.study_spec.task, study.data_summary, predicting()
-    network = models.build(model, data_summary.input_shape, len(data_summary.outputs), task)
-    set_weights(network, stored.weights())
-    predictor = Predictor(placement.place(network, device), kind(task), device, None)
+    device = predicting()
+    predictor = Predictor(placement.place(network, device), kind(study.spec.task), device, None)
     return predictor(examples).float().cpu().numpy()

@@ -82,7 +82,10 @@ def from_retrained(retrained: Retrained, skipped: tuple[str, ...] = ()) -> Draft
     return Draft(
         retrained.method,
         [
-            Part(member.name, member.trial, member.config, member.model, member.temperature, member.stored)
+            Part(
+                *(member.name, member.trial, member.config, member.model, member.temperature, member.stored),
+                copies=member.copies,
+            )
             for member in members
         ],
         retrained.combiner,
@@ -114,7 +117,8 @@ def _soup(trainer: Trainer, pool: Pool) -> Retrained:
     trials = [pool.trials[place] for place in kin(trainer.study, pool.trials)]
     checkpoints = [trainer.study.artifacts.read(trial.number) for trial in trials]
     ingredients: list[Weights] = [stored.weights() for stored in checkpoints if stored is not None]
-    network = models.build(spec.apply(trials[0].config).model, dataset.input_shape, len(dataset.outputs), spec.task)
+    applied = spec.apply(trials[0].config).model
+    network = models.build_copies(applied, dataset.input_shape, len(dataset.outputs), spec.task, spec.training.copies)
     device = torch.device("cpu")
     predictor = Predictor(placement.place(network, device), kind(spec.task), device, None)
 

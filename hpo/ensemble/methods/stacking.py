@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.tree import DecisionTreeRegressor
 
+from hpo.datasets.folds import Fold, folds_of
 from hpo.ensemble.combiner import Combiner, Stack, Tree, Trees, side_by_side, stack_features
 from hpo.ensemble.member_choice import best_members
-from hpo.ensemble.methods.folds import Fold, folds_of
 from hpo.ensemble.score import Predictions, Targets
 from hpo.errors import InputError
 from hpo.plugins import did_you_mean

@@ -33,7 +33,7 @@ def bagging(trainer: Trainer, bags: int = 8, top: int = 5) -> Retrained:
     if bags < 2:
         raise InputError(f"--bags must be at least 2, got {bags}; one bag is no ensemble")
     trained = trainer.train(METHOD, bag_jobs(trainer, bags, top))
-    spec = trainer.study.study_spec
+    spec = trainer.spec
     members, failed = survivors(trained, spec, trainer.dataset)
     held_out = [one.job.held_out for one in trained if one.stored is not None and one.job.held_out is not None]
     known, rows = mean_of_others([member.predictions("held_out") for member in members], held_out, trainer.rows)

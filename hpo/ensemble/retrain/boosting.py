@@ -34,7 +34,7 @@ def boosting(trainer: Trainer, rounds: int = 8, top: int = 5) -> Retrained:
         StudyError: the study has no trial.
         HpoError: no round made a member that is better than chance.
     """
-    spec = trainer.study.study_spec
+    spec = trainer.spec
     if spec.task != "classification":
         raise InputError(f"--method boosting is for task classification, and this study's is {spec.task}; use bagging")
     if rounds < 1:

@@ -29,7 +29,7 @@ def deep(trainer: Trainer, members: int = 5) -> Retrained:
         Job(number, f"member {number}", best.config, trainer.seed(METHOD, number), best.number)
         for number in range(members)
     ]
-    spec = trainer.study.study_spec
+    spec = trainer.spec
     survived, failed = survivors(trainer.train(METHOD, jobs), spec, trainer.dataset)
     combiner = uniform(len(survived), spec.task)
     return join(METHOD, survived, combiner, trainer.dataset, failed=failed)

@@ -106,7 +106,7 @@ def read_student(trainer: Trainer, wanted: str) -> Student:
         InputError: there is no such file, or it holds something else.
         SpecError: a value breaks a rule; every problem at once.
     """
-    study, spec = trainer.study, trainer.study.study_spec
+    study, spec = trainer.study, trainer.spec
     if wanted.isascii() and wanted.isdigit():
         return Student(f"trial {int(wanted)}", int(wanted), study.trial(int(wanted)).config, spec)
     document = _read(wanted)

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.datasets.folds import Fold, folds_of
 from hpo.engine.ray.member_training import Job
-from hpo.ensemble.methods.folds import Fold, folds_of
 from hpo.ensemble.methods.stacking import STACKS, fit_stack
 from hpo.ensemble.pool import stored_predictions
 from hpo.ensemble.retrain.retrained import Estimate, Retrained, calibrated, calibrated_member, failures, join, measure
@@ -107,7 +107,7 @@ def held_out_predictions(
     predicted, failed = {}, failures(trained)
     for place, trial in enumerate(trials):
         own = trained[place * len(split) : (place + 1) * len(split)]
-        members = calibrated(own, trainer.study.study_spec, trainer.dataset)
+        members = calibrated(own, trainer.spec, trainer.dataset)
         if len(members) == len(split):
             predicted[trial.number] = np.concatenate([member.predictions("held_out") for member in members])[order]
     if not predicted:

@@ -38,6 +38,8 @@ class TrainedMember:
     task: str
     shapes: Mapping[Split, tuple[int, int]]
     """The shape `(rows, outputs)` of its predictions."""
+    copies: int = 1
+    """How many trainings of the config it is the mean of."""
 
     def predictions(self, split: Split) -> Predictions:
         """Calibrated predictions `(rows, outputs)`.
@@ -132,7 +134,7 @@ def calibrated_member(
         trial: whose config it has.
         config: laid over the spec.
         stored: what its training left.
-        spec: of the study.
+        spec: that it was trained by.
         dataset: the study's own split.
         held_out: how many training rows it was not trained on, and has predicted.
 
@@ -144,7 +146,8 @@ def calibrated_member(
     shapes = {split: (count, outputs) for split, count in rows.items()}
     raw = _calibrated(name, stored, "validation", shapes["validation"], 1.0, task)
     temperature = fit_temperature(raw, dataset.validation.targets, task)
-    return TrainedMember(name, trial, config, spec.apply(config).model, stored, temperature, task, shapes)
+    model = spec.apply(config).model
+    return TrainedMember(name, trial, config, model, stored, temperature, task, shapes, spec.training.copies)
 
 
 def join(

@@ -33,7 +33,7 @@ def single(trainer: Trainer, number: int | None, epochs: int | None, all_data: b
         HpoError: the training failed.
     """
     trial = trainer.best() if number is None else trainer.study.trial(number)
-    spec = trainer.study.study_spec if epochs is None else _with_epochs(trainer.study.study_spec, epochs)
+    spec = trainer.spec if epochs is None else _with_epochs(trainer.spec, epochs)
     config = {name: value for name, value in trial.config.items() if epochs is None or name != "training.epochs"}
     job = Job(
         number=trial.number,

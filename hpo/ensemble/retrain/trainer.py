@@ -46,6 +46,11 @@ class Trainer:
         return cls(study, study_data.load(study, data_dir), function or train, observer=observer)
 
     @property
+    def spec(self) -> StudySpec:
+        """The spec by which members are trained: once each, however many copies of a config trials have."""
+        return self.study.study_spec.once
+
+    @property
     def rows(self) -> int:
         """How many training rows there are."""
         return len(self.dataset.train)
@@ -80,14 +85,14 @@ class Trainer:
         Args:
             method: names the folder.
             jobs: the members.
-            spec: over which they lay their configs; the study's own where None.
+            spec: over which they lay their configs; `spec` where None.
 
         Raises:
             InputError: a model of the user's own cannot be imported.
             ResourceError: no machine has what a member asks for.
             StudyError: another process trains members of this method.
         """
-        spec = spec or self.study.study_spec
+        spec = spec or self.spec
         return train_members(
             jobs,
             self.function,

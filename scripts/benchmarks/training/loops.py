@@ -18,8 +18,8 @@ from torchvision import transforms
 
 from hpo import models
 from hpo.datasets import Dataset, Examples
+from hpo.datasets.moments import moments
 from hpo.kernels.layers import BatchNormReLU
-from hpo.models.standardize import moments
 from hpo.spec import OptimizerSettings, StudySpec
 from hpo.training import Context, train
 

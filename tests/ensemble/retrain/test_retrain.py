@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from hpo import datasets, spec
 from hpo.datasets import Dataset
+from hpo.datasets.folds import folds_of
 from hpo.engine.ray.member_training import Trained
-from hpo.ensemble.methods.folds import folds_of
 from hpo.ensemble.retrain import Retrained, Trainer, bagging, boosting, deep, distill, out_of_fold, read_student, single
 from hpo.ensemble.retrain.bagging import bag_jobs, bootstrap, mean_of_others, out_of_bag
 from hpo.ensemble.retrain.boosting import reweighted, vote
