@@ -19,10 +19,11 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import _safe_indexing, check_random_state, gen_batches
 from sklearn.utils.multiclass import type_of_target
 
 import hpo.reporting
+from hpo.datasets.folds import folds_of
 from hpo.errors import TrainingError
 from hpo.plugins import did_you_mean
 from hpo.tasks.kinds import kind
@@ -61,7 +62,7 @@ def fit(
         X: rows of training, `(rows, features)`, or whatever else the estimator takes.
         y: classes `(rows,)`, values `(rows,)` or `(rows, targets)`, or zeros and ones `(rows, labels)`.
         validation: rows to measure on, `(X, y)`; or the share of the rows that is set apart, drawn from the study's
-            seed and so the same for all of its trials.
+            seed and so the same for all of its trials. With `training.folds` it is the fold that is set apart.
         scoring: metrics beside those of the task, by scikit-learn's names, such as `roc_auc`.
         batch_size: rows of a step of `partial_fit`.
         context: of the trial; the one that runs where None.
@@ -70,12 +71,13 @@ def fit(
         The metrics, where there is one fit; None where each epoch has been reported.
 
     Raises:
-        TrainingError: the estimator has no such parameter, or the search file names another task.
+        TrainingError: the estimator has no such parameter, the search file names another task, or rows are given to
+            measure on where there are folds.
     """
     context = context or running()
     task = _task(estimator, y, context)
     model = _made(estimator, config, 0 if context is None else context.seed)
-    rows = _Rows.of(X, y, validation, task, 0 if context is None else context.spec.seed)
+    rows = _Rows.of(X, y, validation, task, context)
     epochs = 1 if context is None else context.epochs
     scoring = tuple(scoring)
     if epochs == 1 or not hasattr(_last(model), "partial_fit"):
@@ -147,8 +149,22 @@ class _Rows:
         self.classes: NDArray[Any] = np.unique(np.concatenate([self.y, self.targets]))
 
     @classmethod
-    def of(cls, X: Any, y: Any, validation: float | tuple[Any, Any], task: Task, seed: int) -> "_Rows":
-        """Sets a share of the rows apart, of each class alike, unless others are given."""
+    def of(
+        cls, X: Any, y: Any, validation: float | tuple[Any, Any], task: Task, context: TrialContext | None
+    ) -> "_Rows":
+        """Sets a fold or a share of the rows apart, of each class alike, unless others are given.
+
+        Raises:
+            TrainingError: others are given where there are folds.
+        """
+        seed = 0 if context is None else context.spec.seed
+        if context is not None and context.folds is not None and context.fold is not None:
+            if isinstance(validation, tuple):
+                raise TrainingError("training.folds holds out rows of `X`: leave `validation` or training.folds out")
+            known: NDArray[Any] = np.unique(y, return_inverse=True)[1] if task == "classification" else np.asarray(y)
+            learned, held_out = folds_of(known, context.folds, seed)[context.fold]
+            X, y = ((_safe_indexing(array, learned), _safe_indexing(array, held_out)) for array in (X, y))
+            return cls(X[0], y[0], (X[1], y[1]))
         if isinstance(validation, tuple):
             return cls(X, y, validation)
         parts = train_test_split(
@@ -186,7 +202,7 @@ def _measured(
         targets = np.searchsorted(rows.classes, rows.targets) if task == "classification" else rows.targets
         if context is not None:
             context.predictions(predicted, targets)
-        columns = (torch.as_tensor(array if array.ndim == 2 else array[:, None]) for array in (predicted, targets))
+        columns = (torch.tensor(array if array.ndim == 2 else array[:, None]) for array in (predicted, targets))
         values, truth = columns
         metrics |= kind(task).measure(values.float(), truth[:, 0].long() if task == "classification" else truth.float())
     for name in scoring:

@@ -55,16 +55,11 @@ def problems(spec: SearchSpec, given: Callable[..., Any] | str | None = None) ->
     try:
         function = own_function(spec, given)
         assert function is not None, "the spec names one"
-        knows_fold = isinstance(function, Program) or takes_context(function)
+        if not isinstance(function, Program):
+            takes_context(function)
     except (InputError, TrainingError) as error:
         yield Problem(("train" if spec.command is None else "command",), str(error))
         return
-    if spec.training.folds is not None and not knows_fold:
-        yield Problem(
-            ("training", "folds"),
-            f"'{named}' takes (config) alone: let it take (config, context), whose `fold` says which of the folds is"
-            " held out",
-        )
     if isinstance(spec, StudySpec):
         return
     if spec.training.epochs == 1 and inspect.isgeneratorfunction(inspect.unwrap(function)):

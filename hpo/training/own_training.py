@@ -147,6 +147,7 @@ class OwnTraining(Iterator[Any]):
     def _leave(self, report: Any) -> None:
         if self._closing:  # the function goes on although it was ended
             raise GreenletExit
+        self._context.check_held_out()
         self._reported = True
         getcurrent().parent.switch(report)
 

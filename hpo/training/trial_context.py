@@ -34,12 +34,10 @@ class TrialContext:
     def __init__(self, given: Context) -> None:
         self.spec: SearchSpec = given.spec
         """The search: its fixed settings, and what is searched for."""
-        self.dataset: Any = given.dataset
-        """The data set that `data` in the search file names; None where there is no `data`."""
+        self._dataset, self._fold = given.dataset, given.fold
+        self._held_out = given.fold is None
         self.seed: int = given.seed
         """The trial's seed; generators of Python, numpy and torch are set to it before the function begins."""
-        self.fold: int | None = given.fold
-        """Which of the `training.folds` is to be held out, from 0 on; None without folds."""
         self.inherited: bool = given.inherited
         """Whether the state to go on from is another trial's, of another config (`scheduler: pbt`)."""
         self._resume, self._reached = given.resume, 0
@@ -65,6 +63,18 @@ class TrialContext:
     def epochs(self) -> int:
         """How many epochs a full training has: `training.epochs` of the search file."""
         return self.spec.training.epochs
+
+    @property
+    def dataset(self) -> Any:
+        """The data set that `data` in the search file names, as the fold sees it; None where there is no `data`."""
+        self._held_out |= self._dataset is not None
+        return self._dataset
+
+    @property
+    def fold(self) -> int | None:
+        """Which of the `training.folds` is to be held out, from 0 on; None without folds."""
+        self._held_out = True
+        return self._fold
 
     @property
     def folds(self) -> int | None:
@@ -149,6 +159,18 @@ class TrialContext:
     def goes_on(self) -> bool:
         """Whether there is a state from which the trial can go on."""
         return bool(self._parts) or self._saved is not None
+
+    def check_held_out(self) -> None:
+        """Checks that the function knows which fold it is to hold out, before its report is taken for that fold's.
+
+        Raises:
+            TrainingError: it has looked neither at its fold nor at the data of it.
+        """
+        if not self._held_out:
+            raise TrainingError(
+                f"training.folds is {self.folds}, and the training function has not looked at `context.fold`, which"
+                " says what to hold out: hold out that part of its rows, or leave training.folds out"
+            )
 
     def reported(self, epoch: int) -> None:
         """Notes that an epoch is reported: what was saved since the last report is of it."""

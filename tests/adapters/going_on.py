@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import pytest
+
 from hpo import spec
 from hpo.spec import Config, SearchSpec
 from hpo.study.artifacts.stored import packed, unpacked
-from hpo.training import Context, Report
+from hpo.training import Context, Report, TrialContext
 from hpo.training.reports import reports_of
 
 EPOCHS = 4
@@ -44,3 +46,32 @@ def paused(
                 break
         reports.close()  # type: ignore[attr-defined]
     return found
+
+
+def check_copies(function: Callable[..., Any], config: Config, given: SearchSpec | None = None) -> None:
+    """Holds two copies of a training, side by side, to train as each does alone, also where they are paused."""
+    given = given or searched()
+    training = given.training.model_copy(update={"seeds": 2})
+    several = given.model_copy(update={"training": training})
+    metric = given.objective.metric
+
+    def values(reports: list[Report]) -> Any:
+        return pytest.approx([report.metrics[metric] for report in reports], rel=1e-12)
+
+    alone = [list(reports_of(function, config, Context(given, None, seed))) for seed in seeds_of(several)]
+    together = whole(function, config, several)
+    means = [(one.metrics[metric] + other.metrics[metric]) / 2 for one, other in zip(*alone, strict=True)]
+    assert means == values(together)
+    assert [report.metrics[metric] for report in paused(function, config, {1, 3}, several)] == values(together)
+
+
+def seeds_of(several: SearchSpec) -> list[int]:
+    """The seeds of the copies of the trial that `whole` trains."""
+    seen: list[int] = []
+
+    def look(config: Config, context: TrialContext) -> float:
+        seen.append(context.seed)
+        return 1.0
+
+    list(reports_of(look, {}, Context(several, None, 7)))
+    return seen

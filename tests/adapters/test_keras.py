@@ -11,6 +11,7 @@ from hpo.spec import Config
 from hpo.training import Context
 from hpo.training.function import taken
 from hpo.training.reports import reports_of
+from tests.adapters import going_on
 from tests.adapters.going_on import EPOCHS, paused, searched, whole
 
 import keras  # isort: skip
@@ -51,6 +52,10 @@ def test_a_trial_goes_on_as_if_it_had_not_been_paused(stops: set[int]) -> None:
     assert [report.metrics for report in found] == [report.metrics for report in expected]
     assert set(found[0].metrics) == {"accuracy", "loss", "val_accuracy", "val_loss"}
     assert len({report.metrics["val_loss"] for report in found}) == EPOCHS
+
+
+def test_copies_train_side_by_side_as_alone() -> None:
+    going_on.check_copies(train, {"lr": 0.05})
 
 
 def test_predictions_make_it_a_candidate_for_ensembles() -> None:

@@ -20,6 +20,7 @@ from hpo.spec import Config
 from hpo.training import Context, TrialContext
 from hpo.training.function import taken
 from hpo.training.reports import reports_of
+from tests.adapters import going_on
 from tests.adapters.going_on import EPOCHS, paused, searched, whole
 
 pytestmark = [
@@ -122,6 +123,10 @@ def test_a_trial_goes_on_as_if_it_had_not_been_paused(stops: set[int], schedule:
     assert first is not None and last is not None
     assert all(torch.equal(first["state_dict"][name], last["state_dict"][name]) for name in first["state_dict"])
     assert not list(Path().iterdir()), "Lightning has left nothing here"
+
+
+def test_copies_train_side_by_side_as_alone() -> None:
+    going_on.check_copies(train, {"lr": 0.05})
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")

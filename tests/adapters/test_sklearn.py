@@ -8,13 +8,14 @@ from sklearn.datasets import load_diabetes, load_iris, make_multilabel_classific
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier, SGDRegressor
 from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import cross_val_predict, train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from hpo.adapters.sklearn import fit
+from hpo.datasets.folds import folds_of
 from hpo.errors import TrainingError
 from hpo.spec import Config
 from hpo.training.function import taken
@@ -69,6 +70,36 @@ def test_partial_fits_are_epochs() -> None:
     values, truth = load_diabetes(return_X_y=True)
     found = whole(lambda config: fit(SGDRegressor(), config, values, truth), {"alpha": 0.01}, VALUES)
     assert found[-1].metrics["rmse"] < found[0].metrics["rmse"]
+
+
+@pytest.mark.parametrize("estimator", [LogisticRegression(max_iter=500), SGDClassifier(loss="log_loss")], ids=str)
+def test_folds_are_those_of_cross_validation(estimator: Any) -> None:
+    spec = searched("accuracy", "maximize", training={"epochs": 1, "folds": 4})
+    report = one(lambda config: fit(estimator, config, X, NAMES), {}, spec)
+    split = folds_of(Y, 4)
+    seeded = estimator if isinstance(estimator, LogisticRegression) else None
+    order = np.concatenate([held_out for _, held_out in split])
+    left = taken(report)
+    assert (left.targets["validation"] == Y[order]).all()
+    if seeded is not None:
+        expected = cross_val_predict(seeded, X, NAMES, cv=split, method="predict_proba")[order]
+        assert np.allclose(left.predictions["validation"], expected, atol=1e-3)
+    assert report.metrics["accuracy"] > 0.6 and report.metrics["accuracy_std"] > 0
+
+
+def test_folds_of_data_frames_and_values() -> None:
+    frame, values = load_diabetes(return_X_y=True, as_frame=True)
+    spec = searched("rmse", task="regression", training={"epochs": 1, "folds": 3})
+    report = one(lambda config: fit(Ridge(), config, frame, values), {}, spec)
+    expected = cross_val_predict(Ridge(), frame, values, cv=folds_of(values.to_numpy(), 3))
+    order = np.concatenate([held_out for _, held_out in folds_of(values.to_numpy(), 3)])
+    assert np.allclose(taken(report).predictions["validation"][:, 0], expected[order], rtol=1e-4)
+
+
+def test_rows_to_measure_on_exclude_folds() -> None:
+    spec = searched("accuracy", "maximize", training={"epochs": 1, "folds": 3})
+    with pytest.raises(TrainingError, match="leave `validation` or training.folds out"):
+        one(lambda config: fit(LogisticRegression(), config, X, Y, (X, Y)), {}, spec)
 
 
 def test_values_are_predicted_and_measured() -> None:

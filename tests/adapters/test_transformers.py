@@ -101,6 +101,10 @@ def test_a_trial_goes_on_as_if_it_had_not_been_paused(train: Any, stops: set[int
     assert not list((Path.cwd() / "output").glob("*")), "the Trainer has saved nothing"
 
 
+def test_copies_train_side_by_side_as_alone() -> None:
+    going_on.check_copies(by_epochs, {"lr": 0.01}, SPEC)
+
+
 def test_other_callbacks_go_on_too() -> None:
     def stopped(config: Config) -> None:
         patient = EarlyStoppingCallback(early_stopping_patience=2, early_stopping_threshold=100)

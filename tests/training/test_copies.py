@@ -18,7 +18,6 @@ from hpo.spec import Config
 from hpo.training import Context, Report, TrialContext, train
 from hpo.training.copies import _contexts
 from hpo.training.function import Snapshot, taken
-from hpo.training.own_function import problems
 from hpo.training.reports import reports_of
 from tests.conftest import untimed
 
@@ -184,6 +183,35 @@ def test_an_own_function_is_told_its_fold_and_its_predictions_are_joined() -> No
     assert last.metrics == {"loss": pytest.approx(1 / 3 + 1), "loss_std": pytest.approx(1.0)}
 
 
+def test_a_function_that_does_not_look_at_its_fold_is_refused() -> None:
+    def always(config: Config, context: TrialContext) -> Iterator[dict[str, float]]:
+        yield {"loss": 1.0}
+
+    def by_the_way(config: Config) -> float:
+        given = hpo.context()
+        assert given is not None and given.fold is not None
+        return float(given.fold)
+
+    with pytest.raises(
+        TrainingError, match=r"training.folds is 3, and the training function has not looked at `context"
+    ):
+        next(reports_of(always, {}, own(folds=3)))
+    (report,) = reports_of(by_the_way, {}, own(folds=3))
+    assert report.metrics["loss"] == 1.0
+
+
+def test_the_data_of_a_fold_are_given_to_an_own_function(document: dict[str, Any]) -> None:
+    def counting(config: Config, context: TrialContext) -> float:
+        rows = context.dataset.validation
+        context.predictions(np.full((len(rows), 3), 1 / 3), rows.targets)
+        return float(len(rows))
+
+    context = several(document, epochs=1, folds=3)
+    (report,) = reports_of(counting, {}, replace(context, spec=context.spec.model_copy(update={"train": "loop:train"})))
+    assert report.metrics["accuracy"] == pytest.approx(len(context.dataset.train) / 3)
+    assert taken(report).targets["validation"].tolist() == context.dataset.train.targets.tolist()
+
+
 def ending(config: Config, context: TrialContext) -> Iterator[dict[str, float]]:
     for epoch in range(3 if context.seed == 7 else 2):
         yield {"loss": epoch}
@@ -241,16 +269,6 @@ def test_nothing_is_left_where_nothing_is_left_by_the_copies() -> None:
 
 
 # ---- what the search file may say ------------------------------------------------------------------------------------
-
-
-def lacks_context(config: Config) -> float:
-    return 1.0
-
-
-def test_folds_need_a_function_that_knows_its_fold() -> None:
-    told = [str(problem.message) for problem in problems(own(folds=3).spec, lacks_context)]
-    assert any("takes (config) alone" in one and "`fold`" in one for one in told)
-    assert not any("takes (config) alone" in problem.message for problem in problems(own(seeds=3).spec, lacks_context))
 
 
 @pytest.mark.parametrize(
