@@ -11,7 +11,7 @@ from hpo.adapters.metrics import chosen
 from hpo.errors import InputError, TrainingError
 from tests.conftest import ROOT
 
-ADAPTERS = ("keras", "lightgbm", "lightning", "transformers", "xgboost")
+ADAPTERS = ("keras", "skorch", "lightgbm", "lightning", "transformers", "xgboost")
 
 
 @pytest.mark.parametrize("name", ADAPTERS)

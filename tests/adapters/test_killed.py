@@ -48,7 +48,8 @@ def count(found: dict[str, dict[int, Any]]) -> int:
 
 
 @pytest.mark.parametrize(
-    "module", ["lightning_digits", "transformers_tokens", "xgboost_cancer", "lightgbm_cancer", "keras_digits"]
+    "module",
+    ["lightning_digits", "transformers_tokens", "xgboost_cancer", "lightgbm_cancer", "keras_digits", "skorch_digits"],
 )
 def test_it_finds_what_it_would_have_found(module: str, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
