@@ -107,7 +107,7 @@ def whole() -> dict[str, Any]:
         "task": "classification",
         "data": {"name": "digits", "validation": 0.2, "augment": ["random_crop"]},
         "model": {"name": "mlp", "layers": 1, "width": 16},
-        "training": {"epochs": 9, "batch_size": 64, "device": "cpu", "patience": 3, "min_delta": 0.01},
+        "training": {"epochs": 9, "batch_size": 64, "device": "cpu", "patience": 3, "min_delta": 0.01, "seeds": 2},
         "optimizer": {"name": "sgd", "lr": 0.1, "schedule": "cosine"},
         "parameters": {
             "optimizer.lr": {"min": 1e-4, "max": 1.0, "log": True, "default": 0.01},

@@ -268,6 +268,21 @@ def test_nothing_is_left_where_nothing_is_left_by_the_copies() -> None:
     assert report.state is None and taken(report).empty and isinstance(taken(report), Snapshot)
 
 
+def test_a_search_is_simulated_by_the_mean_curve(document: dict[str, Any]) -> None:
+    def curve(config: Config, epoch: int) -> tuple[dict[str, float], float]:
+        return {"accuracy": 1 - config["optimizer.lr"] / epoch, "accuracy_std": 0.1}, 10.0
+
+    document["budget"] = {"trials": 9}
+    once = hpo.simulate(document, curve).study.trials()
+    document["data"].pop("validation")
+    document["training"] |= {"folds": 5, "seeds": 2}
+    several = hpo.simulate(document, curve).study.trials()
+    assert [(trial.config, trial.epoch, trial.state) for trial in several] == [
+        (trial.config, trial.epoch, trial.state) for trial in once
+    ]
+    assert several[0].reports[1]["accuracy_std"] == 0.1
+
+
 # ---- what the search file may say ------------------------------------------------------------------------------------
 
 

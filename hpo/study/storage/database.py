@@ -5,7 +5,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import HpoError, InputError, StudyError
 from hpo.study.storage import quiet
@@ -293,6 +294,33 @@ class DatabaseStorage(_CachedStorage):
             yield
         finally:
             self._writer = None
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """A study's trials, all of one moment."""
+        with self._snapshot():
+            return super().get_all_trials(study_id, deepcopy, states)
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """What this thread reads within is of one moment, where another process writes.
+
+        Optuna reads trials, attributes and reports one after another. A search may report in between.
+        """
+        from sqlalchemy.orm import Session
+
+        if self._writer is not None or getattr(self._joined, "now", False):
+            yield
+            return
+        registry = self._backend.scoped_session.registry
+        with self._backend.engine.connect() as connection:
+            connection.execution_options(isolation_level="REPEATABLE READ")
+            registry.set(Session(connection))
+            try:
+                yield
+            finally:
+                registry.clear()
 
     @contextmanager
     def _begun(self) -> Iterator["sqlalchemy.Connection"]:

@@ -21,12 +21,24 @@ from hpo.study.trial import State, TrialRecord
 from hpo.training import Context, Report
 from tests.conftest import PATIENCE, Run, without_ray
 from tests.engine.ray.test_run import snapshot
+from tests.servers import postgres
 
 EPOCHS = 100_000
 
 
+@pytest.fixture(params=["journal", pytest.param("postgresql", marks=pytest.mark.slow)])
+def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The record of searches, wherever `HPO_DATABASE` says."""
+    if request.param == "journal":
+        yield
+        return
+    with postgres() as url:
+        monkeypatch.setenv("HPO_DATABASE", url)
+        yield
+
+
 @pytest.fixture
-def running(document: dict[str, Any]) -> Iterator["subprocess.Popen[bytes]"]:
+def running(document: dict[str, Any], database: None) -> Iterator["subprocess.Popen[bytes]"]:
     """`hpo search` of trials without an end, two at once."""
     document |= {"scheduler": "none", "sampler": "random", "budget": {"trials": 9}}
     document["training"] |= {"epochs": EPOCHS, "batch_size": 1024}

@@ -1,5 +1,6 @@
 import contextlib
 import errno
+import itertools
 import json
 import os
 import socket
@@ -12,6 +13,7 @@ from typing import Any
 import optuna
 import psycopg
 import pytest
+import sqlalchemy
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.storages import RDBStorage
@@ -68,6 +70,26 @@ def test_a_study_is_read_back_from_its_database(stored: Study, url: str, monkeyp
     monkeypatch.setenv(VARIABLE, url)
     opened = Study.open(STUDIES, "squares")
     assert [trial.to_json() for trial in opened.trials()] == before and opened.id == stored.id
+
+
+def test_a_reader_sees_one_moment_of_a_search_that_reports(stored: Study, url: str) -> None:
+    running = stored.writer.ask().number
+    stored.writer.report(running, 1, {"accuracy": 0.5})
+    reader = Study.open(STUDIES, "squares", url)
+    storage: Any = reader.record._storage
+    engine = getattr(storage, "inner", storage)._backend.engine
+    epochs = iter(range(2, 1000))
+
+    def report(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if "FROM trial_user_attributes" in statement or "FROM trial_intermediate_values" in statement:
+            for epoch in itertools.islice(epochs, 2):
+                stored.writer.report(running, epoch, {"accuracy": 0.5})
+
+    sqlalchemy.event.listen(engine, "after_cursor_execute", report)
+    for _ in range(3):
+        seen = reader.trials()[running]
+        assert sorted(seen.reports) == list(range(1, seen.epoch + 1))
+    assert next(epochs) > 4, "it has reported while trials were read"
 
 
 def test_any_optuna_reads_the_database(stored: Study, url: str) -> None:
