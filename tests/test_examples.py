@@ -17,14 +17,17 @@ import pytest
 
 import hpo
 from hpo.spec import Config
+from tests.adapters.test_killed import KILLED
 from tests.conftest import PATIENCE, ROOT, without_ray
 
 SAYS = {"autoencoder": "val_mse 0.0", "gan": "distance "}
 """What an example prints that is not of an ensemble."""
 
 
+SLOW = {*SAYS, *KILLED}
+"""Examples of the slow lane, most of which are searched there again, and killed."""
 EXAMPLES = [
-    pytest.param(path, marks=[pytest.mark.slow] if path.stem in SAYS else [], id=path.name)
+    pytest.param(path, marks=[pytest.mark.slow] if path.stem in SLOW else [], id=path.name)
     for path in sorted((ROOT / "examples").glob("*.py"))
 ]
 

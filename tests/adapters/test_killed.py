@@ -16,6 +16,15 @@ from tests.conftest import PATIENCE, ROOT, untimed, without_ray
 
 EXAMPLES = ROOT / "examples"
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("killed")]
+KILLED = (
+    "lightning_digits",
+    "transformers_tokens",
+    "xgboost_cancer",
+    "lightgbm_cancer",
+    "keras_digits",
+    "skorch_digits",
+)
+"""The examples whose searches are killed."""
 PROGRAM = """
 import json, sys
 sys.path.append(sys.argv[1])
@@ -47,10 +56,7 @@ def count(found: dict[str, dict[int, Any]]) -> int:
     return sum(map(len, found.values()))
 
 
-@pytest.mark.parametrize(
-    "module",
-    ["lightning_digits", "transformers_tokens", "xgboost_cancer", "lightgbm_cancer", "keras_digits", "skorch_digits"],
-)
+@pytest.mark.parametrize("module", KILLED)
 def test_it_finds_what_it_would_have_found(module: str, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert search(module, whole).wait(PATIENCE) == 0, Path("log").read_text()
