@@ -125,7 +125,7 @@ def say_ensemble(result: "EnsembleResult", storage: str) -> None:
     if result.calibration is not None and result.calibration.before:
         stages = {"before": result.calibration.before, "after": result.calibration.after}
         how = "cross-validated" if result.gain is not None else "on the rows that it is fitted to"
-        say(scores_table(stages, f"Last temperature {result.calibration.temperature:.3g}, {how}"))
+        say(scores_table(stages, f"Final temperature {result.calibration.temperature:.3g}, {how}"))
     if result.estimate is not None:
         shown = {f"{result.estimate['rows']} of {result.estimate['of']} rows": result.estimate["metrics"]}
         say(scores_table(shown, f"Training rows, {result.estimate['kind']}"))

@@ -93,30 +93,30 @@ def _more(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("+")
 
 
-@click.command(short_help="Show what a trial's program has printed.")
+@click.command(short_help="Show what a trial has printed, and its traceback.")
 @click.argument("trial", type=Whole(min=0))
 @click.option(
     "--stream",
-    type=click.Choice(["stdout", "stderr", "both"]),
-    default="both",
+    type=click.Choice(["stdout", "stderr", "traceback", "all"]),
+    default="all",
     show_default=True,
-    help="Which of its two streams.",
+    help="Which part of it.",
 )
 @study_option
 @storage_option
 @format_option
 @quiet_stdout
 def log(trial: int, stream: str, study: str | None, storage: str, output: str) -> None:
-    """Shows what the program of TRIAL has printed: the first and the last half MiB of each stream are kept.
+    """Shows what TRIAL has printed, the first and the last half MiB of each stream, and the traceback if it has failed.
 
-    Only trials of a program (`command` in a search file, or `hpo run`) have a log; `hpo gc` removes those of all but
-    the best trials.
+    Training functions of your own and programs have a log, the built-in loop prints nothing. `hpo gc` removes what was
+    printed by all but the best trials.
     """
     from hpo import api
     from hpo.study.log import log_of
 
     texts = log_of(api.open_study(study, storage), trial)
-    wanted = {name: text for name, text in texts.items() if stream in (name, "both")}
+    wanted = {name: text for name, text in texts.items() if stream in (name, "all")}
     if output == "json":
         say_json({"trial": trial, **wanted})
         return

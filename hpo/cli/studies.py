@@ -59,9 +59,11 @@ def trials(study: str | None, storage: str, output: str) -> None:
     say(trials_table(opened, records, opened.name))
     if any(record.state in LIVE for record in records) and opened.hold.searcher is None:
         say(f"Nobody searches it now: `{opened.command('resume')}` goes on with it{_imports(opened)}.")
-    for record in records:
-        if record.state.value == "failed" and record.cause:
-            say(f"trial {record.number} failed: {record.cause}")
+    failed = [record for record in records if record.state.value == "failed" and record.cause]
+    for record in failed:
+        say(f"trial {record.number} failed: {record.cause}")
+    if any("\n" in (record.reason or "").strip() for record in failed):
+        say(f"`{opened.command('log ' + str(failed[0].number))}` shows the traceback, and what the trial has printed.")
 
 
 def _imports(study: "Study") -> str:
@@ -141,8 +143,10 @@ def compare(study: str, other: str, storage: str, output: str) -> None:
         say(differences_table(found))
     if not found.same_objective:
         say("Their objectives differ: the values cannot be compared.")
+    for change in found.code:
+        say(f"Their code differs: {change}.")
     if found.same_data is None:
-        say("One of them is a simulation: there are no data to compare.")
+        say("There are no data to compare: one of them has data of its own code, or is a simulation.")
     else:
         say("They have the same data and split." if found.same_data else "Their data or their splits differ.")
 

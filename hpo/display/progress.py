@@ -12,7 +12,7 @@ from rich.table import Table
 from hpo.display.tables import at_epoch, config_text, duration
 from hpo.study.budget import Left
 from hpo.study.study import Study
-from hpo.study.trial import Metrics, State, TrialRecord
+from hpo.study.trial import LIVE, Metrics, State, TrialRecord
 from hpo.terminal import number, saying, text
 
 _RECENT = 5
@@ -33,6 +33,10 @@ class Progress:
         self._say = saying(console)
         self._started = time.monotonic()
         self._counts = dict.fromkeys(State, 0)
+        earlier = [trial for trial in study.trials() if trial.state not in LIVE]
+        for trial in earlier:
+            self._counts[trial.state] += 1
+        self._before = sum(trial.is_paid for trial in earlier)
         self._epochs: dict[int, tuple[int, float]] = {}
         self._paused: dict[int, tuple[int, float]] = {}
         self._reports = 0
@@ -114,10 +118,11 @@ class Progress:
         counts = self._counts
         budget = self._left
         paused = f", {counts[State.PAUSED]} paused" if counts[State.PAUSED] else ""
-        of_trials = "" if budget.trials is None else f"/{budget.trials}"
+        of_trials = "" if budget.trials is None else f"/{self._before + budget.trials}"
         of_epochs = "" if budget.epochs is None else f", {self._reports}/{budget.epochs} epochs"
         text = (
-            f"{self._ended}{of_trials} ended ({counts[State.COMPLETE]} complete, {counts[State.PRUNED]} pruned,"
+            f"{self._before + self._ended}{of_trials} ended"
+            f" ({counts[State.COMPLETE]} complete, {counts[State.PRUNED]} pruned,"
             f" {counts[State.FAILED]} failed), {counts[State.RUNNING]} running{paused}{of_epochs}"
         )
         if self._best is not None and self._best.value is not None:

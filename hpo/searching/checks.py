@@ -14,6 +14,9 @@ from hpo.spec.space import never_active, possible_configs
 from hpo.spec.study_spec import GRID, NEVER_PAUSING
 from hpo.study import callbacks
 
+_READ = frozenset({"epochs", "patience", "min_delta", "folds", "seeds", "device"})
+"""What `training` says of trials whatever trains them."""
+
 
 def check_ends(spec: SearchSpec) -> Iterable[Problem]:
     """A target, or a plateau, of a search that has no single best trial; and a plateau without its rule."""
@@ -106,8 +109,20 @@ def remarks(spec: SearchSpec) -> Iterable[str]:
             " all have been tried."
         )
     yield from never_active(spec)
+    yield from _unread(spec)
     if spec.command is not None:
         yield from _remarks_on(spec, spec.command)
+
+
+def _unread(spec: SearchSpec) -> Iterable[str]:
+    """What is said of settings of the built-in loop where code of the user's own trains."""
+    if isinstance(spec, StudySpec) or not (spec.train or spec.command):
+        return
+    for name in sorted(spec.training.model_fields_set - _READ):
+        where = f"'{spec.train}' finds it only as context.spec.training.{name}"
+        yield (
+            f"training.{name} is of the built-in loop, and {where if spec.train else 'a program is not told of it'}."
+        )
 
 
 def _remarks_on(spec: SearchSpec, command: Command) -> Iterable[str]:

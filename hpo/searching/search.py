@@ -35,7 +35,7 @@ from hpo.study.callbacks import Callbacks, checked, named
 from hpo.study.data import remember_place
 from hpo.study.folder import check_writable, study_names
 from hpo.study.study import Study
-from hpo.study.trial import LIVE
+from hpo.study.trial import LIVE, State
 from hpo.terminal import Say, saying
 from hpo.tracking.writer import Tracker
 
@@ -76,7 +76,7 @@ def search(options: SearchOptions) -> SearchResult:
             with Tracker(known, options.studies, say) as tracker:  # if the search before was killed at its end
                 pass
             return SearchResult(known, time.monotonic() - started, tracking_problem=tracker.problem)
-        say(f"Study '{spec.study}': starting Ray ...", style="dim")
+        say(f"Study '{spec.study}'{'' if known is None else _stands(known)}: starting Ray ...", style="dim")
         _import_engine()
         wait()
         _check_counted(spec)  # nothing is made on disk for a search that could never start
@@ -223,13 +223,16 @@ def check_found(result: SearchResult) -> None:
     study, trials = result.study, result.study.trials()
     causes = Counter(trial.cause or "no reason was given" for trial in trials if trial.state not in LIVE)
     told = "none has reported before the search ended"
+    way = f"`{study.command('trials')}` shows all, and with a larger budget `{study.command('resume')}` goes on"
     if causes:
         (cause, often), *_ = causes.most_common()
         told = f"{causes.total()} of {len(trials)} have failed or diverged, {often} of them: {cause}"
-    raise TrialsError(
-        f"no trial of study '{study.name}' has a value: {told}; the study is kept: `{study.command('trials')}` shows"
-        f" all, and with a larger budget `{study.command('resume')}` goes on"
-    )
+    if (failed := next((trial for trial in trials if trial.state is State.FAILED), None)) is not None:
+        way = (
+            f"`{study.command(f'log {failed.number}')}` shows a traceback; when the cause is mended,"
+            f" `{study.command('resume')} --retry-failed` begins what has failed again"
+        )
+    raise TrialsError(f"no trial of study '{study.name}' has a value: {told}; the study is kept: {way}")
 
 
 def _held_back(limit: float, dataset: Dataset | None, ensemble: bool) -> float:
@@ -262,6 +265,15 @@ def _more(limit: str, text: str) -> float:
     if not re.fullmatch(pattern, text, re.ASCII) or not 0 < float(text) < math.inf:
         raise InputError(f"{limit} must be a number, or a text such as '+20' for so many more, got {text!r}")
     return int(text) if kind is int else float(text)
+
+
+def _stands(study: Study) -> str:
+    """Where an earlier search has left a study that goes on."""
+    states = Counter(trial.state for trial in study.trials())
+    live = sum(states[state] for state in LIVE)
+    ended = states.total() - live
+    waiting = f", {live} that go on" if live else ""
+    return f" goes on from {ended} trials that have ended{waiting}" if states else ""
 
 
 def _why_over(study: Study, budget: Budget) -> str:

@@ -250,5 +250,9 @@ def _override_parameter(document: dict[str, Any], key: str, value: Any) -> Itera
         parameters.pop(key, None)
     elif isinstance(value, dict):
         parameters[key] = value
+    elif isinstance(parameters.get(parent), dict):
+        yield Problem(
+            ("parameters", key), f"a parameter has no key '{leaf}'.{did_you_mean(leaf, Parameter.model_fields)}"
+        )
     else:
         yield Problem(("parameters", key), f"a parameter is a mapping such as {{min: 0, max: 1}}, got {value!r}")

@@ -37,6 +37,8 @@ def parse_parameter(text: str) -> tuple[str, dict[str, Any]]:
         values = [parse_plain(one) for one in said.split(",")]
     except (YAMLError, ValueError):
         raise _refused(text, f"'{said}' is no list of values; write {GRAMMAR}, such as opt=adam,sgd") from None
+    if len(values) == 1 and isinstance(values[0], str) and re.match(r"[-+.]?\d", values[0]):
+        raise _refused(text, f"'{said}' is no number and no range; write {GRAMMAR}, such as lr=log:1e-4..1")
     if any(value is None and one.strip() != "null" for value, one in zip(values, said.split(","), strict=True)):
         raise _refused(text, "a value is empty; leave the comma out, or write null")
     return name, {"values": values}

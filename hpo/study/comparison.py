@@ -45,7 +45,9 @@ class Comparison:
     same_objective: bool
     """Whether values can be compared: the metrics and their goals are the same."""
     same_data: bool | None
-    """Whether both have the same rows and the same split; None where one of them is a simulation."""
+    """Whether both have the same rows and the same split; None where one has data of its own code, or none."""
+    code: tuple[str, ...]
+    """How the code of the user's own differs that has trained them, in words."""
     differences: Mapping[str, tuple[Any, Any]]
     """Dotted name of a setting, a parameter or a limit -> what each study has there; None where it has nothing."""
 
@@ -75,6 +77,7 @@ def compare(one: Study, other: Study) -> Comparison:
         trials=trials,
         same_objective=_objectives(one) == _objectives(other),
         same_data=_same_data(one, other),
+        code=tuple(one.code[-1].changes(other.code[-1])) if one.code and other.code else (),
         differences=changed,
     )
 

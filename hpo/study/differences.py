@@ -17,7 +17,7 @@ def differences(
     The sections in `left` may differ, and so may the path of the data, which are known by their content, the name of
     the training function and the words of a command, which are known by their code, and where and how a program ends.
     """
-    ours, theirs = (_flat(spec.model_dump(exclude={"objective", *left})) for spec in (mine, other))
+    ours, theirs = (_flat(_dumped(spec, {"objective", *left})) for spec in (mine, other))
     for flat in (ours, theirs):
         for name in _KNOWN_OTHERWISE:
             flat.pop(name, None)
@@ -27,6 +27,13 @@ def differences(
     names = sorted(ours.keys() | theirs.keys())
     both = ((name, ours.get(name), theirs.get(name)) for name in names)
     return {name: (one, other) for name, one, other in both if _parted(one) != _parted(other)}
+
+
+def _dumped(spec: SearchSpec, without: set[str]) -> dict[str, Any]:
+    """The settings of a spec; of its parameters what is not as it is by itself."""
+    dumped = spec.model_dump(exclude=without)
+    parameters = {name: parameter.model_dump(exclude_defaults=True) for name, parameter in spec.parameters.items()}
+    return {**dumped, "parameters": parameters} if "parameters" in dumped else dumped
 
 
 def _parted(value: Any) -> Any:

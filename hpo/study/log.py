@@ -1,12 +1,13 @@
-"""What the programs of a study's trials have printed."""
+"""What a study's trials have printed, and the tracebacks of those that have failed."""
 
 from hpo.errors import StudyError
 from hpo.study.artifacts import PRINTED, printed
 from hpo.study.study import Study
+from hpo.study.trial import State
 
 
 def log_of(study: Study, number: int) -> dict[str, str]:
-    """What the program of a trial has printed, as far as it is kept: `stdout` and `stderr`.
+    """What a trial has printed, as far as it is kept, `stdout` and `stderr`, and its `traceback` if it has failed.
 
     Args:
         study: of the trial.
@@ -20,9 +21,11 @@ def log_of(study: Study, number: int) -> dict[str, str]:
         found = printed(study.artifacts.trial(trial.number))
     except OSError as error:
         raise StudyError(f"the log of trial {number} of study '{study.name}' cannot be read: {error}") from None
-    if not found:
-        why = "only those of a program (`command`) have one"
-        if study.spec.command is not None:
-            why = "its program has printed nothing, it has not ended, or `hpo gc` has removed it"
-        raise StudyError(f"trial {number} of study '{study.name}' has no log: {why}")
-    return {name.removesuffix(".txt"): found.get(name, b"").decode(errors="replace") for name in PRINTED}
+    traceback = trial.reason if trial.state is State.FAILED and trial.reason else ""
+    if not found and not traceback:
+        raise StudyError(
+            f"trial {number} of study '{study.name}' has no log: it has printed nothing, it has not ended, or `hpo gc`"
+            " has removed it"
+        )
+    texts = {name.removesuffix(".txt"): found.get(name, b"").decode(errors="replace") for name in PRINTED}
+    return texts | {"traceback": traceback}

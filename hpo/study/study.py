@@ -241,9 +241,11 @@ class Study(Results):
             call: of Python, by which the objective can be given.
 
         Raises:
-            StudyError: it is other code; nothing is said where nothing is known of the study's.
+            StudyError: it is other code; nothing is said where nothing is known of the study's, or where no trial has
+                reported yet, so that there is nothing to mix.
         """
-        check(f"study '{self.name}'", self.code, now, accept, call)
+        untrained = not any(trial.reports for trial in self.trials())
+        check(f"study '{self.name}'", self.code, now, accept or untrained, call)
 
     def accept_code(self, now: TrainingCode) -> None:
         """Records code that was accepted, so that the next search need not ask."""

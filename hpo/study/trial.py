@@ -1,10 +1,12 @@
 """A trial as the study knows it: its config, reports and outcome, and who is told of them."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple, Protocol
 
 from hpo.spec import Config, SearchSpec
@@ -147,8 +149,15 @@ class TrialRecord:
 
     @property
     def cause(self) -> str | None:
-        """The last line of the reason, which is where a traceback names its error."""
-        return self.reason.strip().splitlines()[-1] if self.reason and self.reason.strip() else None
+        """The last line of the reason, which names a traceback's error, and the place in the user's code."""
+        if not self.reason or not self.reason.strip():
+            return None
+        last = self.reason.strip().splitlines()[-1]
+        own = [frame for frame in _FRAME.finditer(self.reason) if not _is_foreign(frame["file"])]
+        if not own:
+            return last
+        name = "" if own[-1]["name"] == "<module>" else f", in {own[-1]['name']}"
+        return f"{last} ({PurePath(own[-1]['file']).name}:{own[-1]['line']}{name})"
 
     def to_json(self) -> dict[str, Any]:
         """The document that `hpo trials --format json` prints; JSON has no NaN, so a NaN is None."""
@@ -182,6 +191,22 @@ class TrialRecord:
         if self.spec.constraints:
             document["feasible"] = self.feasible
         return document
+
+
+_FRAME = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+), in (?P<name>\S+)$', re.MULTILINE)
+"""A call in a traceback."""
+_PACKAGE = Path(__file__).parents[1]
+
+
+def _is_foreign(file: str) -> bool:
+    """Whether a file of a traceback is of a library, of Python, or of this package, wherever it is installed."""
+    parts = PurePath(file).parts
+    if {"site-packages", "dist-packages"} & set(parts) or file.startswith("<"):
+        return True
+    if any(re.fullmatch(r"python3\.\d+", part) for part in parts):
+        return True
+    places = [place for place, part in enumerate(parts) if part == _PACKAGE.name]
+    return bool(places) and _PACKAGE.joinpath(*parts[places[-1] + 1 :]).is_file()
 
 
 LIVE = (State.RUNNING, State.PAUSED)

@@ -42,6 +42,24 @@ def own_function(spec: SearchSpec, given: Callable[..., Any] | str | None = None
     return own
 
 
+def _check_arguments(function: Callable[..., Any], spec: SearchSpec) -> None:
+    """Checks that a function is not one of the parameters themselves.
+
+    Raises:
+        TrainingError: its first arguments are named as parameters are.
+    """
+    try:
+        first = [name for name in inspect.signature(function).parameters if name != "self"][:2]
+    except (TypeError, ValueError):  # of a class in C, say
+        return
+    if mistaken := [name for name in first if name in spec.parameters]:
+        raise TrainingError(
+            f"a training function takes (config) or (config, context), and '{spec.train}' has an argument"
+            f" '{mistaken[0]}', which is a parameter: write another one that calls it, def train(config): return"
+            " f(**config)"
+        )
+
+
 def is_importable(path: str) -> bool:
     """Whether a function of this name can be imported: it is no part of another, and of no notebook or shell."""
     return "<" not in path and not path.startswith("__main__:")
@@ -57,6 +75,7 @@ def problems(spec: SearchSpec, given: Callable[..., Any] | str | None = None) ->
         assert function is not None, "the spec names one"
         if not isinstance(function, Program):
             takes_context(function)
+            _check_arguments(function, spec)
     except (InputError, TrainingError) as error:
         yield Problem(("train" if spec.command is None else "command",), str(error))
         return

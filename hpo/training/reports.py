@@ -12,6 +12,7 @@ from hpo.spec import Config, SearchSpec
 from hpo.training.copies import side_by_side
 from hpo.training.function import Context, Report, TrainingFunction
 from hpo.training.own_training import RULE, OwnTraining
+from hpo.training.printing import kept
 from hpo.training.programs import Program
 from hpo.training.supervised import train
 
@@ -22,7 +23,8 @@ def reports_of(function: TrainingFunction, config: Config, context: Context) -> 
     """Runs a training function; its reports one after another, their metrics as floats.
 
     Closing this iterator closes the training function. Where the spec wants folds or seeds, it runs several times, and
-    the reports are of all of them.
+    the reports are of all of them. What a function of the user's own prints is kept with the trial that `context.place`
+    is of.
 
     Args:
         function: may be anybody's.
@@ -34,7 +36,10 @@ def reports_of(function: TrainingFunction, config: Config, context: Context) -> 
             all, or has called `sys.exit`.
     """
     begin = partial(_reports, function, config)
-    return side_by_side(begin, context) if context.spec.training.copies > 1 else begin(context)
+    reports = side_by_side(begin, context) if context.spec.training.copies > 1 else begin(context)
+    if context.place is None or function is train or isinstance(function, Program):
+        return reports
+    return kept(reports, context.place, context.resume is not None)
 
 
 def _reports(function: TrainingFunction, config: Config, context: Context) -> Iterator[Report]:

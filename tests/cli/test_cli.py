@@ -48,7 +48,7 @@ def test_bad_wishes_for_an_ensemble_are_one_line(hpo: Run, study: Study, argumen
 def test_an_ensemble_is_told_in_tables(hpo: Run, study: Study) -> None:
     code, out, _ = hpo("ensemble", "--method", "voting", "--max-members", "2")
     assert code == 0
-    for part in ("Members", "Last temperature", "Test split", "Cost on this machine", "report.html", "hpo predict"):
+    for part in ("Members", "Final temperature", "Test split", "Cost on this machine", "report.html", "hpo predict"):
         assert part in out
 
 

@@ -88,4 +88,9 @@ def test_run_searches_and_goes_on(hpo: Run) -> None:
 
 def test_other_studies_have_no_log(study: object, hpo: Run) -> None:
     code, _, err = hpo("log", "0")
-    assert code == 2 and "trial 0 of study 'squares' has no log: only those of a program (`command`) have one" in err
+    assert code == 2 and "trial 0 of study 'squares' has no log: it has printed nothing" in err
+    code, out, _ = hpo("log", "4")
+    assert code == 0 and out.strip().endswith("--- traceback of trial 4\nTraceback\nValueError: no")
+    code, out, _ = hpo("log", "4", "--stream", "traceback")
+    assert (code, out.strip()) == (0, "Traceback\nValueError: no")
+    assert "hpo log 4" in hpo("trials")[1].replace("\n", " ")

@@ -33,7 +33,7 @@ def test_plain_lines_where_the_output_is_no_terminal(study: Study) -> None:
     (line,) = text(console).splitlines()
     assert line.startswith(
         f"trial {number} pruned at epoch 1: accuracy 0.2500 (epoch 1);"
-        " 1/4 ended (0 complete, 1 pruned, 0 failed), 0 running, best"
+        " 6/9 ended (3 complete, 2 pruned, 1 failed), 0 running, best"  # those of an earlier search are among them
     )
     assert line.endswith("left")
 
@@ -97,5 +97,5 @@ def test_a_paused_trial_is_a_line_and_frees_its_slot(study: Study) -> None:
         progress.trial_resumed(trial.number)
         progress.trial_reported(trial.number, 2, {"accuracy": 0.5})
     (line,) = text(console).splitlines()
-    assert line.startswith(f"trial {trial.number} paused at epoch 1: accuracy 0.2500 (epoch 1); 0 ended")
+    assert line.startswith(f"trial {trial.number} paused at epoch 1: accuracy 0.2500 (epoch 1); 5 ended")
     assert "0 running, 1 paused, 1/50 epochs" in line

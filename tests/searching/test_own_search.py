@@ -17,6 +17,7 @@ import pytest
 import hpo
 from hpo.errors import HpoError, InputError, StudyError
 from hpo.spec import Config
+from hpo.study.log import log_of
 from hpo.study.trial import State
 from hpo.training import TrialContext
 from tests.conftest import PATIENCE
@@ -69,10 +70,21 @@ def test_what_keeps_no_state_is_trained_again_and_reports_nothing_twice(tmp_path
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_search_in_which_all_fail_raises_with_the_commonest_cause(tmp_path: Path) -> None:
     def broken(config: Config) -> float:
+        print("so far so good")
         raise ZeroDivisionError("mine")
 
-    with pytest.raises(HpoError, match="ZeroDivisionError: mine"):
+    place = rf"ZeroDivisionError: mine \({Path(__file__).name}:\d+, in broken\)"
+    with pytest.raises(HpoError, match=rf"{place}; the study is kept: `.*log 0.*` shows a traceback.*--retry-failed"):
         hpo.search(SPACE, train=broken, trials=3, storage=tmp_path / "studies")
+    study = hpo.open_study("own", tmp_path / "studies")
+    kept = log_of(study, 0)
+    assert kept["stdout"] == "so far so good\n" and kept["traceback"].startswith("Traceback (most recent call last)")
+
+    def mended(config: Config) -> float:
+        return 0.5
+
+    again = hpo.resume("own", train=mended, retry_failed=True, storage=tmp_path / "studies").study
+    assert [trial.value for trial in again.trials()] == [None] * 3 + [0.5] * 3, "nothing was trained by the other code"
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -95,12 +95,12 @@ def test_a_search_that_found_nothing_raises_with_the_commonest_cause(document: d
         check_found(SearchResult(study, 1.0))
     assert str(raised.value) == (
         "no trial of study 'squares' has a value: 3 of 4 have failed or diverged, 2 of them: RuntimeError: often; the"
-        " study is kept: `hpo trials --study squares` shows all, and with a larger budget `hpo resume --study squares`"
-        " goes on"
+        " study is kept: `hpo log 0 --study squares` shows a traceback; when the cause is mended, `hpo resume --study"
+        " squares --retry-failed` begins what has failed again"
     )
     assert isinstance(raised.value, HpoError) and raised.value.exit_code == 1
     other = failed(document, "ValueError: rare", storage="my folder")
-    with pytest.raises(TrialsError, match="`hpo trials --study squares --storage 'my folder'`"):
+    with pytest.raises(TrialsError, match="`hpo log 0 --study squares --storage 'my folder'`"):
         check_found(SearchResult(other, 1.0))
     check_found(SearchResult(study, 1.0, SIGINT))
 

@@ -277,6 +277,21 @@ def test_what_is_no_grid_is_one_sentence(changes: dict[str, Any], said: str) -> 
     assert len(caught.value.lines) == 1 and said in caught.value.lines[0]
 
 
+def test_settings_that_nobody_reads_are_told() -> None:
+    own = {
+        "study": "own",
+        "objective": {"metric": "loss", "goal": "minimize"},
+        "parameters": {"lr": {"min": 0, "max": 1}},
+    }
+    training = {"epochs": 3, "batch_size": 32, "seeds": 2}
+    (note,) = hpo.api.remarks({**own, "train": "json:loads", "training": training})
+    where = "'json:loads' finds it only as context.spec.training.batch_size"
+    assert note == f"training.batch_size is of the built-in loop, and {where}."
+    command = {**own, "command": "sh {lr}", "training": {"epochs": 1, "precision": "float32"}}
+    (note,) = hpo.api.remarks(command)
+    assert note == "training.precision is of the built-in loop, and a program is not told of it."
+
+
 def test_the_size_of_a_grid_is_told() -> None:
     from hpo.spec import load_search
 

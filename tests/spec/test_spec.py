@@ -169,6 +169,11 @@ def test_a_bad_override_is_refused(text: str) -> None:
         spec.parse_override(text)
 
 
+def test_a_misspelt_key_of_a_parameter_is_told_with_the_near_one(document: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match="a parameter has no key 'mx'. Did you mean 'max'"):
+        spec.load(document, {"parameters.model.width.mx": 3})
+
+
 def test_an_override_is_blamed_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"--set training\.epochs: training\.epochs: must be"):
         api.validate(write(tmp_path, GOOD), {"training.epochs": 0})

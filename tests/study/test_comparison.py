@@ -5,12 +5,14 @@ import pytest
 
 import hpo
 from hpo import spec
+from hpo.study.code import Code, TrainingCode
 from hpo.study.comparison import compare
 from hpo.study.study import Study
 from tests.conftest import Run, data_summary, finish
 
+PARAMETERS = {"x": {"min": -1, "max": 1}}
 BOWL = {
-    "parameters": {"x": {"min": -1, "max": 1}},
+    "parameters": PARAMETERS,
     "objective": {"metric": "loss", "goal": "minimize"},
     "sampler": "random",
     "scheduler": "none",
@@ -36,6 +38,21 @@ def test_studies_are_compared_at_the_same_price() -> None:
     assert second.best == second.at_equal_trials == pytest.approx(min(theirs) + 1 / 8)
     assert second.at_equal_epochs == pytest.approx(min(theirs[0] + 1 / 8, theirs[1] + 1 / 4))
     assert found.differences == {"training.epochs": (2, 8), "budget.trials": (6, 3), "seed": (0, 1)}
+
+
+def test_code_and_parameters_differ_in_what_is_said_of_them(tmp_path: Path) -> None:
+    code = TrainingCode(Code("loop:train", {"loop.py": "0"}), None)
+    other_code = TrainingCode(Code("loop:train", {"loop.py": "1"}), None)
+    names: dict[str, Any] = {"one": (code, {}), "other": (other_code, {"o": {"values": ["adam", "sgd"]}})}
+    one, other = (
+        Study.create(
+            tmp_path / "studies", spec.load_search({**BOWL, "study": name, "parameters": PARAMETERS | more}), code=own
+        )
+        for name, (own, more) in names.items()
+    )
+    found = compare(one, other)
+    assert found.code == ("training function 'loop:train' has changed, in loop.py",)
+    assert found.differences == {"parameters.o.values": (None, ("adam", "sgd"))}
 
 
 def test_what_breaks_a_constraint_is_not_best() -> None:

@@ -20,6 +20,9 @@ def yields(config):
 def alone():
     return 0
 
+def of_parameters(lr, width=3):
+    return lr
+
 number = 3
 """
 
@@ -51,6 +54,10 @@ def test_a_sound_one_has_one_epoch_unless_it_says_more(project: Path) -> None:
         ({"train": "own_lop:train"}, "train: training function 'own_lop:train': module 'own_lop' cannot be imported"),
         ({"train": "own_loop:number"}, "train: training function 'own_loop:number' is no function, but int"),
         ({"train": "own_loop:alone"}, r"train: a training function takes \(config\) or \(config, context\), got \(\)"),
+        (
+            {"train": "own_loop:of_parameters"},
+            "train: a training function takes .* has an argument 'lr', which is a param",
+        ),
         ({"train": "own_loop"}, "train: must be module:function, such as net:train"),
         ({"train": "own_loop:yields"}, "training.epochs: is required: 'own_loop:yields' yields a report an epoch"),
         ({"objective": None}, "objective"),

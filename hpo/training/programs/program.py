@@ -24,8 +24,8 @@ from hpo.spec.command import Command, names, variable, written
 from hpo.study.artifacts import PRINTED, printed
 from hpo.study.code import Code
 from hpo.training.function import Context, Report, TrainingState
+from hpo.training.output import Output
 from hpo.training.programs import checkpoint
-from hpo.training.programs.output import Output
 from hpo.training.programs.printed_reports import PrintedReports, Told
 from hpo.training.programs.process import ProgramProcess
 from hpo.training.programs.report_socket import ReportSocket

@@ -1,14 +1,14 @@
-"""What a program prints, as much of it as is kept: the beginning and the end."""
+"""What a trial prints, as much of it as is kept: the beginning and the end."""
 
 from hpo.study.artifacts import MOST_PRINTED
 
 _HALF = MOST_PRINTED // 2
 _SHORT, _LETTERS = 20, 300
-"""Lines and letters of a line that are shown of what a program has printed last."""
+"""Lines and letters of a line that are shown of what was printed last."""
 
 
 class Output:
-    """One stream of a program: its first and its last half MiB.
+    """One stream of a trial: its first and its last half MiB.
 
     Args:
         before: what was kept of the stream when the trial ran before.

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo.study.artifacts import MOST_PRINTED
-from hpo.training.programs.output import Output
+from hpo.training.output import Output
 
 
 @given(st.lists(st.binary(max_size=50)))
