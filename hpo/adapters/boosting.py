@@ -1,28 +1,24 @@
 """Rounds of boosting as epochs, whichever library boosts.
 
 The libraries write models as text, and read it without checking it: of 150 models of XGBoost 3.2 in which numbers were
-changed, 15 ended the process by a wrong address. So a trial goes on only with a text that is proven to be the user's
-own, by `hpo.study.secret`; who can merely write to a study's folder cannot prove one.
+changed, 15 ended the process by a wrong address. A search gives a trial only states that it has proven to be its own
+(`hpo.study.artifacts.seal`).
 """
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import hpo.reporting
 from hpo.adapters.metrics import Wanted, chosen
 from hpo.errors import TrainingError
-from hpo.study.secret import is_proof, proof
 from hpo.training import TrialContext
 from hpo.training.own_training import context as running
 
-_ROUNDS, _MODEL, _PROOF = "rounds", "model", "proof"
+_ROUNDS, _MODEL = "rounds", "model"
 
 
 class Boosting:
     """A trial whose rounds are spread over the epochs of the search file; its state is the model as its library's text.
-
-    A stored text that is not proven to be the user's is left, with a warning: the trial begins again.
 
     Args:
         rounds: of a full training.
@@ -42,22 +38,15 @@ class Boosting:
         self._text = None if self.context is None else self._stored(self.context)
 
     def _stored(self, context: TrialContext) -> str | None:
-        """The stored model; None where there is none that may be read."""
+        """The stored model; None where there is none."""
         state = context.resume
         if state is None:
             return None
         done, text = state.get(_ROUNDS), state.get(_MODEL)
         if type(done) is not int or type(text) is not str or not 0 < done <= self._rounds:
             raise TrainingError("the stored state is not of boosting")
-        try:
-            if is_proof(_claim(done, text), state.get(_PROOF)):
-                self._done = done
-                return text
-            why = "it is not proven to be yours, of this machine"
-        except PermissionError as error:
-            why = str(error)
-        warnings.warn(f"the stored model is not read, and the trial begins again: {why}", RuntimeWarning, stacklevel=2)
-        return None
+        self._done = done
+        return text
 
     @property
     def left(self) -> int:
@@ -85,19 +74,8 @@ class Boosting:
         assert self.context is not None, "only a trial has epochs"
         if not self._restores and self._done:
             raise TrainingError(f"the model to go on from was not given to {library}: see the guide to adapters")
-        self._save(self.context, self._rounds_before(place) + 1, text)
+        self.context.save({_ROUNDS: self._rounds_before(place) + 1, _MODEL: text})
         hpo.reporting.report(chosen(metrics, self._metrics, library), epoch=self._epoch(place))
-
-    @staticmethod
-    def _save(context: TrialContext, done: int, text: str) -> None:
-        """Keeps the model, if it can be proven: without a secret a trial that was paused begins again."""
-        try:
-            said = proof(_claim(done, text), make=True)
-        except PermissionError as error:
-            warnings.warn(f"a trial that pauses will begin again: {error}", RuntimeWarning, stacklevel=2)
-            return
-        if said is not None:
-            context.save({_ROUNDS: done, _MODEL: text, _PROOF: said})
 
     @property
     def _epochs(self) -> int:
@@ -109,8 +87,3 @@ class Boosting:
     def _epoch(self, place: int) -> int:
         """How many epochs are done after a round: epoch `e` ends with the first round from `rounds * e / epochs` on."""
         return (self._rounds_before(place) + 1) * self._epochs // self._rounds
-
-
-def _claim(done: int, text: str) -> str:
-    """What is proven of a model; no other text of hpo's begins so."""
-    return f"hpo.adapters.boosting {done}\n{text}"

@@ -23,7 +23,7 @@ from hpo.adapters.extras import extra
 from hpo.adapters.metrics import Wanted, chosen
 from hpo.errors import TrainingError
 from hpo.training import TrialContext, randomness
-from hpo.training.optimizers import load_learned
+from hpo.training.optimizers import load_learned, with_own_steps
 from hpo.training.own_training import context as running
 
 with extra("transformers"):
@@ -212,7 +212,7 @@ class ReportCallback(TrainerCallback):
         if inherited or any(group.get("fused") for group in steps_on.param_groups):
             load_learned(steps_on, kept["optimizer"], settings=not inherited)
         else:
-            steps_on.load_state_dict(kept["optimizer"])
+            steps_on.load_state_dict(with_own_steps(steps_on, kept["optimizer"]))
         if not inherited:
             scheduler.load_state_dict(kept["scheduler"])
         elif not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):

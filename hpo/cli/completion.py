@@ -107,7 +107,7 @@ def _storage(context: click.Context) -> Path:
 
 
 def _studies(storage: Path) -> list[str]:
-    return [name for name in files.folders(storage) if name[0] != "." and files.has(storage, f"{name}/{_SPEC}")]
+    return [name for name in files.folders(storage) if _NAME.fullmatch(name) and files.has(storage, f"{name}/{_SPEC}")]
 
 
 # ---- its installation --------------------------------------------------------------------------------------------

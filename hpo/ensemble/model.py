@@ -273,9 +273,15 @@ class Ensemble:
             models.MODELS.load(model.name)
             for problem in models.unknown_settings(model):
                 raise ValueError(f"{member.name}: {'.'.join(problem.key)}: {problem.message}")
-            network = models.build_copies(model, self.input_shape, len(self.outputs), self.task, member.copies)
         try:
-            set_weights(network, load(folder.read(member.file)))
+            weights = load(folder.read(member.file))
+            if member.copies > 1 and f"copies.{member.copies - 1}.standardize.mean" not in weights:
+                raise ValueError(f"it has not the weights of {member.copies} trainings")  # they would all be built
+            with _damage_told(folder):
+                network = models.build_copies(model, self.input_shape, len(self.outputs), self.task, member.copies)
+            set_weights(network, weights)
+        except DataError:
+            raise
         except (KeyError, OSError, RuntimeError, TypeError, ValueError, SafetensorError, UnpicklingError) as error:
             raise DataError(f"{member.name}: its checkpoint does not fit its model: {error}") from error
         return placement.place(network.eval(), self.device)

@@ -25,6 +25,8 @@ _DEEPEST = 200
 """How deep containers may be nested."""
 _UNTOLD = 10_000
 """So many tuples may be nested in any way: Python computes their hash in C, each within that of the one around it."""
+_COPIES, _FEW_BYTES = 8, 2**24
+"""Tensors may take so many times the bytes of their file, and a few more."""
 _KINDS = {
     "DoubleStorage": "float64",
     "FloatStorage": "float32",
@@ -235,6 +237,8 @@ class _Maker:
         self._members, self._prefix = members, prefix
         self._storages: dict[tuple[str, str], Tensor] = {}
         """Type and key -> what is stored."""
+        self._left = _FEW_BYTES + _COPIES * sum(map(len, members.values()))
+        """Bytes that tensors may still take: each is a copy of its part of a storage, which several may share."""
         self._known: dict[int, tuple[Any, Any]] = {}
         """What was met before -> what was made of it: a file may name the same thing again and again."""
 
@@ -282,6 +286,9 @@ class _Maker:
             raise pickle.UnpicklingError("holds a tensor that is larger than its storage")
         if not math.prod(size):
             return storage.new_empty(size)
+        self._left -= math.prod(size) * storage.element_size()
+        if self._left < 0:
+            raise pickle.UnpicklingError("would unpack to far more than its bytes")
         return storage.as_strided(size, stride, offset).clone()
 
     def _storage(self, named: _Storage, newer: Any) -> "Tensor":

@@ -10,6 +10,7 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
 from hpo.errors import InputError
+from hpo.spec.extending import EXTENDS
 from hpo.spec.rules import SEARCHABLE
 from hpo.spec.study_spec import SearchSpec, StudySpec
 
@@ -37,7 +38,7 @@ def as_yaml(config: Mapping[str, Any]) -> str:
     document: dict[str, Any] = {}
     for name, value in config.items():
         section, dot, key = name.partition(".")
-        if section in StudySpec.model_fields and section not in SEARCHABLE:
+        if section in (*StudySpec.model_fields, EXTENDS) and section not in SEARCHABLE:
             raise InputError(
                 f"parameter '{name}' has the name of a key of search files, so it is no setting there; take --format"
                 " json or flags"
@@ -46,7 +47,7 @@ def as_yaml(config: Mapping[str, Any]) -> str:
             document.setdefault(section, {})[key] = value
         else:
             document[name] = value
-    return _dumped(document, flow=False)
+    return _dumped(document, flow=False).replace("${", "$${")  # a search file would put a variable's value there
 
 
 def as_options(spec: SearchSpec, config: Mapping[str, Any]) -> str:

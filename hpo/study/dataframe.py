@@ -64,7 +64,7 @@ def _moments(seconds: Sequence[float | None]) -> Any:
     import pandas as pd
 
     values = np.array([np.nan if at is None else at for at in seconds], np.float64)
-    return pd.to_datetime(pd.Series(values), unit="s", utc=True).array
+    return pd.to_datetime(pd.Series(values), unit="s", utc=True, errors="coerce").array  # none where it is no moment
 
 
 def _typed(values: Sequence[Any]) -> Any:

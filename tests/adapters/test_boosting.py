@@ -1,6 +1,5 @@
 """XGBoost and LightGBM themselves under a search."""
 
-from pathlib import Path
 from typing import Any
 
 import lightgbm
@@ -98,32 +97,6 @@ def test_a_trial_goes_on_as_if_it_had_not_been_paused(train: Any, kind: str) -> 
 def test_copies_train_side_by_side_as_alone(train: Any) -> None:
     name = "val_binary_logloss" if train is by_lightgbm else "val_logloss"
     going_on.check_copies(train, {"lr": 0.1, "kind": "binary"}, searched(name))
-
-
-@pytest.fixture(autouse=True)
-def own_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-
-
-@pytest.mark.parametrize("train", [by_xgboost, by_lightgbm])
-@pytest.mark.parametrize("part", ["model", "proof", "rounds", "secret"])
-def test_a_model_that_is_not_proven_is_not_read(
-    train: Any, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = searched("val_logloss" if train is by_xgboost else "val_binary_logloss")
-    config = {"lr": 0.3, "kind": "binary"}
-    reports = reports_of(train, config, Context(given, None, 7))
-    first, second = next(reports), next(reports)
-    assert second.state is not None
-    state = second.state()
-    saved = state["context"]["saved"]
-    if part == "secret":
-        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "another"))
-    else:
-        saved[part] = saved[part] + 1 if part == "rounds" else saved[part] + "0"
-    with pytest.warns(RuntimeWarning, match="the trial begins again: it is not proven to be yours"):
-        again = next(reports_of(train, config, Context(given, None, 7, state)))
-    assert (again.epoch, again.metrics) == (1, first.metrics)
 
 
 def boosting(rounds: int, epochs: int, state: Any = None) -> Boosting:

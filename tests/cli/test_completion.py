@@ -47,6 +47,13 @@ def test_names_of_what_is_there_are_offered(study: Study) -> None:
     assert "ensembles" in offered("ens") and "--all-data" in offered("train", "--a")
 
 
+def test_a_folder_of_no_study_s_name_is_not_offered(study: Study) -> None:
+    other = study.folder.parent / "x;touch${IFS}here"
+    other.mkdir()
+    (other / "spec.yaml").touch()
+    assert offered("trials", "--study", "") == ["squares"]
+
+
 def test_another_storage_is_looked_at(study: Study) -> None:
     study.folder.parent.rename("elsewhere")
     assert offered("trials", "--storage", "elsewhere", "-s", "") == ["squares"] and offered("trials", "-s", "") == []

@@ -171,3 +171,14 @@ def test_a_key_of_tuples_within_tuples_is_refused_before_its_hash_is_computed(ke
 def test_many_tuples_beside_each_other_are_read() -> None:
     state = {number: torch.full((number % 3, 1), number) for number in range(9_000)}
     assert torch.equal(load_tensors(saved(state))[8_999], state[8_999])
+
+
+def test_a_file_does_not_unpack_to_far_more_than_its_bytes() -> None:
+    shared = torch.zeros(2**20)
+    few = io.BytesIO()
+    torch.save({str(place): shared.view(-1)[:] for place in range(5)}, few)  # as tied weights are
+    assert len(load_tensors(few.getvalue())) == 5
+    many = io.BytesIO()
+    torch.save({str(place): shared.view(-1)[:] for place in range(50)}, many)
+    with pytest.raises(pickle.UnpicklingError, match="would unpack to far more than its bytes"):
+        load_tensors(many.getvalue())

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 import hpo
+from hpo import spec as specs
 from hpo.errors import HpoError, InputError, StudyError
 from hpo.spec import Config
 from hpo.study.log import log_of
+from hpo.study.study import Study
 from hpo.study.trial import State
 from hpo.training import TrialContext
 from tests.conftest import PATIENCE
@@ -65,6 +67,20 @@ def test_what_keeps_no_state_is_trained_again_and_reports_nothing_twice(tmp_path
     assert all(trial.state in (State.COMPLETE, State.PRUNED) for trial in study.trials())
     for trial in study.trials():
         assert [*trial.reports] == [*range(1, trial.epoch + 1)]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_state_that_somebody_else_has_stored_is_not_taken_up(tmp_path: Path) -> None:
+    document = {**SPACE, "training": {"epochs": 3}, "scheduler": "asha", "sampler": "random", "budget": {"trials": 2}}
+    study = Study.create(tmp_path / "studies", specs.load_search({**document, "train": f"{__name__}:steps"}))
+    number = study.writer.ask().number
+    study.writer.report(number, 1, {"val_mse": 0.5})
+    study.writer.pause(number)
+    forged = {"context": {"epoch": 1, "saved": {"value": -9.0, "epoch": 1}, "tracked": None, "random": None}}
+    study.artifacts.save_state(number, {"number": number, "epoch": 1, "best": None, "state": forged})
+    found = hpo.resume("own", train=steps, storage=tmp_path / "studies").study
+    later = [report for epoch, report in found.trial(number).reports.items() if epoch > 1]
+    assert later and all(report["begun"] == 0 and report["val_mse"] > 0 for report in later), "it began again"
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -1,4 +1,5 @@
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo import spec
-from hpo.errors import InputError
+from hpo.errors import InputError, SpecError
 from hpo.spec.settings import as_options, as_yaml
 
 NAMES = st.from_regex(r"[a-z][a-z_0-9]{0,8}(\.[a-z][a-z_0-9]{0,8})?", fullmatch=True)
@@ -29,8 +30,17 @@ def test_options_are_read_back_by_set(config: dict[str, Any]) -> None:
 
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,4}\.[a-z]{1,6}", fullmatch=True), SCALARS, min_size=1, max_size=4))
 def test_yaml_is_read_back_as_sections(config: dict[str, Any]) -> None:
-    document = spec.parse_plain(as_yaml(config))
+    document = spec.parse_plain(as_yaml(config).replace("$${", "${"))
     assert {f"{section}.{key}": value for section, keys in document.items() for key, value in keys.items()} == config
+
+
+def test_what_looks_like_a_variable_stays_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME_OF_KEYS", "hidden")
+    text = "parameters: {x: {values: [0, 1]}}\nstudy: s\ntrain: json:loads\nobjective: {metric: loss, goal: minimize}\n"
+    file = tmp_path / "space.yaml"
+    file.write_text(text + as_yaml({"training.device": "${HOME_OF_KEYS}"}))
+    with pytest.raises(SpecError, match=r"got '\$\{HOME_OF_KEYS\}'"):
+        spec.load_search(file)
 
 
 def test_yaml_reads_like_a_search_file() -> None:
@@ -49,7 +59,7 @@ def test_parameters_of_ones_own_are_options_of_ones_own(value: Any, written: str
     assert as_options(own, {"x": value}) == (written if written.startswith("'") else f"--x={written}")
 
 
-@pytest.mark.parametrize("name", ["command", "train", "command.run", "predict"])
+@pytest.mark.parametrize("name", ["command", "train", "command.run", "predict", "extends", "extends.x"])
 def test_a_parameter_of_the_name_of_another_key_is_no_setting(name: str) -> None:
     with pytest.raises(InputError, match=f"parameter '{name}' has the name of a key of search files"):
         as_yaml({name: "touch here"})

@@ -11,6 +11,7 @@ import torch
 from hpo.ensemble.pool import Pool
 from hpo.errors import InputError, StudyError
 from hpo.study.artifacts import Artifacts, Folder, Place, Split, Stored, Unseen, leftovers, place, whole_epoch
+from hpo.study.artifacts.seal import Seal
 from hpo.study.study import Study
 
 ROWS = np.full((4, 2), 0.5, np.float32)
@@ -86,6 +87,55 @@ def test_an_epoch_that_is_trained_again_takes_the_place_of_the_first(artifacts: 
     write(artifacts, 2, "validation")
     stored = artifacts.read(7)
     assert stored is not None and stored.splits == {"validation"}
+
+
+@pytest.mark.parametrize("needed", [False, True])
+def test_a_search_takes_up_the_states_that_it_has_stored(artifacts: Artifacts, needed: bool) -> None:
+    own = artifacts.sealed(Seal.of("study", needed))
+    own.save_state(7, {"number": 7, "epoch": 3, "w": torch.ones(2)})
+    own.lend_state(7, 8)
+    later = artifacts.sealed(Seal.of("study", needed))
+    for reader in (own, later, artifacts):
+        for number in (7, 8):
+            state = reader.load_state(number)
+            assert state is not None and state["epoch"] == 3 and state["w"].tolist() == [1, 1]
+    assert own.state_epoch(7) == later.state_epoch(8, of=7) == 3
+
+
+@pytest.mark.parametrize("how", ["changed", "unsealed", "another study", "another user", "cut", "another head"])
+def test_a_state_that_nobody_has_proven_is_left_where_a_proof_is_needed(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, state = Artifacts(tmp_path / "artifacts"), {"number": 7, "epoch": 3, "w": torch.ones(2)}
+    sealed = plain.sealed(Seal.of("study", True))
+    (plain if how == "unsealed" else sealed).save_state(7, state)
+    content = bytearray(plain.trial(7).read("state.pt"))
+    if how == "changed":
+        content[-200] ^= 1
+    elif how == "another head":
+        content[12] ^= 1
+    elif how == "another user":
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "another"))
+    plain.trial(7).write("state.pt", bytes(content[:90] if how == "cut" else content))
+    reader = plain.sealed(Seal.of("other" if how == "another study" else "study", True))
+    with pytest.warns(RuntimeWarning, match="the state of trial 7 is not taken up: it is not proven"):
+        assert reader.load_state(7) is None
+    with pytest.warns(RuntimeWarning):
+        assert reader.state_epoch(7) is None
+    if how in ("unsealed", "another study", "another user"):  # the built-in loop takes only numbers from it
+        state = plain.sealed(Seal.of("study", False)).load_state(7) or {}
+        assert state["epoch"] == 3
+
+
+def test_without_a_secret_a_search_proves_its_own_states_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))  # where no folder can be made
+    one, other = (Artifacts(tmp_path).sealed(Seal.of("study", True)) for _ in range(2))
+    one.save_state(7, {"epoch": 3})
+    assert one.load_state(7) == {"epoch": 3}
+    with pytest.warns(RuntimeWarning, match="not proven"):
+        assert other.load_state(7) is None
+    assert "key" not in repr(Seal.of("study", True))
 
 
 def test_a_state_is_kept_lent_and_dropped(artifacts: Artifacts) -> None:

@@ -62,6 +62,12 @@ def test_a_dataframe_has_a_row_a_trial_and_types(study: Study) -> None:
     assert (table["reported"].dropna() >= table["started"][table["reported"].notna()]).all()
 
 
+def test_a_moment_that_is_none_is_missing() -> None:
+    from hpo.study.dataframe import _moments
+
+    assert list(_moments([1.0, 9e15, None]).isna()) == [False, True, True]
+
+
 def test_columns_take_the_narrowest_type(study: Study) -> None:
     from dataclasses import replace
 

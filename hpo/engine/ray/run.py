@@ -22,10 +22,11 @@ from hpo.engine.ray.worker_settings import WorkerSettings
 from hpo.errors import HpoError, last_line
 from hpo.signals import Interruption, interruptions
 from hpo.spec import Failures, Resources, SearchSpec
+from hpo.study.artifacts.seal import Seal
 from hpo.study.budget import Left
 from hpo.study.study import Study
 from hpo.study.trial import Observer
-from hpo.training import TrainingFunction
+from hpo.training import TrainingFunction, train
 
 GRACE_PERIOD = 30.0
 """Seconds that trials have to store their state once a signal has come, where nothing else is said."""
@@ -75,6 +76,7 @@ def run(
     """
     with cluster(), lifeline(), tempfile.TemporaryDirectory(prefix="hpo-") as scratch, interruptions() as interruption:
         each = trial_resources(resources)
+        study.artifacts = study.artifacts.sealed(Seal.of(study.id, needed=function is not train))
         artifacts = study.artifacts.marked()
         there = machines.Machines(each, concurrency or sys.maxsize, artifacts.mark)
         rules = failures or study.spec.failures

@@ -185,7 +185,10 @@ class Worker(tune.Trainable):
             self._resumes_at = int(saved[RESOURCE])
             self._best = self._known(saved["best"])
         if self._inherited and saved is None:
-            raise HpoError("a child goes on with its parent's state, but the training function has saved none")
+            raise HpoError(
+                "a child goes on with its parent's state, and there is none: the training function has saved none, or"
+                " it is not proven to be stored by a search of yours"
+            )
         self._epoch = self._resumes_at
         state = None if saved is None else saved["state"]
         seed = shared.spec.trial_seed(self._number)

@@ -3,6 +3,7 @@
 import io
 import math
 import pickle
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from hpo.files.arrays import NUMBERS, load_array
 from hpo.files.tensors import load_tensors
 from hpo.study.artifacts.mark import Mark
 from hpo.study.artifacts.place import Folder, Place, place
+from hpo.study.artifacts.seal import EMPTY, Seal, body
 
 Split = Literal["validation", "test", "held_out"]
 """Rows that a trial predicts; held out are training rows that a retrained member was not trained on."""
@@ -119,11 +121,16 @@ class Artifacts:
     Args:
         where: a folder, or the URI of an object store's prefix.
         mark: of a search in that folder; a machine that does not see it writes nothing.
+        seal: of a search, by which states of trials are proven; None reads them without.
     """
 
-    def __init__(self, where: Place | Path | str, mark: Mark | None = None) -> None:
+    def __init__(self, where: Place | Path | str, mark: Mark | None = None, seal: Seal | None = None) -> None:
         self.place = where if isinstance(where, Place) else place(where)
-        self.mark = mark
+        self.mark, self.seal = mark, seal
+
+    def sealed(self, seal: Seal) -> "Artifacts":
+        """The same for a search, which proves the states that it stores."""
+        return Artifacts(self.place, self.mark, seal)
 
     def marked(self) -> "Artifacts":
         """The same for a search on several machines; those in an object store need no mark.
@@ -134,7 +141,7 @@ class Artifacts:
         if not isinstance(self.place, Folder):
             return self
         try:
-            return Artifacts(self.place, Mark.leave(self.place))
+            return Artifacts(self.place, Mark.leave(self.place), self.seal)
         except OSError as error:
             raise StudyError(
                 f"'{self.place}', where trials store what they leave, cannot be written: {error.strerror or error}"
@@ -227,18 +234,30 @@ class Artifacts:
             OSError: the place cannot be written, or is not seen from this machine.
         """
         self.check()
-        self.trial(number).write(_STATE, packed(state))
+        content = packed(state, b"" if self.seal is None else EMPTY)
+        if self.seal is not None:
+            self.seal.prove(content)
+        self.trial(number).write(_STATE, content)
 
     def load_state(self, number: int) -> dict[str, Any] | None:
-        """What `save_state` has stored, on the CPU; None where nothing is.
+        """What `save_state` has stored, on the CPU; None where nothing is, or what a seal needs and does not prove.
 
         Raises:
             OSError, RuntimeError, pickle.UnpicklingError: it is corrupt, or holds anything else.
         """
         try:
-            return unpacked(self.trial(number).read(_STATE))
+            content = memoryview(self.trial(number).read(_STATE))
         except FileNotFoundError:
             return None
+        if self.seal is not None and self.seal.needed and not self.seal.proves(content):
+            warnings.warn(
+                f"the state of trial {number} is not taken up: it is not proven to be stored by a search of yours (the"
+                " secret in ~/.config/hpo/secret is another one, or the file was changed)",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return None
+        return unpacked(body(content))
 
     def state_epoch(self, number: int, of: int | None = None) -> int | None:
         """The epoch of a trial's state; None where none is stored that can be read.
@@ -307,11 +326,12 @@ class Artifacts:
         (trial / _folder(epoch)).clear()
 
 
-def packed(state: Mapping[str, Any]) -> memoryview:
-    """A state as the content of a file: tensors, numbers and text, nested."""
+def packed(state: Mapping[str, Any], head: bytes = b"") -> memoryview:
+    """A state as the content of a file: tensors, numbers and text, nested, behind a head."""
     import torch
 
     content = io.BytesIO()
+    content.write(head)
     torch.save(dict(state), content)
     return content.getbuffer()
 

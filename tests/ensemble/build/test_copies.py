@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from hpo import datasets
 from hpo.ensemble.build.misfits import _problem
 from hpo.ensemble.model import Ensemble
+from hpo.errors import DataError
 from hpo.study.study import Study
 from tests.conftest import Run
 
@@ -44,6 +45,14 @@ def test_a_search_with_folds_and_seeds_is_combined_and_served(document: dict[str
     np.save("images.npy", images)
     code, out, err = hpo("predict", "--ensemble", made["ensemble"], "--input", "images.npy", "--output", "-")
     assert code == 0 and len(out.splitlines()) == len(images) + 1, err
+    file = Path("studies/squares/ensembles") / made["ensemble"] / "ensemble.json"
+    stored_document = file.read_text()
+    file.write_text(stored_document.replace('"copies": 6', '"copies": 10000'))
+    with pytest.raises(
+        DataError, match="does not fit its model: it has not the weights of 10000 trainings"
+    ):
+        Ensemble(file.parent)
+    file.write_text(stored_document)
     code, out, err = hpo("reproduce", str(best.number))
     assert code == 0 and "is reproduced" in out, err
 

@@ -1,0 +1,63 @@
+"""Proof that a trial's state was stored by a search of the user's own, and not by whoever can write to the folder."""
+
+import hmac
+import secrets
+from dataclasses import dataclass, field
+from typing import Self
+
+from hpo.study.secret import proof
+
+_HEAD = b"hpo state "
+_DIGITS = 64
+EMPTY = _HEAD + b"0" * _DIGITS + b"\n"
+"""The beginning of a file whose proof is still to be written."""
+
+
+@dataclass(frozen=True)
+class Seal:
+    """The key of a study's states, an HMAC (RFC 2104, SHA-256) by the user's secret; a search sends it to its workers.
+
+    `needed` says that what goes on from a state is not the built-in training function, which takes only numbers from
+    it: other libraries take paths, flags and whole models from theirs.
+    """
+
+    key: bytes = field(repr=False)
+    needed: bool
+
+    @classmethod
+    def of(cls, study: str, needed: bool) -> Self:
+        """The seal of a study.
+
+        Where there is no secret and none can be made, the key is drawn: states are of use for this search alone.
+
+        Args:
+            study: its id.
+            needed: whether a state without a proof is left.
+        """
+        try:
+            said = proof(f"hpo states of study {study}", make=True)
+        except PermissionError:  # told where an invitation or a place is to be proven
+            said = None
+        return cls((said or secrets.token_hex()).encode(), needed)
+
+    def prove(self, content: memoryview) -> None:
+        """Writes the proof into the content of a file that begins with `EMPTY`."""
+        content[len(_HEAD) : len(_HEAD) + _DIGITS] = self._proof(content[len(EMPTY) :])
+
+    def proves(self, content: memoryview) -> bool:
+        """Whether the content of a file has the proof of this key."""
+        said = bytes(content[len(_HEAD) : len(_HEAD) + _DIGITS])
+        return has_head(content) and hmac.compare_digest(said, self._proof(content[len(EMPTY) :]))
+
+    def _proof(self, body: memoryview) -> bytes:
+        return hmac.new(self.key, body, "sha256").hexdigest().encode()
+
+
+def has_head(content: memoryview) -> bool:
+    """Whether a file begins with a proof, of whatever key."""
+    return bytes(content[: len(_HEAD)]) == _HEAD
+
+
+def body(content: memoryview) -> memoryview:
+    """A file's content without the proof that it may begin with."""
+    return content[len(EMPTY) :] if has_head(content) else content
