@@ -10,6 +10,8 @@ from pathlib import Path
 from hpo.files import read_regular
 from hpo.study.storage.lock import publish
 
+VARIABLE = "HPO_SECRET"
+"""The environment variable with the secret itself, where no home stays, as in a container."""
 _BYTES = 32
 _TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 """Environment variables by which a user may have given Ray a token."""
@@ -24,13 +26,17 @@ def secret_file() -> Path:
 def proof(text: str, make: bool = False) -> str | None:
     """What only someone who can read the user's secret can say of a text; None where there is no secret.
 
+    The secret is `HPO_SECRET` where that is set, else the file's.
+
     Args:
         text: that is proven.
         make: the secret is made where there is none.
 
     Raises:
-        PermissionError: others can read the secret, or it is another user's.
+        PermissionError: others can read the secret, it is another user's, or too short.
     """
+    if given := os.environ.get(VARIABLE):
+        return _said(given.encode(), text, VARIABLE)
     try:
         file = secret_file()
         if make:
@@ -41,9 +47,7 @@ def proof(text: str, make: bool = False) -> str | None:
     except (OSError, RuntimeError, ValueError):  # no home, or nothing can be written there
         return None
     _check_private(file)
-    if len(key.strip()) < _BYTES:
-        raise PermissionError(f"'{file}' is too short to be a secret: remove it, and the next search makes another")
-    return hmac.new(key.strip(), text.encode(), "sha256").hexdigest()
+    return _said(key, text, f"'{file}'")
 
 
 def is_proof(text: str, said: object) -> bool:
@@ -69,6 +73,15 @@ def keep_ray_token() -> None:
     if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         with suppress(PermissionError):  # another user's, who has lent it
             file.chmod(0o600)
+
+
+def _said(key: bytes, text: str, where: str) -> str:
+    if len(key.strip()) < _BYTES:
+        raise PermissionError(
+            f"{where} is too short to be a secret, which has {_BYTES} letters at least: remove it, and the next search"
+            " makes another"
+        )
+    return hmac.new(key.strip(), text.encode(), "sha256").hexdigest()
 
 
 def _make(file: Path) -> None:

@@ -1,5 +1,6 @@
 """Searches over training functions of the user's own, on real Ray."""
 
+import io
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
+from rich.console import Console
 
 import hpo
 from hpo import spec as specs
@@ -78,7 +80,10 @@ def test_a_state_that_somebody_else_has_stored_is_not_taken_up(tmp_path: Path) -
     study.writer.pause(number)
     forged = {"context": {"epoch": 1, "saved": {"value": -9.0, "epoch": 1}, "tracked": None, "random": None}}
     study.artifacts.save_state(number, {"number": number, "epoch": 1, "best": None, "state": forged})
-    found = hpo.resume("own", train=steps, storage=tmp_path / "studies").study
+    console = Console(file=io.StringIO(), width=500)
+    found = hpo.resume("own", train=steps, storage=tmp_path / "studies", console=console).study
+    assert isinstance(console.file, io.StringIO)
+    assert "begin again: their states are not proven to be stored by a search of yours" in console.file.getvalue()
     later = [report for epoch, report in found.trial(number).reports.items() if epoch > 1]
     assert later and all(report["begun"] == 0 and report["val_mse"] > 0 for report in later), "it began again"
 

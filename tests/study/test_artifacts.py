@@ -12,6 +12,7 @@ from hpo.ensemble.pool import Pool
 from hpo.errors import InputError, StudyError
 from hpo.study.artifacts import Artifacts, Folder, Place, Split, Stored, Unseen, leftovers, place, whole_epoch
 from hpo.study.artifacts.seal import Seal
+from hpo.study.secret import proof
 from hpo.study.study import Study
 
 ROWS = np.full((4, 2), 0.5, np.float32)
@@ -125,6 +126,19 @@ def test_a_state_that_nobody_has_proven_is_left_where_a_proof_is_needed(
     if how in ("unsealed", "another study", "another user"):  # the built-in loop takes only numbers from it
         state = plain.sealed(Seal.of("study", False)).load_state(7) or {}
         assert state["epoch"] == 3
+
+
+def test_a_secret_may_be_given_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPO_SECRET", "0123456789abcdef" * 2)
+    Artifacts(tmp_path).sealed(Seal.of("study", True)).save_state(7, {"epoch": 3})
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "another home"))
+    other = Artifacts(tmp_path).sealed(Seal.of("study", True))
+    assert other.takes_up(7) and other.load_state(7) == {"epoch": 3}
+    monkeypatch.delenv("HPO_SECRET")
+    assert not Artifacts(tmp_path).sealed(Seal.of("study", True)).takes_up(7)
+    monkeypatch.setenv("HPO_SECRET", "short")
+    with pytest.raises(PermissionError, match="HPO_SECRET is too short to be a secret, which has 32 letters at least"):
+        proof("text")
 
 
 def test_without_a_secret_a_search_proves_its_own_states_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

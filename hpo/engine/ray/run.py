@@ -24,8 +24,9 @@ from hpo.signals import Interruption, interruptions
 from hpo.spec import Failures, Resources, SearchSpec
 from hpo.study.artifacts.seal import Seal
 from hpo.study.budget import Left
+from hpo.study.secret import VARIABLE
 from hpo.study.study import Study
-from hpo.study.trial import Observer
+from hpo.study.trial import LIVE, Observer
 from hpo.training import TrainingFunction, train
 
 GRACE_PERIOD = 30.0
@@ -65,7 +66,7 @@ def run(
         observers: are told what has been recorded.
         failures: what is done about trials that fail; what the study's spec says where None.
         grace_period: seconds that running trials have, once a signal has come, to end their epoch and be stored.
-        say: is told that a signal has come.
+        say: is told that a signal has come, and that trials begin again.
 
     Returns:
         The signal that has ended it (Ctrl-C, SIGTERM, SIGHUP); None where none has.
@@ -77,6 +78,7 @@ def run(
     with cluster(), lifeline(), tempfile.TemporaryDirectory(prefix="hpo-") as scratch, interruptions() as interruption:
         each = trial_resources(resources)
         study.artifacts = study.artifacts.sealed(Seal.of(study.id, needed=function is not train))
+        _tell_unproven(study, say)
         artifacts = study.artifacts.marked()
         there = machines.Machines(each, concurrency or sys.maxsize, artifacts.mark)
         rules = failures or study.spec.failures
@@ -127,6 +129,18 @@ def run(
             there.close()
         _check_trouble(controller, interruption)
     return interruption.signal
+
+
+def _tell_unproven(study: Study, say: Callable[[str], object]) -> None:
+    """Says that trials of an earlier search begin again, if the first of their states is not proven."""
+    live = (trial.number for trial in study.trials() if trial.state in LIVE)
+    with suppress(OSError):  # what cannot be read is told where it is needed
+        first = next((number for number in live if study.artifacts.has_state(number)), None)
+        if first is not None and not study.artifacts.takes_up(first):
+            say(
+                "trials that were running or paused begin again: their states are not proven to be stored by a search"
+                f" of yours. The secret of that search, in ~/.config/hpo/secret or {VARIABLE}, lets them go on"
+            )
 
 
 def _tuner(study: Study, driver: Driver, shared: Shared, each: dict[str, float], scratch: str) -> tune.Tuner:

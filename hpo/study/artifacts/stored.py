@@ -259,6 +259,12 @@ class Artifacts:
             return None
         return unpacked(body(content))
 
+    def takes_up(self, number: int) -> bool:
+        """Whether a trial's stored state would be taken up: its seal needs no proof, or proves it."""
+        if self.seal is None or not self.seal.needed:
+            return True
+        return self.seal.proves(memoryview(self.trial(number).read(_STATE)))
+
     def state_epoch(self, number: int, of: int | None = None) -> int | None:
         """The epoch of a trial's state; None where none is stored that can be read.
 

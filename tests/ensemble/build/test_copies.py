@@ -48,9 +48,7 @@ def test_a_search_with_folds_and_seeds_is_combined_and_served(document: dict[str
     file = Path("studies/squares/ensembles") / made["ensemble"] / "ensemble.json"
     stored_document = file.read_text()
     file.write_text(stored_document.replace('"copies": 6', '"copies": 10000'))
-    with pytest.raises(
-        DataError, match="does not fit its model: it has not the weights of 10000 trainings"
-    ):
+    with pytest.raises(DataError, match="does not fit its model: it has not the weights of 10000 trainings"):
         Ensemble(file.parent)
     file.write_text(stored_document)
     code, out, err = hpo("reproduce", str(best.number))
