@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from hpo.searching.results import SearchResult
     from hpo.spec import Budget, TrainingSettings
 
+_MOST_SHOWN = 10
+"""Trials of the table at the end of a search."""
+
 
 @click.command(short_help="Run a search.")
 @takes(SearchOptions)
@@ -81,7 +84,9 @@ def say_search(result: "SearchResult", storage: str, output: str, console: "Cons
     else:
         counts = result.to_json()["trials"]
         shown = (f"{count} {state}" for state, count in counts.items() if count or state != "unfinished")
-        say(trials_table(result.study, result.study.leaderboard()[:10], f"{name}: {', '.join(shown)}"))
+        ranked = result.study.leaderboard()
+        title = f"{name}: {', '.join(shown)}{f'; the best {_MOST_SHOWN}' if len(ranked) > _MOST_SHOWN else ''}"
+        say(trials_table(result.study, ranked[:_MOST_SHOWN], title))
         if result.interrupted:
             say(f"Interrupted: `{result.study.command('resume')}` goes on with it.")
         if result.ensemble is None:

@@ -109,10 +109,10 @@ class Progress:
     def _line(self, trial: TrialRecord) -> str:
         metric = self._study.spec.objective.metric
         value = "no value" if trial.value is None else f"{metric} {at_epoch(trial.value, trial.best_epoch)}"
-        line = f"trial {trial.number} {trial.state.value} at epoch {trial.epoch}: {value}"
         if trial.state is State.FAILED and trial.cause:
-            line += f" ({trial.cause})"
-        return line
+            when = f"at epoch {trial.epoch}, {value}" if trial.reports else "before its first report"
+            return f"trial {trial.number} failed {when}: {trial.cause}"
+        return f"trial {trial.number} {trial.state.value} at epoch {trial.epoch}: {value}"
 
     def _summary(self) -> str:
         counts = self._counts

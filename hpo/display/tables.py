@@ -49,13 +49,22 @@ def trials_table(study: Study, trials: Sequence[TrialRecord], title: str) -> Tab
         table.add_column(text(", ".join(map(str, study.spec.constraints))))
     table.add_column("config", overflow="fold")
     for trial in trials:
-        values = [number(trial.values[metric]) if trial.values else "-" for metric in metrics]
+        values = [_objective(trial, metric) for metric in metrics]
         values.append("-" if trial.best_epoch is None else str(trial.best_epoch))
         if study.spec.constraints:
             values.append("kept" if trial.feasible else "broken")
         state = text(trial.state.value, _COLOURS[trial.state])
         table.add_row(str(trial.number), state, str(trial.epoch), *values, text(config_text(trial.config)))
     return table
+
+
+def _objective(trial: TrialRecord, metric: str) -> str:
+    """An objective at the best epoch, with its deviation over folds and seeds."""
+    if trial.best_epoch is None:
+        return "-"
+    found = trial.reports[trial.best_epoch]
+    spread = found.get(f"{metric}_std") if trial.spec.training.copies > 1 else None
+    return number(found[metric]) if spread is None else f"{number(found[metric])} ± {number(spread)}"
 
 
 def studies_table(studies: Sequence[Study]) -> Table:

@@ -1,13 +1,17 @@
 import io
+from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from hpo import spec
 from hpo.display.progress import Progress
 from hpo.display.tables import duration, studies_table, trials_table
 from hpo.study.budget import Left
 from hpo.study.study import Study
 from hpo.study.trial import Outcome, State
+from tests.conftest import data_summary
 
 
 def text(console: Console) -> str:
@@ -61,6 +65,31 @@ def test_tables_show_every_trial_and_study(study: Study) -> None:
 )
 def test_durations_read_well(seconds: float, expected: str) -> None:
     assert duration(seconds) == expected
+
+
+def test_a_mean_over_folds_and_seeds_has_its_deviation(document: dict[str, Any], tmp_path: Path) -> None:
+    document["training"]["seeds"] = 3
+    made = Study.create(tmp_path / "several", spec.load(document), data_summary())
+    number = made.writer.ask().number
+    made.writer.report(number, 1, {"accuracy": 0.75, "accuracy_std": 0.0125})
+    console = Console(file=io.StringIO(), width=200)
+    console.print(trials_table(made, made.trials(), "squares"))
+    assert "0.7500 ± 0.0125" in text(console)
+
+
+def test_a_failure_is_told_once_with_its_cause(study: Study) -> None:
+    console = Console(file=io.StringIO(), width=300)
+    with Progress(study, Left(trials=4), time_limit=None, console=console) as progress:
+        for epochs in (0, 1):
+            trial = study.writer.ask()
+            progress.trial_started(trial)
+            if epochs:
+                study.writer.report(trial.number, 1, {"accuracy": 0.5})
+                progress.trial_reported(trial.number, 1, {"accuracy": 0.5})
+            progress.trial_ended(study.writer.end(trial.number, Outcome(State.FAILED, "Traceback\nKeyError: 'x'")))
+    first, second = text(console).splitlines()
+    assert "failed before its first report: KeyError: 'x';" in first
+    assert "failed at epoch 1, accuracy 0.5000 (epoch 1): KeyError: 'x';" in second
 
 
 def test_a_value_is_told_with_its_epoch(study: Study) -> None:
