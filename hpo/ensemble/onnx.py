@@ -6,6 +6,7 @@ n, the output `predictions` is
 """
 
 import json
+import re
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ from hpo.ensemble.combiner import (
 from hpo.ensemble.model import Ensemble, Member
 from hpo.errors import HpoError, InputError, first_line
 from hpo.files.torch_cache import keep_compiled_apart
+from hpo.models.standardize import Standardize
 from hpo.study.artifacts import Folder
 from hpo.tasks import SMALLEST_PROBABILITY
 from hpo.tasks.kinds import floats, kind
@@ -41,6 +43,8 @@ _ROWS = (1, 2, 7, 64)
 """Batches by which an export is checked."""
 _LARGEST = 1536 * 2**20
 """Bytes of weights from which on torch writes a second file, whatever it is told."""
+_NETWORK = re.compile(r"^(copies\.\d+\.)?network\.")
+"""The beginning of the names of a network's own modules."""
 _TOLERANCE = 1e-4
 """How far an export may be off, as a share of the largest prediction."""
 
@@ -143,7 +147,7 @@ def _check_draws(ensemble: Ensemble) -> None:
         once, again = (_outputs(network, inputs) for _ in range(2))
         if torch.allclose(once, again, rtol=_TOLERANCE, atol=_TOLERANCE * _scale(once), equal_nan=True):
             continue
-        on = [name.removeprefix("network.") for name, module in network.named_modules() if module.training]
+        on = [_NETWORK.sub("", name) for name, module in network.named_modules() if module.training]
         where = f"'{on[0]}' stays in training mode" if on else "as dropout does that is left on"
         raise InputError(
             f"{member.name} (model '{_model_name(member)}') cannot be exported to ONNX: it predicts the same rows"
@@ -233,8 +237,8 @@ def _random_inputs(ensemble: Ensemble, rows: int) -> Inputs:
     if len(ensemble.input_shape) == 3:
         channels, height, width = ensemble.input_shape
         return generator.integers(0, 256, (rows, height, width, channels), dtype=np.uint8)
-    state = ensemble.networks[0].state_dict()
-    mean, std = (state[f"standardize.{name}"].numpy() for name in ("mean", "std"))
+    layer = next(module for module in ensemble.networks[0].modules() if isinstance(module, Standardize))
+    mean, std = layer.mean.numpy(), layer.std.numpy()
     numbers = np.dtype(np.float32 if ensemble.wanted is None else ensemble.wanted.numbers)
     table = generator.normal(mean, std, (rows, *ensemble.input_shape)).astype(numbers)
     table[generator.random(table.shape) < 0.05] = np.nan

@@ -51,6 +51,8 @@ def test_a_search_with_folds_and_seeds_is_combined_and_served(document: dict[str
     with pytest.raises(DataError, match="does not fit its model: it has not the weights of 10000 trainings"):
         Ensemble(file.parent)
     file.write_text(stored_document)
+    code, out, err = hpo("export", "--ensemble", made["ensemble"], "--output", "model.onnx")
+    assert code == 0 and Path("model.onnx").exists(), err
     code, out, err = hpo("reproduce", str(best.number))
     assert code == 0 and "is reproduced" in out, err
 
