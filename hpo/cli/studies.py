@@ -62,8 +62,8 @@ def trials(study: str | None, storage: str, output: str) -> None:
     failed = [record for record in records if record.state.value == "failed" and record.cause]
     for record in failed:
         say(f"trial {record.number} failed: {record.cause}")
-    if any("\n" in (record.reason or "").strip() for record in failed):
-        say(f"`{opened.command('log ' + str(failed[0].number))}` shows the traceback, and what the trial has printed.")
+    if (first := next((record.number for record in failed if record.has_traceback), None)) is not None:
+        say(f"`{opened.command(f'log {first}')}` shows the traceback, and what the trial has printed.")
 
 
 def _imports(study: "Study") -> str:

@@ -275,7 +275,8 @@ class Ensemble:
                 raise ValueError(f"{member.name}: {'.'.join(problem.key)}: {problem.message}")
         try:
             weights = load(folder.read(member.file))
-            if member.copies > 1 and f"copies.{member.copies - 1}.standardize.mean" not in weights:
+            copies = {f"copies.{place}.standardize.mean" for place in range(member.copies)}
+            if member.copies > 1 and not copies <= weights.keys():
                 raise ValueError(f"it has not the weights of {member.copies} trainings")  # they would all be built
             with _damage_told(folder):
                 network = models.build_copies(model, self.input_shape, len(self.outputs), self.task, member.copies)

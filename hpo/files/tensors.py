@@ -23,8 +23,8 @@ _ARCHIVE = b"PK\x03\x04"
 """The beginning of what `torch.save` writes."""
 _DEEPEST = 200
 """How deep containers may be nested."""
-_UNTOLD = 10_000
-"""So many tuples may be nested in any way: Python computes their hash in C, each within that of the one around it."""
+_MOST_PARTS = 1_000_000
+"""How many parts a tuple may have, written out: Python computes the hashes of all of them in C."""
 _COPIES, _FEW_BYTES = 8, 2**24
 """Tensors may take so many times the bytes of their file, and a few more."""
 _KINDS = {
@@ -86,15 +86,14 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, bytes]:
 
 
 def _check_tuples(listing: bytes) -> None:
-    """Refuses tuples that are nested so deep that the hash of one, as a key, would overflow the stack.
+    """Refuses tuples of which one, as a key, would have a hash that overflows the stack, or takes for ever.
 
-    What a pickle has on its stack is followed, each part by its depth in tuples; other containers are no keys.
+    What a pickle has on its stack is followed, each part by its depth in tuples and by how many parts it would have
+    written out; other containers are no keys.
     """
-    if sum(map(listing.count, (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3))) < _UNTOLD:
-        return
-    stack: list[int] = []
+    stack: list[tuple[int, int]] = []
     marks: list[int] = []
-    memo: dict[int, int] = {}
+    memo: dict[int, tuple[int, int]] = {}
     for opcode, argument, _ in pickletools.genops(listing):
         taken = [part for part in opcode.stack_before if part is not pickletools.markobject]
         if opcode.name == "POP" and marks and marks[-1] == len(stack):  # a mark is popped as any value is
@@ -102,7 +101,6 @@ def _check_tuples(listing: bytes) -> None:
             continue
         has_slice = pickletools.stackslice in taken
         start = marks.pop() - len(taken) + 1 if has_slice else len(stack) - len(taken)
-        deepest = max(stack[start:], default=0)
         if opcode.name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
             memo[len(memo) if argument is None else int(argument)] = stack[-1]
         elif opcode.name == "MARK":
@@ -110,9 +108,11 @@ def _check_tuples(listing: bytes) -> None:
         elif "GET" in opcode.name:
             stack.append(memo[int(argument or 0)])
         else:
-            stack[start:] = [deepest + opcode.name.startswith("TUPLE")] * len(opcode.stack_after)
-        if deepest > _DEEPEST:
-            raise pickle.UnpicklingError("is nested without an end")
+            deepest = max((depth for depth, _ in stack[start:]), default=0)
+            parts = sum(size for _, size in stack[start:]) if opcode.name.startswith("TUPLE") else 0
+            if deepest > _DEEPEST or parts > _MOST_PARTS:
+                raise pickle.UnpicklingError("is nested without an end")
+            stack[start:] = [(deepest + opcode.name.startswith("TUPLE"), 1 + parts)] * len(opcode.stack_after)
 
 
 def _refuse(self: object, state: object) -> None:

@@ -43,7 +43,11 @@ def set_weights(module: nn.Module, weights: Weights) -> None:
         RuntimeError: names or shapes differ from the module's.
         pickle.UnpicklingError: an extra state holds something else than tensors, numbers, texts, lists and dicts.
     """
-    own = module.state_dict().keys()  # what the module has not is refused, not read
+    own = module.state_dict()  # what the module has not is refused, not read
+    for name, array in weights.items():  # some modules take any shape, and write by their own
+        mine = own.get(name)
+        if isinstance(mine, Tensor) and not _is_extra(name) and mine.numel() and array.shape != tuple(mine.shape):
+            raise RuntimeError(f"'{name}' is {array.shape}, and the model's {tuple(mine.shape)}")
     module.load_state_dict({name: _read(name, array) if name in own else array for name, array in weights.items()})
 
 

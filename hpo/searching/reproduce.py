@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import numpy as np
@@ -33,6 +34,8 @@ from hpo.training.reports import reports_of
 
 _TIMED = ("train_seconds", "epoch_seconds", "latency_ms", THREADS)
 """Metrics that no machine repeats, and the threads that an epoch is trained with again."""
+_MOST_PARTS = 1_000_000
+"""Parts of a state, which a damaged file may repeat without an end."""
 TOLERANCE = 0.02
 """Relative difference allowed on a GPU: the order of its sums is not fixed, unless training is deterministic."""
 
@@ -131,7 +134,7 @@ def reproduce(
     try:
         weights = None if stored is None else _weights_apart(stored, snapshot)
         predictions = None if stored is None else _predictions_apart(stored, snapshot)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError, RuntimeError, RecursionError, UnpicklingError) as error:
         raise StudyError(f"what trial {number} of study '{study.name}' has stored is damaged: {error}") from None
     return Reproduction(
         trial=number,
@@ -207,18 +210,26 @@ def _weights_apart(stored: Stored, snapshot: Snapshot | None) -> float:
     return _farthest(dict(_arrays(stored.state())), dict(_arrays(now)))
 
 
-def _arrays(value: Any, name: str = "") -> Iterator[tuple[str, NDArray[Any]]]:
-    """The tensors and numbers of a state, by the names that lead to them."""
-    if isinstance(value, torch.Tensor):
-        yield name, value.detach().cpu().to(torch.float64).numpy()
-    elif isinstance(value, Mapping):
-        for key, part in value.items():
-            yield from _arrays(part, f"{name}/{key}")
-    elif isinstance(value, list | tuple):
-        for place, part in enumerate(value):
-            yield from _arrays(part, f"{name}/{place}")
-    elif isinstance(value, int | float):
-        yield name, np.array(float(value))
+def _arrays(state: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The tensors and numbers of a state, by the names that lead to them.
+
+    Raises:
+        ValueError: it is nested without an end.
+    """
+    waiting: list[tuple[str, Any]] = [("", state)]
+    for _ in range(_MOST_PARTS):
+        if not waiting:
+            return
+        name, value = waiting.pop()
+        if isinstance(value, torch.Tensor):
+            yield name, value.detach().cpu().to(torch.float64).numpy()
+        elif isinstance(value, Mapping):
+            waiting += [(f"{name}/{key}", part) for key, part in value.items()]
+        elif isinstance(value, list | tuple):
+            waiting += [(f"{name}/{place}", part) for place, part in enumerate(value)]
+        elif isinstance(value, int | float):
+            yield name, np.array(float(value))
+    raise ValueError("it is nested without an end")
 
 
 def _predictions_apart(stored: Stored, snapshot: Snapshot | None) -> float | None:

@@ -227,9 +227,11 @@ def check_found(result: SearchResult) -> None:
     if causes:
         (cause, often), *_ = causes.most_common()
         told = f"{causes.total()} of {len(trials)} have failed or diverged, {often} of them: {cause}"
-    if (failed := next((trial for trial in trials if trial.state is State.FAILED), None)) is not None:
+    if failed := [trial for trial in trials if trial.state is State.FAILED]:
+        first = next((trial.number for trial in failed if trial.has_traceback), None)
+        shown = study.command("trials" if first is None else f"log {first}")
         way = (
-            f"`{study.command(f'log {failed.number}')}` shows a traceback; when the cause is mended,"
+            f"`{shown}` shows {'all' if first is None else 'a traceback'}; when the cause is mended,"
             f" `{study.command('resume')} --retry-failed` begins what has failed again"
         )
     raise TrialsError(f"no trial of study '{study.name}' has a value: {told}; the study is kept: {way}")

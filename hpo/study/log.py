@@ -21,7 +21,7 @@ def log_of(study: Study, number: int) -> dict[str, str]:
         found = printed(study.artifacts.trial(trial.number))
     except OSError as error:
         raise StudyError(f"the log of trial {number} of study '{study.name}' cannot be read: {error}") from None
-    traceback = trial.reason if trial.state is State.FAILED and trial.reason else ""
+    traceback = trial.reason if trial.state is State.FAILED and trial.has_traceback and trial.reason else ""
     if not found and not traceback:
         raise StudyError(
             f"trial {number} of study '{study.name}' has no log: it has printed nothing, it has not ended, or `hpo gc`"

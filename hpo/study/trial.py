@@ -148,6 +148,11 @@ class TrialRecord:
         return self.fitness is not None and self.fitness.violation == 0
 
     @property
+    def has_traceback(self) -> bool:
+        """Whether the reason is a traceback, not a sentence."""
+        return self.reason is not None and self.reason.startswith("Traceback")
+
+    @property
     def cause(self) -> str | None:
         """The last line of the reason, which names a traceback's error, and the place in the user's code."""
         if not self.reason or not self.reason.strip():
@@ -206,7 +211,12 @@ def _is_foreign(file: str) -> bool:
     if any(re.fullmatch(r"python3\.\d+", part) for part in parts):
         return True
     places = [place for place, part in enumerate(parts) if part == _PACKAGE.name]
-    return bool(places) and _PACKAGE.joinpath(*parts[places[-1] + 1 :]).is_file()
+    if not places:
+        return False
+    try:
+        return _PACKAGE.joinpath(*parts[places[-1] + 1 :]).is_file()
+    except OSError:  # a name that no file system takes
+        return False
 
 
 LIVE = (State.RUNNING, State.PAUSED)

@@ -1,6 +1,7 @@
 """Supervised training of one config. It reads from top to bottom; `train` is the built-in training function."""
 
 import math
+import reprlib
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -143,7 +144,7 @@ def _restore(
             else:
                 part.load_state_dict(state[name])
         set_random_state(state, device)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise _no_state(first_line(error)) from error
 
 
@@ -151,7 +152,7 @@ def _epoch_of(state: TrainingState, epochs: int) -> int:
     """The epoch at which a state stands, of so many."""
     epoch = state.get("epoch")
     if not isinstance(epoch, int) or not 0 < epoch <= epochs:
-        raise _no_state(f"its epoch must be 1 to {epochs}, got {epoch!r:.40}")
+        raise _no_state(f"its epoch must be 1 to {epochs}, got {reprlib.repr(epoch):.40}")
     return epoch
 
 

@@ -168,6 +168,14 @@ def test_a_key_of_tuples_within_tuples_is_refused_before_its_hash_is_computed(ke
         load_tensors(archive(b"\x80\x04}" + key + b"K\x01s."))
 
 
+def test_a_key_of_few_tuples_that_would_be_hashed_for_ever_is_refused() -> None:
+    doubled = b"K\x01\x94" + b"".join(
+        b"h" + bytes([place]) + b"h" + bytes([place]) + b"\x86\x94" for place in range(60)
+    )
+    with pytest.raises(pickle.UnpicklingError, match="nested without an end"):
+        load_tensors(archive(b"\x80\x04}" + doubled + b"K\x01s."))
+
+
 def test_many_tuples_beside_each_other_are_read() -> None:
     state = {number: torch.full((number % 3, 1), number) for number in range(9_000)}
     assert torch.equal(load_tensors(saved(state))[8_999], state[8_999])

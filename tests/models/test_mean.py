@@ -46,6 +46,14 @@ def test_its_weights_are_those_of_all_copies() -> None:
     )
 
 
+def test_weights_of_other_shapes_are_refused_before_a_module_sees_them() -> None:
+    model = models.build(MLP, (4,), 3)
+    weights = weights_of(model)
+    name = next(name for name in weights if name.endswith("weight"))
+    with pytest.raises(RuntimeError, match=f"'{name}' is"):
+        set_weights(model, {**weights, name: weights[name][:1]})
+
+
 def test_each_copy_is_placed_as_its_network_wants() -> None:
     class Viewing(nn.Module):
         def __init__(self) -> None:

@@ -3,15 +3,17 @@ import json
 import multiprocessing
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from hpo import spec
 from hpo.ensemble.pool import Pool
 from hpo.errors import InputError, StudyError
 from hpo.study.artifacts import Artifacts, Folder, Place, Split, Stored, Unseen, leftovers, place, whole_epoch
-from hpo.study.artifacts.seal import Seal
+from hpo.study.artifacts.seal import Seal, claim
 from hpo.study.secret import proof
 from hpo.study.study import Study
 
@@ -126,6 +128,17 @@ def test_a_state_that_nobody_has_proven_is_left_where_a_proof_is_needed(
     if how in ("unsealed", "another study", "another user"):  # the built-in loop takes only numbers from it
         state = plain.sealed(Seal.of("study", False)).load_state(7) or {}
         assert state["epoch"] == 3
+
+
+def test_what_a_state_is_of_is_its_trial_its_config_and_its_code(document: dict[str, Any]) -> None:
+    read = spec.load(document)
+    claims = {
+        claim(read, 0, {"lr": 0.1}),
+        claim(read, 1, {"lr": 0.1}),
+        claim(read, 0, {"lr": 0.2}),
+        claim(read.model_copy(update={"train": "loop:train"}), 0, {"lr": 0.1}),
+    }
+    assert len(claims) == 4 and claim(read, 0, {"a": 1, "b": [2]}) == claim(read, 0, {"b": [2], "a": 1})
 
 
 def test_a_secret_may_be_given_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

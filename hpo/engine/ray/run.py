@@ -21,7 +21,7 @@ from hpo.engine.ray.worker import Shared, Worker
 from hpo.engine.ray.worker_settings import WorkerSettings
 from hpo.errors import HpoError, last_line
 from hpo.signals import Interruption, interruptions
-from hpo.spec import Failures, Resources, SearchSpec
+from hpo.spec import Failures, Resources, SearchSpec, StudySpec
 from hpo.study.artifacts.seal import Seal
 from hpo.study.budget import Left
 from hpo.study.secret import VARIABLE
@@ -77,7 +77,7 @@ def run(
     """
     with cluster(), lifeline(), tempfile.TemporaryDirectory(prefix="hpo-") as scratch, interruptions() as interruption:
         each = trial_resources(resources)
-        study.artifacts = study.artifacts.sealed(Seal.of(study.id, needed=function is not train))
+        study.artifacts = study.artifacts.sealed(Seal.of(study.id, needed=_reads_states_itself(study.spec, function)))
         _tell_unproven(study, say)
         artifacts = study.artifacts.marked()
         there = machines.Machines(each, concurrency or sys.maxsize, artifacts.mark)
@@ -129,6 +129,11 @@ def run(
             there.close()
         _check_trouble(controller, interruption)
     return interruption.signal
+
+
+def _reads_states_itself(spec: SearchSpec, function: TrainingFunction) -> bool:
+    """Whether code that is not hpo's own goes on from states: a training function, or a model with state of its own."""
+    return function is not train or bool(isinstance(spec, StudySpec) and ":" in spec.model.name)
 
 
 def _tell_unproven(study: Study, say: Callable[[str], object]) -> None:

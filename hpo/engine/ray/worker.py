@@ -15,7 +15,7 @@ from ray.train._internal.session import _TrainingResult
 
 from hpo.datasets import Dataset
 from hpo.engine.ray.best_epoch import BestEpoch
-from hpo.engine.ray.messages import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS, THREADS
+from hpo.engine.ray.messages import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS, PARENT, THREADS
 from hpo.engine.ray.pickling import Sent
 from hpo.engine.ray.threads import Threads
 from hpo.engine.ray.watchdog import OutOfTime, until, watched
@@ -25,6 +25,7 @@ from hpo.models.devices import release_memory
 from hpo.schedulers import RESOURCE
 from hpo.spec import SearchSpec
 from hpo.study.artifacts import Artifacts, Unseen
+from hpo.study.artifacts.seal import claim
 from hpo.study.ranking import Fitness
 from hpo.training import Context, Report
 from hpo.training.function import TrainingState
@@ -170,6 +171,7 @@ class Worker(tune.Trainable):
         self._config: dict[str, Any] = config["config"]
         self._reports = self._report = None
         self._inherited = self._resumes_at = int(config[INHERITED])
+        self._parent: str | None = config.get(PARENT)
         self._best = self._known(None)
         self._threads = Threads(self._shared.settings.threads)
         self._had, self._epoch = dict(config.get(THREADS, {})), 0
@@ -220,6 +222,7 @@ class Worker(tune.Trainable):
             saved = self._shared.artifacts.load_state(self._number)
             if saved is not None:
                 _check_saved(saved, self._shared.spec.training.epochs)
+                self._check_claim(saved)
             return saved
         except (OSError, MemoryError):
             raise
@@ -233,6 +236,19 @@ class Worker(tune.Trainable):
             )
             return None
 
+    def _check_claim(self, saved: Mapping[str, Any]) -> None:
+        """Holds a proven state to be of this trial, as it is now, or of the parent that it inherits.
+
+        Raises:
+            ValueError: it is another's.
+        """
+        seal = self._shared.artifacts.seal
+        if seal is None or not seal.needed:
+            return
+        own = claim(self._shared.spec, self._number, self._config)
+        if saved.get("of") not in (own, self._parent if self._inherited else own):
+            raise ValueError("it is of another trial, config or training function")
+
     def _known(self, worth: Any) -> BestEpoch:
         """The best epoch of this trial, of which so much is known."""
         return BestEpoch(
@@ -241,7 +257,8 @@ class Worker(tune.Trainable):
 
     def _saved(self, report: Report, state: TrainingState) -> TrainingState:
         best = self._best.worth and tuple(self._best.worth)
-        return {"number": self._number, RESOURCE: report.epoch, "best": best, "state": dict(state)}
+        of = claim(self._shared.spec, self._number, self._config)
+        return {"number": self._number, RESOURCE: report.epoch, "best": best, "state": dict(state), "of": of}
 
     def _store_best(self) -> None:
         self._wait()

@@ -1,10 +1,13 @@
 """Proof that a trial's state was stored by a search of the user's own, and not by whoever can write to the folder."""
 
 import hmac
+import json
 import secrets
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Self
 
+from hpo.spec import Config, SearchSpec
 from hpo.study.secret import proof
 
 _HEAD = b"hpo state "
@@ -17,8 +20,8 @@ EMPTY = _HEAD + b"0" * _DIGITS + b"\n"
 class Seal:
     """The key of a study's states, an HMAC (RFC 2104, SHA-256) by the user's secret; a search sends it to its workers.
 
-    `needed` says that what goes on from a state is not the built-in training function, which takes only numbers from
-    it: other libraries take paths, flags and whole models from theirs.
+    `needed` says that more goes on from a state than the built-in training function with a built-in model, which takes
+    only numbers from it: other libraries and models take paths, flags and whole models from theirs.
     """
 
     key: bytes = field(repr=False)
@@ -51,6 +54,19 @@ class Seal:
 
     def _proof(self, body: memoryview) -> bytes:
         return hmac.new(self.key, body, "sha256").hexdigest().encode()
+
+
+def claim(spec: SearchSpec, number: int, config: Config) -> str:
+    """What a state is of, as it is proven with it: a hash of the trial, its config, and the names of its code.
+
+    Args:
+        spec: of the study.
+        number: of the trial.
+        config: of the trial.
+    """
+    command = None if spec.command is None else spec.command.key
+    code = [spec.train, command, spec.setting("model.name")]
+    return sha256(json.dumps([number, sorted(config.items()), code], default=repr).encode()).hexdigest()
 
 
 def has_head(content: memoryview) -> bool:

@@ -82,6 +82,14 @@ def test_a_trial_that_restarts_is_told_which_epochs_had_more_threads(study: Stud
     assert isinstance(told, dict) and told["number"] == 0 and told[THREADS] == {2: 2}
 
 
+@pytest.mark.parametrize("threads", [float("nan"), float("inf")])
+def test_a_damaged_number_of_threads_is_left(study: Study, threads: float) -> None:
+    study.writer.ask()
+    study.writer.report(0, 1, {"accuracy": 0.5, THREADS: threads})
+    told = Driver(Controller(study, Left(1), lambda: 2)).suggest()
+    assert isinstance(told, dict) and told["number"] == 0 and THREADS not in told
+
+
 def counted(config: Config, context: Context) -> Iterator[Report]:
     """Says how many threads an epoch had; it keeps no state."""
     for epoch in range(1, context.spec.training.epochs + 1):

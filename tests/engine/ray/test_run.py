@@ -221,7 +221,10 @@ def test_an_objective_without_state_cannot_have_children(document: dict[str, Any
     study = search(document, curve, trials=5)
     child = study.trials()[5]
     assert child.state is State.FAILED and child.cause is not None
-    assert "a child goes on with its parent's state, but the training function has saved none" in child.cause
+    assert (
+        "a child goes on with its parent's state, and there is none: the training function has saved none"
+        in child.cause
+    )
 
 
 def test_asha_stop_stops_without_pausing(document: dict[str, Any]) -> None:
