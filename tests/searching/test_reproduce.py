@@ -128,3 +128,11 @@ def test_predictions_that_are_far_too_large_are_not_read(trained: Study, hpo: Ru
             sparse.truncate(2**30)
     code, _, told = hpo("reproduce", "0")
     assert code == 2 and "has stored is damaged: it has 1,073,741,824 bytes" in told
+
+
+def test_a_state_that_repeats_itself_is_refused_in_time() -> None:
+    part: object = []
+    for _ in range(60):
+        part = [part, part]
+    with pytest.raises(ValueError, match="nested without an end"):
+        list(reproduce._arrays(part))

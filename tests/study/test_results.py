@@ -13,7 +13,7 @@ from hpo import spec
 from hpo.errors import StudyError
 from hpo.study.dataframe import dataframe
 from hpo.study.study import Study
-from hpo.study.trial import State
+from hpo.study.trial import Outcome, State
 from tests.conftest import data_summary
 
 
@@ -123,3 +123,18 @@ def test_a_simulation_has_the_same_names() -> None:
     table = found.study.to_dataframe()
     assert table["started"].iloc[0] == pd.Timestamp(0, tz="UTC") and (table["state"] != "failed").all()
     assert repr(found.study).startswith("<Study 'bowl' in memory, minimize loss: 5 trials, best loss")
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("/home/me/loop.py", "KeyError: 'x' (loop.py:3, in train)"),
+        ("/venv/lib/python3.11/site-packages/torch/nn.py", "KeyError: 'x'"),
+        ("/elsewhere/hpo/training/reports.py", "KeyError: 'x'"),
+        (f"/hpo/{'n' * 300}", f"KeyError: 'x' ({'n' * 300}:3, in train)"),
+    ],
+)
+def test_a_cause_names_the_place_in_the_users_code(study: Study, file: str, told: str) -> None:
+    reason = f'Traceback (most recent call last):\n  File "{file}", line 3, in train\n    x["x"]\nKeyError: \'x\''
+    trial = study.writer.end(study.writer.ask().number, Outcome(State.FAILED, reason))
+    assert trial.cause == told and trial.has_traceback

@@ -8,6 +8,7 @@ import torch
 
 from hpo import datasets, spec
 from hpo.datasets import Dataset, Examples
+from hpo.errors import TrainingError
 from hpo.study.artifacts import Split
 from hpo.training import Context, Report, train
 from hpo.training.batches import validation_rows
@@ -288,3 +289,19 @@ def test_what_happened_within_a_minute_is_learned(augment: list[str], document: 
     weights = made[-1].snapshot().weights
     assert {weights[name].dtype for name in ("standardize.mean", "standardize.std")} == {np.dtype(np.float64)}
     assert (other(made[-1], "test").argmax(axis=1) == labels[200:]).mean() > 0.9
+
+
+@pytest.mark.parametrize("epoch", ["text", [[0] * 10_000] * 1000, 0, 99], ids=["text", "lists", "none", "late"])
+def test_an_epoch_that_is_none_is_a_short_sentence(document: dict[str, Any], epoch: object) -> None:
+    state = {"epoch": epoch}
+    with pytest.raises(TrainingError, match=r"its epoch must be 1 to 3, got .{1,40}$"):
+        next(train({}, replace(context(document), resume=state)))
+
+
+def test_weights_of_another_shape_are_a_sentence(document: dict[str, Any]) -> None:
+    first = next(train({}, context(document)))
+    assert first.state is not None
+    state = dict(first.state())
+    state["model"] = {name: value.flatten()[:1] for name, value in state["model"].items()}
+    with pytest.raises(TrainingError, match="the stored state does not fit what is trained"):
+        next(train({}, replace(context(document), resume=state)))
