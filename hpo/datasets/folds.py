@@ -13,7 +13,7 @@ Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 def fold_numbers(targets: Targets, folds: int, seed: int = 0) -> NDArray[np.intp]:
-    """To which fold each row belongs, `(rows,)`: drawn at random, alike in size.
+    """The number of the fold that each row belongs to, `(rows,)`: drawn at random, folds alike in size.
 
     Each class of `(rows,)` targets is spread over as many folds as it has rows.
     """

@@ -270,12 +270,12 @@ def _more(limit: str, text: str) -> float:
 
 
 def _stands(study: Study) -> str:
-    """Where an earlier search has left a study that goes on."""
+    """How many trials of a study that goes on have ended, and how many an earlier search has begun, in words."""
     states = Counter(trial.state for trial in study.trials())
     live = sum(states[state] for state in LIVE)
     ended = states.total() - live
-    waiting = f", {live} that go on" if live else ""
-    return f" goes on from {ended} trials that have ended{waiting}" if states else ""
+    waiting = f", {live} begun" if live else ""
+    return f" goes on ({ended} ended{waiting})" if states else ""
 
 
 def _why_over(study: Study, budget: Budget) -> str:

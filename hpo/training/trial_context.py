@@ -72,7 +72,7 @@ class TrialContext:
 
     @property
     def fold(self) -> int | None:
-        """Which of the `training.folds` is to be held out, from 0 on; None without folds."""
+        """The number of the fold to hold out, from 0 on, of `training.folds`; None without folds."""
         self._held_out = True
         return self._fold
 

@@ -84,18 +84,17 @@ def _check_method(study: Study, options: EnsembleOptions) -> None:
     Raises:
         InputError: the method trains, averages or measures models of which there are none, or needs such rows.
     """
+    needs_data = options.needs_data or options.distill is not None
+    what = f"--method {options.method}" if options.distill is None else "--distill"
     if isinstance(study.spec, StudySpec):
-        learned = study.spec.training.folds is not None and not options.all_data
-        if learned and (options.needs_data or options.distill is not None):
-            what = f"--method {options.method}" if options.distill is None else "--distill"
+        if needs_data and study.spec.training.folds is not None and not options.all_data:
             raise InputError(
                 f"{what} needs validation rows that no member is trained on, and study '{study.name}' is"
                 " cross-validated (training.folds), which leaves none; take voting, weighted, greedy or stacking, or"
                 " train the best config on all rows by `hpo train --all-data`"
             )
         return
-    if options.needs_data or options.distill is not None:
-        what = f"--method {options.method}" if options.distill is None else "--distill"
+    if needs_data:
         raise InputError(
             f"{what} trains or averages models of the search file, and the trials of study '{study.name}' are of a"
             " training function with data of its own; take voting, weighted, greedy or stacking"

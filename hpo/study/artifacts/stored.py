@@ -249,7 +249,7 @@ class Artifacts:
             content = memoryview(self.trial(number).read(_STATE))
         except FileNotFoundError:
             return None
-        if self.seal is not None and self.seal.needed and not self.seal.proves(content):
+        if not self._is_proven(content):
             warnings.warn(
                 f"the state of trial {number} is not taken up: it is not proven to be stored by a search of yours (the"
                 " secret in ~/.config/hpo/secret is another one, or the file was changed)",
@@ -261,9 +261,10 @@ class Artifacts:
 
     def takes_up(self, number: int) -> bool:
         """Whether a trial's stored state would be taken up: its seal needs no proof, or proves it."""
-        if self.seal is None or not self.seal.needed:
-            return True
-        return self.seal.proves(memoryview(self.trial(number).read(_STATE)))
+        return self._is_proven(memoryview(self.trial(number).read(_STATE)))
+
+    def _is_proven(self, content: memoryview) -> bool:
+        return self.seal is None or not self.seal.needed or self.seal.proves(content)
 
     def state_epoch(self, number: int, of: int | None = None) -> int | None:
         """The epoch of a trial's state; None where none is stored that can be read.
