@@ -37,9 +37,9 @@ def lifeline() -> Iterator[None]:
 
     Nothing else is to be done: a study's record, and what members leave, are whole at any moment.
     """
-    over = threading.Event()
+    over, head, node = threading.Event(), str(ray.get_runtime_context().gcs_address), _node_here()
     with _last_words() as hush:
-        watch = threading.Thread(target=_watch, args=(over, hush), name="lifeline", daemon=True)
+        watch = threading.Thread(target=_watch, args=(head, node, over, hush), name="lifeline", daemon=True)
         watch.start()
         try:
             yield
@@ -66,8 +66,8 @@ def _last_words() -> Iterator[Callable[[], None]]:
         hush()
 
 
-def _watch(over: threading.Event, hush: Callable[[], None]) -> None:
-    head, node = str(ray.get_runtime_context().gcs_address), _node_here()
+def _watch(head: str, node: str | None, over: threading.Event, hush: Callable[[], None]) -> None:
+    """Knocks at two addresses, and asks nothing else of a Ray that may be gone: its own calls would wait for it."""
     heard, refused = time.monotonic(), 0
     while not over.wait(_LOOK_SECONDS):
         if _knocked(head) is None:

@@ -3,29 +3,28 @@
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from hpo.engine.ray import lifeline
 from hpo.engine.ray.lifeline import _knocked
 from tests.conftest import PATIENCE, ROOT, without_ray
 from tests.servers import free_port
 
 COMMAND = """
-import os, signal, sys, time
+import contextlib, os, signal, sys, time
 from pathlib import Path
-import ray
 from hpo.engine.ray import lifeline
 from hpo.engine.ray.cluster import cluster
 
 lifeline._PATIENCE = 3.0
 with cluster(), lifeline.lifeline():
-    ended = [
-        int(place.name) for place in Path("/proc").glob("[0-9]*")
-        if (place / "stat").read_text().rpartition(")")[2].split()[1] == str(os.getpid())
-        and sys.argv[1] in (place / "cmdline").read_text()
-    ]
-    for process in ended:
-        os.kill(process, signal.SIGKILL)
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # another's process, which has ended
+            parent = (place / "stat").read_text().rpartition(")")[2].split()[1]
+            if parent == str(os.getpid()) and sys.argv[1] in (place / "cmdline").read_text():
+                os.kill(int(place.name), signal.SIGKILL)
     time.sleep(60)
 """
 
@@ -45,6 +44,14 @@ def test_a_lost_ray_is_one_sentence(process: str, what: str) -> None:
     way = "What is done is kept: run it again, and it goes on"
     said = f"Error: {who} {what}, so this command has ended. {way}\n"
     assert ran.returncode == 1 and ran.stderr.endswith(said), ran.stderr  # it may have waited for its turn before
+
+
+def test_ray_is_asked_where_to_knock_before_it_can_be_lost(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[threading.Thread] = []
+    monkeypatch.setattr(lifeline, "_node_here", lambda: asked.append(threading.current_thread()))
+    with lifeline.lifeline():
+        assert asked == [threading.current_thread()]  # the thread that knocks would wait for a Ray that has gone
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(
