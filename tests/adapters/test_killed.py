@@ -1,4 +1,4 @@
-"""Searches of the examples that are killed in their middle and go on."""
+"""Searches that are killed in their middle and go on: of the examples, and of a model that trains on several folds."""
 
 import json
 import signal
@@ -25,20 +25,36 @@ KILLED = (
     "skorch_digits",
 )
 """The examples whose searches are killed."""
+FOLDS = {
+    "study": "folds",
+    "task": "regression",
+    "data": {"name": "diabetes"},
+    "model": {"name": "mlp", "layers": 1, "width": 32},
+    "training": {"epochs": 8, "batch_size": 32, "folds": 3, "seeds": 2},
+    "optimizer": {"name": "adamw", "lr": 0.01},
+    "parameters": {"optimizer.lr": {"min": 1e-4, "max": 0.1, "log": True}},
+    "objective": {"metric": "rmse"},
+    "budget": {"trials": 6},
+    "resources": {"cpu": 1, "gpu": 0},
+}
+"""Six trainings of each config, side by side."""
 PROGRAM = """
 import json, sys
 sys.path.append(sys.argv[1])
-import {module}, hpo
-space = {module}.SPACE | {{"scheduler": {{"name": "asha", "grace": 1, "eta": 2}}, "sampler": "random"}}
+import hpo
+from {module} import {name} as space
+space |= {{"scheduler": {{"name": "asha", "grace": 1, "eta": 2}}, "sampler": "random"}}
 hpo.search(space, storage=sys.argv[2], concurrency=1)
 """
 """A search that decides alike each time: one trial at once, which pauses after epochs 1 and 2."""
 
 
 def search(module: str, storage: Path) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-c", PROGRAM.format(module=module), str(EXAMPLES), str(storage)]
+    name = "SPACE" if module in KILLED else "FOLDS"
+    command = [sys.executable, "-c", PROGRAM.format(module=module, name=name), str(EXAMPLES), str(storage)]
+    environment = without_ray() | {"PYTHONPATH": str(ROOT)}
     with Path("log").open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, env=without_ray(), cwd=EXAMPLES)
+        return subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=EXAMPLES)
 
 
 def reports(storage: Path) -> dict[str, dict[int, dict[str, float]]]:
@@ -56,7 +72,7 @@ def count(found: dict[str, dict[int, Any]]) -> int:
     return sum(map(len, found.values()))
 
 
-@pytest.mark.parametrize("module", KILLED)
+@pytest.mark.parametrize("module", [*KILLED, pytest.param(__name__, id="folds")])
 def test_it_finds_what_it_would_have_found(module: str, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert search(module, whole).wait(PATIENCE) == 0, Path("log").read_text()
