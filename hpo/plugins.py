@@ -24,7 +24,7 @@ from hpo.errors import InputError, on_one_line
 _NEAR = 0.65
 """How alike, of 0 to 1, a typing error and what is meant are at least: `sdg` and `sgd` 0.67, `nope` and `soup` 0.5."""
 _BEGINNING = 3
-"""Letters that are enough for the beginning of a word, such as `acc` for `accuracy`."""
+"""Letters that are enough for the beginning of a word, such as `acc` for `accuracy`, or `max`, where `maximum` is said."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -35,12 +35,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=_NEAR)
     if not near:  # `rl` for `lr`
         near = [name for name in names if sorted(name) == sorted(word.lower())]
-    if not near and len(word) >= _BEGINNING:
-        longer = [name for name in names if name.startswith(word.lower())]
-        near = longer if len(longer) == 1 else []
+    if not near:
+        begun = [name for name in names if _begins(name, word.lower()) or _begins(word.lower(), name)]
+        near = begun if len(begun) == 1 else []
     if near:
         return f" Did you mean '{names[near[0]]}'?"
     return f" Known: {', '.join(sorted(names.values()))}."
+
+
+def _begins(word: str, start: str) -> bool:
+    return len(start) >= _BEGINNING and word.startswith(start)
 
 
 VARIABLE = "HPO_TRUST"

@@ -85,6 +85,8 @@ def test_import_paths_are_found_wherever_they_are_written() -> None:
         ("rl", ["lr", "name"], " Did you mean 'lr'?"),
         ("ACCURACY", ["accuracy", "nll"], " Did you mean 'accuracy'?"),
         ("acc", ["accuracy", "nll"], " Did you mean 'accuracy'?"),
+        ("maximum", ["max", "min"], " Did you mean 'max'?"),
+        ("logging", ["log", "lo", "lognormal"], " Did you mean 'log'?"),
         ("", ["a"], " Known: a."),
         ("x", [], ""),
     ],
