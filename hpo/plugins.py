@@ -24,7 +24,7 @@ from hpo.errors import InputError, on_one_line
 _NEAR = 0.65
 """How alike, of 0 to 1, a typing error and what is meant are at least: `sdg` and `sgd` 0.67, `nope` and `soup` 0.5."""
 _BEGINNING = 3
-"""Letters that are enough for the beginning of a word, such as `acc` for `accuracy`, or `max`, where `maximum` is said."""
+"""Letters that are enough for the beginning of a word: `acc` of `accuracy`, or `max`, with which `maximum` begins."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
