@@ -139,7 +139,7 @@ class Ensemble:
         self.members: tuple[Member, ...] = tuple(self._member(folder, part, model) for part, model in parts)
         self._own: OwnMembers | None = None
         if document.own:
-            own = [_own_member(folder, member) for member in self.members]
+            own = (_own_member(folder, member) for member in self.members)  # read once the function is trusted
             self._own = OwnMembers(document.predict, own, len(self.outputs), binary=self.task == "classification")
             return
         self._stacked = Networks(self.networks, [member.architecture for member in self.members])

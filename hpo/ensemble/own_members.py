@@ -1,7 +1,7 @@
 """Members whose training function is the user's own: their `predict` function says what they predict."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -61,7 +61,7 @@ class OwnMembers:
         InputError: the function cannot be imported, or is not trusted.
     """
 
-    def __init__(self, path: str | None, members: Sequence[OwnMember], outputs: int, binary: bool) -> None:
+    def __init__(self, path: str | None, members: Iterable[OwnMember], outputs: int, binary: bool) -> None:
         self._function: Callable[..., Any] | None = None if path is None else FUNCTIONS.load(path)
         self._members, self._outputs, self._binary = tuple(members), outputs, binary and outputs == 2
 

@@ -25,6 +25,14 @@ _DEEPEST = 200
 """How deep containers may be nested."""
 _MOST_PARTS = 1_000_000
 """How many parts a tuple may have, written out: Python computes the hashes of all of them in C."""
+_OPCODES = (
+    {"PROTO", "STOP", "MARK", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET"}
+    | {"GLOBAL", "REDUCE", "BUILD", "BINPERSID", "NONE", "NEWTRUE", "NEWFALSE"}
+    | {"BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINUNICODE"}
+    | {"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "APPEND", "APPENDS"}
+    | {"EMPTY_DICT", "SETITEM", "SETITEMS"}
+)
+"""What the pickles of `torch.save`, of protocol 2, are written with."""
 _COPIES, _FEW_BYTES = 8, 2**24
 """Tensors may take so many times the bytes of their file, and a few more."""
 _KINDS = {
@@ -95,14 +103,17 @@ def _check_tuples(listing: bytes) -> None:
     marks: list[int] = []
     memo: dict[int, tuple[int, int]] = {}
     for opcode, argument, _ in pickletools.genops(listing):
+        if opcode.name not in _OPCODES:
+            raise pickle.UnpicklingError(f"has the opcode {opcode.name}, which torch.save does not write")
         taken = [part for part in opcode.stack_before if part is not pickletools.markobject]
-        if opcode.name == "POP" and marks and marks[-1] == len(stack):  # a mark is popped as any value is
-            marks.pop()
-            continue
         has_slice = pickletools.stackslice in taken
         start = marks.pop() - len(taken) + 1 if has_slice else len(stack) - len(taken)
-        if opcode.name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
-            memo[len(memo) if argument is None else int(argument)] = stack[-1]
+        if start < (marks[-1] if marks else 0):
+            raise pickle.UnpicklingError("takes more from its stack than there is")
+        if opcode.name in ("BINPUT", "LONG_BINPUT"):
+            if int(argument or 0) > len(listing):  # the memo is as long as the largest number in it
+                raise pickle.UnpicklingError("numbers what it keeps beyond its own length")
+            memo[int(argument or 0)] = stack[-1]
         elif opcode.name == "MARK":
             marks.append(len(stack))
         elif "GET" in opcode.name:

@@ -6,12 +6,12 @@ from typing import Any
 from hpo import tasks
 from hpo.spec import SearchSpec
 
+_FREE = ("budget", "resources", "failures", "callbacks")
+"""Sections that may change while a study goes on."""
 _KNOWN_OTHERWISE = ("data.path", "train", "command.run", "command.folder", "command.grace")
 
 
-def differences(
-    mine: SearchSpec, other: SearchSpec, left: Collection[str] = ("budget", "resources", "failures", "callbacks")
-) -> dict[str, tuple[Any, Any]]:
+def differences(mine: SearchSpec, other: SearchSpec, left: Collection[str] = _FREE) -> dict[str, tuple[Any, Any]]:
     """The settings in which two specs differ: dotted name -> what each has there, None where it has nothing.
 
     The sections in `left` may differ, and so may the path of the data, which are known by their content, the name of
@@ -27,6 +27,15 @@ def differences(
     names = sorted(ours.keys() | theirs.keys())
     both = ((name, ours.get(name), theirs.get(name)) for name in names)
     return {name: (one, other) for name, one, other in both if _parted(one) != _parted(other)}
+
+
+def fixed_settings(spec: SearchSpec) -> dict[str, Any]:
+    """The settings in which a study never differs while it goes on, as JSON has them: dotted name -> value.
+
+    Those that are as they are by themselves are left out, so that a later release with more of them finds the same.
+    """
+    flat = _flat(spec.model_dump(mode="json", exclude={"objective", *_FREE}, exclude_defaults=True))
+    return {name: value for name, value in sorted(flat.items()) if name not in _KNOWN_OTHERWISE}
 
 
 def _dumped(spec: SearchSpec, without: set[str]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ REPORT = ranking.REPORT
 TAKEN = "taken_over"
 """The trial attribute that names the study and the number that a trial had there."""
 INHERITED = "inherited"
+_BREEDING = "pbt"
+"""The scheduler whose trials go on from others' states."""
 """The trial attribute that says after how many epochs of another trial this one began."""
 BEGAN = "began"
 """The trial attribute with the moment when it began or went on after a pause; of a proposal it is written last."""
@@ -96,6 +98,9 @@ class Reader:
     def _made(self, trial: FrozenTrial, reports: Mapping[int, tuple[Metrics, Moment]]) -> TrialRecord:
         attributes = trial.user_attrs
         _check_attributes(attributes, trial.number)
+        if attributes.get(INHERITED) and self._spec.scheduler.name != _BREEDING:
+            name = self._spec.scheduler.name
+            raise ValueError(f"it goes on with another trial's training, and scheduler '{name}' lets none do that")
         return TrialRecord(
             number=trial.number,
             state=_state(trial),

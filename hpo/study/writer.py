@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from hpo.spec.space import ConfigKey, Space, config_key, possible_configs
 from hpo.study import ranking
+from hpo.study.artifacts.seal import claim
 from hpo.study.optuna_study import GPU_SECONDS
 from hpo.study.optuna_trial import (
     BEGAN,
@@ -163,10 +164,12 @@ class Writer:
         returned with `inherited` set to the epoch of that state.
         """
         assert child.lineage is not None
-        parent, artifacts = child.lineage["parents"][0], self._study.artifacts
+        study, artifacts = self._study, self._study.artifacts
+        parent = study.trial(child.lineage["parents"][0])
+        lender, own = (claim(study.spec, trial.number, trial.config) for trial in (parent, child))
         if not artifacts.has_state(child.number):  # an earlier search may have died before or after
-            artifacts.lend_state(parent, child.number)
-        stands = artifacts.state_epoch(child.number, of=parent)
+            artifacts.lend_state(parent.number, child.number, lender, own)
+        stands = artifacts.state_epoch(child.number, own, parent.number)
         if stands is None or stands == child.inherited:
             return child
         with self._together():

@@ -2,8 +2,10 @@
 
 import io
 import pickle
+import struct
 import zipfile
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,34 +74,47 @@ def archive(listing: bytes, **storages: bytes) -> bytes:
     return content.getvalue()
 
 
-def tensor(size: str, stride: str, offset: str = "I0\n", end: bytes = b"") -> bytes:
+def said(value: str | int) -> bytes:
+    """A text or a number in a pickle of protocol 2."""
+    if isinstance(value, str):
+        return b"X" + struct.pack("<I", len(value)) + value.encode()
+    digits = pickle.encode_long(value)
+    return b"\x8a" + bytes([len(digits)]) + digits
+
+
+def several(*values: str | int) -> bytes:
+    """A tuple of them."""
+    return b"(" + b"".join(map(said, values)) + b"t"
+
+
+def tensor(size: Sequence[int], stride: Sequence[int], offset: int = 0, end: bytes = b"") -> bytes:
     """A listing that describes a tensor in the storage `a` of floats."""
-    storage = b"(Vstorage\nctorch\nFloatStorage\nVa\nVcpu\nI4\ntQ"
-    shape = f"{offset}({size}t({stride}tI00\n(dt".encode()
+    storage = b"(" + said("storage") + b"ctorch\nFloatStorage\n" + said("a") + said("cpu") + said(4) + b"tQ"
+    shape = said(offset) + several(*size) + several(*stride) + b"\x89}t"
     return b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + storage + shape + b"R" + end + b"."
 
 
 def test_a_tensor_that_is_described_by_hand_is_read() -> None:
     kept = np.arange(4, dtype=np.float32).tobytes()
-    assert load_tensors(archive(tensor("I2\nI2\n", "I1\nI2\n"), a=kept)).tolist() == [[0, 2], [1, 3]]
+    assert load_tensors(archive(tensor([2, 2], [1, 2]), a=kept)).tolist() == [[0, 2], [1, 3]]
 
 
 @pytest.mark.parametrize(
     "listing",
     [
-        tensor("I5\n", "I1\n"),
-        tensor("I2\n", "I4\n"),
-        tensor("I2\n", "I-1\n", "I3\n"),
-        tensor("I1\n", "I1\n", "I4\n"),
-        tensor("I4\nI4\n", "I0\nI0\n"),
-        tensor("I2\n", "L9223372036854775807L\n"),
-        tensor("I2\n", "I1\nI1\n"),
-        tensor("I2\n", "I1\n", end=b"(dVstorage\nI1\nsb"),
-        tensor("I2\n", "I1\n", end=b"(N(dVoffset\nI1\nstb"),
+        tensor([5], [1]),
+        tensor([2], [4]),
+        tensor([2], [-1], 3),
+        tensor([1], [1], 4),
+        tensor([4, 4], [0, 0]),
+        tensor([2], [2**63 - 1]),
+        tensor([2], [1, 1]),
+        tensor([2], [1], end=b"}" + said("storage") + said(1) + b"sb"),
+        tensor([2], [1], end=b"(N}" + said("offset") + said(1) + b"stb"),
     ],
 )
 def test_a_tensor_outside_of_its_storage_is_refused(listing: bytes) -> None:
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(pickle.UnpicklingError, match="tensor|sets what is not its own"):
         load_tensors(archive(listing, a=bytes(16)))
 
 
@@ -134,8 +149,8 @@ def test_nothing_else_can_be_named(name: str) -> None:
 )
 def test_what_can_be_named_cannot_be_changed(name: str) -> None:
     named = b"\x80\x02c" + name.encode() + b"\n"
-    for state in (b"(dVname\nVfloat64\ns", b"(N(dV_makes\nNst"):
-        with pytest.raises(pickle.UnpicklingError):
+    for state in (b"}" + said("name") + said("float64") + b"s", b"(N}" + said("_makes") + b"Nst"):
+        with pytest.raises(pickle.UnpicklingError, match="sets what is not its own|__setstate__"):
             load_tensors(archive(named + state + b"b."))
     with pytest.raises(pickle.UnpicklingError):
         load_tensors(archive(named + b"."))  # it is no value either
@@ -157,23 +172,42 @@ def test_what_a_file_names_again_and_again_is_made_once() -> None:
     "key",
     [
         b"K\x01" + 1_000_000 * b"\x85",
-        b"K\x01\x94" + 1_000_000 * b"\x94h\x00\x86",
+        b"K\x01q\x00" + 1_000_000 * b"q\x00h\x00\x86",
         1_000_000 * b"(" + b"K\x01" + 1_000_000 * b"t",
-        b"K\x01" + 1_000_000 * b"(0\x85",
     ],
-    ids=["alone", "remembered", "marked", "marks that are popped"],
+    ids=["alone", "remembered", "marked"],
 )
 def test_a_key_of_tuples_within_tuples_is_refused_before_its_hash_is_computed(key: bytes) -> None:
     with pytest.raises(pickle.UnpicklingError, match="nested without an end"):
-        load_tensors(archive(b"\x80\x04}" + key + b"K\x01s."))
+        load_tensors(archive(b"\x80\x02}" + key + b"K\x01s."))
 
 
 def test_a_key_of_few_tuples_that_would_be_hashed_for_ever_is_refused() -> None:
-    doubled = b"K\x01\x94" + b"".join(
-        b"h" + bytes([place]) + b"h" + bytes([place]) + b"\x86\x94" for place in range(60)
+    doubled = b"K\x01q\x00" + b"".join(
+        b"h" + bytes([place]) + b"h" + bytes([place]) + b"\x86q" + bytes([place + 1]) for place in range(60)
     )
     with pytest.raises(pickle.UnpicklingError, match="nested without an end"):
-        load_tensors(archive(b"\x80\x04}" + doubled + b"K\x01s."))
+        load_tensors(archive(b"\x80\x02}" + doubled + b"K\x01s."))
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        (b"ccollections\nOrderedDict\n(ccollections\nOrderedDict\no0", "has the opcode OBJ"),  # forgets what is below
+        (b"(icollections\nOrderedDict\n", "has the opcode INST"),
+        (b"ccollections\nOrderedDict\n)\x81", "has the opcode NEWOBJ"),
+        (b"0", "has the opcode POP"),
+        (b"2", "has the opcode DUP"),
+        (b"\x94", "has the opcode MEMOIZE"),
+        (b"\x82\x01", "EXT1|extension"),
+        (b"r\xff\xff\xff\x03", "numbers what it keeps beyond its own length"),  # a memo of 2**26 pointers
+        (b"(\x86", "takes more from its stack than there is"),
+        (b"\x87", "takes more from its stack than there is"),
+    ],
+)
+def test_what_torch_save_does_not_write_is_refused_before_it_is_read(end: bytes, message: str) -> None:
+    with pytest.raises(pickle.UnpicklingError, match=message):
+        load_tensors(archive(b"\x80\x02}" + end + b"."))
 
 
 def test_many_tuples_beside_each_other_are_read() -> None:

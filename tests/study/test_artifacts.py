@@ -95,23 +95,41 @@ def test_an_epoch_that_is_trained_again_takes_the_place_of_the_first(artifacts: 
 @pytest.mark.parametrize("needed", [False, True])
 def test_a_search_takes_up_the_states_that_it_has_stored(artifacts: Artifacts, needed: bool) -> None:
     own = artifacts.sealed(Seal.of("study", needed))
-    own.save_state(7, {"number": 7, "epoch": 3, "w": torch.ones(2)})
-    own.lend_state(7, 8)
+    own.save_state(7, {"number": 7, "epoch": 3, "w": torch.ones(2)}, of="seven")
+    own.lend_state(7, 8, of="seven", to="eight")
     later = artifacts.sealed(Seal.of("study", needed))
     for reader in (own, later, artifacts):
-        for number in (7, 8):
-            state = reader.load_state(number)
+        for number, of in ((7, "seven"), (8, "eight")):
+            state = reader.load_state(number, of)
             assert state is not None and state["epoch"] == 3 and state["w"].tolist() == [1, 1]
-    assert own.state_epoch(7) == later.state_epoch(8, of=7) == 3
+    assert own.state_epoch(7, "seven") == later.state_epoch(8, "eight", lender=7) == 3
 
 
-@pytest.mark.parametrize("how", ["changed", "unsealed", "another study", "another user", "cut", "another head"])
+def test_a_state_is_lent_only_where_it_would_be_taken_up(artifacts: Artifacts) -> None:
+    own = artifacts.sealed(Seal.of("study", True))
+    own.save_state(7, {"number": 7, "epoch": 3}, of="seven")
+    for wrong in (artifacts.sealed(Seal.of("other", True)), own):
+        wrong.lend_state(7, 8, of="seven" if wrong is not own else "another's", to="eight")
+        assert not own.has_state(8)
+    plain = artifacts.sealed(Seal.of("other", False))
+    plain.lend_state(7, 8, of="seven", to="eight")  # of the built-in loop, which needs no proof; it gets none
+    assert plain.load_state(8, "eight") is not None and not own.takes_up(8, "eight")
+
+
+def test_a_seal_is_of_the_study_and_its_settings(tmp_path: Path) -> None:
+    seals = [Seal.of("study", True), Seal.of("other", True), Seal.of("study", True, "settings")]
+    assert len({seal.key for seal in seals}) == 3 and Seal.of("study", True, "settings").key == seals[2].key
+
+
+@pytest.mark.parametrize(
+    "how", ["changed", "unsealed", "another study", "another trial", "another user", "cut", "another head"]
+)
 def test_a_state_that_nobody_has_proven_is_left_where_a_proof_is_needed(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, state = Artifacts(tmp_path / "artifacts"), {"number": 7, "epoch": 3, "w": torch.ones(2)}
     sealed = plain.sealed(Seal.of("study", True))
-    (plain if how == "unsealed" else sealed).save_state(7, state)
+    (plain if how == "unsealed" else sealed).save_state(7, state, "eight" if how == "another trial" else "seven")
     content = bytearray(plain.trial(7).read("state.pt"))
     if how == "changed":
         content[-200] ^= 1
@@ -122,10 +140,15 @@ def test_a_state_that_nobody_has_proven_is_left_where_a_proof_is_needed(
     plain.trial(7).write("state.pt", bytes(content[:90] if how == "cut" else content))
     reader = plain.sealed(Seal.of("other" if how == "another study" else "study", True))
     with pytest.warns(RuntimeWarning, match="the state of trial 7 is not taken up: it is not proven"):
-        assert reader.load_state(7) is None
+        assert reader.load_state(7, "seven") is None
     with pytest.warns(RuntimeWarning):
-        assert reader.state_epoch(7) is None
-    if how in ("unsealed", "another study", "another user"):  # the built-in loop takes only numbers from it
+        assert reader.state_epoch(7, "seven") is None
+    if how in (
+        "unsealed",
+        "another study",
+        "another trial",
+        "another user",
+    ):  # the built-in loop takes only numbers from it
         state = plain.sealed(Seal.of("study", False)).load_state(7) or {}
         assert state["epoch"] == 3
 

@@ -186,6 +186,16 @@ def test_what_is_not_of_its_form_is_damage(change: Change, told: str, searched: 
         Reader(searched, Space.of(searched)).read(changed(change))
 
 
+def test_a_trial_goes_on_with_anothers_training_only_under_pbt(searched: SearchSpec) -> None:
+    def change(trial: FrozenTrial) -> None:
+        trial.user_attrs.update(inherited=1, lineage={"parents": [0]})
+
+    with pytest.raises(ValueError, match="it goes on with another trial's training, and scheduler 'none' lets"):
+        Reader(searched, Space.of(searched)).read(changed(change))
+    bred = searched.model_copy(update={"scheduler": searched.scheduler.model_copy(update={"name": "pbt"})})
+    assert Reader(bred, Space.of(bred)).read(changed(change)).inherited == 1
+
+
 @pytest.mark.parametrize(
     ("state", "values", "told"),
     [

@@ -9,12 +9,10 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from hpo.controller import Controller, Drop, Failed, Finished, Late, Lost, NothingLeft, Order, Resume, SetAside, Start
-from hpo.engine.ray.messages import ERROR, INHERITED, LATE, MEMORY, METRICS, PARENT, THREADS
+from hpo.engine.ray.messages import ERROR, INHERITED, LATE, MEMORY, METRICS, THREADS
 from hpo.engine.ray.tune_controller import abandon, allow, hurry, settle
 from hpo.engine.ray.worker_deaths import death, machine_left, unseen
 from hpo.schedulers import RESOURCE, Decision
-from hpo.study.artifacts.seal import claim
-from hpo.study.study import Study
 from hpo.study.trial import Failure, TrialRecord
 
 if TYPE_CHECKING:
@@ -93,7 +91,7 @@ class Driver(Uncopied):
         match self._asked():
             case Start(trial):
                 self._order = None
-                return _told(trial, self._controller.study)
+                return _told(trial)
             case NothingLeft():
                 return Searcher.FINISHED
         return None
@@ -301,12 +299,9 @@ def _number(trial: "Trial") -> int:
     return int(trial.config["number"])
 
 
-def _told(trial: TrialRecord, study: Study) -> dict[str, Any]:
+def _told(trial: TrialRecord) -> dict[str, Any]:
     """What the worker of a trial is told of it."""
     told: dict[str, Any] = {"number": trial.number, "config": trial.config, INHERITED: trial.inherited}
-    if trial.inherited and trial.lineage is not None:
-        parent = study.trial(trial.lineage["parents"][0])
-        told[PARENT] = claim(study.spec, parent.number, parent.config)
     lent = {epoch: metrics.get(THREADS, math.nan) for epoch, metrics in trial.reports.items()}
     had = {epoch: int(threads) for epoch, threads in lent.items() if math.isfinite(threads)}
     return {**told, THREADS: had} if had else told

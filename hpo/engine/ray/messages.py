@@ -2,8 +2,6 @@
 
 INHERITED = "inherited"
 """Key of what a worker is told: a trial's number, its config, and after how many epochs of another's it begins."""
-PARENT = "parent"
-"""Key of what the worker of such a trial is told: the `claim` of the parent whose state it goes on from."""
 METRICS, ERROR, MEMORY, LATE, DONE = "metrics", "error", "out_of_memory", "late", "done"
 """Keys of what a worker returns: a report has its resource and metrics; its last word is done, perhaps with an error,
 whether that was for want of memory, or that the time was over."""

@@ -1,5 +1,6 @@
 """Ray Tune runs the trials of a study."""
 
+import json
 import math
 import sys
 import tempfile
@@ -7,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from signal import Signals
+from typing import Any
 
 from ray import tune
 
@@ -22,8 +24,9 @@ from hpo.engine.ray.worker_settings import WorkerSettings
 from hpo.errors import HpoError, last_line
 from hpo.signals import Interruption, interruptions
 from hpo.spec import Failures, Resources, SearchSpec, StudySpec
-from hpo.study.artifacts.seal import Seal
+from hpo.study.artifacts.seal import Seal, claim
 from hpo.study.budget import Left
+from hpo.study.differences import fixed_settings
 from hpo.study.secret import VARIABLE
 from hpo.study.study import Study
 from hpo.study.trial import LIVE, Observer
@@ -77,7 +80,7 @@ def run(
     """
     with cluster(), lifeline(), tempfile.TemporaryDirectory(prefix="hpo-") as scratch, interruptions() as interruption:
         each = trial_resources(resources)
-        study.artifacts = study.artifacts.sealed(Seal.of(study.id, needed=_reads_states_itself(study.spec, function)))
+        study.artifacts = study.artifacts.sealed(_seal(study, function))
         _tell_unproven(study, say)
         artifacts = study.artifacts.marked()
         there = machines.Machines(each, concurrency or sys.maxsize, artifacts.mark)
@@ -94,7 +97,7 @@ def run(
             until=lambda: SPENT_TIME if time.monotonic() >= ends else until(),
             leaving=leaving,
         )
-        controller.heed_states(study.artifacts.state_epoch)
+        controller.heed_states(lambda number: study.artifacts.state_epoch(number, _claim(study, number)))
         ending = _Ending(controller, ends, interruption, grace_period, say)
         cpus = lendable(study.spec, each)
         driver = Driver(
@@ -131,6 +134,18 @@ def run(
     return interruption.signal
 
 
+def _seal(study: Study, function: TrainingFunction) -> Seal:
+    """The seal of a study's states, which depend on its data and on all settings in which it never differs."""
+    settings: list[Any] = [fixed_settings(study.spec)]
+    if isinstance(study.spec, StudySpec):
+        settings.append(study.data_summary.fingerprint)
+    return Seal.of(study.id, _reads_states_itself(study.spec, function), json.dumps(settings))
+
+
+def _claim(study: Study, number: int) -> str:
+    return claim(study.spec, number, study.trial(number).config)
+
+
 def _reads_states_itself(spec: SearchSpec, function: TrainingFunction) -> bool:
     """Whether code that is not hpo's own goes on from states: a training function, or a model with state of its own."""
     return function is not train or bool(isinstance(spec, StudySpec) and ":" in spec.model.name)
@@ -141,7 +156,7 @@ def _tell_unproven(study: Study, say: Callable[[str], object]) -> None:
     live = (trial.number for trial in study.trials() if trial.state in LIVE)
     with suppress(OSError):  # what cannot be read is told where it is needed
         first = next((number for number in live if study.artifacts.has_state(number)), None)
-        if first is not None and not study.artifacts.takes_up(first):
+        if first is not None and not study.artifacts.takes_up(first, _claim(study, first)):
             say(
                 "trials that were running or paused begin again: their states are not proven to be stored by a search"
                 f" of yours. The secret of that search, in ~/.config/hpo/secret or {VARIABLE}, lets them go on"

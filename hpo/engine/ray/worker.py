@@ -15,7 +15,7 @@ from ray.train._internal.session import _TrainingResult
 
 from hpo.datasets import Dataset
 from hpo.engine.ray.best_epoch import BestEpoch
-from hpo.engine.ray.messages import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS, PARENT, THREADS
+from hpo.engine.ray.messages import DONE, ERROR, INHERITED, LATE, MEMORY, METRICS, THREADS
 from hpo.engine.ray.pickling import Sent
 from hpo.engine.ray.threads import Threads
 from hpo.engine.ray.watchdog import OutOfTime, until, watched
@@ -140,7 +140,7 @@ class Worker(tune.Trainable):
         assert report is not None, "a trial is paused after a report"
         self._store_best()
         if report.state is not None:
-            self._shared.artifacts.save_state(self._number, self._saved(report, report.state()))
+            self._shared.artifacts.save_state(self._number, self._saved(report, report.state()), self._claim)
         self._close()  # this worker may have to wait for its next trial
         return {RESOURCE: report.epoch, "best": self._best.worth and tuple(self._best.worth), THREADS: self._had}
 
@@ -171,7 +171,7 @@ class Worker(tune.Trainable):
         self._config: dict[str, Any] = config["config"]
         self._reports = self._report = None
         self._inherited = self._resumes_at = int(config[INHERITED])
-        self._parent: str | None = config.get(PARENT)
+        self._claim = claim(self._shared.spec, self._number, self._config)
         self._best = self._known(None)
         self._threads = Threads(self._shared.settings.threads)
         self._had, self._epoch = dict(config.get(THREADS, {})), 0
@@ -219,10 +219,9 @@ class Worker(tune.Trainable):
     def _saved_state(self) -> dict[str, Any] | None:
         """What is stored of the trial; None, and then it begins anew, where that is damaged."""
         try:
-            saved = self._shared.artifacts.load_state(self._number)
+            saved = self._shared.artifacts.load_state(self._number, self._claim)
             if saved is not None:
                 _check_saved(saved, self._shared.spec.training.epochs)
-                self._check_claim(saved)
             return saved
         except (OSError, MemoryError):
             raise
@@ -236,19 +235,6 @@ class Worker(tune.Trainable):
             )
             return None
 
-    def _check_claim(self, saved: Mapping[str, Any]) -> None:
-        """Holds a proven state to be of this trial, as it is now, or of the parent that it inherits.
-
-        Raises:
-            ValueError: it is another's.
-        """
-        seal = self._shared.artifacts.seal
-        if seal is None or not seal.needed:
-            return
-        own = claim(self._shared.spec, self._number, self._config)
-        if saved.get("of") not in (own, self._parent if self._inherited else own):
-            raise ValueError("it is of another trial, config or training function")
-
     def _known(self, worth: Any) -> BestEpoch:
         """The best epoch of this trial, of which so much is known."""
         return BestEpoch(
@@ -257,8 +243,7 @@ class Worker(tune.Trainable):
 
     def _saved(self, report: Report, state: TrainingState) -> TrainingState:
         best = self._best.worth and tuple(self._best.worth)
-        of = claim(self._shared.spec, self._number, self._config)
-        return {"number": self._number, RESOURCE: report.epoch, "best": best, "state": dict(state), "of": of}
+        return {"number": self._number, RESOURCE: report.epoch, "best": best, "state": dict(state)}
 
     def _store_best(self) -> None:
         self._wait()
@@ -271,7 +256,7 @@ class Worker(tune.Trainable):
             return
         self._store_best()
         saved = self._saved(report, copied_to_host(report.state()))
-        self._writing = self._background.submit(self._shared.artifacts.save_state, self._number, saved)
+        self._writing = self._background.submit(self._shared.artifacts.save_state, self._number, saved, self._claim)
 
     def _wait(self) -> None:
         """Waits for what is being written."""

@@ -20,6 +20,8 @@ EMPTY = _HEAD + b"0" * _DIGITS + b"\n"
 class Seal:
     """The key of a study's states, an HMAC (RFC 2104, SHA-256) by the user's secret; a search sends it to its workers.
 
+    A state is proven together with its `claim`: the trial, the config and the code that it is of.
+
     `needed` says that more goes on from a state than the built-in training function with a built-in model, which takes
     only numbers from it: other libraries and models take paths, flags and whole models from theirs.
     """
@@ -28,7 +30,7 @@ class Seal:
     needed: bool
 
     @classmethod
-    def of(cls, study: str, needed: bool) -> Self:
+    def of(cls, study: str, needed: bool, settings: str = "") -> Self:
         """The seal of a study.
 
         Where there is no secret and none can be made, the key is drawn: states are of use for this search alone.
@@ -36,28 +38,31 @@ class Seal:
         Args:
             study: its id.
             needed: whether a state without a proof is left.
+            settings: what else its states depend on, and what never differs while it goes on.
         """
         try:
-            said = proof(f"hpo states of study {study}", make=True)
+            said = proof(f"hpo states of study {study} {sha256(settings.encode()).hexdigest()}", make=True)
         except PermissionError:  # told where an invitation or a place is to be proven
             said = None
         return cls((said or secrets.token_hex()).encode(), needed)
 
-    def prove(self, content: memoryview) -> None:
-        """Writes the proof into the content of a file that begins with `EMPTY`."""
-        content[len(_HEAD) : len(_HEAD) + _DIGITS] = self._proof(content[len(EMPTY) :])
+    def prove(self, content: memoryview, of: str) -> None:
+        """Writes the proof of a claim into the content of a file that begins with `EMPTY`, or has another's proof."""
+        content[len(_HEAD) : len(_HEAD) + _DIGITS] = self._proof(content[len(EMPTY) :], of)
 
-    def proves(self, content: memoryview) -> bool:
-        """Whether the content of a file has the proof of this key."""
+    def proves(self, content: memoryview, of: str) -> bool:
+        """Whether the content of a file has the proof of this key and this claim."""
         said = bytes(content[len(_HEAD) : len(_HEAD) + _DIGITS])
-        return has_head(content) and hmac.compare_digest(said, self._proof(content[len(EMPTY) :]))
+        return has_head(content) and hmac.compare_digest(said, self._proof(content[len(EMPTY) :], of))
 
-    def _proof(self, body: memoryview) -> bytes:
-        return hmac.new(self.key, body, "sha256").hexdigest().encode()
+    def _proof(self, body: memoryview, of: str) -> bytes:
+        made = hmac.new(self.key, sha256(of.encode()).digest(), "sha256")
+        made.update(body)
+        return made.hexdigest().encode()
 
 
 def claim(spec: SearchSpec, number: int, config: Config) -> str:
-    """What a state is of, as it is proven with it: a hash of the trial, its config, and the names of its code.
+    """What a state is of, as it is proven with it: the trial, its config, and the names of its code.
 
     Args:
         spec: of the study.
@@ -66,7 +71,7 @@ def claim(spec: SearchSpec, number: int, config: Config) -> str:
     """
     command = None if spec.command is None else spec.command.key
     code = [spec.train, command, spec.setting("model.name")]
-    return sha256(json.dumps([number, sorted(config.items()), code], default=repr).encode()).hexdigest()
+    return json.dumps([number, sorted(config.items()), code], default=repr)
 
 
 def has_head(content: memoryview) -> bool:

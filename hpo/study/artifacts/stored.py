@@ -227,8 +227,13 @@ class Artifacts:
 
     # ---- what a trial goes on from -------------------------------------------------------------------------------
 
-    def save_state(self, number: int, state: Mapping[str, Any]) -> None:
+    def save_state(self, number: int, state: Mapping[str, Any], of: str = "") -> None:
         """Stores what a trial needs to go on: tensors, numbers and text, nested.
+
+        Args:
+            number: of the trial.
+            state: of the trial.
+            of: its `claim`, with which it is proven.
 
         Raises:
             OSError: the place cannot be written, or is not seen from this machine.
@@ -236,11 +241,15 @@ class Artifacts:
         self.check()
         content = packed(state, b"" if self.seal is None else EMPTY)
         if self.seal is not None:
-            self.seal.prove(content)
+            self.seal.prove(content, of)
         self.trial(number).write(_STATE, content)
 
-    def load_state(self, number: int) -> dict[str, Any] | None:
+    def load_state(self, number: int, of: str = "") -> dict[str, Any] | None:
         """What `save_state` has stored, on the CPU; None where nothing is, or what a seal needs and does not prove.
+
+        Args:
+            number: of the trial.
+            of: its `claim`.
 
         Raises:
             OSError, RuntimeError, pickle.UnpicklingError: it is corrupt, or holds anything else.
@@ -249,44 +258,56 @@ class Artifacts:
             content = memoryview(self.trial(number).read(_STATE))
         except FileNotFoundError:
             return None
-        if not self._is_proven(content):
+        if not self._is_proven(content, of):
             warnings.warn(
-                f"the state of trial {number} is not taken up: it is not proven to be stored by a search of yours (the"
-                " secret in ~/.config/hpo/secret is another one, or the file was changed)",
+                f"the state of trial {number} is not taken up: it is not proven to be stored by a search of yours for"
+                " this very trial (the secret in ~/.config/hpo/secret is another one, or something was changed)",
                 RuntimeWarning,
                 stacklevel=2,
             )
             return None
         return unpacked(body(content))
 
-    def takes_up(self, number: int) -> bool:
-        """Whether a trial's stored state would be taken up: its seal needs no proof, or proves it."""
-        return self._is_proven(memoryview(self.trial(number).read(_STATE)))
+    def takes_up(self, number: int, of: str = "") -> bool:
+        """Whether a trial's stored state would be taken up by its `claim`: no proof is needed, or there is one."""
+        return self._is_proven(memoryview(self.trial(number).read(_STATE)), of)
 
-    def _is_proven(self, content: memoryview) -> bool:
-        return self.seal is None or not self.seal.needed or self.seal.proves(content)
+    def _is_proven(self, content: memoryview, of: str) -> bool:
+        return self.seal is None or not self.seal.needed or self.seal.proves(content, of)
 
-    def state_epoch(self, number: int, of: int | None = None) -> int | None:
+    def state_epoch(self, number: int, of: str = "", lender: int | None = None) -> int | None:
         """The epoch of a trial's state; None where none is stored that can be read.
 
         Args:
             number: of the trial.
-            of: the trial that has stored it, where it was lent; itself where None.
+            of: its `claim`.
+            lender: the trial that has stored it, where it was lent; itself where None.
         """
         try:
-            state = self.load_state(number) or {}
+            state = self.load_state(number, of) or {}
         except Exception:  # whatever torch raises of a damaged one
             return None
         epoch, owner = state.get("epoch"), state.get("number")
         known = type(epoch) is int and 1 <= epoch <= _MOST_EPOCH and type(owner) is int
-        return epoch if known and owner == (number if of is None else of) else None
+        return epoch if known and owner == (number if lender is None else lender) else None
 
-    def lend_state(self, number: int, child: int) -> None:
-        """Gives a new trial a copy of a paused trial's state, where that has one."""
+    def lend_state(self, number: int, child: int, of: str = "", to: str = "") -> None:
+        """Gives a new trial a copy of a paused trial's state, where that has one which would be taken up.
+
+        Args:
+            number: of the trial that lends.
+            child: the number of the new one.
+            of: the `claim` of the trial that lends.
+            to: the `claim` of the new one, for which the copy is proven.
+        """
         try:
-            content = self.trial(number).read(_STATE)
+            content = memoryview(bytearray(self.trial(number).read(_STATE)))
         except FileNotFoundError:
             return
+        if not self._is_proven(content, of):
+            return
+        if self.seal is not None and self.seal.proves(content, of):
+            self.seal.prove(content, to)
         self.trial(child).write(_STATE, content)
 
     def has_state(self, number: int) -> bool:

@@ -16,7 +16,7 @@ def worker(study: Study, inherited: int = 0) -> Any:
     """A worker of trial 0, without a process of its own."""
     made: Any = Worker.__new__(Worker)
     made._shared = SimpleNamespace(artifacts=study.artifacts, spec=study.spec)
-    made._number, made._inherited = 0, inherited
+    made._number, made._inherited, made._claim = 0, inherited, ""
     return made
 
 
