@@ -313,8 +313,11 @@ def test_a_study_that_kept_no_spec_in_its_record_opens(study: Study, hpo: Run) -
         assert opened.writer.ask().number == 5
 
 
-def test_a_child_inherits_what_the_state_that_it_was_lent_has_seen(study: Study) -> None:
+def test_a_child_inherits_what_the_state_that_it_was_lent_has_seen(document: dict[str, Any], tmp_path: Path) -> None:
     """Its parent trained on after it was chosen, and has stored a later state since."""
+    study = Study.create(tmp_path / "studies", spec.load({**document, "scheduler": "pbt"}), data_summary())
+    for _ in range(2):
+        finish(study, 1.0, epochs=3)
     study.artifacts.save_state(0, {"number": 0, "epoch": 2, "state": {"w": torch.zeros(1)}})
     with study.hold.searching():
         child = study.writer.bear(study.trial(0).config, parent=0, epoch=1, replaces=1)
