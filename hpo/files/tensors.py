@@ -151,7 +151,7 @@ class _Storage:
     __setstate__ = _refuse
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a hash of its parts, which may be such tensors again, could take for ever
 class _Described:
     """A tensor that is made later."""
 

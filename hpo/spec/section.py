@@ -31,7 +31,12 @@ class Section(BaseModel):
     """A mapping of the YAML in which unknown keys are errors."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        ser_json_inf_nan="constants",  # of settings of plug-ins, which may be anything
+        use_attribute_docstrings=True,
     )
 
 

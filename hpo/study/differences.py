@@ -8,7 +8,8 @@ from hpo.spec import SearchSpec
 
 _FREE = ("budget", "resources", "failures", "callbacks")
 """Sections that may change while a study goes on."""
-_KNOWN_OTHERWISE = ("data.path", "train", "command.run", "command.folder", "command.grace")
+_KNOWN_OTHERWISE = {("data", "path"), ("train",), ("command", "run"), ("command", "folder"), ("command", "grace")}
+"""Settings that are known by something else: the content of the data, and code."""
 
 
 def differences(mine: SearchSpec, other: SearchSpec, left: Collection[str] = _FREE) -> dict[str, tuple[Any, Any]]:
@@ -22,20 +23,23 @@ def differences(mine: SearchSpec, other: SearchSpec, left: Collection[str] = _FR
         for name in _KNOWN_OTHERWISE:
             flat.pop(name, None)
     for flat, spec in ((ours, mine), (theirs, other)):
-        for place, objective in enumerate(spec.objectives):
-            flat[f"objective.{place}"] = (objective.metric, tasks.goal_of(objective))  # the goal may be written or not
+        for place, objective in enumerate(spec.objectives):  # the goal may be written or not
+            flat["objective", str(place)] = (objective.metric, tasks.goal_of(objective))
     names = sorted(ours.keys() | theirs.keys())
-    both = ((name, ours.get(name), theirs.get(name)) for name in names)
+    both = ((".".join(name), ours.get(name), theirs.get(name)) for name in names)
     return {name: (one, other) for name, one, other in both if _parted(one) != _parted(other)}
 
 
 def fixed_settings(spec: SearchSpec) -> dict[str, Any]:
-    """The settings in which a study never differs while it goes on, as JSON has them: dotted name -> value.
+    """The settings in which a study never differs while it goes on, but for those that are known by something else.
 
     Those that are as they are by themselves are left out, so that a later release with more of them finds the same.
     """
-    flat = _flat(spec.model_dump(mode="json", exclude={"objective", *_FREE}, exclude_defaults=True))
-    return {name: value for name, value in sorted(flat.items()) if name not in _KNOWN_OTHERWISE}
+    kept = spec.model_dump(exclude={"study", "objective", *_FREE}, exclude_defaults=True)
+    for section, *key in _KNOWN_OTHERWISE:
+        holder = kept if not key else kept.get(section) or {}
+        holder.pop(key[0] if key else section, None)
+    return kept
 
 
 def _dumped(spec: SearchSpec, without: set[str]) -> dict[str, Any]:
@@ -46,17 +50,18 @@ def _dumped(spec: SearchSpec, without: set[str]) -> dict[str, Any]:
 
 
 def _parted(value: Any) -> Any:
-    """A value in which switches are told from the numbers 0 and 1, which Python takes to be equal to them."""
+    """A value in which switches are told from the numbers 0 and 1, which Python takes to be equal; NaN is itself."""
     if isinstance(value, list | tuple):
         return [_parted(one) for one in value]
-    return (bool, value) if isinstance(value, bool) else value
+    return (type(value), repr(value)) if isinstance(value, bool) or value != value else value
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(tree: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Keys from the top to a value -> the value; names may have dots, so the keys are not joined."""
+    flat: dict[tuple[str, ...], Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= _flat(value, (*prefix, str(key)))
         else:
-            flat[f"{prefix}{key}"] = value
+            flat[*prefix, str(key)] = value
     return flat

@@ -166,7 +166,7 @@ class Writer:
         assert child.lineage is not None
         study, artifacts = self._study, self._study.artifacts
         parent = study.trial(child.lineage["parents"][0])
-        lender, own = (claim(study.spec, trial.number, trial.config) for trial in (parent, child))
+        lender, own = (claim(trial.number, trial.config) for trial in (parent, child))
         if not artifacts.has_state(child.number):  # an earlier search may have died before or after
             artifacts.lend_state(parent.number, child.number, lender, own)
         stands = artifacts.state_epoch(child.number, own, parent.number)

@@ -210,6 +210,13 @@ def test_what_torch_save_does_not_write_is_refused_before_it_is_read(end: bytes,
         load_tensors(archive(b"\x80\x02}" + end + b"."))
 
 
+def test_a_key_of_tensors_of_tensors_has_no_hash_of_its_parts() -> None:
+    named = b"ctorch._utils\n_rebuild_tensor_v2\nq\x00"
+    nested = b"K\x01q\x01" + 40 * b"h\x00(h\x01h\x01h\x01h\x01tRq\x01"
+    with pytest.raises(pickle.UnpicklingError, match="holds _Stands, which is no tensor, number or text"):
+        load_tensors(archive(b"\x80\x02}(" + named + nested + b"tK\x01s."))
+
+
 def test_many_tuples_beside_each_other_are_read() -> None:
     state = {number: torch.full((number % 3, 1), number) for number in range(9_000)}
     assert torch.equal(load_tensors(saved(state))[8_999], state[8_999])

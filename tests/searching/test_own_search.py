@@ -20,7 +20,7 @@ import hpo
 from hpo import spec as specs
 from hpo.errors import HpoError, InputError, StudyError
 from hpo.spec import Config
-from hpo.study.artifacts.seal import Seal, claim
+from hpo.study.artifacts.seal import Seal, canonical, claim
 from hpo.study.differences import fixed_settings
 from hpo.study.log import log_of
 from hpo.study.study import Study
@@ -91,7 +91,9 @@ def test_a_state_that_somebody_else_has_stored_is_not_taken_up(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.parametrize("how", ["as it was", "of another trial", "of another config", "of other settings"])
+@pytest.mark.parametrize(
+    "how", ["as it was", "of another trial", "of another config", "of other settings", "of another function"]
+)
 def test_a_proven_state_is_taken_up_by_its_own_trial_alone(how: str, tmp_path: Path) -> None:
     document = {**SPACE, "training": {"epochs": 3}, "scheduler": "asha", "sampler": "random", "budget": {"trials": 2}}
     read = specs.load_search({**document, "train": f"{__name__}:steps"})
@@ -101,10 +103,11 @@ def test_a_proven_state_is_taken_up_by_its_own_trial_alone(how: str, tmp_path: P
     study.writer.pause(trial.number)
     of = {"of another trial": (1, trial.config), "of another config": (0, {"lr": 0.9})}.get(how, (0, trial.config))
     kept = {"context": {"epoch": 1, "saved": {"value": 0.5, "epoch": 1}, "tracked": None, "random": None}}
-    settings = fixed_settings(read) | ({"training.batch_size": 7} if how == "of other settings" else {})
-    seal = Seal.of(study.id, True, json.dumps([settings]))
+    settings = fixed_settings(read) | ({"seed": 7} if how == "of other settings" else {})
+    name = f"{__name__}:{'others' if how == 'of another function' else 'steps'}"
+    seal = Seal.of(study.id, canonical([[name, None], "", settings]))
     saved = {"number": 0, "epoch": 1, "best": None, "state": kept}
-    study.artifacts.sealed(seal).save_state(0, saved, claim(read, *of))
+    study.artifacts.sealed(seal).save_state(0, saved, claim(*of))
     found = hpo.resume("own", train=steps, storage=tmp_path / "studies").study
     later = [report["begun"] for epoch, report in found.trial(0).reports.items() if epoch > 1]
     assert later and set(later) == ({1.0} if how == "as it was" else {0.0})

@@ -1,15 +1,14 @@
 import io
 import json
+import math
 import multiprocessing
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from hpo import spec
 from hpo.ensemble.pool import Pool
 from hpo.errors import InputError, StudyError
 from hpo.study.artifacts import Artifacts, Folder, Place, Split, Stored, Unseen, leftovers, place, whole_epoch
@@ -92,12 +91,11 @@ def test_an_epoch_that_is_trained_again_takes_the_place_of_the_first(artifacts: 
     assert stored is not None and stored.splits == {"validation"}
 
 
-@pytest.mark.parametrize("needed", [False, True])
-def test_a_search_takes_up_the_states_that_it_has_stored(artifacts: Artifacts, needed: bool) -> None:
-    own = artifacts.sealed(Seal.of("study", needed))
+def test_a_search_takes_up_the_states_that_it_has_stored(artifacts: Artifacts) -> None:
+    own = artifacts.sealed(Seal.of("study"))
     own.save_state(7, {"number": 7, "epoch": 3, "w": torch.ones(2)}, of="seven")
     own.lend_state(7, 8, of="seven", to="eight")
-    later = artifacts.sealed(Seal.of("study", needed))
+    later = artifacts.sealed(Seal.of("study"))
     for reader in (own, later, artifacts):
         for number, of in ((7, "seven"), (8, "eight")):
             state = reader.load_state(number, of)
@@ -106,19 +104,18 @@ def test_a_search_takes_up_the_states_that_it_has_stored(artifacts: Artifacts, n
 
 
 def test_a_state_is_lent_only_where_it_would_be_taken_up(artifacts: Artifacts) -> None:
-    own = artifacts.sealed(Seal.of("study", True))
+    own = artifacts.sealed(Seal.of("study"))
     own.save_state(7, {"number": 7, "epoch": 3}, of="seven")
-    for wrong in (artifacts.sealed(Seal.of("other", True)), own):
+    for wrong in (artifacts.sealed(Seal.of("other")), own):
         wrong.lend_state(7, 8, of="seven" if wrong is not own else "another's", to="eight")
         assert not own.has_state(8)
-    plain = artifacts.sealed(Seal.of("other", False))
-    plain.lend_state(7, 8, of="seven", to="eight")  # of the built-in loop, which needs no proof; it gets none
-    assert plain.load_state(8, "eight") is not None and not own.takes_up(8, "eight")
+    artifacts.lend_state(7, 8)  # in a search of the built-in loop, which needs no proof and makes none
+    assert artifacts.load_state(8) is not None and not own.takes_up(8, "eight")
 
 
 def test_a_seal_is_of_the_study_and_its_settings(tmp_path: Path) -> None:
-    seals = [Seal.of("study", True), Seal.of("other", True), Seal.of("study", True, "settings")]
-    assert len({seal.key for seal in seals}) == 3 and Seal.of("study", True, "settings").key == seals[2].key
+    seals = [Seal.of("study"), Seal.of("other"), Seal.of("study", "settings")]
+    assert len({seal.key for seal in seals}) == 3 and Seal.of("study", "settings").key == seals[2].key
 
 
 @pytest.mark.parametrize(
@@ -128,7 +125,7 @@ def test_a_state_that_nobody_has_proven_is_left_where_a_proof_is_needed(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, state = Artifacts(tmp_path / "artifacts"), {"number": 7, "epoch": 3, "w": torch.ones(2)}
-    sealed = plain.sealed(Seal.of("study", True))
+    sealed = plain.sealed(Seal.of("study"))
     (plain if how == "unsealed" else sealed).save_state(7, state, "eight" if how == "another trial" else "seven")
     content = bytearray(plain.trial(7).read("state.pt"))
     if how == "changed":
@@ -138,7 +135,7 @@ def test_a_state_that_nobody_has_proven_is_left_where_a_proof_is_needed(
     elif how == "another user":
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "another"))
     plain.trial(7).write("state.pt", bytes(content[:90] if how == "cut" else content))
-    reader = plain.sealed(Seal.of("other" if how == "another study" else "study", True))
+    reader = plain.sealed(Seal.of("other" if how == "another study" else "study"))
     with pytest.warns(RuntimeWarning, match="the state of trial 7 is not taken up: it is not proven"):
         assert reader.load_state(7, "seven") is None
     with pytest.warns(RuntimeWarning):
@@ -149,29 +146,26 @@ def test_a_state_that_nobody_has_proven_is_left_where_a_proof_is_needed(
         "another trial",
         "another user",
     ):  # the built-in loop takes only numbers from it
-        state = plain.sealed(Seal.of("study", False)).load_state(7) or {}
+        state = plain.load_state(7) or {}
         assert state["epoch"] == 3
 
 
-def test_what_a_state_is_of_is_its_trial_its_config_and_its_code(document: dict[str, Any]) -> None:
-    read = spec.load(document)
-    claims = {
-        claim(read, 0, {"lr": 0.1}),
-        claim(read, 1, {"lr": 0.1}),
-        claim(read, 0, {"lr": 0.2}),
-        claim(read.model_copy(update={"train": "loop:train"}), 0, {"lr": 0.1}),
-    }
-    assert len(claims) == 4 and claim(read, 0, {"a": 1, "b": [2]}) == claim(read, 0, {"b": [2], "a": 1})
+def test_what_a_state_is_of_is_its_trial_and_its_config() -> None:
+    values: tuple[object, ...] = (0.1, 1, True, "1", [1], math.inf, math.nan, None, {"b": 1}, [], {}, [["'b'", "1"]])
+    configs = [{"a": value} for value in values] + [{"a.b": 1}]
+    claims = {claim(number, config) for number in (0, 1) for config in configs}
+    assert len(claims) == 2 * len(configs)
+    assert claim(0, {"a": 1, "b": [2]}) == claim(0, {"b": (2,), "a": 1})
 
 
 def test_a_secret_may_be_given_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HPO_SECRET", "0123456789abcdef" * 2)
-    Artifacts(tmp_path).sealed(Seal.of("study", True)).save_state(7, {"epoch": 3})
+    Artifacts(tmp_path).sealed(Seal.of("study")).save_state(7, {"epoch": 3})
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "another home"))
-    other = Artifacts(tmp_path).sealed(Seal.of("study", True))
+    other = Artifacts(tmp_path).sealed(Seal.of("study"))
     assert other.takes_up(7) and other.load_state(7) == {"epoch": 3}
     monkeypatch.delenv("HPO_SECRET")
-    assert not Artifacts(tmp_path).sealed(Seal.of("study", True)).takes_up(7)
+    assert not Artifacts(tmp_path).sealed(Seal.of("study")).takes_up(7)
     monkeypatch.setenv("HPO_SECRET", "short")
     with pytest.raises(PermissionError, match="HPO_SECRET is too short to be a secret, which has 32 letters at least"):
         proof("text")
@@ -180,12 +174,12 @@ def test_a_secret_may_be_given_by_the_environment(tmp_path: Path, monkeypatch: p
 def test_without_a_secret_a_search_proves_its_own_states_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))  # where no folder can be made
-    one, other = (Artifacts(tmp_path).sealed(Seal.of("study", True)) for _ in range(2))
+    one, other = (Artifacts(tmp_path).sealed(Seal.of("study")) for _ in range(2))
     one.save_state(7, {"epoch": 3})
     assert one.load_state(7) == {"epoch": 3}
     with pytest.warns(RuntimeWarning, match="not proven"):
         assert other.load_state(7) is None
-    assert "key" not in repr(Seal.of("study", True))
+    assert "key" not in repr(Seal.of("study"))
 
 
 def test_a_state_is_kept_lent_and_dropped(artifacts: Artifacts) -> None:

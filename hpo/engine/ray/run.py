@@ -1,6 +1,5 @@
 """Ray Tune runs the trials of a study."""
 
-import json
 import math
 import sys
 import tempfile
@@ -8,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from signal import Signals
-from typing import Any
 
 from ray import tune
 
@@ -24,8 +22,9 @@ from hpo.engine.ray.worker_settings import WorkerSettings
 from hpo.errors import HpoError, last_line
 from hpo.signals import Interruption, interruptions
 from hpo.spec import Failures, Resources, SearchSpec, StudySpec
-from hpo.study.artifacts.seal import Seal, claim
+from hpo.study.artifacts.seal import Seal, canonical, claim
 from hpo.study.budget import Left
+from hpo.study.code import TrainingCode
 from hpo.study.differences import fixed_settings
 from hpo.study.secret import VARIABLE
 from hpo.study.study import Study
@@ -134,21 +133,24 @@ def run(
     return interruption.signal
 
 
-def _seal(study: Study, function: TrainingFunction) -> Seal:
-    """The seal of a study's states, which depend on its data and on all settings in which it never differs."""
-    settings: list[Any] = [fixed_settings(study.spec)]
-    if isinstance(study.spec, StudySpec):
-        settings.append(study.data_summary.fingerprint)
-    return Seal.of(study.id, _reads_states_itself(study.spec, function), json.dumps(settings))
+def _seal(study: Study, function: TrainingFunction) -> Seal | None:
+    """The seal of a study's states, where code that is not hpo's own goes on from them.
+
+    They depend on the data, on the names of that code, and on all settings in which the study never differs.
+    """
+    spec = study.spec
+    model, data = "", ""
+    if isinstance(spec, StudySpec):
+        model, data = spec.model.name, study.data_summary.fingerprint
+    code = TrainingCode.of(None if function is train else function, model)
+    names = [None if one is None else one.name for one in (code.function, code.model)]
+    if names == [None, None]:
+        return None
+    return Seal.of(study.id, canonical([names, data, fixed_settings(spec)]))
 
 
 def _claim(study: Study, number: int) -> str:
-    return claim(study.spec, number, study.trial(number).config)
-
-
-def _reads_states_itself(spec: SearchSpec, function: TrainingFunction) -> bool:
-    """Whether code that is not hpo's own goes on from states: a training function, or a model with state of its own."""
-    return function is not train or bool(isinstance(spec, StudySpec) and ":" in spec.model.name)
+    return claim(number, study.trial(number).config)
 
 
 def _tell_unproven(study: Study, say: Callable[[str], object]) -> None:

@@ -171,7 +171,7 @@ class Worker(tune.Trainable):
         self._config: dict[str, Any] = config["config"]
         self._reports = self._report = None
         self._inherited = self._resumes_at = int(config[INHERITED])
-        self._claim = claim(self._shared.spec, self._number, self._config)
+        self._claim = claim(self._number, self._config)
         self._best = self._known(None)
         self._threads = Threads(self._shared.settings.threads)
         self._had, self._epoch = dict(config.get(THREADS, {})), 0

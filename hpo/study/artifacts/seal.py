@@ -3,11 +3,12 @@
 import hmac
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Self
+from typing import Any, Self
 
-from hpo.spec import Config, SearchSpec
+from hpo.spec import Config
 from hpo.study.secret import proof
 
 _HEAD = b"hpo state "
@@ -20,31 +21,28 @@ EMPTY = _HEAD + b"0" * _DIGITS + b"\n"
 class Seal:
     """The key of a study's states, an HMAC (RFC 2104, SHA-256) by the user's secret; a search sends it to its workers.
 
-    A state is proven together with its `claim`: the trial, the config and the code that it is of.
-
-    `needed` says that more goes on from a state than the built-in training function with a built-in model, which takes
-    only numbers from it: other libraries and models take paths, flags and whole models from theirs.
+    A search has one where more goes on from a state than the built-in training function with a built-in model, which
+    takes only numbers from it: other libraries and models take paths, flags and whole models from theirs. What the
+    built-in one has stored is not proven: it may go on from a state that nobody has proven.
     """
 
     key: bytes = field(repr=False)
-    needed: bool
 
     @classmethod
-    def of(cls, study: str, needed: bool, settings: str = "") -> Self:
+    def of(cls, study: str, depends: str = "") -> Self:
         """The seal of a study.
 
         Where there is no secret and none can be made, the key is drawn: states are of use for this search alone.
 
         Args:
             study: its id.
-            needed: whether a state without a proof is left.
-            settings: what else its states depend on, and what never differs while it goes on.
+            depends: all else that its states depend on: settings, data, and the code that goes on from them.
         """
         try:
-            said = proof(f"hpo states of study {study} {sha256(settings.encode()).hexdigest()}", make=True)
+            said = proof(f"hpo states of study {study} {sha256(depends.encode()).hexdigest()}", make=True)
         except PermissionError:  # told where an invitation or a place is to be proven
             said = None
-        return cls((said or secrets.token_hex()).encode(), needed)
+        return cls((said or secrets.token_hex()).encode())
 
     def prove(self, content: memoryview, of: str) -> None:
         """Writes the proof of a claim into the content of a file that begins with `EMPTY`, or has another's proof."""
@@ -61,17 +59,22 @@ class Seal:
         return made.hexdigest().encode()
 
 
-def claim(spec: SearchSpec, number: int, config: Config) -> str:
-    """What a state is of, as it is proven with it: the trial, its config, and the names of its code.
+def claim(number: int, config: Config) -> str:
+    """What a state is of, as it is proven with it: the number of the trial, and its config."""
+    return canonical([number, config])
 
-    Args:
-        spec: of the study.
-        number: of the trial.
-        config: of the trial.
-    """
-    command = None if spec.command is None else spec.command.key
-    code = [spec.train, command, spec.setting("model.name")]
-    return json.dumps([number, sorted(config.items()), code], default=repr)
+
+def canonical(value: Any) -> str:
+    """A text that only equal values have: nested mappings and lists of texts, numbers and switches."""
+    return json.dumps(_plain(value))
+
+
+def _plain(value: Any) -> object:
+    if isinstance(value, Mapping):
+        return {"of": sorted([repr(key), _plain(part)] for key, part in value.items())}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return repr(value)
 
 
 def has_head(content: memoryview) -> bool:

@@ -128,8 +128,8 @@ class Artifacts:
         self.place = where if isinstance(where, Place) else place(where)
         self.mark, self.seal = mark, seal
 
-    def sealed(self, seal: Seal) -> "Artifacts":
-        """The same for a search, which proves the states that it stores."""
+    def sealed(self, seal: Seal | None) -> "Artifacts":
+        """The same for a search, which proves the states that it stores, if it has a seal."""
         return Artifacts(self.place, self.mark, seal)
 
     def marked(self) -> "Artifacts":
@@ -245,7 +245,7 @@ class Artifacts:
         self.trial(number).write(_STATE, content)
 
     def load_state(self, number: int, of: str = "") -> dict[str, Any] | None:
-        """What `save_state` has stored, on the CPU; None where nothing is, or what a seal needs and does not prove.
+        """What `save_state` has stored, on the CPU; None where nothing is, or what a seal does not prove.
 
         Args:
             number: of the trial.
@@ -269,11 +269,11 @@ class Artifacts:
         return unpacked(body(content))
 
     def takes_up(self, number: int, of: str = "") -> bool:
-        """Whether a trial's stored state would be taken up by its `claim`: no proof is needed, or there is one."""
+        """Whether a trial's stored state would be taken up by its `claim`: there is no seal, or it proves the state."""
         return self._is_proven(memoryview(self.trial(number).read(_STATE)), of)
 
     def _is_proven(self, content: memoryview, of: str) -> bool:
-        return self.seal is None or not self.seal.needed or self.seal.proves(content, of)
+        return self.seal is None or self.seal.proves(content, of)
 
     def state_epoch(self, number: int, of: str = "", lender: int | None = None) -> int | None:
         """The epoch of a trial's state; None where none is stored that can be read.
@@ -306,7 +306,7 @@ class Artifacts:
             return
         if not self._is_proven(content, of):
             return
-        if self.seal is not None and self.seal.proves(content, of):
+        if self.seal is not None:
             self.seal.prove(content, to)
         self.trial(child).write(_STATE, content)
 
