@@ -115,6 +115,36 @@ def schema() -> dict[str, Any]:
     return schema({section: registry.names for section, registry in registries.items()})
 
 
+def init(data: str | Path, target: str, *, output: str | Path | None = None, header: bool = True) -> str:
+    """Makes a search file to start from by a look at a table, with comments.
+
+    Args:
+        data: the path of a .csv, .tsv, .parquet, .jsonl or .ndjson file.
+        target: the column that is to be predicted.
+        output: the file that is written; none where None. One that is there is left alone.
+        header: whether the first line of a .csv or .tsv file names the columns.
+
+    Returns:
+        The text of the file.
+
+    Raises:
+        DataError: the table cannot be read, or has no such column.
+        InputError: the file is no table by its name, or `output` is there already or cannot be written.
+    """
+    from hpo.searching.first_file import first_file
+
+    made = first_file(str(data), target, "search.yaml" if output is None else str(output), header)
+    if output is not None:
+        try:
+            with Path(output).open("x", encoding="utf-8") as file:
+                file.write(made)
+        except FileExistsError:
+            raise InputError(f"{output}: is there already; name another file by --output") from None
+        except OSError as error:
+            raise InputError(f"{output}: cannot be written: {error.strerror or error}") from error
+    return made
+
+
 @arguments(SearchOptions)
 def search(options: SearchOptions) -> SearchResult:
     """Searches: Ray Tune runs the trials, the study records them, MLflow is told.
@@ -781,7 +811,7 @@ def build_ensemble(options: EnsembleOptions) -> "EnsembleResult":
 
 def predict(
     ensemble: "str | Ensemble",
-    input: str | Path | NDArray[Any],
+    input: Any,
     *,
     storage: str | Path = "studies",
     trust: bool = False,
@@ -793,8 +823,9 @@ def predict(
         ensemble: its name, or one that is open: `open_trial` opens a single trial.
         input: of images an image file, a folder of image files, an .npy file or the `x_test` (else `x`) of an .npz file
             with uint8 images `(n, h, w)` or `(n, h, w, c)`; of a table a .csv, .npy or .npz file; or such an array.
-            Columns that have names are put into the order of the training. A function of your own that predicts is
-            given arrays, a DataFrame of a .csv or .parquet file, and the path of anything else.
+            Columns that have names are put into the order of the training; of a table whose columns have a meaning, a
+            .csv, .tsv, .parquet or .jsonl file, a DataFrame, or a mapping of names to lists. A function of your own
+            that predicts is given arrays, a DataFrame of a .csv or .parquet file, and the path of anything else.
         storage: the folder of all studies.
         trust: models of your own that the ensemble names (`module:function`) may be imported.
         tell: is told of what was left out or changed in reading, a line each; a warning by default.
@@ -817,7 +848,7 @@ def predict(
 
 def predict_batches(
     ensemble: "str | Ensemble",
-    input: str | Path | NDArray[Any],
+    input: Any,
     *,
     storage: str | Path = "studies",
     trust: bool = False,

@@ -1,4 +1,4 @@
-"""Commands that search, and what leads to a search: search, resume, reproduce, validate, schema, plan."""
+"""Commands that search, and what leads to a search: init, search, resume, reproduce, validate, schema, plan."""
 
 import sys
 from typing import TYPE_CHECKING, Any
@@ -140,6 +140,26 @@ def reproduce(trial: int, study: str | None, storage: str, output: str, **option
         sys.exit(1)
 
 
+@click.command(short_help="Write a search file for a table.")
+@click.option("--data", required=True, metavar="FILE", help="A table: .csv, .tsv, .parquet, .jsonl or .ndjson.")
+@click.option("--target", required=True, metavar="COLUMN", help="The column that is to be predicted.")
+@click.option(
+    "--output", "-o", default="search.yaml", show_default=True, metavar="FILE", help="The search file; - is stdout."
+)
+@click.option("--no-header", is_flag=True, help="The first line names no columns: they are column_1, column_2, ...")
+def init(data: str, target: str, output: str, no_header: bool) -> None:
+    """Writes a search file to start from, with comments: what the columns of a table are, and a search that suits it.
+
+    \b
+    hpo init --data train.csv --target survived
+    hpo search -f search.yaml
+    """
+    from hpo import api
+
+    made = api.init(data, target, output=None if output == "-" else output, header=not no_header)
+    say(made.rstrip("\n") if output == "-" else f"Wrote {output}. Next: `hpo search -f {output}`.")
+
+
 @click.command(short_help="Check a search without running it.")
 @space_option
 @set_option
@@ -255,4 +275,4 @@ def plan(
     say(f"Learning curve: {found.curve}.")
 
 
-COMMANDS = (search, resume, reproduce, validate, schema, plan)
+COMMANDS = (init, search, resume, reproduce, validate, schema, plan)

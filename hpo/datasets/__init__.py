@@ -1,7 +1,8 @@
 """Data sets, and the one split that all trials of a study share."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,18 @@ DATASETS = Registry(
         "fashion_mnist": "hpo.datasets.downloads:fashion_mnist",
         "npz": "hpo.datasets.npz:npz",
         "image_folder": "hpo.datasets.image_folder:image_folder",
+        "table": "hpo.datasets.table:table",
     },
 )
-"""A data set is a function `(settings: DataSettings, data_dir: Path) -> Source`, found by name."""
+"""A data set is a function `(settings: DataSettings, data_dir: Path) -> Source`, found by name.
+
+One with a third argument `task` is given the name of the task there.
+"""
 
 DOWNLOADED = ("cifar10", "mnist", "fashion_mnist")
-_NEED_A_PATH = ("npz", "image_folder")
+_NEED_A_PATH = ("npz", "image_folder", "table")
+_OF_TABLES = ("target", "columns", "missing", "header", "test", "groups", "time", "split")
+"""Settings of the data set `table`."""
 
 
 def check(spec: StudySpec) -> Iterable[Problem]:
@@ -49,6 +56,37 @@ def check(spec: StudySpec) -> Iterable[Problem]:
             yield Problem(("data", "path"), f"no such file or folder: {spec.data.path:.200}")
         elif not Path(spec.data.path).is_file() and not Path(spec.data.path).is_dir():
             yield Problem(("data", "path"), f"is a pipe or a device, and no file or folder: {spec.data.path:.200}")
+    yield from _check_table(spec) if spec.data.name == "table" else _check_no_table(spec)
+
+
+def _check_table(spec: StudySpec) -> Iterable[Problem]:
+    """Problems with the settings of a table, before it is read."""
+    data = spec.data
+    if not data.target:
+        yield Problem(("data", "target"), "is required of a table: the column that is to be predicted")
+    for key in ("test", "validation"):
+        value = getattr(data, key)
+        if isinstance(value, str) and not Path(value).is_file():
+            yield Problem(("data", key), f"must be a share such as 0.2, or a file, and there is no file {value:.200}")
+    said = [key for key in ("split", "time", "groups") if getattr(data, key) is not None]
+    if "split" in said and (len(said) > 1 or isinstance(data.test, str) or isinstance(data.validation, str)):
+        yield Problem(("data", "split"), "says which rows validate and test: leave time, groups and files out")
+    elif len(said) > 1:
+        yield Problem(("data", "groups"), "parts the rows otherwise than data.time does: write one of them")
+    if spec.training.folds is not None and (data.time is not None or data.split is not None):
+        key = "time" if data.time is not None else "split"
+        yield Problem(("training", "folds"), f"validates each row once, which data.{key} does not allow: leave one out")
+
+
+def _check_no_table(spec: StudySpec) -> Iterable[Problem]:
+    """Problems with settings that only a table has."""
+    for key in _OF_TABLES:
+        if spec.written(f"data.{key}") and spec.data.name in DATASETS.names:
+            yield Problem(
+                ("data", key), f"is of tables in files, and data set '{spec.data.name}' is none; leave it out"
+            )
+    if isinstance(spec.data.validation, str) and spec.data.name in DATASETS.names:
+        yield Problem(("data", "validation"), f"must be a share such as 0.1 for data set '{spec.data.name}'")
 
 
 def check_fit(spec: StudySpec, dataset: Dataset) -> Iterable[Problem]:
@@ -60,6 +98,10 @@ def check_fit(spec: StudySpec, dataset: Dataset) -> Iterable[Problem]:
             f"is {spec.task}, but the targets of data set '{spec.data.name}' are {found[dataset.task]};"
             f" write `task: {dataset.task}`, or store other targets",
         )
+    if any(feature.categories for feature in dataset.encoding.layout):
+        searched = spec.parameters.get("data.augment")
+        if any("mixup" in names for names in (spec.data.augment, *([] if searched is None else searched.probes()))):
+            yield Problem(("data", "augment"), "'mixup' mixes numbers, and these data have categories; leave it out")
     if len(dataset.input_shape) == 1:
         searched = spec.parameters.get("data.augment")
         probes = [] if searched is None else searched.probes()
@@ -78,11 +120,13 @@ def _exists(path: str) -> bool:
 
 def of(spec: StudySpec, data_dir: Path) -> Dataset:
     """The data of a search; `load` says what it raises."""
-    return load(spec.data, data_dir, spec.seed, spec.training.folds)
+    return load(spec.data, data_dir, spec.seed, spec.training.folds, spec.task)
 
 
 @lru_cache(maxsize=2)  # a warm worker keeps the data set of its study
-def load(settings: DataSettings, data_dir: Path, seed: int, folds: int | None = None) -> Dataset:
+def load(
+    settings: DataSettings, data_dir: Path, seed: int, folds: int | None = None, task: str = "classification"
+) -> Dataset:
     """Reads a data set and splits validation rows off its training rows.
 
     With folds no row is split off: each training row is a validation row of one fold.
@@ -92,13 +136,14 @@ def load(settings: DataSettings, data_dir: Path, seed: int, folds: int | None = 
         data_dir: where downloads are kept.
         seed: of the split; the same seed gives the same split on every machine.
         folds: of cross-validation; one split where None.
+        task: of the search, for data whose targets may be read in several ways.
 
     Raises:
         DataError: it cannot be read or downloaded, or its contents break a rule.
     """
     function = DATASETS.load(settings.name)
     try:
-        source = function(settings, data_dir)
+        source = function(settings, data_dir, task) if _takes_task(function) else function(settings, data_dir)
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # a user's function may raise anything
@@ -111,8 +156,11 @@ def load(settings: DataSettings, data_dir: Path, seed: int, folds: int | None = 
     if not isinstance(source, Source):
         raise DataError(f"data set '{settings.name}' must return a hpo.datasets.Source, got {type(source).__name__}")
     source.check()
-    if folds is None:
-        train, validation = split_validation(source.train, settings.validation, seed, source.outputs)
+    if folds is None and source.validation is not None:
+        train, validation = source.train, source.validation
+    elif folds is None:
+        assert not isinstance(settings.validation, str), "a source gives the validation rows of a file"
+        train, validation = split_validation(source.train, settings.validation, seed, source.outputs, source.times)
     else:
         check_folds(source.train, folds, source.outputs)
         train = validation = source.train
@@ -124,6 +172,13 @@ def load(settings: DataSettings, data_dir: Path, seed: int, folds: int | None = 
         encoding=source.encoding,
         notes=(*source.notes, *_unseen(source)),
     )
+
+
+def _takes_task(function: Callable[..., object]) -> bool:
+    try:
+        return "task" in signature(function).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def _unseen(source: Source) -> Iterable[str]:

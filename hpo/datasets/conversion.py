@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 
 from hpo.datasets.dataset import Encoding, FloatType, Inputs
 from hpo.datasets.notes import Notes
+from hpo.datasets.table import encode
+from hpo.datasets.table_files import Rows, TableFormat
 from hpo.errors import DataError
 
 _IN_ORDER = "tables whose columns are taken in their order, since the ensemble knows no names of features"
+_UNKNOWN = "columns that the model was not trained with, left out"
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,23 @@ class Wanted:
                 f"{name}: row {first + infinite[0]} (from 0 on) has an infinite value; a missing one is NaN or empty"
             )
         return table
+
+    @property
+    def table_format(self) -> TableFormat:
+        """How the cells of a table's files are written, as those of the training were."""
+        return TableFormat(self.encoding.header, self.encoding.missing)
+
+    def encode(self, rows: Rows) -> Inputs:
+        """Rows of a table whose columns have a meaning, as a model takes them; other columns are left out.
+
+        Raises:
+            DataError: a column is missing, or a cell is not what its column is.
+        """
+        known = {column.name for column in self.encoding.columns}
+        for name in rows.columns:
+            if name not in known:
+                self.notes.add(_UNKNOWN, name)
+        return self.convert(encode(self.encoding.columns, rows), 0, "the table")
 
     def order(self, names: Sequence[str], where: str) -> list[int] | None:
         """The place of each feature among a file's columns; None where they are in order, or nobody knows.

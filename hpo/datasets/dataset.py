@@ -1,6 +1,7 @@
 """Examples in memory: images or rows of a table, with what is to be predicted of them."""
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +11,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.datasets import columns as kinds
+from hpo.datasets.columns import Column
 from hpo.datasets.moments import Moments, moments
 from hpo.errors import DataError
+from hpo.tasks.features import Feature
 
 Inputs = NDArray[np.uint8] | NDArray[np.float32] | NDArray[np.float64]
 """Images `(n, h, w, c)` uint8, or rows of a table `(n, features)`, in which NaN is a missing value.
@@ -36,10 +40,30 @@ class Encoding:
     """The names of a table's columns, in their order; empty where nobody has named them."""
     ranges: Ranges = field(default_factory=dict)
     """The ranges by which image files of more than 8 bits are scaled."""
+    columns: tuple[Column, ...] = ()
+    """What the columns of a table file mean, where its cells are no numbers yet."""
+    missing: tuple[str, ...] = ()
+    """Texts that mean a missing value in the cells of `columns`."""
+    header: bool = True
+    """Whether files with the `columns` name them in their first line."""
+
+    @property
+    def layout(self) -> tuple[Feature, ...]:
+        """What the numbers of a row are, where `columns` say so; empty where all are quantities."""
+        return tuple(feature for column in self.columns for feature in column.features)
 
     def to_json(self) -> dict[str, Any]:
         """Writes the encoding as JSON has it."""
-        return {"features": list(self.features), "ranges": {kind: list(ends) for kind, ends in self.ranges.items()}}
+        document: dict[str, Any] = {
+            "features": list(self.features),
+            "ranges": {kind: list(ends) for kind, ends in self.ranges.items()},
+        }
+        if self.columns:
+            document["columns"] = [
+                {"name": column.name, "kind": column.kind, **column.to_json()} for column in self.columns
+            ]
+            document |= {"missing": list(self.missing), "header": self.header}
+        return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -54,7 +78,29 @@ class Encoding:
             raise ValueError("names of features must be different texts")
         if not all(-math.inf < low < high < math.inf for low, high in ranges.values()):
             raise ValueError("ranges must go from a smaller to a larger finite number")
-        return cls(features, ranges)
+        columns = tuple(_column(entry) for entry in document.get("columns", ()))
+        missing, header = tuple(document.get("missing", ())), document.get("header", True)
+        names = [column.name for column in columns]
+        if len(set(names)) < len(names) or not all(isinstance(text, str) for text in missing):
+            raise ValueError("names of columns must be different, and missing values texts")
+        if not isinstance(header, bool):
+            raise TypeError("header must be true or false")
+        return cls(features, ranges, columns, missing, header)
+
+    def decode(self, row: Sequence[float]) -> dict[str, Any]:
+        """The cells by column that give the numbers of a row, where there are `columns`."""
+        cells, first = {}, 0
+        for column in self.columns:
+            cells[column.name] = column.decode(row[first : first + len(column.features)])
+            first += len(column.features)
+        return cells
+
+
+def _column(entry: Mapping[str, Any]) -> Column:
+    name, kind = entry["name"], entry["kind"]
+    if not isinstance(name, str) or kind not in kinds.LEARNED:
+        raise ValueError(f"a column must have a name and a kind, one of {', '.join(kinds.LEARNED)}")
+    return kinds.column(kind).from_json(name, entry)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +111,8 @@ class Examples:
     targets: Targets
     weights: NDArray[np.float32] | None = None
     """Weights of the rows in the training loss `(n,)`, 1 on average; all alike where None."""
+    groups: NDArray[np.intp] | None = None
+    """The number of each row's group `(n,)`, which no split parts; each row is its own where None."""
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -72,7 +120,8 @@ class Examples:
     def take(self, rows: NDArray[np.intp]) -> Self:
         """The examples of these rows, in this order."""
         weights = None if self.weights is None else self.weights[rows]
-        return type(self)(self.inputs[rows], self.targets[rows], weights)
+        groups = None if self.groups is None else self.groups[rows]
+        return type(self)(self.inputs[rows], self.targets[rows], weights, groups)
 
     def joined(self, others: Self) -> Self:
         """These examples and others behind them, all with the same weight."""
@@ -93,6 +142,10 @@ class Source:
     encoding: Encoding = Encoding()
     notes: Sequence[str] = ()
     """What was left out or changed when the data were read, a line each."""
+    validation: Examples | None = None
+    """Validation examples that the user has given; they are split off the training ones where None."""
+    times: NDArray[np.float64] | None = None
+    """When each training example was `(n,)`: then the latest are validated."""
 
     @property
     def task(self) -> str:
@@ -105,10 +158,12 @@ class Source:
         Raises:
             DataError: a split is empty, sizes differ, or a target is out of range.
         """
-        kinds = [(task_of(split.targets), split.inputs.dtype) for split in (self.train, self.test)]
-        if kinds[0] != kinds[1]:
-            raise DataError(f"{self.name}: train and test must have inputs and targets of the same types")
-        for split, examples in (("train", self.train), ("test", self.test)):
+        given = {"train": self.train, "test": self.test}
+        if self.validation is not None:
+            given["validation"] = self.validation
+        if len({(task_of(split.targets), split.inputs.dtype) for split in given.values()}) > 1:
+            raise DataError(f"{self.name}: {' and '.join(given)} must have inputs and targets of the same types")
+        for split, examples in given.items():
             where = f"{self.name}: {split}"
             if len(examples) == 0:
                 raise DataError(f"{where}: there are no examples")
@@ -123,11 +178,10 @@ class Source:
         if features and self.train.inputs.shape[1:] != (len(features),):
             shape = self.train.inputs.shape
             raise DataError(f"{self.name}: {len(features)} features are named, but inputs are {shape}")
-        if self.train.inputs.shape[1:] != self.test.inputs.shape[1:]:
-            raise DataError(
-                f"{self.name}: train inputs are {self.train.inputs.shape[1:]},"
-                f" test inputs {self.test.inputs.shape[1:]}; they must have one shape"
-            )
+        shapes = {split: examples.inputs.shape[1:] for split, examples in given.items()}
+        if len(set(shapes.values())) > 1:
+            found = ", ".join(f"{split} inputs are {shape}" for split, shape in shapes.items())
+            raise DataError(f"{self.name}: {found}; they must have one shape")
 
     def _check_targets(self, where: str, targets: Targets) -> None:
         if self.task == "classification":
@@ -180,6 +234,8 @@ class Dataset:
             digest.update(repr(examples.inputs.shape).encode())
             digest.update(np.ascontiguousarray(examples.inputs).data)
             digest.update(np.ascontiguousarray(examples.targets).data)
+        if self.encoding.columns:  # codes say nothing of the categories that they are of
+            digest.update(json.dumps([self.encoding.to_json(), self.outputs]).encode())
         return digest.hexdigest()
 
     @cached_property

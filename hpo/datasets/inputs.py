@@ -11,10 +11,13 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.datasets.columns import text
+from hpo.datasets.columns.ids import Ids
 from hpo.datasets.conversion import Wanted
 from hpo.datasets.dataset import Inputs
 from hpo.datasets.images import SUFFIXES, image_files, read_image
 from hpo.datasets.npz import name_of, read_arrays
+from hpo.datasets.table_files import Rows, batches, of_frame
 from hpo.errors import DataError
 
 Batch = tuple[list[str], Inputs]
@@ -28,18 +31,21 @@ _MOST_ROWS, _MOST_BYTES = 512, 64 * 2**20
 """Limits of a batch; it has one row at least, however large."""
 
 
-def input_batches(source: str | Path | NDArray[Any], wanted: Wanted) -> Iterator[Batch]:
+def input_batches(source: Any, wanted: Wanted) -> Iterator[Batch]:
     """Reads inputs a few at a time, so that memory stays flat however many there are.
 
     Image files are read when it is their turn, an .npy file is mapped into memory, an array in an .npz file is unpacked
     as it is needed (`x_test`, or else `x`), a .csv file is read line by line. Columns that have names, in the header of
     a .csv or as `feature_names` of an .npz file, are put into the order of the training.
 
+    A table whose columns have a meaning, such as categories, is read by their names, in any order; others are left out.
+
     Args:
         source: of images an image file, a folder of image files, an .npy or .npz file, or an array `(n, h, w)` or
             `(n, h, w, c)` uint8; of a table a .csv file with a header and a column a feature (an empty cell is a
             missing value, and so is a blank line where there is one feature), an .npy or .npz file, or an array
-            `(n, features)` of numbers.
+            `(n, features)` of numbers; of columns with a meaning a .csv, .tsv, .parquet or .jsonl file, a DataFrame, or
+            a mapping of names to lists.
         wanted: what the model is given; image files are scaled to its shape, arrays are not.
 
     Yields:
@@ -50,6 +56,9 @@ def input_batches(source: str | Path | NDArray[Any], wanted: Wanted) -> Iterator
         DataError: the source cannot be read, or does not hold what the model wants.
     """
     if not isinstance(source, str | Path):
+        if wanted.encoding.columns and not isinstance(source, np.ndarray):
+            yield from _of_columns([of_frame(source, wanted.table_format, "the table")], wanted)
+            return
         yield from _of_array(np.asarray(source), wanted, "the array")
         return
     path, table = Path(source).expanduser(), len(wanted.shape) == 1
@@ -62,6 +71,8 @@ def input_batches(source: str | Path | NDArray[Any], wanted: Wanted) -> Iterator
         yield from _of_array(_mapped(path), wanted, str(path))
     elif suffix == ".npz":
         yield from _of_archive(path, wanted)
+    elif wanted.encoding.columns:
+        yield from _of_columns(batches(path, wanted.table_format, wanted.notes), wanted)
     elif table and suffix == ".csv":
         yield from _of_csv(path, wanted)
     elif table or suffix == ".csv":
@@ -71,7 +82,7 @@ def input_batches(source: str | Path | NDArray[Any], wanted: Wanted) -> Iterator
         yield from _of_images(path, wanted)
 
 
-def read_inputs(source: str | Path | NDArray[Any], wanted: Wanted) -> Batch:
+def read_inputs(source: Any, wanted: Wanted) -> Batch:
     """All inputs at once, as `input_batches` reads them.
 
     Raises:
@@ -79,6 +90,21 @@ def read_inputs(source: str | Path | NDArray[Any], wanted: Wanted) -> Batch:
     """
     names, inputs = zip(*input_batches(source, wanted), strict=True)
     return [name for batch in names for name in batch], np.concatenate(inputs)
+
+
+def _of_columns(parts: Iterable[Rows], wanted: Wanted) -> Iterator[Batch]:
+    ids = next((column.name for column in wanted.encoding.columns if isinstance(column, Ids)), None)
+    first = 0
+    for part in parts:
+        inputs = wanted.encode(part)
+        names = [str(row) for row in range(first, first + len(part))]
+        yield (
+            names
+            if ids is None
+            else [str(row) if cell is None else text(cell) for row, cell in zip(names, part.columns[ids], strict=True)],
+            inputs,
+        )
+        first += len(part)
 
 
 def _of_images(path: Path, wanted: Wanted) -> Iterator[Batch]:

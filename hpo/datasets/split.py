@@ -13,28 +13,43 @@ from hpo.datasets.dataset import Examples, task_of
 from hpo.errors import DataError
 
 Rows = NDArray[np.intp]
+Parts = tuple[Rows, Rows]
+"""The numbers of the rows of both parts, in order."""
 _SHOWN = 5
 
 
 def split_validation(
-    examples: Examples, fraction: float, seed: int, outputs: Sequence[str] = ()
+    examples: Examples,
+    fraction: float,
+    seed: int,
+    outputs: Sequence[str] = (),
+    times: NDArray[np.float64] | None = None,
 ) -> tuple[Examples, Examples]:
-    """Splits training examples into (train, validation); of classes each one's share is kept.
+    """Splits training examples into (train, validation).
+
+    The latest are validated where there are times, and the examples of a group are on one side. Else of classes each
+    one's share is kept.
 
     Args:
         examples: all training examples.
         fraction: the share of validation, between 0 and 1.
         seed: the same seed gives the same rows.
         outputs: the names of the classes by their numbers, for messages.
+        times: when each example was, `(rows,)`.
 
     Raises:
         DataError: a class has fewer than two examples, or a side would have fewer rows than there are classes.
     """
-    _check_classes(examples, outputs)
-    classes = task_of(examples.targets) == "classification"
-    labels = examples.targets if classes else np.zeros(len(examples), np.intp)
     try:
-        train, validation = stratified(labels, fraction, seed)
+        if times is not None:
+            train, validation = latest(times, fraction)
+        elif examples.groups is not None:
+            train, validation = grouped(examples.groups, fraction, seed)
+        else:
+            _check_classes(examples, outputs)
+            classes = task_of(examples.targets) == "classification"
+            labels = examples.targets if classes else np.zeros(len(examples), np.intp)
+            train, validation = stratified(labels, fraction, seed)
     except ValueError as error:
         raise DataError(
             f"data.validation {fraction} of {len(examples)} training rows is not possible: {error}"
@@ -53,6 +68,10 @@ def check_folds(examples: Examples, folds: int, outputs: Sequence[str] = ()) -> 
     Raises:
         DataError: a class has fewer than two examples, or there are more folds than rows.
     """
+    if examples.groups is not None:
+        if folds > (groups := len(np.unique(examples.groups))):
+            raise DataError(f"training.folds {folds}: there are {groups} groups, and each fold needs one")
+        return
     _check_classes(examples, outputs)
     if folds > len(examples):
         raise DataError(f"training.folds {folds}: there are {len(examples)} training rows, and each fold needs one")
@@ -73,7 +92,37 @@ def _check_classes(examples: Examples, outputs: Sequence[str]) -> None:
     )
 
 
-def stratified(labels: NDArray[np.integer], fraction: float, seed: int) -> tuple[Rows, Rows]:
+def latest(times: NDArray[np.float64], fraction: float) -> Parts:
+    """The earlier rows and the latest, which are about this fraction; rows of one moment are on one side.
+
+    Raises:
+        ValueError: all rows are of one moment.
+    """
+    moments, sizes = np.unique(times, return_counts=True)
+    if len(moments) < 2:
+        raise ValueError("all rows have the same time")
+    before = np.cumsum(sizes)[:-1]  # rows before each moment but the first
+    cut = moments[1 + np.abs(before - (1 - fraction) * len(times)).argmin()]
+    return np.flatnonzero(times < cut), np.flatnonzero(times >= cut)
+
+
+def grouped(groups: NDArray[np.intp], fraction: float, seed: int) -> Parts:
+    """Two parts of rows of which no group is on both sides; the second has about this fraction of the rows.
+
+    Raises:
+        ValueError: there is one group only.
+    """
+    kinds, sizes = np.unique(groups, return_counts=True)
+    if len(kinds) < 2:
+        raise ValueError("all rows are of one group")
+    order = np.random.default_rng(seed).permutation(len(kinds))
+    drawn = np.cumsum(sizes[order])[:-1]  # rows of the first 1, 2, ... groups
+    chosen = order[: 1 + np.abs(drawn - fraction * len(groups)).argmin()]
+    inside = np.isin(groups, kinds[chosen])
+    return np.flatnonzero(~inside), np.flatnonzero(inside)
+
+
+def stratified(labels: NDArray[np.integer], fraction: float, seed: int) -> Parts:
     """Two parts of rows, in order: the second has this fraction of them, rounded up, and of each label its share.
 
     What shares leave over goes to the labels that have lost most by rounding down.

@@ -22,6 +22,7 @@ from safetensors.numpy import load
 from hpo import models, plugins
 from hpo.datasets.conversion import Wanted
 from hpo.datasets.dataset import Encoding, Inputs
+from hpo.datasets.table_files import of_frame
 from hpo.ensemble.calibration import Interval, temper
 from hpo.ensemble.combiner import Average, Combiner, from_json
 from hpo.ensemble.document import Document, IntervalPart, MemberPart, parse
@@ -158,8 +159,9 @@ class Ensemble:
         """What the ensemble says of each input.
 
         Args:
-            inputs: images `(n, h, w, c)` uint8, or rows of a table `(n, features)`, in which NaN is a missing value;
-                where a function of the user's predicts, what that takes.
+            inputs: images `(n, h, w, c)` uint8, or rows of a table `(n, features)`, in which NaN is a missing value; of
+                a table whose columns have a meaning a DataFrame, or a mapping of names to lists; where a function of
+                the user's predicts, what that takes.
 
         Returns:
             Of classification the name of each one's most probable class; of multilabel the names of its labels, those
@@ -257,6 +259,8 @@ class Ensemble:
     def _tensor(self, inputs: Inputs) -> torch.Tensor:
         """Inputs as a network takes them, apart from their type."""
         assert self.wanted is not None, "models know what they take"
+        if self.wanted.encoding.columns and not isinstance(inputs, np.ndarray):
+            inputs = self.wanted.encode(of_frame(inputs, self.wanted.table_format, "inputs"))
         self.wanted.check(inputs.shape, inputs.dtype, "inputs")
         array = torch.from_numpy(np.require(self.wanted.convert(inputs, 0, "inputs"), requirements=["C", "W"]))
         return array if array.ndim == 2 else array.permute(0, 3, 1, 2)
@@ -279,7 +283,9 @@ class Ensemble:
             if member.copies > 1 and not copies <= weights.keys():
                 raise ValueError(f"it has not the weights of {member.copies} trainings")  # they would all be built
             with _damage_told(folder):
-                network = models.build_copies(model, self.input_shape, len(self.outputs), self.task, member.copies)
+                layout = () if self.wanted is None else self.wanted.encoding.layout
+                shape, outputs = self.input_shape, len(self.outputs)
+                network = models.build_copies(model, shape, outputs, self.task, member.copies, layout)
             set_weights(network, weights)
         except DataError:
             raise
@@ -393,6 +399,8 @@ def _wanted(document: Document) -> Wanted:
     """What is read, and how; ensembles that were made before that was written have the defaults."""
     encoding = Encoding() if document.encoding is None else Encoding.from_json(document.encoding)
     shape = document.input_shape or ()
+    if encoding.columns and shape != (len(encoding.layout),):
+        raise ValueError(f"encoding.columns have {len(encoding.layout)} features, not {shape}")
     if encoding.features and shape != (len(encoding.features),):
         raise ValueError(f"encoding.features has {len(encoding.features)} names for {shape}")
     return Wanted(shape, encoding, np.float64 if document.input_type == "float64" else np.float32)

@@ -1,8 +1,9 @@
 """An ensemble, or one of its members, as one ONNX file: preprocessing, networks, temperatures and combiner inside.
 
 The input `inputs` is `(n, h, w, c)` uint8 or `(n, features)` float32, or float64 where the ensemble needs it, with any
-n, the output `predictions` is
-`(n, outputs)` float32. It needs the extra `hpo[onnx]`.
+n, the output `predictions` is `(n, outputs)` float32. Of a table whose columns have a meaning, the features are the
+numbers of its columns, a category's its code; the metadata have the columns and their categories as `encoding`. It
+needs the extra `hpo[onnx]`.
 """
 
 import json
@@ -182,6 +183,9 @@ def _program(ensemble: Ensemble) -> torch.onnx.ONNXProgram:
         if program is None:
             raise RuntimeError("PyTorch made no program")
         program.model.metadata_props.update(task=ensemble.task, outputs=json.dumps(ensemble.outputs))
+        if ensemble.wanted is not None and ensemble.wanted.encoding.columns:
+            encoding = ensemble.wanted.encoding  # by which a row becomes the numbers that the file takes
+            program.model.metadata_props.update(encoding=json.dumps(encoding.to_json()))
         return program
 
 
@@ -242,6 +246,9 @@ def _random_inputs(ensemble: Ensemble, rows: int) -> Inputs:
     numbers = np.dtype(np.float32 if ensemble.wanted is None else ensemble.wanted.numbers)
     table = generator.normal(mean, std, (rows, *ensemble.input_shape)).astype(numbers)
     table[generator.random(table.shape) < 0.05] = np.nan
+    for place, feature in enumerate(() if ensemble.wanted is None else ensemble.wanted.encoding.layout):
+        if feature.categories:
+            table[:, place] = generator.integers(0, feature.categories + 1, rows)
     return table
 
 

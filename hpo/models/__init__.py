@@ -1,18 +1,20 @@
 """The model families, found by name; a user's own by `module:function`.
 
 A model is a function `(input_shape, outputs, *, settings...) -> nn.Module`: `input_shape` is (channels, height, width)
-of images or (features,) of a table, the module maps standardized floats `(n, *input_shape)` to `(n, outputs)`. Its
-keyword arguments are the settings that the `model` section may hold and that parameters may vary; it raises ValueError
-where a value breaks a rule. `hpo.training.rehearsal` tries it before a search.
+of images or (features,) of a table, the module maps standardized floats `(n, *input_shape)` to `(n, outputs)`. Of a
+table with categories, the features are its standardized quantities, and one number a category, 1 or 0. Its keyword
+arguments are the settings that the `model` section may hold and that parameters may vary; it raises ValueError where a
+value breaks a rule. `hpo.training.rehearsal` tries it before a search.
 """
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from hpo.errors import InputError, Problem
 from hpo.plugins import Registry, did_you_mean
 from hpo.spec import Named, StudySpec, text_for
+from hpo.tasks.features import Feature, width
 
 if TYPE_CHECKING:
     from hpo.models.mean import Mean
@@ -29,6 +31,8 @@ MODELS = Registry(
 
 InputShape = tuple[int, ...]
 """(channels, height, width) of images, (features,) of a table."""
+Layout = Sequence[Feature]
+"""What the features of a table are."""
 _POSITIONAL = 2
 """`input_shape` and `outputs` come first, whatever a user calls them."""
 
@@ -86,7 +90,9 @@ def _texts(spec: StudySpec) -> Iterable[Problem]:
             yield from (Problem(key, text_for(value, wanted)) for value in values if isinstance(value, str))
 
 
-def build(model: Named, input_shape: InputShape, outputs: int, task: str = "classification") -> "Standardized":
+def build(
+    model: Named, input_shape: InputShape, outputs: int, task: str = "classification", layout: Layout = ()
+) -> "Standardized":
     """The model with a standardization of its input in front, so that a checkpoint holds its preprocessing.
 
     For regression the scale of the targets comes last, so that the network itself learns standardized ones.
@@ -96,6 +102,7 @@ def build(model: Named, input_shape: InputShape, outputs: int, task: str = "clas
         input_shape: (channels, height, width) or (features,).
         outputs: how many numbers a row of the output has: of classes, labels or regression targets.
         task: what they are.
+        layout: what the features of a table are; all quantities where it is empty.
 
     Raises:
         ValueError: a setting breaks a rule of the model.
@@ -105,18 +112,21 @@ def build(model: Named, input_shape: InputShape, outputs: int, task: str = "clas
 
     from hpo.models.standardize import Standardized
 
-    network = MODELS.load(model.name)(input_shape, outputs, **model.settings)
+    given = (width(layout),) if layout else input_shape
+    network = MODELS.load(model.name)(given, outputs, **model.settings)
     if any(is_lazy(parameter) for parameter in network.parameters()):
-        network.eval()(torch.zeros(2, *input_shape))  # lazy layers take their shape from the first images
+        network.eval()(torch.zeros(2, *given))  # lazy layers take their shape from the first images
         network.train()
     types = {parameter.dtype for parameter in network.parameters()}
     if types and torch.float32 not in types:
         raise ValueError("its parameters must be float32; precision is `training.precision`")
     rescaled, foreign = task == "regression", model.name not in MODELS.names
-    return Standardized(input_shape, network, outputs, rescaled=rescaled, foreign=foreign)
+    return Standardized(input_shape, network, outputs, rescaled=rescaled, foreign=foreign, layout=layout)
 
 
-def build_copies(model: Named, input_shape: InputShape, outputs: int, task: str, copies: int) -> "Standardized | Mean":
+def build_copies(
+    model: Named, input_shape: InputShape, outputs: int, task: str, copies: int, layout: Layout = ()
+) -> "Standardized | Mean":
     """What a trial leaves that has trained its config so many times: the model, or the mean of its copies.
 
     Args:
@@ -125,11 +135,12 @@ def build_copies(model: Named, input_shape: InputShape, outputs: int, task: str,
         outputs: how many numbers a row of the output has.
         task: what they are.
         copies: how many, 1 or more.
+        layout: what the features of a table are.
 
     Raises:
         ValueError: a setting breaks a rule of the model.
     """
     from hpo.models.mean import Mean
 
-    built = [build(model, input_shape, outputs, task) for _ in range(copies)]
+    built = [build(model, input_shape, outputs, task, layout) for _ in range(copies)]
     return built[0] if copies == 1 else Mean(built, task)

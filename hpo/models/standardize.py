@@ -1,11 +1,13 @@
 """Preprocessing as the first layer of every model, and the targets' scale as the last: saved with the weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from hpo.tasks.features import Feature
 
 
 class Standardize(nn.Module):
@@ -13,13 +15,25 @@ class Standardize(nn.Module):
 
     A missing value (NaN) of a row becomes the mean. Rows that need float64 are centred and scaled in it; what comes out
     is float32 always. A checkpoint says which it was.
+
+    Args:
+        input_shape: (channels, height, width) or (features,).
+        layout: what the features of a table are, where some are codes of categories: then a row comes out as its
+            quantities, a number for each category, 1 or 0, and one for each quantity that may be missing, 1 if it is.
     """
 
     mean: Tensor
     std: Tensor
+    quantities: Tensor
+    coded: Tensor
+    codes: Tensor
+    may_miss: Tensor
 
-    def __init__(self, input_shape: tuple[int, ...]) -> None:
+    def __init__(self, input_shape: tuple[int, ...], layout: Sequence[Feature] = ()) -> None:
         super().__init__()
+        self._laid_out = bool(layout)
+        if layout:
+            self._lay_out(layout)
         shape = (1, input_shape[0], *[1] * (len(input_shape) - 1))
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("std", torch.ones(shape))
@@ -37,9 +51,27 @@ class Standardize(nn.Module):
         self.mean, self.std = self.mean.to(dtype), self.std.to(dtype)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Standardized inputs of the same shape, in float32."""
+        """Standardized inputs in float32, of the same shape where there is no layout."""
         scaled = ((inputs - self.mean) / self.std).float()
-        return torch.nan_to_num(scaled, nan=0.0) if self._may_miss else scaled
+        if not self._may_miss:
+            return scaled
+        scaled = torch.nan_to_num(scaled, nan=0.0)
+        if not self._laid_out:
+            return scaled
+        categories = inputs.index_select(1, self.coded) == self.codes
+        missing = inputs.index_select(1, self.may_miss).isnan()
+        return torch.cat([scaled.index_select(1, self.quantities), categories.float(), missing.float()], dim=1)
+
+    def _lay_out(self, layout: Sequence[Feature]) -> None:
+        """Keeps the places of quantities, and of each category the place and the code: a checkpoint needs none."""
+        places = {
+            "quantities": [place for place, feature in enumerate(layout) if not feature.categories],
+            "coded": [place for place, feature in enumerate(layout) for _ in range(feature.categories)],
+            "codes": [code for feature in layout for code in range(1, feature.categories + 1)],
+            "may_miss": [place for place, feature in enumerate(layout) if feature.may_miss],
+        }
+        for name, found in places.items():
+            self.register_buffer(name, torch.tensor(found, dtype=torch.int64), persistent=False)
 
 
 def _take_type(module: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: object) -> None:
@@ -87,13 +119,21 @@ class Standardized(nn.Module):
         outputs: how many numbers a row of the output has.
         rescaled: whether the outputs are in the units of regression targets.
         foreign: whether the network is a user's own, of which nothing is known.
+        layout: what the features of a table are; the network is given `hpo.tasks.features.width` numbers then.
     """
 
     def __init__(
-        self, input_shape: tuple[int, ...], network: nn.Module, outputs: int, *, rescaled: bool, foreign: bool
+        self,
+        input_shape: tuple[int, ...],
+        network: nn.Module,
+        outputs: int,
+        *,
+        rescaled: bool,
+        foreign: bool,
+        layout: Sequence[Feature] = (),
     ) -> None:
         super().__init__()
-        self.standardize = Standardize(input_shape)
+        self.standardize = Standardize(input_shape, layout)
         self.network = network
         self.rescale = Rescale(outputs) if rescaled else None
         self.input_shape, self.outputs, self.foreign = input_shape, outputs, foreign

@@ -18,6 +18,10 @@ _READ = frozenset({"epochs", "patience", "min_delta", "folds", "seeds", "device"
 """What `training` says of trials whatever trains them."""
 
 
+_COLUMNS = 40
+"""Columns of a table that are shown."""
+
+
 def check_ends(spec: SearchSpec) -> Iterable[Problem]:
     """A target, or a plateau, of a search that has no single best trial; and a plateau without its rule."""
     budget = spec.budget
@@ -150,12 +154,17 @@ def _remarks_on(spec: SearchSpec, command: Command) -> Iterable[str]:
 
 
 def data_notes(spec: SearchSpec, data_dir: Path) -> Sequence[str]:
-    """What is left out or changed of the data when they are read; nothing where they would have to be downloaded."""
-    if not isinstance(spec, StudySpec):
+    """What the columns of a table are taken for, and what is left out or changed of the data when they are read.
+
+    Nothing is said where they would have to be downloaded.
+    """
+    if not isinstance(spec, StudySpec) or spec.data.name in datasets.DOWNLOADED:
         return ()
-    if spec.data.name in datasets.DOWNLOADED:
-        return ()
-    return datasets.of(spec, data_dir).notes
+    dataset = datasets.of(spec, data_dir)
+    found = dataset.encoding.columns
+    shown = [f"column {column.name!r}: {column.told()}." for column in found[:_COLUMNS]]
+    more = [f"and {len(found) - _COLUMNS} more columns."] if len(found) > _COLUMNS else []
+    return (*shown, *more, *dataset.notes)
 
 
 def last_problems(spec: SearchSpec, data_dir: Path, download: bool) -> Iterable[Problem]:

@@ -20,7 +20,9 @@ from hpo.spec.reading import (
 from hpo.spec.rules import text_for
 from hpo.spec.section import (
     MOST_COPIES,
+    TABLES,
     Budget,
+    ColumnKind,
     Constraint,
     DataSettings,
     Failures,
@@ -35,7 +37,9 @@ from hpo.spec.study_spec import Config, SearchSpec, StudyName, StudySpec, is_stu
 
 __all__ = [
     "MOST_COPIES",
+    "TABLES",
     "Budget",
+    "ColumnKind",
     "Config",
     "Constraint",
     "DataSettings",

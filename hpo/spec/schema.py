@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from hpo.spec.extending import EXTENDS
 from hpo.spec.parameter import ALLOWED, Parameter
 from hpo.spec.rules import NOT_SEARCHABLE, SEARCHABLE
+from hpo.spec.section import TABLES
 from hpo.spec.study_spec import StudySpec, section_class
 
 Schema = dict[str, Any]
@@ -42,6 +43,7 @@ def schema(names: Mapping[str, Collection[str]]) -> Schema:
         parts[section]["properties"][key]["anyOf"].append(_DURATION)
     parts["Objectives"]["properties"].pop("others")
     _parameter(parts["Parameter"])
+    _data(parts["DataSettings"])
     properties = {key: _or_variable(value) for key, value in whole["properties"].items()}
     properties |= {section: _named(properties[section], known) for section, known in names.items()}
     properties["objective"] = _objective(properties["objective"])
@@ -96,6 +98,15 @@ def _parameter(part: Schema) -> None:
     part["if"] = {"properties": {"log": {"const": True}}, "required": ["log", "min"]}
     part["then"] = {"properties": {"min": _or_variable({"type": "number", "exclusiveMinimum": 0})}}
     part["properties"]["values"]["anyOf"][0]["minItems"] = 1
+
+
+def _data(part: Schema) -> None:
+    """The name of a file says what it is; one text that means a missing value may stand alone."""
+    endings = "|".join(ending.removeprefix(".") for ending in (".npz", *TABLES))
+    part["required"] = []
+    by_path = {"required": ["path"], "properties": {"path": {"pattern": rf"\.({endings})$|\$\{{"}}}
+    part["anyOf"] = [{"required": ["name"]}, by_path]
+    part["properties"]["missing"] = _one_or_more(part["properties"]["missing"], {"type": "string"})
 
 
 def _named(section: Schema, known: Collection[str]) -> Schema:

@@ -1,7 +1,7 @@
 """The parts of the YAML that hold fixed settings."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -19,6 +19,10 @@ Duration = Annotated[
 """Seconds, in the YAML also as `90s`, `30m` or `2h`."""
 
 
+ColumnKind = Literal["number", "category", "date", "ids", "ignore"]
+"""What a column of a table is; `ids` names the rows in predictions, `ignore` is not read."""
+TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+"""How the name of a file with a table ends."""
 Augmentation = Literal["random_crop", "horizontal_flip", "cutout", "mixup"]
 
 
@@ -60,8 +64,24 @@ class DataSettings(Section):
     """A data set that comes along, or the form of your own data."""
     path: str | None = None
     """The file or folder of your own data."""
-    validation: Fraction = 0.1
-    """The share of training rows on which trials are compared: one split a study, drawn from the seed."""
+    target: str | tuple[str, ...] | None = None
+    """The column of a table that is to be predicted; several for labels that hold or not, or for several numbers."""
+    columns: Mapping[str, ColumnKind] = {}
+    """What columns of a table are, where `hpo validate` shows that they were taken for something else."""
+    missing: tuple[str, ...] = ()
+    """Texts that mean a missing value in a table, such as `?`; an empty cell always does."""
+    header: bool = True
+    """Whether the first line of a table's file names its columns; else they are `column_1`, `column_2`, ..."""
+    test: Fraction | str = 0.2
+    """Rows of a table on which ensembles are scored once: a file, or a share that is the same in every study."""
+    validation: Fraction | str = 0.1
+    """Rows on which trials are compared: a share of the training rows, drawn from the seed, or a file of a table."""
+    groups: str | None = None
+    """The column of a table whose values no split parts: all rows of a patient, a user, a speaker are on one side."""
+    time: str | None = None
+    """The column of a table that says when: the past is trained on, and what follows validates and tests."""
+    split: str | None = None
+    """The column of a table that says of each row whether it is for train, validation or test."""
     size: Annotated[int, Field(ge=4, le=1024)] = 64
     """Pixels of a side, to which the images of `image_folder` are scaled and centre-cropped."""
     classes: Annotated[int, Field(ge=2)] | None = None
@@ -75,13 +95,40 @@ class DataSettings(Section):
     mixup_alpha: Annotated[float, Field(gt=0)] = 0.2
     """Both parameters of the beta distribution of which `mixup` draws its shares."""
 
-    @field_validator("path")
+    @model_validator(mode="before")
     @classmethod
-    def _absolute(cls, value: str | None) -> str | None:
+    def _named_by_its_path(cls, value: Any) -> Any:
+        """A file's name says what it is."""
+        if not isinstance(value, dict) or value.get("name") is not None or not isinstance(value.get("path"), str):
+            return value
+        suffix = Path(value["path"]).suffix.lower()
+        name = "npz" if suffix == ".npz" else "table" if suffix in TABLES else None
+        return value if name is None else {**value, "name": name}
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _one_text_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("path", "test", "validation")
+    @classmethod
+    def _absolute(cls, value: str | float | None) -> str | float | None:
         try:
-            return None if value is None else str(Path(value).expanduser().resolve())
+            return str(Path(value).expanduser().resolve()) if isinstance(value, str) else value
         except (OSError, RuntimeError, ValueError) as error:
             raise ValueError(f"is not a path: {error}") from None
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # a mapping has none
+
+    def moved(self, path: str) -> Self:
+        """These settings where `path` is somewhere else now; other files that stood beside it still do."""
+        folder, changed = Path(str(self.path)).parent, {"path": path}
+        for key in ("test", "validation"):
+            value = getattr(self, key)
+            if isinstance(value, str) and Path(value).is_relative_to(folder):
+                changed[key] = str(Path(path).parent / Path(value).relative_to(folder))
+        return self.model_copy(update=changed)
 
 
 class TrainingSettings(Section):

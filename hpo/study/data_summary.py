@@ -58,6 +58,8 @@ class DataSummary(Truth):
         shape, dtype, named = self.example.shape, self.example.dtype, len(self.encoding.features)
         if len(shape) not in (2, 4) or shape[0] != 1 or not self.example.size or not _is_tensors(self.example):
             raise ValueError(f"its example is neither an image nor a row of a table, but {shape} {dtype}")
+        if self.encoding.columns and shape[1:] != (len(self.encoding.layout),):
+            raise ValueError(f"its columns have {len(self.encoding.layout)} features, but its example is {shape}")
         if named and shape[1:] != (named,):
             raise ValueError(f"{named} features are named, but its example is {shape}")
 

@@ -10,6 +10,8 @@ _FREE = ("budget", "resources", "failures", "callbacks")
 """Sections that may change while a study goes on."""
 _KNOWN_OTHERWISE = {("data", "path"), ("train",), ("command", "run"), ("command", "folder"), ("command", "grace")}
 """Settings that are known by something else: the content of the data, and code."""
+_FILES, _FILE = (("data", "test"), ("data", "validation")), "a file"
+"""Settings that may be the path of a file, which is known by its content too, and what stands for that."""
 
 
 def differences(mine: SearchSpec, other: SearchSpec, left: Collection[str] = _FREE) -> dict[str, tuple[Any, Any]]:
@@ -22,6 +24,7 @@ def differences(mine: SearchSpec, other: SearchSpec, left: Collection[str] = _FR
     for flat in (ours, theirs):
         for name in _KNOWN_OTHERWISE:
             flat.pop(name, None)
+        flat |= {name: _FILE for name in _FILES if isinstance(flat.get(name), str)}
     for flat, spec in ((ours, mine), (theirs, other)):
         for place, objective in enumerate(spec.objectives):  # the goal may be written or not
             flat["objective", str(place)] = (objective.metric, tasks.goal_of(objective))
@@ -39,6 +42,9 @@ def fixed_settings(spec: SearchSpec) -> dict[str, Any]:
     for section, *key in _KNOWN_OTHERWISE:
         holder = kept if not key else kept.get(section) or {}
         holder.pop(key[0] if key else section, None)
+    for section, name in _FILES:
+        if isinstance((holder := kept.get(section, {})).get(name), str):
+            holder[name] = _FILE
     return kept
 
 

@@ -166,7 +166,7 @@ class Study(Results):
             raise InputError(f"--data-path {data_path}: the data set of study '{name}' has no path; leave it out")
         where = data_path or places.data
         if where is not None and isinstance(spec, StudySpec):
-            spec = spec.model_copy(update={"data": spec.data.model_copy(update={"path": str(Path(where).absolute())})})
+            spec = spec.model_copy(update={"data": spec.data.moved(str(Path(where).absolute()))})
         return cls(own, spec, places=places)
 
     def __repr__(self) -> str:

@@ -18,9 +18,8 @@ import mlflow
 import numpy as np
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Param
 from mlflow.models import Model, ModelSignature
-from mlflow.types.schema import Schema, TensorSpec
+from mlflow.types.schema import AnyType, ColSpec, Schema, TensorSpec
 
-from hpo.datasets.dataset import Inputs
 from hpo.study.artifacts import Folder
 from hpo.study.study import Study
 from hpo.tracking.artifacts import copied, write_folder, write_model
@@ -55,8 +54,9 @@ class EnsembleRecord:
     loader: str
     members: Sequence[Mapping[str, Any]]
     metrics: Mapping[str, float]
-    example: Inputs | None
-    """One input: an image `(1, h, w, c)` uint8 or a row of a table `(1, features)` of floats; None of another kind."""
+    example: Any
+    """One input: an image `(1, h, w, c)` uint8, a row of a table `(1, features)` of floats, or a DataFrame of one row
+    of numbers and texts; None of another kind."""
     classes: int
     """Columns of what the model predicts: classes, labels or regression targets."""
     servable: bool = True
@@ -161,9 +161,13 @@ def _signature(record: EnsembleRecord) -> ModelSignature | None:
     """What the model takes and gives; None where a function of the user's own takes what it likes."""
     if record.example is None:
         return None
-    inputs = TensorSpec(record.example.dtype, (-1, *record.example.shape[1:]))
     predictions = TensorSpec(np.dtype(np.float32), (-1, record.classes))
-    return ModelSignature(inputs=Schema([inputs]), outputs=Schema([predictions]))
+    inputs: list[ColSpec | TensorSpec]
+    if isinstance(record.example, np.ndarray):
+        inputs = [TensorSpec(record.example.dtype, (-1, *record.example.shape[1:]))]
+    else:  # any may be missing, and MLflow takes no whole number where it was told of others
+        inputs = [ColSpec(AnyType(), name, required=False) for name in record.example]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema([predictions]))
 
 
 def requirements() -> list[str]:

@@ -215,6 +215,6 @@ def _in_order(rows: NDArray[Any], context: Context) -> NDArray[Any]:
     folds, dataset = context.spec.training.folds, context.dataset
     if dataset is None or folds is None:
         return rows
-    held_out = [own for _, own in folds_of(dataset.train.targets, folds, context.spec.seed)]
+    held_out = [own for _, own in folds_of(dataset.train.targets, folds, context.spec.seed, dataset.train.groups)]
     ordered: NDArray[Any] = rows[np.argsort(np.concatenate(held_out))]
     return ordered

@@ -112,7 +112,8 @@ def train(config: Config, context: Context) -> Iterator[Report]:
 
 def _built(spec: StudySpec, dataset: Dataset, device: torch.device) -> Standardized:
     """The model with fresh weights on its device; what it knows of the data is measured on training rows."""
-    model = models.build(spec.model, dataset.input_shape, len(dataset.outputs), spec.task)
+    layout = dataset.encoding.layout
+    model = models.build(spec.model, dataset.input_shape, len(dataset.outputs), spec.task, layout)
     model.standardize.fit(*dataset.input_moments, wide=dataset.train.inputs.dtype == np.float64)
     if model.rescale is not None:
         model.rescale.fit(*moments(dataset.train.targets))

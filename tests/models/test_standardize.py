@@ -3,6 +3,7 @@ import torch
 
 from hpo.datasets.moments import moments
 from hpo.models.standardize import Standardize
+from hpo.tasks.features import Feature, width
 
 
 def test_what_float32_blurs_is_centred_in_float64_and_comes_out_as_float32() -> None:
@@ -29,3 +30,17 @@ def test_a_constant_is_one_whatever_rounding_has_left_of_it() -> None:
     table = np.full((7, 1), 0.1)
     assert table.std() > 0  # 1.4e-17
     assert moments(table)[1].tolist() == [1.0]
+
+
+def test_categories_are_one_number_each_and_missing_quantities_are_told() -> None:
+    layout = (Feature("a", may_miss=True), Feature("b", categories=3), Feature("c"), Feature("d", categories=2))
+    layer = Standardize((4,), layout)
+    layer.fit(np.array([1.0, 0, 2, 0]), np.array([2.0, 1, 1, 1]))
+    rows = torch.tensor([[3.0, 2, 5, 1], [torch.nan, 0, torch.nan, 2], [1, 3, 2, 0]])
+    expected = [
+        [1.0, 3, 0, 1, 0, 1, 0, 0],
+        [0, 0, 0, 0, 0, 0, 1, 1],
+        [0, 0, 0, 0, 1, 0, 0, 0],
+    ]
+    assert layer(rows).tolist() == expected and width(layout) == 8
+    assert set(layer.state_dict()) == {"mean", "std"}, "a checkpoint needs no more than without"

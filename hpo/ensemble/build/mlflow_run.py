@@ -4,7 +4,7 @@ import threading
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpo.ensemble.build.folders import folder_of
 from hpo.ensemble.build.options import EnsembleOptions
@@ -58,6 +58,17 @@ def logged(result: EnsembleResult, truth: Truth, options: EnsembleOptions) -> En
     return result
 
 
+def _example(truth: Truth) -> Any:
+    """One input as the model takes it: an array, or a DataFrame of a row where columns have a meaning."""
+    if not isinstance(truth, DataSummary):
+        return None
+    if not truth.encoding.columns:
+        return truth.example
+    from pandas import DataFrame
+
+    return DataFrame([truth.encoding.decode(truth.example[0].tolist())])
+
+
 def _record(result: EnsembleResult, truth: Truth) -> "EnsembleRecord":
     from hpo.tracking.ensembles import EnsembleRecord
 
@@ -75,7 +86,7 @@ def _record(result: EnsembleResult, truth: Truth) -> "EnsembleRecord":
         loader=LOADER_MODULE,
         members=result.members,
         metrics=metrics,
-        example=truth.example if isinstance(truth, DataSummary) else None,
+        example=_example(truth),
         classes=len(truth.outputs),
         servable=result.servable,
         report=None if result.report is None else FOLDER,

@@ -97,7 +97,8 @@ def predict_out_of_fold(study: Study, model: Named, stored: Stored, dataset: Dat
     network = _network(study, model, stored, training.copies)
     assert isinstance(network, Mean), "several copies"
     made: NDArray[np.float32] = np.empty((len(dataset.train), len(dataset.outputs)), np.float32)
-    for fold, (_, held_out) in enumerate(folds_of(dataset.train.targets, training.folds, study.spec.seed)):
+    train, seed = dataset.train, study.spec.seed
+    for fold, (_, held_out) in enumerate(folds_of(train.targets, training.folds, seed, train.groups)):
         own = network.some(range(fold * training.seeds, (fold + 1) * training.seeds))
         made[held_out] = _predictions(study, own, dataset.train.take(held_out))
     return made
@@ -106,7 +107,7 @@ def predict_out_of_fold(study: Study, model: Named, stored: Stored, dataset: Dat
 def _network(study: Study, model: Named, stored: Stored, copies: int) -> Standardized | Mean:
     data_summary = study.data_summary
     shape, outputs = data_summary.input_shape, len(data_summary.outputs)
-    network = models.build_copies(model, shape, outputs, study.spec.task, copies)
+    network = models.build_copies(model, shape, outputs, study.spec.task, copies, data_summary.encoding.layout)
     set_weights(network, stored.weights())
     return network
 

@@ -118,7 +118,8 @@ def _soup(trainer: Trainer, pool: Pool) -> Retrained:
     checkpoints = [trainer.study.artifacts.read(trial.number) for trial in trials]
     ingredients: list[Weights] = [stored.weights() for stored in checkpoints if stored is not None]
     applied = spec.apply(trials[0].config).model
-    network = models.build_copies(applied, dataset.input_shape, len(dataset.outputs), spec.task, spec.training.copies)
+    shape, outputs, layout = dataset.input_shape, len(dataset.outputs), dataset.encoding.layout
+    network = models.build_copies(applied, shape, outputs, spec.task, spec.training.copies, layout)
     device = torch.device("cpu")
     predictor = Predictor(placement.place(network, device), kind(spec.task), device, None)
 

@@ -1,0 +1,196 @@
+"""The columns of a table, one file a kind: what their cells mean, and which numbers a model is given for them.
+
+A cell is None where the value is missing, else a text, as it stands in a CSV file, or a typed value, as Parquet, JSON
+and DataFrames have it: a number, a switch, a date. What a column means is learned from the training rows, once: later
+rows are read as those were.
+"""
+
+import datetime
+import math
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, ClassVar, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo.datasets.notes import Notes
+from hpo.errors import HpoError
+from hpo.spec import ColumnKind
+from hpo.tasks.features import Feature
+
+Cells = Sequence[Any]
+"""The cells of a column, from its first row to its last."""
+Kind = ColumnKind
+LEARNED: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind != "ignore")
+"""Kinds of which something is kept."""
+MOST_CATEGORIES = 255
+"""The most categories of a column: the most frequent ones; all others are one that the model does not know."""
+_FEW = 20
+"""Different texts that are few, however few rows there are."""
+_WHOLLY_DIFFERENT = 0.5
+"""The share of rows with a text of their own from which on a column of texts tells rows apart, and is no category."""
+_STRAY = 5
+"""Different texts that may be stray among numbers, such as `?` and `n/a`."""
+
+
+class Column(Protocol):
+    """A column whose meaning has been learned."""
+
+    kind: ClassVar[Kind]
+
+    @property
+    def name(self) -> str:
+        """The name of the column."""
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """What a model is given for a cell."""
+
+    def encode(self, cells: Cells) -> NDArray[np.float64]:
+        """The numbers of cells, `(rows, features)`; NaN where a quantity is missing.
+
+        Raises:
+            CellError: a cell is not of the kind.
+        """
+
+    def decode(self, numbers: Sequence[float]) -> Any:
+        """A cell that has these numbers, one a feature: an example of what the column takes."""
+
+    def told(self) -> str:
+        """What it is, in a few words."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What was learned, beside the name and the kind."""
+
+    @classmethod
+    def fit(cls, name: str, cells: Cells) -> "Column":
+        """Learns what the cells of the training rows mean.
+
+        Raises:
+            CellError: a cell is not of the kind.
+        """
+
+    @classmethod
+    def from_json(cls, name: str, document: Mapping[str, Any]) -> "Column":
+        """Back from JSON.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is damaged.
+        """
+
+
+class CellError(HpoError):
+    """A cell breaks the rule of its column.
+
+    Args:
+        row: of the cells that were read, from 0 on.
+        message: the rule, the value, and the way out.
+    """
+
+    def __init__(self, row: int, message: str) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+def column(kind: Kind) -> type[Column]:
+    """The class of a kind of column: `number` is `hpo.datasets.columns.number:Number`."""
+    found: type[Column] = getattr(import_module(f"hpo.datasets.columns.{kind}"), kind.capitalize())
+    return found
+
+
+def fit(name: str, cells: Cells, kind: Kind | None, notes: Notes) -> Column | None:
+    """What a column of training rows means.
+
+    Args:
+        name: of the column.
+        cells: of the training rows.
+        kind: as the user has stated it; None where it is to be inferred.
+        notes: is told of a column that is left out.
+
+    Returns:
+        The column; None of one that is left out.
+
+    Raises:
+        CellError: a cell is not of the stated kind, or stray among numbers.
+    """
+    found = inferred(name, cells, notes) if kind is None else kind
+    return None if found in (None, "ignore") else column(found).fit(name, cells)
+
+
+def inferred(name: str, cells: Cells, notes: Notes) -> Kind | None:
+    """The kind of a column by the cells of its training rows; None of one that says nothing, which is noted.
+
+    Raises:
+        CellError: a few texts are stray among numbers.
+    """
+    there = [cell for cell in cells if cell is not None]
+    different = {text(cell) for cell in there}
+    if len(different) < 2:
+        notes.add("columns left out, since all rows have the same value there", name)
+        return None
+    if all(isinstance(cell, bool) for cell in there):
+        return "category"
+    numbers = sum(is_number(cell) for cell in there)
+    if numbers == len(there):
+        if _counts_rows(there):
+            notes.add("columns that count the rows, which a model may learn by heart (`data.columns`: ids)", name)
+        return "number"
+    if all(is_date(cell) for cell in there):
+        return "date"
+    stray = {text(cell) for cell in there if not is_number(cell)}
+    if numbers > len(there) / 2 and len(stray) <= _STRAY:
+        row = next(row for row, cell in enumerate(cells) if cell is not None and not is_number(cell))
+        raise CellError(
+            row,
+            f"column {name!r} has {text(cells[row])!r:.40} among numbers; name it in `data.missing` if it means that"
+            f" the value is missing, or state `data.columns: {{{name}: category}}`",
+        )
+    if len(different) > max(_FEW, _WHOLLY_DIFFERENT * len(there)):
+        notes.add("columns of texts left out, since nearly each row has one of its own", name)
+        return None
+    return "category"
+
+
+def text(cell: Any) -> str:
+    """A cell as text: a whole number has no point, and a date its ISO form."""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return cell.isoformat() if isinstance(cell, datetime.date) else str(cell)
+
+
+def is_number(cell: Any) -> bool:
+    """Whether a cell that is there is a finite number, or the text of one."""
+    if isinstance(cell, str):
+        try:
+            return math.isfinite(float(cell))
+        except ValueError:
+            return False
+    return isinstance(cell, int | float) and not isinstance(cell, bool)
+
+
+def is_date(cell: Any) -> bool:
+    """Whether a cell that is there is a date or a time, or the text of one in the form of ISO 8601."""
+    return isinstance(cell, datetime.date) or (isinstance(cell, str) and moment(cell) is not None)
+
+
+def moment(cell: Any) -> datetime.datetime | None:
+    """The moment of a date or of its text, in UTC where it has a zone; None where it is none."""
+    if isinstance(cell, str):
+        try:
+            cell = datetime.datetime.fromisoformat(cell) if not cell.isdigit() else None
+        except ValueError:
+            return None
+    if isinstance(cell, datetime.date) and not isinstance(cell, datetime.datetime):
+        cell = datetime.datetime(cell.year, cell.month, cell.day)
+    if not isinstance(cell, datetime.datetime):
+        return None
+    return cell if cell.tzinfo is None else cell.astimezone(datetime.UTC).replace(tzinfo=None)
+
+
+def _counts_rows(cells: Cells) -> bool:
+    """Whether numbers go up by one from row to row."""
+    if len(cells) <= _FEW:
+        return False
+    numbers = np.array(cells, np.float64)
+    return bool((np.diff(numbers) == 1).all())

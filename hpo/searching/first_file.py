@@ -1,0 +1,103 @@
+"""A search file to start from, made by a look at a table."""
+
+from pathlib import Path
+
+from hpo import datasets
+from hpo.datasets.columns import is_number, text
+from hpo.datasets.notes import Notes
+from hpo.datasets.table_files import TableFormat, read
+from hpo.errors import DataError, InputError
+from hpo.plugins import did_you_mean
+from hpo.spec import TABLES, DataSettings, is_study_name
+
+_MOST_CLASSES = 20
+"""Whole numbers that are classes, where nobody says; of more different ones a target is a quantity."""
+_SMALL, _LARGE = 2_000, 50_000
+"""Rows by which the sizes of batches are chosen."""
+
+_FILE = """\
+# A search over a network for {file}: {rows:,} training rows. `hpo validate -f {name}` checks it, `hpo search -f {name}`
+# runs it, `hpo ensemble` combines the best trials. Every key: `hpo schema`, and the page on search files.
+study: {study}
+task: {task}
+data:
+  path: {path}
+  target: {target}{header}
+  test: 0.2                # the share of rows on which an ensemble is scored, once; or a file
+  validation: 0.15         # the share of the other rows on which trials are compared; or a file
+  # groups: {example}      # no value of this column on both sides: a patient, a user
+  # time: {example}        # the past trains, what follows validates
+  # missing: ['?', NA]     # texts that mean a missing value, beside an empty cell
+  # What the columns were taken for; state it where it is wrong: number, category, date, ids or ignore.
+  columns:
+{columns}
+model: {{name: mlp, layers: 2, width: 128}}
+training: {{epochs: 30, batch_size: {batch}}}
+optimizer: {{name: adamw, lr: 0.003, weight_decay: 1.0e-4, schedule: cosine}}
+parameters:
+  model.layers:            {{type: int, min: 1, max: 4}}
+  model.width:             {{type: int, min: 16, max: 512, log: true}}
+  model.dropout:           {{min: 0.0, max: 0.5}}
+  optimizer.lr:            {{min: 1.0e-4, max: 0.05, log: true}}
+  optimizer.weight_decay:  {{min: 1.0e-6, max: 0.1, log: true}}
+objective: {{metric: {metric}}}
+budget: {{trials: 32}}
+"""
+
+
+def first_file(data: str, target: str, name: str, header: bool = True) -> str:
+    """A search file for a table, with comments: what its columns are, and a search that suits its size.
+
+    Args:
+        data: the path of the table.
+        target: the column that is to be predicted.
+        name: of the file that is made, for its comments.
+        header: whether the first line of a CSV or TSV file names the columns.
+
+    Raises:
+        DataError: the table cannot be read, or has no such column.
+        InputError: the file is no table by its name.
+    """
+    path = Path(data)
+    if path.suffix.lower() not in TABLES:
+        raise InputError(f"--data {data}: is no table by its name, which must end in {', '.join(TABLES)}")
+    rows = read(path, TableFormat(header), Notes())
+    if target not in rows.columns:
+        raise DataError(f"{data}: has no column {target!r}.{did_you_mean(target, rows.columns)}")
+    labels = {text(cell) for cell in rows.columns[target] if cell is not None}
+    whole = all(is_number(label) and float(label).is_integer() for label in labels)
+    quantity = all(map(is_number, labels)) and not (whole and len(labels) <= _MOST_CLASSES)
+    task = "regression" if quantity else "classification"
+    settings = DataSettings.model_validate({"path": data, "target": target, "header": header})
+    dataset = datasets.load(settings, Path("data"), 0, None, task)
+    known = {column.name: column for column in dataset.encoding.columns}
+    lines = []
+    for column in rows.columns:
+        if column != target:
+            kind, told = (known[column].kind, known[column].told()) if column in known else ("ignore", "left out")
+            lines.append(f"    {_plain(column)}: {kind}  # {told}".replace("\n", " "))
+    count = len(dataset.train) + len(dataset.validation)
+    study = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in path.stem)
+    return _FILE.format(
+        file=path.name,
+        name=name,
+        rows=count,
+        study=study if is_study_name(study) else "table",
+        task=task,
+        path=_plain(data),
+        target=_plain(target),
+        header="" if header else "\n  header: false",
+        example=_plain(next((column for column in rows.columns if column != target), target)),
+        columns="\n".join(lines),
+        batch=32 if count < _SMALL else 128 if count < _LARGE else 512,
+        metric="rmse" if quantity else "accuracy",
+    )
+
+
+def _plain(value: str) -> str:
+    """A text as YAML has it on one line."""
+    import json
+
+    simple = value.replace("_", "").replace("/", "").replace(".", "").replace("-", "").isalnum()
+    known = value.lower() in {"true", "false", "yes", "no", "on", "off", "null", "y", "n"} or is_number(value)
+    return value if simple and not known and not value.startswith(("-", ".")) else json.dumps(value, ensure_ascii=False)
