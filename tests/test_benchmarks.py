@@ -92,3 +92,15 @@ def test_early_end_compares_a_search_with_itself(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     *rows, mean = done.stdout.splitlines()
     assert len(rows) == 2 and "2 searches" in mean and "of the epochs saved" in mean
+
+
+def test_tables_compares_a_search_with_boosting_on_the_same_rows(tmp_path: Path) -> None:
+    rows = [f"{row % 5},{'ab'[row % 2]},{row},{'yes' if row % 2 else 'no'}" for row in range(120)]
+    (tmp_path / "t.csv").write_text("\n".join(["size,kind,leak,y", *rows]) + "\n")
+    words = ("--data", str(tmp_path / "t.csv"), "--target", "y", "--ignore", "leak", "--batch", "16")
+    few = ("--trials", "2", "--epochs", "4", "--seeds", "1", "--json", str(tmp_path / "j.json"))
+    done = command("tables", *words, *few)
+    assert done.returncode == 0, done.stderr
+    (run,) = json.loads((tmp_path / "j.json").read_text())["runs"]
+    assert run["boosting"] == 1 and run["ensemble"] > 0.9
+    assert "t.csv, test accuracy, mean ± standard deviation of 1 seeds" in done.stdout
