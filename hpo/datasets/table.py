@@ -61,7 +61,8 @@ class _Table:
         outputs, targets = targets_of(self._targets, train, parts[1:], self._task, self._notes)
         fitted = self._fitted(train)
         encoded = [_encoded(fitted, rows) for rows in parts]
-        numbers = table_type(encoded[0], str(self._path))
+        kinds = [table_type(part, _file(rows)) for part, rows in zip(encoded, parts, strict=True)]
+        numbers: FloatType = np.float64 if np.float64 in kinds else np.float32
         tables = [_rounded(inputs, numbers) for inputs in encoded]
         examples = [
             Examples(inputs, target, groups=self._groups_of(rows))

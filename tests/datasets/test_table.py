@@ -178,6 +178,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     (lines(part=["test"] * ROWS), {"split": "part"}, "there are no training rows with a target"),
     (lines(size=None, kind=None, day=None, who=None, c=["1"] * ROWS), {}, "has no column that tells rows apart"),
     (lines(size=["1e300"] * 20 + ["2"] * 20), {}, "has numbers beyond 1e+150"),
+    (lines(), {"test": "huge.csv"}, "huge.csv has numbers beyond 1e+150"),
     (lines(), {"test": "other.csv"}, "other.csv: lacks column 'kind', which training rows have"),
     (lines(), {"test": "labels.csv"}, "labels.csv:2: class 'perhaps' is in no training row (no, yes)"),
     (lines(), {"test": "none.csv", "path": "t.csv"}, "none.csv: cannot be read: No such file"),
@@ -190,6 +191,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("content", "settings", "message"), BAD, ids=[case[2][:40] for case in BAD])
 def test_bad_data_is_one_sentence(content: str, settings: dict[str, Any], message: str) -> None:
     Path("other.csv").write_text("size,day,who,y\n1,2024-01-01,w,no\n")
+    Path("huge.csv").write_text(lines(4, size=["1", "2", "3", "1e200"]))
     Path("labels.csv").write_text(lines(4, y=["perhaps"] * 4))
     Path("untold.csv").write_text(lines(4, y=None))
     task = settings.pop("task", "classification")
