@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, Protocol, Self, runtime_checkable
 
 from hpo import models
@@ -30,6 +30,8 @@ _LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _STORES = ("STORE_NAME", "STORE_GLOBAL")
 _INSTALLED = {"site-packages", "dist-packages"}
 _OWN_PACKAGE = __name__.partition(".")[0]
+_PACKAGE = Path(models.__file__).resolve().parents[1]
+"""The folder of hpo's own code."""
 _SCRIPTS = {".py", ".sh", ".awk", ".r", ".R", ".jl", ".pl", ".rb", ".js", ".mjs", ".ts", ".lua", ".m", ".do", ".sql"}
 """How the names of files end that are scripts; other files are if they begin with `#!`."""
 _LARGEST_SCRIPT = 2**24
@@ -140,9 +142,7 @@ class TrainingCode:
         Raises:
             InputError: the model cannot be imported.
         """
-        own = None if function is None else function.code() if isinstance(function, Coded) else Code.of(function)
-        if own is not None and own.name.startswith(f"{_OWN_PACKAGE}."):
-            own = None
+        own = None if function is None or _is_built_in(function) else _code_of(function)
         if ":" not in model:
             return cls(own, None)
         models.MODELS.load(model)
@@ -199,6 +199,17 @@ def check(study: str, known: Sequence[TrainingCode], now: TrainingCode, accept: 
             f"{study} was trained by other code: {'; '.join(changes)}. Put that back, run a new search under another"
             " name (--study), or say that it trains the same (--accept-code; accept_code=True)"
         )
+
+
+def _is_built_in(function: Any) -> bool:
+    """Whether a function, or a partial one, is hpo's own, by the file that it is written in: a name may be anything."""
+    if type(function) is functools.partial:
+        return _is_built_in(function.func)
+    return isinstance(function, FunctionType) and _PACKAGE in Path(function.__code__.co_filename).resolve().parents
+
+
+def _code_of(function: Any) -> Code:
+    return function.code() if isinstance(function, Coded) else Code.of(function)
 
 
 # ---- what a function reaches -----------------------------------------------------------------------------------------

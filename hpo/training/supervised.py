@@ -145,7 +145,7 @@ def _restore(
             else:
                 part.load_state_dict(state[name])
         set_random_state(state, device)
-    except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise _no_state(first_line(error)) from error
 
 

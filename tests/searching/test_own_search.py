@@ -1,5 +1,6 @@
 """Searches over training functions of the user's own, on real Ray."""
 
+import functools
 import io
 import json
 import os
@@ -25,7 +26,9 @@ from hpo.study.differences import fixed_settings
 from hpo.study.log import log_of
 from hpo.study.study import Study
 from hpo.study.trial import State
-from hpo.training import TrialContext
+from hpo.training import Context as TrainingContext
+from hpo.training import Report, TrialContext
+from hpo.training import train as built_in
 from tests.conftest import PATIENCE
 
 GOAL = {"metric": "val_mse", "goal": "minimize"}
@@ -249,3 +252,25 @@ def test_a_loop_of_ones_own_is_killed_goes_on_is_combined_and_predicts(project: 
     assert experiment is not None
     kinds = [run.data.tags.get("hpo.kind") for run in client.search_runs([experiment.experiment_id])]
     assert kinds.count("trial") == 10 and kinds.count("ensemble") == 1
+
+
+@functools.wraps(built_in)
+def wrapped(config: Config, context: TrainingContext) -> Iterator[Report]:
+    """Has the name of the built-in training function, and is none."""
+    for epoch in range(1, 4):
+        begun = 0.0 if context.resume is None else float(context.resume["epoch"])
+        yield Report(epoch, {"val_mse": 1 / epoch, "begun": begun}, state=functools.partial(dict, epoch=epoch))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_function_that_has_the_name_of_the_built_in_one_needs_proofs_too(tmp_path: Path) -> None:
+    document = {**SPACE, "training": {"epochs": 3}, "scheduler": "asha", "sampler": "random", "budget": {"trials": 2}}
+    read = specs.load_search({**document, "train": f"{__name__}:wrapped"})
+    study = Study.create(tmp_path / "studies", read)
+    number = study.writer.ask().number
+    study.writer.report(number, 1, {"val_mse": 0.5})
+    study.writer.pause(number)
+    study.artifacts.save_state(number, {"number": number, "epoch": 1, "best": None, "state": {"epoch": 77}})
+    found = hpo.resume("own", train=wrapped, storage=tmp_path / "studies").study
+    begun = {report["begun"] for report in found.trial(number).reports.values() if "begun" in report}
+    assert begun and 77.0 not in begun

@@ -1,5 +1,6 @@
 """What makes the code of an objective or a model the same, and what a change of it leads to."""
 
+import functools
 import importlib
 import json
 import subprocess
@@ -15,6 +16,8 @@ from optuna.samplers import RandomSampler
 
 from hpo import api, datasets, models, plugins, spec
 from hpo.errors import StudyError
+from hpo.spec import Config
+from hpo.spec.command import Command
 from hpo.study import data as study_data
 from hpo.study.code import Code, TrainingCode
 from hpo.study.data_summary import DATA_FILE, DataSummary
@@ -22,7 +25,8 @@ from hpo.study.folder import study_names
 from hpo.study.study import Study
 from hpo.study.trial import Outcome, State
 from hpo.tasks.kinds import kind
-from hpo.training import Predictor, train
+from hpo.training import Context, Predictor, Report, train
+from hpo.training.programs import Program
 from tests.conftest import Run, data_summary, finish
 
 NET = '''"""Networks."""
@@ -177,6 +181,19 @@ def test_what_is_installed_and_what_is_built_in_has_no_files(project: Path) -> N
     assert Code.named("torch.nn:Linear").files == {}
     assert TrainingCode.of(None, "mlp") == TrainingCode.of(train, "mlp") == TrainingCode(None, None)
     assert TrainingCode.of(partial(train), "mlp").function is None
+
+
+def test_code_is_built_in_by_where_it_is_written_and_not_by_its_name() -> None:
+    @functools.wraps(train)
+    def mine(config: Config, context: Context) -> Iterator[Report]:
+        return train(config, context)
+
+    assert TrainingCode.of(mine, "mlp").function is not None
+    assert TrainingCode.of(partial(mine), "mlp").function is not None
+    for words in ("hpo.train {lr}", "hpo.sh {lr}", "hpo.d/train {lr}"):
+        program = Program.of(Command.model_validate({"run": words}))
+        found = TrainingCode.of(program, "").function
+        assert found is not None and found.name == words
 
 
 SCRIPT = """

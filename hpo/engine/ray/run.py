@@ -142,10 +142,10 @@ def _seal(study: Study, function: TrainingFunction) -> Seal | None:
     model, data = "", ""
     if isinstance(spec, StudySpec):
         model, data = spec.model.name, study.data_summary.fingerprint
+    if function is train and ":" not in model:
+        return None
     code = TrainingCode.of(None if function is train else function, model)
     names = [None if one is None else one.name for one in (code.function, code.model)]
-    if names == [None, None]:
-        return None
     return Seal.of(study.id, canonical([names, data, fixed_settings(spec)]))
 
 
