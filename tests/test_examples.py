@@ -24,8 +24,8 @@ SAYS = {"autoencoder": "val_mse 0.0", "gan": "distance "}
 """What an example prints that is not of an ensemble."""
 
 
-SLOW = {*SAYS, *KILLED}
-"""Examples of the slow lane, most of which are searched there again, and killed."""
+SLOW = {*SAYS, *KILLED, "notify", "own_model", "sklearn_pipeline"}
+"""Examples of the slow lane: most are searched there again, and killed; what the others show has tests of its own."""
 EXAMPLES = [
     pytest.param(path, marks=[pytest.mark.slow] if path.stem in SLOW else [], id=path.name)
     for path in sorted((ROOT / "examples").glob("*.py"))

@@ -87,8 +87,17 @@ def by_steps(config: Config) -> None:
     fit(trainer(config, eval_strategy="steps", eval_steps=3, num_train_epochs=2))
 
 
-@pytest.mark.parametrize("train", [by_epochs, by_plateaus, by_steps])
-@pytest.mark.parametrize("stops", [{2}, {1, 3}])
+@pytest.mark.parametrize(
+    ("train", "stops"),
+    [
+        (by_epochs, {1, 3}),
+        pytest.param(by_epochs, {2}, marks=pytest.mark.slow),
+        (by_plateaus, {2}),
+        pytest.param(by_plateaus, {1, 3}, marks=pytest.mark.slow),
+        (by_steps, {2}),
+        pytest.param(by_steps, {1, 3}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_trial_goes_on_as_if_it_had_not_been_paused(train: Any, stops: set[int]) -> None:
     expected = whole(train, {"lr": 0.01}, SPEC)
     found = paused(train, {"lr": 0.01}, stops, SPEC)
@@ -101,6 +110,7 @@ def test_a_trial_goes_on_as_if_it_had_not_been_paused(train: Any, stops: set[int
     assert not list((Path.cwd() / "output").glob("*")), "the Trainer has saved nothing"
 
 
+@pytest.mark.slow
 def test_copies_train_side_by_side_as_alone() -> None:
     going_on.check_copies(by_epochs, {"lr": 0.01}, SPEC)
 
