@@ -101,7 +101,7 @@ def test_mlflow_is_told() -> None:
         train_all(search)
     from mlflow import MlflowClient
 
-    client = MlflowClient("sqlite:///studies/mlflow.db")
+    client = MlflowClient(f"sqlite:///{Path('studies/mlflow.db').absolute()}")  # MLflow keeps a store by its URI
     runs = client.search_runs([found.experiment_id for found in client.search_experiments()])
     values = {run.data.metrics["loss"] for run in runs if "loss" in run.data.metrics}
     assert len(runs) == 4 and all(run.info.status == "FINISHED" for run in runs)

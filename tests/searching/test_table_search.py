@@ -12,6 +12,8 @@ import pytest
 import hpo as product
 from hpo.ensemble.model import Ensemble
 from hpo.study.study import Study
+from hpo.tracking.ensembles import tracking_to
+from hpo.tracking.store import tracking_uri
 from tests.conftest import Run
 
 ROWS = 240
@@ -66,8 +68,8 @@ def test_a_table_is_searched_combined_served_and_exported(hpo: Run) -> None:
     new["contract"] = "for ever"  # nobody had such a contract: the network is told of none
     assert np.isfinite(ensemble.predict_proba(new)).all()
 
-    mlflow.set_tracking_uri("sqlite:///studies/mlflow.db")
-    served = mlflow.pyfunc.load_model(f"runs:/{made['run_id']}/model")
+    with tracking_to(tracking_uri(Path("studies"))):
+        served = mlflow.pyfunc.load_model(f"runs:/{made['run_id']}/model")
     later = table(50, seed=1).drop(columns="then")
     np.testing.assert_allclose(served.predict(later), again, atol=1e-6)
     as_sent = pd.DataFrame(json.loads(later.to_json(orient="records")))  # as a server gets it

@@ -1,15 +1,19 @@
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpo import spec
 from hpo.ensemble.methods.soup import greedy_soup, kin, mean_weights
 from hpo.ensemble.score import Predictions, costs
 from hpo.errors import InputError
 from hpo.models.weights import Weights
 from hpo.study.study import Study
+from tests.conftest import data_summary, finish
 
 ROWS = np.random.default_rng(0).normal(size=(60, 4))
 TRUE = np.array([[1.0, -2.0, 0.5, 3.0]]).T
@@ -62,7 +66,10 @@ def test_trials_that_began_apart_are_refused(study: Study) -> None:
         kin(study, study.leaderboard()[:1])
 
 
-def test_children_of_a_population_share_their_ancestors_weights(study: Study) -> None:
+def test_children_of_a_population_share_their_ancestors_weights(document: dict[str, Any], tmp_path: Path) -> None:
+    study = Study.create(tmp_path / "studies", spec.load({**document, "scheduler": "pbt"}), data_summary())
+    for skill in (2.0, 1.0):
+        finish(study, skill, epochs=3)
     first = study.trials()[0]
     number = study.writer.bear({**first.config, "optimizer.lr": 0.05}, first.number, 2, replaces=1).number
     child = next(trial for trial in study.trials() if trial.number == number)
