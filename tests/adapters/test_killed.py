@@ -23,6 +23,9 @@ KILLED = (
     "lightgbm_cancer",
     "keras_digits",
     "skorch_digits",
+    "autoencoder",
+    "gan",
+    "sklearn_pipeline",
 )
 """The examples whose searches are killed."""
 FOLDS = {
@@ -44,6 +47,8 @@ sys.path.append(sys.argv[1])
 import hpo
 from {module} import {name} as space
 space |= {{"scheduler": {{"name": "asha", "grace": 1, "eta": 2}}, "sampler": "random"}}
+if "model" not in space:
+    space.setdefault("train", "{module}:train")
 hpo.search(space, storage=sys.argv[2], concurrency=1)
 """
 """A search that decides alike each time: one trial at once, which pauses after epochs 1 and 2."""
@@ -87,4 +92,5 @@ def test_it_finds_what_it_would_have_found(module: str, tmp_path: Path) -> None:
     assert count(reports(killed)) < count(expected), "it was killed in its middle"
     assert search(module, killed).wait(PATIENCE) == 0, Path("log").read_text()
     assert reports(killed) == expected
-    assert any(len(epochs) > 1 for epochs in expected.values()), "trials were paused and went on"
+    if module != "sklearn_pipeline":  # which is fitted at once
+        assert any(len(epochs) > 1 for epochs in expected.values()), "trials were paused and went on"
