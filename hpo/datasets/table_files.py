@@ -1,5 +1,6 @@
 """Rows of a table as people have them: CSV, TSV, Parquet, JSON lines, DataFrames. Read a part at a time, or whole."""
 
+import base64
 import csv
 import json
 import math
@@ -20,6 +21,7 @@ ROWS = 4096
 _SEPARATORS = ",;\t|"
 _PLAIN = (str, int, float, bool)
 _BLANK = "blank lines left out"
+_EXTENSION = b"ARROW:extension:name"
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ def batches(path: Path, written: TableFormat, notes: Notes) -> Iterator[Rows]:
     suffix = path.suffix.lower()
     if suffix not in TABLES:
         raise DataError(f"{path}: is no table by its name, which must end in {', '.join(TABLES)}")
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is a folder, a pipe or a device, and no file")
     try:
         if suffix == ".parquet":
             yield from _of_parquet(path, written)
@@ -236,7 +240,13 @@ def _of_parquet(path: Path, written: TableFormat) -> Iterator[Rows]:
 
     first = 0
     try:
+        _check_plain(path, parquet.read_metadata(path).metadata or {})
         with parquet.ParquetFile(path) as file:
+            for field in file.schema_arrow:
+                if not _is_plain(field.type):
+                    raise DataError(
+                        f"{path}: column {field.name!r} must have numbers, texts, switches or dates, got {field.type}"
+                    )
             for part in file.iter_batches(ROWS):
 
                 def place(row: int, first: int = first) -> str:
@@ -249,6 +259,27 @@ def _of_parquet(path: Path, written: TableFormat) -> Iterator[Rows]:
                 yield Rows({name: [] for name in file.schema_arrow.names}, lambda row: str(path))
     except (pyarrow.ArrowException, ValueError) as error:
         raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
+
+
+def _check_plain(path: Path, metadata: Mapping[bytes, bytes]) -> None:
+    """Refuses types that packages register with Arrow, before a value is read: some unpickle what they read.
+
+    Raises:
+        DataError: a column is of such a type.
+    """
+    schema = metadata.get(b"ARROW:schema", b"")
+    if _EXTENSION in schema or _EXTENSION in base64.b64decode(schema, validate=False):
+        raise DataError(f"{path}: has a column of a type that another package defines; store numbers, texts or dates")
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether a type of Arrow's is of numbers, texts, switches or dates, and nothing nested."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return _is_plain(kind.value_type)
+    plain = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string)
+    return any(is_one(kind) for is_one in (*plain, types.is_date, types.is_timestamp, types.is_decimal, types.is_null))
 
 
 def _listed(column: Any) -> list[Any]:

@@ -68,6 +68,11 @@ class Code:
             files = _reached(file, module_name(module), {start})
         return cls(named, {**files, _BOUND: _digest(bound)} if bound else files)
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Its name, and a hash of the arguments that are bound to it; the same when its source changes."""
+        return self.name, self.files.get(_BOUND, "")
+
     @classmethod
     def named(cls, path: str) -> Self:
         """The code of `module:attribute`, which was imported before; installed packages have no files."""
@@ -205,7 +210,9 @@ def _is_built_in(function: Any) -> bool:
     """Whether a function, or a partial one, is hpo's own, by the file that it is written in: a name may be anything."""
     if type(function) is functools.partial:
         return _is_built_in(function.func)
-    return isinstance(function, FunctionType) and _PACKAGE in Path(function.__code__.co_filename).resolve().parents
+    if not isinstance(function, FunctionType) or hasattr(function, "__wrapped__") or function.__closure__ is not None:
+        return False  # one that calls another is that other's
+    return _PACKAGE in Path(function.__code__.co_filename).resolve().parents
 
 
 def _code_of(function: Any) -> Code:

@@ -42,6 +42,7 @@ def fixed_settings(spec: SearchSpec) -> dict[str, Any]:
     for section, *key in _KNOWN_OTHERWISE:
         holder = kept if not key else kept.get(section) or {}
         holder.pop(key[0] if key else section, None)
+    kept["objective"] = [(objective.metric, tasks.goal_of(objective)) for objective in spec.objectives]
     for section, name in _FILES:
         if isinstance((holder := kept.get(section, {})).get(name), str):
             holder[name] = _FILE

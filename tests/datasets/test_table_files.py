@@ -4,14 +4,17 @@ import csv
 import datetime
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet as pq
 
 from hpo.datasets.notes import Notes
 from hpo.datasets.table_files import ROWS, Rows, TableFormat, batches, of_frame, read
@@ -126,6 +129,57 @@ def test_what_json_writes_is_read(rows: list[dict[str, Any]]) -> None:
 def test_what_is_no_table_is_told_with_its_place(name: str, content: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         rows_of(name, content)
+
+
+class Unpickled(pa.ExtensionScalar):
+    """A value of such a type."""
+
+    def as_py(self, **_: Any) -> Any:
+        """Stands for the code that a pickle runs."""
+        raise AssertionError("a value was read")
+
+
+class Pickled(pa.ExtensionType):
+    """A type as Ray's is: it unpickles each value that is read."""
+
+    def __init__(self) -> None:
+        super().__init__(pa.binary(), "tests.pickled")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage: pa.DataType, serialized: bytes) -> "Pickled":
+        return cls()
+
+    def __arrow_ext_scalar_class__(self) -> type[Unpickled]:
+        return Unpickled
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_types_that_packages_define_are_refused_before_a_value_is_read(nested: bool) -> None:
+    values = pa.ExtensionArray.from_storage(Pickled(), pa.array([b"x"]))
+    column = pa.ListArray.from_arrays([0, 1], values) if nested else values
+    pq.write_table(pa.table({"a": column}), "t.parquet")
+    pa.register_extension_type(Pickled())
+    try:
+        with pytest.raises(DataError, match="t.parquet: has a column of a type that another package defines"):
+            read(Path("t.parquet"), TableFormat(), Notes())
+    finally:
+        pa.unregister_extension_type("tests.pickled")
+
+
+def test_only_plain_columns_of_parquet_are_read() -> None:
+    for column in ([[1], [2]], [{"b": 1}], [b"x"]):
+        pq.write_table(pa.table({"a": column}), "t.parquet")
+        with pytest.raises(DataError, match="column 'a' must have numbers, texts, switches or dates, got"):
+            read(Path("t.parquet"), TableFormat(), Notes())
+
+
+def test_a_pipe_is_no_table() -> None:
+    os.mkfifo("t.csv")
+    with pytest.raises(DataError, match="t.csv: is a folder, a pipe or a device, and no file"):
+        read(Path("t.csv"), TableFormat(), Notes())
 
 
 def test_columns_of_other_lengths_are_refused() -> None:

@@ -108,7 +108,7 @@ def test_a_proven_state_is_taken_up_by_its_own_trial_alone(how: str, tmp_path: P
     kept = {"context": {"epoch": 1, "saved": {"value": 0.5, "epoch": 1}, "tracked": None, "random": None}}
     settings = fixed_settings(read) | ({"seed": 7} if how == "of other settings" else {})
     name = f"{__name__}:{'others' if how == 'of another function' else 'steps'}"
-    seal = Seal.of(study.id, canonical([[name, None], "", settings]))
+    seal = Seal.of(study.id, canonical([[read.train, (name, ""), None], "", settings]))
     saved = {"number": 0, "epoch": 1, "best": None, "state": kept}
     study.artifacts.sealed(seal).save_state(0, saved, claim(*of))
     found = hpo.resume("own", train=steps, storage=tmp_path / "studies").study

@@ -14,6 +14,7 @@ import pytest
 import torch
 from optuna.samplers import RandomSampler
 
+import hpo
 from hpo import api, datasets, models, plugins, spec
 from hpo.errors import StudyError
 from hpo.spec import Config
@@ -183,12 +184,23 @@ def test_what_is_installed_and_what_is_built_in_has_no_files(project: Path) -> N
     assert TrainingCode.of(partial(train), "mlp").function is None
 
 
+def fitted(kind: str, config: Config) -> float:
+    return len(kind)
+
+
 def test_code_is_built_in_by_where_it_is_written_and_not_by_its_name() -> None:
     @functools.wraps(train)
     def mine(config: Config, context: Context) -> Iterator[Report]:
         return train(config, context)
 
+    @hpo.optuna_objective
+    def objective(trial: Any) -> float:
+        return 1.0
+
+    assert "objective" in str(TrainingCode.of(objective, "").function)
     assert TrainingCode.of(mine, "mlp").function is not None
+    bound = [TrainingCode.of(partial(fitted, kind), "").function for kind in "ab"]
+    assert len({None if one is None else one.identity for one in bound}) == 2
     assert TrainingCode.of(partial(mine), "mlp").function is not None
     for words in ("hpo.train {lr}", "hpo.sh {lr}", "hpo.d/train {lr}"):
         program = Program.of(Command.model_validate({"run": words}))

@@ -56,5 +56,7 @@ def test_what_states_depend_on_has_no_name_path_or_limit(document: dict[str, Any
     one = spec.load(document)
     two = spec.load({**document, "study": "renamed", "budget": {"trials": 99}, "failures": {"max_retries": 9}})
     assert fixed_settings(one) == fixed_settings(two) and fixed_settings(one)["parameters"]
+    other = spec.load({**document, "objective": {"metric": "nll"}})
+    assert fixed_settings(other) != fixed_settings(one)
     moved = one.model_copy(update={"data": one.data.model_copy(update={"path": "/elsewhere"})})
     assert fixed_settings(moved) == fixed_settings(one) != fixed_settings(one.model_copy(update={"seed": 7}))

@@ -145,7 +145,7 @@ def _seal(study: Study, function: TrainingFunction) -> Seal | None:
     if function is train and ":" not in model:
         return None
     code = TrainingCode.of(None if function is train else function, model)
-    names = [None if one is None else one.name for one in (code.function, code.model)]
+    names = [spec.train, *(None if one is None else one.identity for one in (code.function, code.model))]
     return Seal.of(study.id, canonical([names, data, fixed_settings(spec)]))
 
 
