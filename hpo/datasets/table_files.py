@@ -240,7 +240,7 @@ def _of_parquet(path: Path, written: TableFormat) -> Iterator[Rows]:
 
     first = 0
     try:
-        _check_plain(path, parquet.read_metadata(path).metadata or {})
+        check_plain(path)
         with parquet.ParquetFile(path) as file:
             for field in file.schema_arrow:
                 if not _is_plain(field.type):
@@ -261,13 +261,16 @@ def _of_parquet(path: Path, written: TableFormat) -> Iterator[Rows]:
         raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
 
 
-def _check_plain(path: Path, metadata: Mapping[bytes, bytes]) -> None:
+def check_plain(path: Path) -> None:
     """Refuses types that packages register with Arrow, before a value is read: some unpickle what they read.
 
     Raises:
-        DataError: a column is of such a type.
+        DataError: a column of the Parquet file is of such a type.
+        ValueError: it is no Parquet file.
     """
-    schema = metadata.get(b"ARROW:schema", b"")
+    from pyarrow import parquet
+
+    schema = (parquet.read_metadata(path).metadata or {}).get(b"ARROW:schema", b"")
     if _EXTENSION in schema or _EXTENSION in base64.b64decode(schema, validate=False):
         raise DataError(f"{path}: has a column of a type that another package defines; store numbers, texts or dates")
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.datasets.npz import read_arrays
+from hpo.datasets.table_files import check_plain
 from hpo.errors import DataError
 
 _KEYS = ("x_test", "x")
@@ -41,5 +42,7 @@ def _read(path: Path) -> Any:
     if suffix in (".csv", ".parquet"):
         import pandas
 
+        if suffix == ".parquet":
+            check_plain(path)
         return pandas.read_csv(path) if suffix == ".csv" else pandas.read_parquet(path)
     return path

@@ -18,6 +18,7 @@ from pyarrow import parquet as pq
 
 from hpo.datasets.notes import Notes
 from hpo.datasets.table_files import ROWS, Rows, TableFormat, batches, of_frame, read
+from hpo.ensemble.own_inputs import own_inputs
 from hpo.errors import DataError
 
 PLAIN = TableFormat()
@@ -165,6 +166,8 @@ def test_types_that_packages_define_are_refused_before_a_value_is_read(nested: b
     try:
         with pytest.raises(DataError, match="t.parquet: has a column of a type that another package defines"):
             read(Path("t.parquet"), TableFormat(), Notes())
+        with pytest.raises(DataError, match="t.parquet: has a column of a type that another package defines"):
+            own_inputs("t.parquet")  # of a predict function of the user's own
     finally:
         pa.unregister_extension_type("tests.pickled")
 
