@@ -98,13 +98,12 @@ def check_fit(spec: StudySpec, dataset: Dataset) -> Iterable[Problem]:
             f"is {spec.task}, but the targets of data set '{spec.data.name}' are {found[dataset.task]};"
             f" write `task: {dataset.task}`, or store other targets",
         )
-    if any(feature.categories for feature in dataset.encoding.layout):
-        searched = spec.parameters.get("data.augment")
-        if any("mixup" in names for names in (spec.data.augment, *([] if searched is None else searched.probes()))):
-            yield Problem(("data", "augment"), "'mixup' mixes numbers, and these data have categories; leave it out")
+    searched = spec.parameters.get("data.augment")
+    probes = [] if searched is None else searched.probes()
+    mixed = any("mixup" in names for names in (spec.data.augment, *probes))
+    if mixed and any(feature.categories for feature in dataset.encoding.layout):
+        yield Problem(("data", "augment"), "'mixup' mixes numbers, and these data have categories; leave it out")
     if len(dataset.input_shape) == 1:
-        searched = spec.parameters.get("data.augment")
-        probes = [] if searched is None else searched.probes()
         for key, values in ((("data", "augment"), [spec.data.augment]), (("parameters", "data.augment"), probes)):
             wanted = [name for names in values for name in names if name != "mixup"]
             if wanted:

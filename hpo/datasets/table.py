@@ -164,7 +164,7 @@ class _Table:
         return rows.take(train.tolist()), rows.take(test.tolist())
 
     def _stratified(self, rows: Rows, share: float) -> Parts:
-        """Of classes each one's share."""
+        """Training and test rows drawn at random; each class keeps its share in both."""
         if self._task != "classification":
             return stratified(np.zeros(len(rows), np.intp), share, _TEST_SEED)
         labels = np.unique([text(cell) for cell in rows.columns[self._targets[0]]], return_inverse=True)[1]

@@ -9,6 +9,7 @@ from hpo.datasets.table_files import TableFormat, read
 from hpo.errors import DataError, InputError
 from hpo.plugins import did_you_mean
 from hpo.spec import TABLES, DataSettings, is_study_name
+from hpo.spec.settings import written
 
 _MOST_CLASSES = 20
 """Whole numbers that are classes, where nobody says; of more different ones a target is a quantity."""
@@ -75,7 +76,7 @@ def first_file(data: str, target: str, name: str, header: bool = True) -> str:
     for column in rows.columns:
         if column != target:
             kind, told = (known[column].kind, known[column].told()) if column in known else ("ignore", "left out")
-            lines.append(f"    {_plain(column)}: {kind}  # {told}".replace("\n", " "))
+            lines.append(f"    {written(column)}: {kind}  # {told}".replace("\n", " "))
     count = len(dataset.train) + len(dataset.validation)
     study = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in path.stem)
     return _FILE.format(
@@ -95,9 +96,5 @@ def first_file(data: str, target: str, name: str, header: bool = True) -> str:
 
 
 def _plain(value: str) -> str:
-    """A text as YAML has it on one line."""
-    import json
-
-    simple = value.replace("_", "").replace("/", "").replace(".", "").replace("-", "").isalnum()
-    known = value.lower() in {"true", "false", "yes", "no", "on", "off", "null", "y", "n"} or is_number(value)
-    return value if simple and not known and not value.startswith(("-", ".")) else json.dumps(value, ensure_ascii=False)
+    """A text as a value of a search file, on one line: there `${` would be a variable of the environment."""
+    return written(value).replace("${", "$${")

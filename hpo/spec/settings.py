@@ -59,13 +59,13 @@ def as_options(spec: SearchSpec, config: Mapping[str, Any]) -> str:
         config: parameter name -> value.
     """
     if isinstance(spec, StudySpec):
-        return " ".join(f"--set {quote(f'{name}={_written(value)}')}" for name, value in config.items())
-    own = {name: value if isinstance(value, str) else _written(value) for name, value in config.items()}
+        return " ".join(f"--set {quote(f'{name}={written(value)}')}" for name, value in config.items())
+    own = {name: value if isinstance(value, str) else written(value) for name, value in config.items()}
     return " ".join(quote(f"--{name}={value}") for name, value in own.items())
 
 
-def _written(value: Any) -> str:
-    """A value as `--set` reads it back, which is YAML."""
+def written(value: Any) -> str:
+    """A value as YAML on one line, as `--set` reads it back."""
     return _dumped(value, flow=True).removesuffix("\n").removesuffix("...").removesuffix("\n")
 
 

@@ -70,7 +70,7 @@ class Code:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """Its name, and a hash of the arguments that are bound to it; the same when its source changes."""
+        """The function's name, and a hash of the arguments bound to it: both stay when its source changes."""
         return self.name, self.files.get(_BOUND, "")
 
     @classmethod

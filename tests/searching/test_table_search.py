@@ -11,6 +11,7 @@ import pytest
 
 import hpo as product
 from hpo.ensemble.model import Ensemble
+from hpo.spec import StudySpec
 from hpo.study.study import Study
 from hpo.tracking.ensembles import tracking_to
 from hpo.tracking.store import tracking_uri
@@ -122,3 +123,14 @@ def test_a_first_file_is_written_once_and_told_what_it_cannot_be(hpo: Run) -> No
     code, out, _ = hpo("init", "--data", "t.csv", "--target", "price", "--output", "-")
     assert code == 0 and "task: regression" in out and "objective: {metric: rmse}" in out
     assert not Path("search.yaml").exists()
+
+
+def test_a_first_file_reads_back_whatever_its_columns_are_called(hpo: Run) -> None:
+    names = ["${HOME}", "a: b", "# c", "yes", "12", "it's", "ä", "-", "null"]
+    pd.DataFrame({name: ["a", "b"] * 20 for name in names} | {"y": ["n", "y", "y", "n"] * 10}).to_csv(
+        "t.csv", index=False
+    )
+    code, _, err = hpo("init", "--data", "t.csv", "--target", "y")
+    assert code == 0, err
+    read = product.validate("search.yaml", tell=lambda line: None)
+    assert isinstance(read, StudySpec) and list(read.data.columns) == names

@@ -21,8 +21,7 @@ from hpo.tasks.features import Feature
 
 Cells = Sequence[Any]
 """The cells of a column, from its first row to its last."""
-Kind = ColumnKind
-LEARNED: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind != "ignore")
+LEARNED: tuple[ColumnKind, ...] = tuple(kind for kind in get_args(ColumnKind) if kind != "ignore")
 """Kinds of which something is kept."""
 MOST_CATEGORIES = 255
 """The most categories of a column: the most frequent ones; all others are one that the model does not know."""
@@ -37,7 +36,7 @@ _STRAY = 5
 class Column(Protocol):
     """A column whose meaning has been learned."""
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[ColumnKind]
 
     @property
     def name(self) -> str:
@@ -93,13 +92,13 @@ class CellError(HpoError):
         self.row = row
 
 
-def column(kind: Kind) -> type[Column]:
+def column(kind: ColumnKind) -> type[Column]:
     """The class of a kind of column: `number` is `hpo.datasets.columns.number:Number`."""
     found: type[Column] = getattr(import_module(f"hpo.datasets.columns.{kind}"), kind.capitalize())
     return found
 
 
-def fit(name: str, cells: Cells, kind: Kind | None, notes: Notes) -> Column | None:
+def fit(name: str, cells: Cells, kind: ColumnKind | None, notes: Notes) -> Column | None:
     """What a column of training rows means.
 
     Args:
@@ -118,7 +117,7 @@ def fit(name: str, cells: Cells, kind: Kind | None, notes: Notes) -> Column | No
     return None if found in (None, "ignore") else column(found).fit(name, cells)
 
 
-def inferred(name: str, cells: Cells, notes: Notes) -> Kind | None:
+def inferred(name: str, cells: Cells, notes: Notes) -> ColumnKind | None:
     """The kind of a column by the cells of its training rows; None of one that says nothing, which is noted.
 
     Raises:

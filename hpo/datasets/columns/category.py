@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.datasets.columns import MOST_CATEGORIES, CellError, Cells, Kind, text
+from hpo.datasets.columns import MOST_CATEGORIES, CellError, Cells, text
+from hpo.spec import ColumnKind
 from hpo.tasks.features import Feature
 
 _MISSING = ""
@@ -20,7 +21,7 @@ _MISSING = ""
 class Category:
     """A column of a few different texts. One that no training row has is none of them, and no network is told it."""
 
-    kind: ClassVar[Kind] = "category"
+    kind: ClassVar[ColumnKind] = "category"
     name: str
     values: tuple[str, ...]
     """The categories, at most `MOST_CATEGORIES`, of which the codes are 1, 2, ...; "" is a missing value."""

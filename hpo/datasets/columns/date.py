@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.datasets.columns import CellError, Cells, Kind, moment, text
+from hpo.datasets.columns import CellError, Cells, moment, text
+from hpo.spec import ColumnKind
 from hpo.tasks.features import Feature
 
-_EPOCH = moment("1970-01-01")
+_EPOCH = datetime.datetime(1970, 1, 1)
 _DAY = 86_400.0
 
 
@@ -20,7 +21,7 @@ _DAY = 86_400.0
 class Date:
     """A column of dates, or of dates with times, in the form of ISO 8601."""
 
-    kind: ClassVar[Kind] = "date"
+    kind: ClassVar[ColumnKind] = "date"
     name: str
     may_miss: bool = False
     """Whether a training row lacks it."""
@@ -43,7 +44,6 @@ class Date:
         Raises:
             CellError: a cell is no date.
         """
-        assert _EPOCH is not None
         rows = np.zeros((len(cells), len(self.features)))
         for row, cell in enumerate(cells):
             if cell is None:
@@ -62,7 +62,6 @@ class Date:
 
     def decode(self, numbers: Sequence[float]) -> str | None:
         """The date in ISO form; None of a missing one."""
-        assert _EPOCH is not None
         if math.isnan(numbers[0]):
             return None
         when = _EPOCH + datetime.timedelta(days=float(numbers[0]))

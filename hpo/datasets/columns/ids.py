@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.datasets.columns import Cells, Kind
+from hpo.datasets.columns import Cells
+from hpo.spec import ColumnKind
 from hpo.tasks.features import Feature
 
 
@@ -15,7 +16,7 @@ from hpo.tasks.features import Feature
 class Ids:
     """A column that names the rows."""
 
-    kind: ClassVar[Kind] = "ids"
+    kind: ClassVar[ColumnKind] = "ids"
     name: str
     features: ClassVar[tuple[Feature, ...]] = ()
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.datasets.columns import CellError, Cells, Kind, text
+from hpo.datasets.columns import CellError, Cells, text
+from hpo.spec import ColumnKind
 from hpo.tasks.features import Feature
 
 
@@ -16,7 +17,7 @@ from hpo.tasks.features import Feature
 class Number:
     """A column of numbers; a switch is 0 or 1."""
 
-    kind: ClassVar[Kind] = "number"
+    kind: ClassVar[ColumnKind] = "number"
     name: str
     may_miss: bool = False
     """Whether a training row lacks it: then the model is told where it is missing."""
