@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,17 @@ from numpy.typing import NDArray
 from hpo.datasets import columns as kinds
 from hpo.datasets.columns import Column
 from hpo.datasets.moments import Moments, moments
+from hpo.datasets.ragged import Ragged, joined
 from hpo.errors import DataError
 from hpo.tasks.features import Feature
 
-Inputs = NDArray[np.uint8] | NDArray[np.float32] | NDArray[np.float64]
-"""Images `(n, h, w, c)` uint8, or rows of a table `(n, features)`, in which NaN is a missing value.
+Inputs: TypeAlias = Any
+"""An array or `Ragged`: who uses one kind knows which, and a union would have them say so at each place.
 
-Rows are float32, or float64 where float32 would blur what tells them apart (`hpo.datasets.precision`).
+Images `(n, h, w, c)` uint8, rows of a table `(n, features)`, series `(n, steps, channels)`, texts or clips (ragged).
+
+In rows and series NaN is a missing value. Rows are float32, or float64 where float32 would blur what tells them apart
+(`hpo.datasets.precision`); series are float32, texts codes of tokens in int32, clips samples in int16.
 """
 FloatType = type[np.float32] | type[np.float64]
 """The type of a table's rows."""
@@ -91,6 +95,9 @@ class Encoding:
         """The cells by column that give the numbers of a row, where there are `columns`."""
         cells, first = {}, 0
         for column in self.columns:
+            if kinds.is_whole(column):
+                cells[column.name] = column.decode(row)
+                continue
             cells[column.name] = column.decode(row[first : first + len(column.features)])
             first += len(column.features)
         return cells
@@ -98,8 +105,8 @@ class Encoding:
 
 def _column(entry: Mapping[str, Any]) -> Column:
     name, kind = entry["name"], entry["kind"]
-    if not isinstance(name, str) or kind not in kinds.LEARNED:
-        raise ValueError(f"a column must have a name and a kind, one of {', '.join(kinds.LEARNED)}")
+    if not isinstance(name, str) or not (kind in kinds.COLUMNS.names or (isinstance(kind, str) and ":" in kind)):
+        raise ValueError(f"a column must have a name and a kind, one of {', '.join(kinds.COLUMNS.names)}")
     return kinds.column(kind).from_json(name, entry)
 
 
@@ -126,7 +133,7 @@ class Examples:
     def joined(self, others: Self) -> Self:
         """These examples and others behind them, all with the same weight."""
         pairs = ((self.inputs, others.inputs), (self.targets, others.targets))
-        return type(self)(*(np.concatenate(pair) for pair in pairs))
+        return type(self)(*(joined(pair) for pair in pairs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,7 +239,9 @@ class Dataset:
         digest = hashlib.blake2b(digest_size=16)
         for examples in (self.train, self.validation, self.test):
             digest.update(repr(examples.inputs.shape).encode())
-            digest.update(np.ascontiguousarray(examples.inputs).data)
+            inputs = examples.inputs
+            for array in (inputs.values, inputs.offsets) if isinstance(inputs, Ragged) else (inputs,):
+                digest.update(np.ascontiguousarray(array).data)
             digest.update(np.ascontiguousarray(examples.targets).data)
         if self.encoding.columns:  # codes say nothing of the categories that they are of
             digest.update(json.dumps([self.encoding.to_json(), self.outputs]).encode())
@@ -240,12 +249,13 @@ class Dataset:
 
     @cached_property
     def input_moments(self) -> Moments:
-        """Means and standard deviations of the training inputs."""
+        """Means and standard deviations of the training inputs, which are images, rows or series."""
+        assert not isinstance(self.train.inputs, Ragged), "their first layer measures texts and clips"
         return moments(self.train.inputs)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one example as a model sees it: (channels, height, width) or (features,)."""
+        """The shape of one example as a model sees it, which `input_shape` of this module says."""
         return input_shape(self.train.inputs)
 
 
@@ -257,8 +267,12 @@ def task_of(targets: Targets) -> str:
 
 
 def input_shape(inputs: Inputs) -> tuple[int, ...]:
-    """The shape of one example as a model sees it: (channels, height, width) of images, (features,) of a table."""
-    if inputs.ndim == 2:
-        return (inputs.shape[1],)
+    """The shape of one example as a model sees it.
+
+    It is (channels, height, width) of images, (features,) of a table, (steps, channels) of series, and (length,) of
+    texts and clips, the most tokens or samples of one.
+    """
+    if inputs.ndim < 4:
+        return tuple(inputs.shape[1:])
     height, width, channels = inputs.shape[1:]
     return channels, height, width

@@ -17,11 +17,12 @@ from hpo.datasets.conversion import Wanted
 from hpo.datasets.dataset import Inputs
 from hpo.datasets.images import SUFFIXES, image_files, read_image
 from hpo.datasets.npz import name_of, read_arrays
+from hpo.datasets.ragged import joined
 from hpo.datasets.table_files import Rows, batches, of_frame
 from hpo.errors import DataError
 
 Batch = tuple[list[str], Inputs]
-"""Names, and as many images `(n, h, w, c)` uint8 or rows of a table `(n, features)`."""
+"""Names, and as many inputs, which `hpo.datasets.dataset.Inputs` describes."""
 
 _KEYS = ("x_test", "x")
 _NAMES = "feature_names"
@@ -89,7 +90,7 @@ def read_inputs(source: Any, wanted: Wanted) -> Batch:
         DataError: the source cannot be read, or does not hold what the model wants.
     """
     names, inputs = zip(*input_batches(source, wanted), strict=True)
-    return [name for batch in names for name in batch], np.concatenate(inputs)
+    return [name for batch in names for name in batch], joined(inputs)
 
 
 def _of_columns(parts: Iterable[Rows], wanted: Wanted) -> Iterator[Batch]:

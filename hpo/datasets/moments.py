@@ -12,12 +12,12 @@ Moments = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def moments(values: NDArray[np.generic]) -> Moments:
-    """Mean and standard deviation per channel of images `(n, h, w, c)` or per column of a table `(n, columns)`.
+    """Mean and standard deviation per channel of images `(n, h, w, c)` or series, or per column of a table.
 
-    Missing values of a table do not count. A constant channel or column gets a deviation of 1, one without any value
-    the mean 0.
+    Series are `(n, steps, channels)`, tables `(n, columns)`; their missing values do not count. A constant channel or
+    column gets a deviation of 1, one without any value the mean 0.
     """
-    mean, std = _of_images(values) if values.ndim == 4 else _of_table(values)
+    mean, std = _of_images(values) if values.ndim == 4 else _of_table(values.reshape(-1, values.shape[-1]))
     return mean, np.where(std > 0, std, 1.0)
 
 

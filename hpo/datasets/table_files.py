@@ -11,6 +11,8 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from hpo.datasets.columns import CellError, Cells
 from hpo.datasets.notes import Notes
 from hpo.errors import DataError
@@ -32,6 +34,8 @@ class TableFormat:
     """Whether the first line of a CSV or TSV file names the columns; else they are `column_1`, `column_2`, ..."""
     missing: tuple[str, ...] = ()
     """Texts that mean a missing value, beside an empty cell."""
+    lists: bool = False
+    """Whether a cell may be a list of numbers, as a clip is."""
 
 
 @dataclass(frozen=True)
@@ -308,7 +312,10 @@ def _typed(columns: Mapping[str, list[Any]], written: TableFormat, place: Callab
     """
     missing = {"", *written.missing}
     return {
-        name: [_cell(cell, missing, name, place, row) for row, cell in enumerate(cells)]
+        name: [
+            cell if written.lists and isinstance(cell, list | np.ndarray) else _cell(cell, missing, name, place, row)
+            for row, cell in enumerate(cells)
+        ]
         for name, cells in columns.items()
     }
 

@@ -1,20 +1,26 @@
 """The model families, found by name; a user's own by `module:function`.
 
 A model is a function `(input_shape, outputs, *, settings...) -> nn.Module`: `input_shape` is (channels, height, width)
-of images or (features,) of a table, the module maps standardized floats `(n, *input_shape)` to `(n, outputs)`. Of a
-table with categories, the features are its standardized quantities, and one number a category, 1 or 0. Its keyword
-arguments are the settings that the `model` section may hold and that parameters may vary; it raises ValueError where a
-value breaks a rule. `hpo.training.rehearsal` tries it before a search.
+of images, (features,) of a table, (steps, channels) of series and of sound, (length,) of texts, and the module maps
+what it is given of it, `(n, *input_shape)`, to `(n, outputs)`. These are standardized floats; of texts codes of tokens.
+Of a table with categories, the features are its standardized quantities, and one number a category, 1 or 0. Texts,
+clips and series may be shorter than the shape says: a `forward` with an argument `mask` is told where they are.
+
+Its keyword arguments are the settings that the `model` section may hold and that parameters may vary; it raises
+ValueError where a value breaks a rule. Two arguments are no settings: `vocabulary`, the number of codes of tokens, 0
+of what is no text, which each model of texts must have; and `layout`, the `Feature`s of a table, by which a model is
+given codes of categories as they are. `hpo.training.rehearsal` tries a model before a search.
 """
 
 import inspect
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from inspect import signature
+from typing import TYPE_CHECKING, Any
 
 from hpo.errors import InputError, Problem
 from hpo.plugins import Registry, did_you_mean
 from hpo.spec import Named, StudySpec, text_for
-from hpo.tasks.features import Feature, width
+from hpo.tasks.features import Feature, Tokens, sequence
 
 if TYPE_CHECKING:
     from hpo.models.mean import Mean
@@ -26,13 +32,16 @@ MODELS = Registry(
         "mlp": "hpo.models.mlp:mlp",
         "convnet": "hpo.models.convnet:convnet",
         "resnet": "hpo.models.resnet:resnet",
+        "bag": "hpo.models.bag:bag",
     },
 )
 
 InputShape = tuple[int, ...]
-"""(channels, height, width) of images, (features,) of a table."""
+"""(channels, height, width) of images, (features,) of a table, (steps, channels) of series, (length,) of the others."""
 Layout = Sequence[Feature]
-"""What the features of a table are."""
+"""What the numbers of an example are: the features of a table, a text, or a clip."""
+TOLD = ("vocabulary", "layout")
+"""Arguments of a model that are no settings: what its inputs are."""
 _POSITIONAL = 2
 """`input_shape` and `outputs` come first, whatever a user calls them."""
 
@@ -63,7 +72,7 @@ def unknown_settings(model: Named, searched: Iterable[str] = ()) -> Iterable[Pro
         return
     if any(argument.kind is argument.VAR_KEYWORD for argument in arguments):
         return
-    known = [argument.name for argument in arguments[_POSITIONAL:]]
+    known = [argument.name for argument in arguments[_POSITIONAL:] if argument.name not in TOLD]
     for setting in (*model.settings, *sorted(searched)):
         if setting not in known:
             message = f"model '{model.name}' has no such setting.{did_you_mean(setting, known)}"
@@ -110,18 +119,39 @@ def build(
     import torch
     from torch.nn.parameter import is_lazy
 
-    from hpo.models.standardize import Standardized
+    from hpo.models.standardize import Standardized, first_layer
 
-    given = (width(layout),) if layout else input_shape
-    network = MODELS.load(model.name)(given, outputs, **model.settings)
-    if any(is_lazy(parameter) for parameter in network.parameters()):
-        network.eval()(torch.zeros(2, *given))  # lazy layers take their shape from the first images
-        network.train()
+    function = MODELS.load(model.name)
+    told = _told(function, layout)
+    first = first_layer(input_shape, layout, coded="layout" in told)
+    network = function(first.gives, outputs, **model.settings, **told)
     types = {parameter.dtype for parameter in network.parameters()}
     if types and torch.float32 not in types:
         raise ValueError("its parameters must be float32; precision is `training.precision`")
     rescaled, foreign = task == "regression", model.name not in MODELS.names
-    return Standardized(input_shape, network, outputs, rescaled=rescaled, foreign=foreign, layout=layout)
+    built = Standardized(input_shape, first, network, outputs, rescaled=rescaled, foreign=foreign)
+    if any(is_lazy(parameter) for parameter in network.parameters()):
+        built.eval()(built.blank(2))  # lazy layers take their shape from the first examples
+        built.train()
+    return built
+
+
+def _told(function: Callable[..., Any], layout: Layout) -> dict[str, Any]:
+    """The arguments of a model by which it is told what its inputs are.
+
+    Raises:
+        ValueError: it is given texts, and has no argument for the number of tokens.
+    """
+    try:
+        asked = {name for name in signature(function).parameters if name in TOLD}
+    except (TypeError, ValueError):
+        asked = set()
+    feature = sequence(layout)
+    tokens = feature.vocabulary if isinstance(feature, Tokens) else 0
+    if tokens and "vocabulary" not in asked:
+        raise ValueError("it takes numbers, and these data are texts; choose a model of texts, such as bag or lstm")
+    told = {"vocabulary": tokens, "layout": tuple(layout)}
+    return {name: told[name] for name in asked}
 
 
 def build_copies(

@@ -3,7 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from hpo.datasets import Dataset
+from hpo.datasets.dataset import Inputs
+from hpo.datasets.ragged import Ragged
 from hpo.errors import StudyError
 from hpo.searching.options import SearchOptions
 from hpo.searching.wishing import retry_failed
@@ -71,10 +75,15 @@ def _summary(dataset: Dataset) -> DataSummary:
     return DataSummary(
         outputs=dataset.outputs,
         targets={"validation": dataset.validation.targets, "test": dataset.test.targets},
-        example=dataset.validation.inputs[:1],
+        example=_example(dataset.validation.inputs),
         fingerprint=dataset.fingerprint,
         encoding=dataset.encoding,
     )
+
+
+def _example(inputs: Inputs) -> NDArray[Any]:
+    """One input; a text or a clip with padding up to the most that is kept of one."""
+    return inputs[:1].padded(inputs.limit) if isinstance(inputs, Ragged) else inputs[:1]
 
 
 def code_of(spec: SearchSpec, options: SearchOptions) -> TrainingCode:

@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from hpo import models
 from hpo.datasets import Dataset, Examples
 from hpo.errors import Problem, on_one_line
-from hpo.models.standardize import OutputError, Standardized
+from hpo.models.standardize import OutputError, Standardized, first_layer
 from hpo.spec import StudySpec
 from hpo.spec.probing import config_as_written, probes
 from hpo.study.artifacts.stored import packed, unpacked
@@ -136,7 +136,7 @@ def _is_large(spec: StudySpec, few: Dataset) -> bool:
 
 def _predict(spec: StudySpec, few: Dataset) -> None:
     """Lets a model see two rows; a large one without memory for its weights, if that can be done."""
-    rows = torch.zeros(2, *few.input_shape)
+    rows = first_layer(few.input_shape, few.encoding.layout).blank(2)
     with torch.no_grad():
         if _is_large(spec, few):
             try:

@@ -150,7 +150,8 @@ def test_data_may_be_shared_and_read_only(document: dict[str, Any], device: str)
 def test_validation_rows_are_moved_once_for_all_trials(document: dict[str, Any], device: str) -> None:
     dataset = context(document).dataset
     rows, labels = validation_rows(dataset, torch.device(device))
-    assert rows.shape == (60, 1, 8, 8) and labels.shape == (60,) and rows.device.type == device
+    assert isinstance(rows, torch.Tensor) and rows.shape == (60, 1, 8, 8)
+    assert labels.shape == (60,) and rows.device.type == device
     assert validation_rows(dataset, torch.device(device))[0] is rows
 
 

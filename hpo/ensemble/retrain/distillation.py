@@ -30,7 +30,7 @@ METHOD = "distillation"
 
 _SECTIONS = ("model", "training", "optimizer")
 """Sections of the spec whose settings a student may have of its own."""
-_AUGMENTATION = ("augment", "crop_padding", "cutout_size", "mixup_alpha")
+_AUGMENTATION = ("augment", "crop_padding", "cutout_size", "mixup_alpha", "token_dropout", "time_mask", "band_mask")
 """The settings of `data` that it may have too; the others say which data these are."""
 
 
