@@ -149,7 +149,8 @@ def _read(path: Path, name: str, row: int) -> tuple[NDArray[np.int16], int]:
 
 def _of_wav(path: Path) -> tuple[NDArray[np.int16], int]:
     """A plain WAV file of 8 or 16 bits; others are read by soundfile."""
-    begin = path.open("rb").read(12)
+    with path.open("rb") as raw:
+        begin = raw.read(12)
     if begin[:4] != b"RIFF" or begin[8:] != b"WAVE":
         raise ValueError("its content is no WAV, whatever its name says")
     try:
