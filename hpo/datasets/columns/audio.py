@@ -31,6 +31,7 @@ class Audio:
 
     kind: ClassVar[str] = "audio"
     whole: ClassVar[bool] = True
+    lists: ClassVar[bool] = True
     name: str
     rate: int
     """Samples a second, the same in all files."""
