@@ -92,7 +92,7 @@ def code_of(spec: SearchSpec, options: SearchOptions) -> TrainingCode:
     from hpo.training.own_function import own_function
 
     model = spec.model.name if isinstance(spec, StudySpec) else ""
-    return TrainingCode.of(own_function(spec, options.train), model)
+    return TrainingCode.of(own_function(spec, options.train), model, spec.learning_code)
 
 
 def _earlier(name: str, spec: SearchSpec, data_summary: DataSummary | None, storage: Path) -> Study:
