@@ -58,5 +58,6 @@ def one_of(setting: str, value: str, known: Iterable[str]) -> str:
     known = list(known)
     if value not in known:
         hint = did_you_mean(value, known) if isinstance(value, str) else ""
-        raise ValueError(f"{setting} must be one of {', '.join(known)}, got {value!r}.{hint}")
+        meant = f".{hint}" if "Did" in hint else ""
+        raise ValueError(f"{setting} must be one of {', '.join(known)}, got {value!r}{meant}")
     return value
