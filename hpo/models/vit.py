@@ -8,8 +8,11 @@ from hpo.models.attention import EncoderBlock
 from hpo.models.rules import check_dropout, check_sizes, image_shape, one_of
 
 _POOLINGS = ("mean", "token")
-_DEVIATION = 0.02
-"""Deviation of positions and of the class token at the beginning, as in the paper's code."""
+_DEVIATION = 0.5
+"""Deviation of positions and of the class token at the beginning, about that of the patches.
+
+With 0.02, as in the paper, a small network tells places apart only after hundreds of steps (docs/search_spaces.md).
+"""
 
 
 def vit(
@@ -31,7 +34,7 @@ def vit(
         input_shape: (channels, height, width); an image that patches do not divide is filled up with its mean to the
             right and below.
         outputs: the number of classes, labels or targets.
-        patch: pixels of a side of a patch; the cost grows with the fourth power of 1 / patch.
+        patch: pixels of a side of a patch; of half the size there are four times as many.
         depth: blocks of the encoder.
         heads: of each attention.
         head_width: numbers of a head; a token has `heads * head_width`, so that every combination is valid.
@@ -101,7 +104,7 @@ class VisionTransformer(nn.Module):
         return logits
 
     def _initialize(self) -> None:
-        """Draws weights as the paper's code does: Glorot's in linear layers, small ones for positions and token."""
+        """Draws weights as the paper's code does, Glorot's in linear layers, but for positions and the token."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
