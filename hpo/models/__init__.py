@@ -29,9 +29,17 @@ if TYPE_CHECKING:
 MODELS = Registry(
     "model",
     {
+        "linear": "hpo.models.linear:linear",
         "mlp": "hpo.models.mlp:mlp",
         "convnet": "hpo.models.convnet:convnet",
+        "lenet": "hpo.models.lenet:lenet",
+        "alexnet": "hpo.models.alexnet:alexnet",
+        "vgg": "hpo.models.vgg:vgg",
+        "googlenet": "hpo.models.googlenet:googlenet",
         "resnet": "hpo.models.resnet:resnet",
+        "resnet18": "hpo.models.resnet:resnet18",
+        "dcn": "hpo.models.dcn:dcn",
+        "vit": "hpo.models.vit:vit",
         "bag": "hpo.models.bag:bag",
     },
 )

@@ -15,7 +15,7 @@ from hpo.plugins import did_you_mean, import_paths, note_stored, trust
 from hpo.spec.document import Source, Unreadable, parse_plain, plain
 from hpo.spec.extending import read_file, read_mapping, read_stored_file
 from hpo.spec.parameter import Parameter
-from hpo.spec.rules import command_problems, copy_problems, in_our_words, parameter_problems
+from hpo.spec.rules import command_problems, copy_problems, in_our_words, parameter_problems, warmup_problems
 from hpo.spec.study_spec import SearchSpec, StudySpec
 
 SpecLike = str | Path | Mapping[str, Any] | SearchSpec
@@ -168,7 +168,7 @@ def _validated(
     problems, spec = list(problems), None
     try:
         spec = kind.model_validate(document)
-        problems += [*parameter_problems(spec), *command_problems(spec), *copy_problems(spec)]
+        problems += [*parameter_problems(spec), *command_problems(spec), *copy_problems(spec), *warmup_problems(spec)]
     except pydantic.ValidationError as error:
         details = error.errors()
         problems += [in_our_words(detail) for detail in details[:_MOST_WORDED]]

@@ -119,6 +119,19 @@ def copy_problems(spec: SearchSpec) -> Iterable[Problem]:
         )
 
 
+def warmup_problems(spec: SearchSpec) -> Iterable[Problem]:
+    """What is wrong with `optimizer.warmup_epochs`, fixed or searched: behind a warm-up an epoch must be left."""
+    if not isinstance(spec, StudySpec):
+        return
+    searched = spec.parameters.get("optimizer.warmup_epochs")
+    values = {("optimizer", "warmup_epochs"): [] if searched else [spec.optimizer.warmup_epochs]}
+    values["parameters", "optimizer.warmup_epochs"] = searched.probes() if searched else []
+    for key, given in values.items():
+        longest = max((value for value in given if isinstance(value, int | float)), default=0)
+        if longest >= spec.training.epochs:
+            yield Problem(key, f"must be below training.epochs, which is {spec.training.epochs}, got {longest:g}")
+
+
 def command_problems(spec: SearchSpec) -> Iterable[Problem]:
     """What is wrong with the names in a command, and with how its program reports."""
     if spec.command is None:
