@@ -17,4 +17,5 @@ def test_it_is_valid_and_has_a_default_config(space: Path) -> None:
     read = api.validate(space)
     default = Space.of(read).default(read)
     assert all(read.parameters[name].contains(value) for name, value in default.items())
-    assert {"optimizer.lr", "model.width"} <= default.keys()
+    family = default.get("model.name")
+    assert {"optimizer.lr", "model.width" if family is None else f"model.{family}.width"} <= default.keys()
