@@ -158,6 +158,24 @@ def test_overrides_win_and_fix_what_was_searched(tmp_path: Path) -> None:
     assert "optimizer.lr" not in read.parameters
 
 
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ({"data.path": "mine.npz"}, "npz"),
+        ({"data.path": "mine.csv"}, "table"),
+        ({"data.path": "photos/"}, "cifar10"),
+        ({"data.path": "mine.npz", "data.name": "image_folder"}, "image_folder"),
+        ({"data.name": "image_folder", "data.path": "mine.npz"}, "image_folder"),
+        ({"data.path": None}, "cifar10"),
+    ],
+)
+def test_a_path_by_hand_is_of_other_data_than_the_file_names(overrides: dict[str, Any], name: str) -> None:
+    document = {"study": "pictures", "data": {"name": "cifar10"}, "model": "resnet"}
+    assert spec.load(document, overrides).data.name == name
+    own = {**document, "data": {"name": "readers:mine"}}
+    assert spec.load(own, {"data.path": "mine.npz"}).data.name == "readers:mine"
+
+
 def test_overrides_reach_into_parameters(tmp_path: Path) -> None:
     read = api.validate(write(tmp_path, GOOD), {"parameters.optimizer.lr.max": 0.5})
     assert read.parameters["optimizer.lr"].max == 0.5
