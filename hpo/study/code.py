@@ -85,6 +85,15 @@ class Code:
         return cls(path, {} if file is None else _reached(file, name, {attribute.partition(".")[0]}))
 
     @classmethod
+    def of_all(cls, parts: Iterable["Code"]) -> "Code | None":
+        """Several codes as one: a single one is itself, and of none there is none."""
+        several = list(parts)
+        if len(several) < 2:
+            return several[0] if several else None
+        files = {f"{file} ({one.name})": digest for one in several for file, digest in one.files.items()}
+        return cls(", ".join(one.name for one in several), files)
+
+    @classmethod
     def of_words(cls, text: str, words: Sequence[str], folder: Path) -> Self:
         """The code of a program: the scripts among its words, and what those of Python import of the same folder.
 
@@ -147,25 +156,24 @@ class TrainingCode:
     """The task, losses and metrics."""
 
     @classmethod
-    def of(cls, function: Callable[..., Any] | None, model: str, learning: Sequence[str] = ()) -> Self:
+    def of(cls, function: Callable[..., Any] | None, *families: str, learning: Sequence[str] = ()) -> Self:
         """The code of a training function, the built-in one where None, and of what is named in a spec.
 
         Args:
             function: trains.
-            model: its name in a spec, if there is one.
+            families: models by their names.
             learning: import paths of the task, losses and metrics.
 
         Raises:
-            InputError: the model or one of the others cannot be imported.
+            InputError: a model or one of the others cannot be imported.
         """
         own = None if function is None or _is_built_in(function) else _code_of(function)
+        named = [family for family in families if ":" in family]
+        for family in named:
+            models.MODELS.load(family)
         for path in learning:
             _LEARNING.load(path)
-        others = tuple(Code.named(path) for path in learning)
-        if ":" not in model:
-            return cls(own, None, others)
-        models.MODELS.load(model)
-        return cls(own, Code.named(model), others)
+        return cls(own, Code.of_all(map(Code.named, named)), tuple(map(Code.named, learning)))
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Self:

@@ -36,7 +36,7 @@ def test_a_file_holds_the_same_pixels_as_memory_and_is_made_once(tmp_path: Path)
     filed = pictures.pictures(files, 8, NO_RANGES, noted, tmp_path, most=0)
     assert isinstance(filed, Filed) and filed.shape == (9, 8, 8, 3) and filed.dtype == np.uint8 and filed.nbytes == 0
     np.testing.assert_array_equal(np.asarray(filed), inside)
-    np.testing.assert_array_equal(np.asarray(filed[np.array([5, 1])]), inside[[5, 1]])
+    np.testing.assert_array_equal(np.asarray(filed[np.array([5, 1])]), inside[np.array([5, 1])])
     assert any("files of pixels" in line for line in noted.lines())
     made = filed.path.stat().st_mtime_ns
     again = pictures.pictures(files, 8, NO_RANGES, Notes(), tmp_path, most=0)

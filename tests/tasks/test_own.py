@@ -268,11 +268,11 @@ def test_losses_are_searched(document: dict[str, Any], tmp_path: Path) -> None:
 def test_the_code_of_a_study_has_its_task_loss_and_metrics(document: dict[str, Any], tmp_path: Path) -> None:
     changed = {"task": "my_task:Ordinal", "training": {"loss": "my_task:whole"}}
     read = spec.load({**document, **changed})
-    before = TrainingCode.of(None, "mlp", read.learning_code)
+    before = TrainingCode.of(None, "mlp", learning=read.learning_code)
     assert TrainingCode.from_json(before.to_json()) == before
     assert "learning" not in TrainingCode.of(None, "mlp").to_json()
     (tmp_path / "my_task.py").write_text(CODE.replace("predictions.argmax(1) - targets", "targets - 1"))
-    (told,) = before.changes(TrainingCode.of(None, "mlp", read.learning_code))
+    (told,) = before.changes(TrainingCode.of(None, "mlp", learning=read.learning_code))
     assert told.startswith("task, loss or metric 'my_task:Ordinal' has changed")
 
 

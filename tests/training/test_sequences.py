@@ -2,6 +2,7 @@
 
 import copy
 import csv
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def texts(folder: Path, rows: int = 160) -> Path:
     return path
 
 
-def clips(folder: Path, rows: int = 40) -> Path:
+def clips(folder: Path, rows: int = 80) -> Path:
     """High and low tones of 30 to 90 ms."""
     draw, path = np.random.default_rng(0), folder / "clips.csv"
     with path.open("w", newline="") as file:
@@ -68,7 +69,7 @@ def series(folder: Path, rows: int = 80) -> Path:
 
 
 def document(folder: Path, what: str) -> dict[str, Any]:
-    data: dict[str, Any] = {
+    made: dict[str, Callable[[], dict[str, Any]]] = {
         "text": lambda: {"path": str(texts(folder)), "target": "said", "augment": ["token_dropout"]},
         "sound": lambda: {
             "path": str(clips(folder)),
@@ -78,10 +79,10 @@ def document(folder: Path, what: str) -> dict[str, Any]:
             "augment": ["time_mask", "band_mask"],
         },
         "series": lambda: {"path": str(series(folder)), "augment": ["time_mask", "mixup"]},
-    }[what]()
+    }
     return {
         "study": "sequences",
-        "data": {**data, "validation": 0.25},
+        "data": {**made[what](), "validation": 0.25},
         "model": {"name": "bag", "embedding": 16, "width": 16},
         "training": {"epochs": 8, "batch_size": 8, "deterministic": True, "device": "cpu", "precision": "float32"},
         "optimizer": {"name": "adamw", "lr": 0.02},

@@ -182,7 +182,7 @@ def _train_all(
     artifacts = artifacts.marked()
     there = Machines(each, sys.maxsize, artifacts.mark)
     shared = _Shared(Sent(function), spec, artifacts, WorkerSettings.here(each))
-    put = ray.put(shared), ray.put(dataset)
+    put = ray.put(shared), ray.put(dataset.sent())
     task = ray.remote(_train).options(num_cpus=each["cpu"], num_gpus=each["gpu"], max_retries=0)
     running = {task.remote(job, prints[job.number], *put): job for job in jobs}
     try:
@@ -294,7 +294,7 @@ def _fingerprint(job: Job, function: TrainingFunction, spec: StudySpec, dataset:
     """A hash of everything that the trained member depends on."""
     applied = spec.apply(job.config)
     asked = applied.model_dump_json(include=_DEPENDS, exclude=_LEFT_OUT)
-    code = TrainingCode.of(function, applied.model.name, applied.learning_code).to_json()
+    code = TrainingCode.of(function, applied.model.name, learning=applied.learning_code).to_json()
     known = [asked, code, job.seed, job.last_epoch, dataset.fingerprint, *(["all rows"] if job.all_rows else [])]
     digest = hashlib.blake2b(json.dumps(known).encode(), digest_size=16)
     for array in (job.rows, job.weights, job.targets, job.held_out):
