@@ -33,6 +33,10 @@ MODELS = Registry(
         "convnet": "hpo.models.convnet:convnet",
         "resnet": "hpo.models.resnet:resnet",
         "bag": "hpo.models.bag:bag",
+        "lstm": "hpo.models.recurrent:lstm",
+        "gru": "hpo.models.recurrent:gru",
+        "conv1d": "hpo.models.conv1d:conv1d",
+        "transformer": "hpo.models.transformer:transformer",
     },
 )
 
