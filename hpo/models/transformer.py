@@ -26,7 +26,7 @@ class Positions(nn.Module):
 
     def __init__(self, learned: bool, steps: int, width: int) -> None:
         super().__init__()
-        self.vectors = nn.Parameter(0.02 * torch.randn(steps, width)) if learned else None
+        self.vectors = nn.Parameter(0.5 * torch.randn(steps, width)) if learned else None  # as large as sines
         halves = torch.arange(0, width, 2) / width
         self.register_buffer("waves", torch.exp(-math.log(_LONGEST_WAVE) * halves), persistent=False)
 

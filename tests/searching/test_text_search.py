@@ -10,8 +10,8 @@ import pytest
 import hpo as product
 from hpo.ensemble.model import Ensemble
 from hpo.spec import StudySpec
-from tests.conftest import ROOT, Run
-from tests.training.test_sequences import clips, series, texts
+from tests.conftest import Run
+from tests.training.test_sequences import clips, texts
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -49,16 +49,3 @@ def test_a_first_file_for_clips_names_their_spectrogram(hpo: Run) -> None:
     read = product.validate("search.yaml", tell=lambda line: None)
     assert isinstance(read, StudySpec) and read.model.name == "conv1d"
     assert read.data.augment == ("time_mask", "band_mask")
-
-
-@pytest.mark.parametrize("name", ["lstm_sentiment", "transformer_text", "cnn_speech", "gru_series"])
-def test_a_search_file_needs_nothing_but_the_data(name: str, tmp_path: Path) -> None:
-    if name == "gru_series":
-        data = series(tmp_path)
-    else:
-        data = clips(tmp_path) if name == "cnn_speech" else texts(tmp_path)
-        renamed = {"said": "label", "clip": "path", "pitch": "label"}
-        header, *rows = data.read_text().splitlines()
-        data.write_text("\n".join([",".join(renamed.get(column, column) for column in header.split(",")), *rows]))
-    read = product.validate(ROOT / "search_spaces" / f"{name}.yaml", {"data.path": str(data)}, tell=lambda line: None)
-    assert isinstance(read, StudySpec) and read.data.augment
