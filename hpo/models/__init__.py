@@ -42,6 +42,10 @@ MODELS = Registry(
         "dcn": "hpo.models.dcn:dcn",
         "vit": "hpo.models.vit:vit",
         "bag": "hpo.models.bag:bag",
+        "lstm": "hpo.models.recurrent:lstm",
+        "gru": "hpo.models.recurrent:gru",
+        "conv1d": "hpo.models.conv1d:conv1d",
+        "transformer": "hpo.models.transformer:transformer",
     },
 )
 
