@@ -103,4 +103,4 @@ def test_tables_compares_a_search_with_boosting_on_the_same_rows(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     (run,) = json.loads((tmp_path / "j.json").read_text())["runs"]
     assert run["boosting"] == 1 and run["ensemble"] > 0.9
-    assert "t.csv, test accuracy, mean ± standard deviation of 1 seeds" in done.stdout
+    assert "t.csv, mlp, test accuracy, mean ± standard deviation of 1 seeds" in done.stdout
