@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from hpo.datasets import columns as kinds
 from hpo.datasets.columns import Column
+from hpo.datasets.filed import blocks
 from hpo.datasets.moments import Moments, moments
 from hpo.datasets.ragged import Ragged, joined
 from hpo.errors import DataError
 from hpo.tasks.features import Feature
 
 Inputs: TypeAlias = Any
-"""An array or `Ragged`: who uses one kind knows which, and a union would have them say so at each place.
+"""An array, `Ragged` or `Filed`: who uses one kind knows which, and a union would have them say so at each place.
 
 Images `(n, h, w, c)` uint8, rows of a table `(n, features)`, series `(n, steps, channels)`, texts or clips (ragged).
 
@@ -240,7 +241,7 @@ class Dataset:
         for examples in (self.train, self.validation, self.test):
             digest.update(repr(examples.inputs.shape).encode())
             inputs = examples.inputs
-            for array in (inputs.values, inputs.offsets) if isinstance(inputs, Ragged) else (inputs,):
+            for array in (inputs.values, inputs.offsets) if isinstance(inputs, Ragged) else blocks(inputs):
                 digest.update(np.ascontiguousarray(array).data)
             digest.update(np.ascontiguousarray(examples.targets).data)
         if self.encoding.columns:  # codes say nothing of the categories that they are of

@@ -7,6 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.datasets.filed import Filed
+
 Index = slice | NDArray[np.integer[Any]]
 
 
@@ -98,5 +100,10 @@ class Ragged:
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """Arrays of rows, or ragged rows, one behind the other."""
-    return parts[0].joined(parts[1:]) if isinstance(parts[0], Ragged) else np.concatenate(parts)
+    """Arrays of rows, ragged rows, or rows in one file, one behind the other."""
+    first = parts[0]
+    if isinstance(first, Ragged):
+        return first.joined(parts[1:])
+    if isinstance(first, Filed) and all(isinstance(part, Filed) and part.path == first.path for part in parts):
+        return Filed(first.path, np.concatenate([part.rows for part in parts]))
+    return np.concatenate(parts)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from hpo.datasets import Dataset
@@ -83,7 +84,7 @@ def _summary(dataset: Dataset) -> DataSummary:
 
 def _example(inputs: Inputs) -> NDArray[Any]:
     """One input; a text or a clip with padding up to the most that is kept of one."""
-    return inputs[:1].padded(inputs.limit) if isinstance(inputs, Ragged) else inputs[:1]
+    return inputs[:1].padded(inputs.limit) if isinstance(inputs, Ragged) else np.asarray(inputs[:1])
 
 
 def code_of(spec: SearchSpec, options: SearchOptions) -> TrainingCode:

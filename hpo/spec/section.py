@@ -19,11 +19,11 @@ Duration = Annotated[
 """Seconds, in the YAML also as `90s`, `30m` or `2h`."""
 
 
-COLUMN_KINDS = ("number", "category", "entity", "date", "ids", "tokens", "audio")
+COLUMN_KINDS = ("number", "category", "entity", "date", "ids", "tokens", "audio", "image")
 """What a column of a table may be.
 
-`entity` is one of thousands, such as a user or an item, `ids` names the rows in predictions, `tokens` is text, `audio`
-paths of clips.
+`entity` is one of thousands, such as a user or an item; `ids` names rows in predictions; `tokens` is text; `audio` and
+`image` are paths.
 """
 IGNORED = "ignore"
 """What a column of a table is said to be that is not read."""
@@ -100,7 +100,7 @@ class DataSettings(Section):
     split: str | None = None
     """The column of a table that says of each row whether it is for train, validation or test."""
     size: Annotated[int, Field(ge=4, le=1024)] = 64
-    """Pixels of a side, to which the images of `image_folder` are scaled and centre-cropped."""
+    """Pixels of a side, to which images in files are scaled and centre-cropped."""
     classes: Annotated[int, Field(ge=2)] | None = None
     """The number of classes of `npz`; counted where it is left out."""
     augment: tuple[Augmentation, ...] = ()

@@ -43,6 +43,11 @@ class Sound(Feature):
     PADDING = -32_768
 
 
+@dataclass(frozen=True)
+class Picture(Feature):
+    """A picture as its pixels, whose shape says the rest."""
+
+
 def width(features: Sequence[Feature]) -> int:
     """How many numbers a network is given for a row."""
     return sum(feature.width for feature in features)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hpo.tasks import GOALS
-from hpo.tasks.rows import RaggedRows
+from hpo.tasks.rows import Rows
 
 
 class Kind(Protocol):
@@ -55,7 +55,7 @@ def floats(inputs: Tensor) -> Tensor:
 @torch.no_grad()  # not inference_mode: what a network keeps of a pass, it may train with
 def predict(
     model: nn.Module,
-    inputs: Tensor | RaggedRows,
+    inputs: Tensor | Rows,
     activate: Callable[[Tensor], Tensor],
     *,
     batch_size: int,
@@ -74,7 +74,7 @@ def predict(
         float32 `(n, outputs)` on the model's device.
     """
     device = next(model.parameters()).device
-    if isinstance(inputs, RaggedRows):
+    if not isinstance(inputs, Tensor):
         order, parts = zip(*inputs.batches(batch_size), strict=True)
         back = torch.from_numpy(np.argsort(np.concatenate(order), kind="stable")).to(device)
     else:

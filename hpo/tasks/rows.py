@@ -1,12 +1,73 @@
-"""Ragged rows on a device: batches of them are padded to their own longest row."""
+"""Rows that are no single tensor: ragged ones, of which a batch is padded to its longest, and rows in a file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+
+class Rows(Protocol):
+    """Rows of which batches are made."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are made."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the rows take on a device."""
+
+    def to(self, device: torch.device) -> "Rows":
+        """The same rows on a device."""
+
+    def take(self, rows: NDArray[np.integer]) -> Tensor:
+        """These rows in this order, as one tensor."""
+
+    def batches(self, size: int) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
+        """All rows in some order, so many at a time: their numbers, and the rows."""
+
+
+@dataclass(frozen=True)
+class FiledRows:
+    """Images `(rows, h, w, c)` in a file, of which each batch is read when it is made, into the host's memory."""
+
+    array: NDArray[Any]
+    """The array of the file, mapped."""
+    rows: NDArray[np.intp]
+    """The numbers of the rows that these are."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def device(self) -> torch.device:
+        """The host, which reads files."""
+        return torch.device("cpu")
+
+    @property
+    def nbytes(self) -> int:
+        """None: only batches take memory."""
+        return 0
+
+    def to(self, device: torch.device) -> "FiledRows":
+        """The same rows, which stay in their file."""
+        return self
+
+    def take(self, rows: NDArray[np.integer]) -> Tensor:
+        """These rows in this order, `(n, h, w, c)`."""
+        return torch.from_numpy(self.array[self.rows[rows]])
+
+    def batches(self, size: int) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
+        """All rows in their order, so many at a time, as a network sees images: `(n, c, h, w)`."""
+        for first in range(0, max(len(self), 1), size):
+            rows = np.arange(first, min(first + size, len(self)))
+            yield rows, self.take(rows).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from torch.nn import functional
 
 from hpo.datasets import Dataset, Examples
 from hpo.datasets.dataset import Inputs
+from hpo.datasets.filed import Filed
 from hpo.datasets.ragged import Ragged
 from hpo.spec import DataSettings
 from hpo.tasks.kinds import floats
-from hpo.tasks.rows import RaggedRows
+from hpo.tasks.rows import FiledRows, RaggedRows, Rows
 from hpo.training.augmentation import Augmentation, mixup, token_dropout
 from hpo.training.precision import checked_generator, free_memory
 
@@ -89,8 +90,8 @@ class Batches:
         shuffled = torch.randperm(len(self), generator=self._generator, device=self._device).cpu()
         return alike.view(len(self), self._batch_size)[shuffled].flatten()
 
-    def _taken(self, values: Tensor | RaggedRows, rows: Tensor) -> Tensor:
-        taken = values.take(rows.numpy()) if isinstance(values, RaggedRows) else values[rows.to(values.device)]
+    def _taken(self, values: Tensor | Rows, rows: Tensor) -> Tensor:
+        taken = values[rows.to(values.device)] if isinstance(values, Tensor) else values.take(rows.cpu().numpy())
         if taken.device == self._device:
             return taken
         return taken.pin_memory().to(self._device, non_blocking=True)  # from pinned memory alone it is asynchronous
@@ -112,21 +113,23 @@ def in_memory(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array)
 
 
-def as_seen(inputs: Inputs) -> Tensor | RaggedRows:
+def as_seen(inputs: Inputs) -> Tensor | Rows:
     """Inputs over their own memory as a model sees them: images `(n, h, w, c)` as `(n, c, h, w)`, others unchanged."""
     rows = _held(inputs)
     return rows.permute(0, 3, 1, 2) if isinstance(rows, Tensor) and rows.ndim == 4 else rows
 
 
-def _held(inputs: Inputs) -> Tensor | RaggedRows:
+def _held(inputs: Inputs) -> Tensor | Rows:
     """Inputs over their own memory."""
     if isinstance(inputs, Ragged):
         return RaggedRows(in_memory(inputs.values), inputs.offsets[:-1], inputs.lengths, inputs.padding)
+    if isinstance(inputs, Filed):
+        return FiledRows(inputs.array, inputs.rows)
     return in_memory(inputs)
 
 
 @lru_cache(maxsize=1)
-def validation_rows(dataset: Dataset, device: torch.device) -> tuple[Tensor | RaggedRows, Tensor]:
+def validation_rows(dataset: Dataset, device: torch.device) -> tuple[Tensor | Rows, Tensor]:
     """The validation inputs, as a model sees them, and targets: moved once, whatever a warm worker trains."""
     inputs = as_seen(dataset.validation.inputs)
     if _fits(inputs, device):
@@ -135,7 +138,7 @@ def validation_rows(dataset: Dataset, device: torch.device) -> tuple[Tensor | Ra
 
 
 @lru_cache(maxsize=1)  # a warm worker keeps its study's data on the device
-def _training_rows(dataset: Dataset, device: torch.device) -> tuple[Tensor | RaggedRows, Tensor, Tensor | None]:
+def _training_rows(dataset: Dataset, device: torch.device) -> tuple[Tensor | Rows, Tensor, Tensor | None]:
     """The training inputs, targets and weights: all on the device, or all in the host's memory."""
     train: Examples = dataset.train
     inputs, targets = _held(train.inputs), in_memory(train.targets)
@@ -145,5 +148,5 @@ def _training_rows(dataset: Dataset, device: torch.device) -> tuple[Tensor | Rag
     return inputs.to(device), targets.to(device), None if weights is None else weights.to(device)
 
 
-def _fits(values: Tensor | RaggedRows, device: torch.device) -> bool:
+def _fits(values: Tensor | Rows, device: torch.device) -> bool:
     return values.nbytes <= free_memory(device) * _SHARE_OF_FREE_MEMORY
