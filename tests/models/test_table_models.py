@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from hpo import models
+from hpo import models, plugins
 from hpo.spec import Named
 from hpo.tasks.features import Feature
 
@@ -46,6 +46,35 @@ def test_what_is_missing_is_told_from_the_mean(name: str) -> None:
     model = built(name, MIXED).eval()
     missing, mean = model(torch.tensor([[torch.nan, 1, 0], [0, 1, 0]]))
     assert not torch.allclose(missing, mean)
+
+
+class Seen(torch.nn.Module):
+    """What a network is given, as it is."""
+
+    def __init__(self, layout: Sequence[Feature]) -> None:
+        super().__init__()
+        self.layout, self.scale = layout, torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs * self.scale
+
+
+def seen(input_shape: tuple[int, ...], outputs: int, *, layout: Sequence[Feature] = ()) -> Seen:
+    """A user's own model that asks for the layout."""
+    assert input_shape == (outputs,) == (len(layout),)
+    return Seen(layout)
+
+
+def test_a_model_of_ones_own_that_asks_for_the_layout_is_given_codes() -> None:
+    plugins.trust([f"{__name__}:seen"])
+    model = built(f"{__name__}:seen", MIXED, outputs=4)
+    assert [(feature.name, feature.categories) for feature in model.network.layout] == [
+        ("a", 0),
+        ("b", 3),
+        ("c", 0),
+        ("a (missing)", 0),
+    ]
+    assert model(torch.tensor([[torch.nan, 2, 5]])).tolist() == [[0, 2, 5, 1]]
 
 
 def test_the_last_block_of_a_transformer_makes_cls_alone_and_tells_the_same() -> None:
