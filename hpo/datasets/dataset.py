@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self, TypeAlias
 
@@ -52,10 +52,13 @@ class Encoding:
     header: bool = True
     """Whether files with the `columns` name them in their first line."""
 
+    laid_out: tuple[Feature, ...] = ()
+    """What the numbers of a row are, where the columns stay behind: see `Dataset.sent`."""
+
     @property
     def layout(self) -> tuple[Feature, ...]:
         """What the numbers of a row are, where `columns` say so; empty where all are quantities."""
-        return tuple(feature for column in self.columns for feature in column.features)
+        return self.laid_out or tuple(feature for column in self.columns for feature in column.features)
 
     def to_json(self) -> dict[str, Any]:
         """Writes the encoding as JSON has it."""
@@ -247,6 +250,13 @@ class Dataset:
         if self.encoding.columns:  # codes say nothing of the categories that they are of
             digest.update(json.dumps([self.encoding.to_json(), self.outputs]).encode())
         return digest.hexdigest()
+
+    def sent(self) -> Self:
+        """The data as workers are sent them: without the columns, whose code may be the user's.
+
+        A worker imports that only when it stands in the folder of the search.
+        """
+        return replace(self, encoding=Encoding(laid_out=self.encoding.layout))
 
     @cached_property
     def input_moments(self) -> Moments:

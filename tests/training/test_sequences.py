@@ -43,7 +43,7 @@ def texts(folder: Path, rows: int = 160) -> Path:
     return path
 
 
-def clips(folder: Path, rows: int = 40) -> Path:
+def clips(folder: Path, rows: int = 80) -> Path:
     """High and low tones of 30 to 90 ms."""
     draw, path = np.random.default_rng(0), folder / "clips.csv"
     with path.open("w", newline="") as file:

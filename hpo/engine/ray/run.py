@@ -111,7 +111,7 @@ def run(
         shared = Shared(
             function=Sent(function),
             spec=study.spec,
-            dataset=dataset,
+            dataset=None if dataset is None else dataset.sent(),
             artifacts=artifacts,
             timeout=rules.trial_timeout,
             deadline=None if deadline is None else time.time() + deadline - time.monotonic(),

@@ -16,7 +16,8 @@ RATE = 8000
 
 
 def tone(hertz: float = 440.0, seconds: float = 0.1) -> np.ndarray:
-    return np.rint(16_000 * np.sin(2 * np.pi * hertz * np.arange(int(seconds * RATE)) / RATE)).astype(np.int16)
+    samples: np.ndarray = np.rint(16_000 * np.sin(2 * np.pi * hertz * np.arange(int(seconds * RATE)) / RATE))
+    return samples.astype(np.int16)
 
 
 def write_wav(path: Path, samples: np.ndarray, rate: int = RATE, channels: int = 1, bits: int = 16) -> Path:
