@@ -29,7 +29,7 @@ data:
   # groups: {example}      # no value of this column on both sides: a patient, a user
   # time: {example}        # the past trains, what follows validates
   # missing: ['?', NA]     # texts that mean a missing value, beside an empty cell
-  # What the columns were taken for; state it where it is wrong: number, category, date, ids or ignore.
+  # What the columns were taken for; state it where it is wrong: number, category, entity, date, ids, ignore.
   columns:
 {columns}
 model: {{name: mlp, layers: 2, width: 128}}
