@@ -58,10 +58,10 @@ class Quantities(nn.Module):
 
 
 class Codes(nn.Module):
-    """An embedding for each category, and for each column one of what is unknown, code 0.
+    """An embedding for each category: what all of a column share, and what is its own.
 
-    Few training rows have a code 0, so a share of the known ones is taken for unknown in training: what is learned of
-    code 0 is what holds for anyone.
+    What is unknown, code 0, has the shared part alone, and so nearly has whom no training row knows. Few training rows
+    have a code 0, so a share of the known ones is taken for unknown in training.
 
     Args:
         row: says where the codes are.
@@ -95,5 +95,5 @@ class Codes(nn.Module):
         known = (codes > 0) & (codes <= self.most)
         if self.training and self._unknown:
             known = known & (torch.rand(codes.shape, device=codes.device) >= self._unknown)
-        embedded: Tensor = self.table(torch.where(known, codes, 0) + self.first)
-        return embedded
+        shared: Tensor = self.table(self.first)
+        return shared + self.table(codes * known + self.first) * known[:, :, None]

@@ -209,6 +209,8 @@ class OptimizerSettings(Section):
     """The decay of the mean of their squares, of adam and adamw."""
     schedule: Literal["none", "cosine", "step", "one_cycle"] = "cosine"
     """How the learning rate changes over all epochs."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """Epochs in which the learning rate rises evenly from 0, before the schedule; below `training.epochs`."""
     step_epochs: Annotated[int, Field(ge=1)] = 10
     """Epochs between two steps of the schedule `step`."""
     step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1

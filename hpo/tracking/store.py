@@ -210,7 +210,7 @@ def study_run(client: MlflowClient, experiment_id: str, study: Study, storage: P
     spec = study.spec
     trained = {} if spec.train is None else {"train": spec.train}
     if isinstance(spec, StudySpec):
-        trained |= {"task": spec.task, "data": spec.data.name, "model": spec.model.name}
+        trained |= {"task": spec.task, "data": spec.data.name, "model": ", ".join(spec.families)}
     tags = {
         **study_tags(study, "study"),
         **trained,

@@ -27,13 +27,13 @@ def test_other_inputs_are_refused(shape: tuple[int, ...], what: str) -> None:
         Row.of(shape, ())
 
 
-def test_each_column_has_its_own_embeddings_and_what_is_not_known_has_code_0() -> None:
+def test_a_column_shares_what_the_unknown_have_and_each_category_has_its_own_beside_it() -> None:
     codes = Codes(Row((0,), (1, 2), (3, 2)), width=4, unknown=0.0, std=1.0)
     rows = torch.tensor([[0.5, 3, 1], [0.5, 0, 0], [0.5, 7, -1]])
     table = codes.table.weight
     embedded = codes(rows)
     assert embedded.shape == (3, 2, 4)
-    torch.testing.assert_close(embedded[0], torch.stack([table[3], table[4 + 1]]))
+    torch.testing.assert_close(embedded[0], torch.stack([table[0] + table[3], table[4] + table[4 + 1]]))
     torch.testing.assert_close(embedded[1], torch.stack([table[0], table[4]]))
     torch.testing.assert_close(embedded[2], embedded[1])
 

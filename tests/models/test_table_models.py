@@ -92,8 +92,10 @@ def test_a_rating_is_the_mean_the_biases_and_the_product_of_factors() -> None:
     torch.nn.init.normal_(network.biases.entities.table.weight)
     user, item = 4, 7
     biases = network.biases.entities.table.weight[:, 0]
-    product = (network.users.table.weight[user] * network.items.table.weight[item]).sum()
-    expected = network.biases.mean[0] + biases[user] + biases[7 + item] + product
+    tables = ((network.users.table, user), (network.items.table, item))
+    of_user, of_item = (table.weight[0] + table.weight[code] for table, code in tables)
+    expected = network.biases.mean[0] + biases[0] + biases[user] + biases[7] + biases[7 + item]
+    expected = expected + (of_user * of_item).sum()
     torch.testing.assert_close(network(torch.tensor([[4.0, 7.0]]))[0, 0], expected)
 
 
