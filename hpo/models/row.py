@@ -96,4 +96,5 @@ class Codes(nn.Module):
         if self.training and self._unknown:
             known = known & (torch.rand(codes.shape, device=codes.device) >= self._unknown)
         shared: Tensor = self.table(self.first)
-        return shared + self.table(codes * known + self.first) * known[:, :, None]
+        own: Tensor = self.table(codes * known + self.first)
+        return shared + own * known[:, :, None]
