@@ -30,6 +30,7 @@ COLUMNS = Registry(
     {
         "number": "hpo.datasets.columns.number:Number",
         "category": "hpo.datasets.columns.category:Category",
+        "entity": "hpo.datasets.columns.entity:Entity",
         "date": "hpo.datasets.columns.date:Date",
         "ids": "hpo.datasets.columns.ids:Ids",
         "tokens": "hpo.datasets.columns.tokens:Tokens",

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hpo.datasets import columns
 from hpo.datasets.columns import MOST_CATEGORIES, CellError, column, fit, inferred, kind_of_files
 from hpo.datasets.columns.category import Category
 from hpo.datasets.columns.date import Date
+from hpo.datasets.columns.entity import Entity
 from hpo.datasets.columns.number import Number
 from hpo.datasets.notes import Notes
 from hpo.spec import DataSettings
@@ -29,6 +30,7 @@ CELLS: dict[str, st.SearchStrategy[Any]] = {
     "category": TEXTS | st.booleans() | st.integers(0, 9),
     "date": DATES | DATES.map(lambda when: when.isoformat()),
     "ids": TEXTS | st.integers(0, 9),
+    "entity": st.integers(0, 9) | TEXTS.map("u".__add__),
 }
 
 
@@ -92,6 +94,7 @@ def test_a_text_among_numbers_is_an_error_with_two_ways_out() -> None:
 @given(data=st.data())
 def test_what_was_learned_comes_back_and_tells_the_same(kind: Any, data: st.DataObject) -> None:
     cells = data.draw(st.lists(st.none() | CELLS[kind], min_size=1, max_size=20))
+    assume(kind != "entity" or set(cells) != {None})
     fitted = column(kind).fit("c", cells, SETTINGS)
     again = column(kind).from_json("c", json.loads(json.dumps(fitted.to_json())))
     assert again == fitted and again.kind == kind and again.told() == fitted.told()
@@ -128,6 +131,16 @@ def test_the_most_frequent_categories_are_kept() -> None:
     assert fitted.values[0] == "045" and fitted.told().endswith(", and 45 rarer ones as one")
 
 
+def test_entities_are_all_kept_and_the_missing_are_unknown() -> None:
+    cells = [*range(300), None, ""]
+    fitted = Entity.fit("user", cells, SETTINGS)
+    assert len(fitted.values) == 300 and fitted.others == 0 and "" not in fitted.values
+    assert fitted.encode([None, "", 400, 0, "0"])[:, 0].tolist() == [0, 0, 0, 1, 1]
+    (feature,) = fitted.features
+    assert feature.embedded and feature.categories == 300
+    assert fitted.told() == "entity, 300: 0, 1, 10, ..."
+
+
 def test_dates_say_when_and_in_which_month_on_which_day_at_what_hour() -> None:
     plain = Date.fit("c", ["2024-02-29", None], SETTINGS)
     assert [feature.name for feature in plain.features] == ["c (days)", "c (month)", "c (weekday)"]
@@ -154,6 +167,11 @@ def test_a_cell_of_another_kind_is_told_with_its_row(kind: Any, cells: list[Any]
     with pytest.raises(CellError, match=message) as error:
         fit("c", cells, kind, SETTINGS, Notes())
     assert error.value.row == 1
+
+
+def test_a_column_of_entities_must_have_some() -> None:
+    with pytest.raises(CellError, match="column 'user' is of entities, and no training row has one"):
+        fit("user", [None, ""], "entity", SETTINGS, Notes())
 
 
 @pytest.mark.parametrize(
