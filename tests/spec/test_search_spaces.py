@@ -8,9 +8,12 @@ import pytest
 from hpo import api, models
 from hpo.spec import StudySpec
 from tests.conftest import ROOT
+from tests.training.test_sequences import clips, series, texts
 
 SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
 TABLES = ("logistic_regression", "mlp_table")
+SEQUENCES = {"lstm_sentiment": texts, "transformer_text": texts, "cnn_speech": clips, "gru_series": series}
+"""Spaces of sequences, and what writes some."""
 COLUMNS = (*TABLES, "ft_transformer_table")
 RATINGS = ("ncf_ratings",)
 
@@ -39,8 +42,19 @@ def ratings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+def as_it_says(data: Path) -> Path:
+    """A table whose columns have the names that the spaces have."""
+    if data.suffix == ".csv":
+        header, _, rows = data.read_text().partition("\n")
+        names = {"said": "label", "pitch": "label", "clip": "path"}
+        data.write_text(",".join(names.get(name, name) for name in header.strip().split(",")) + "\n" + rows)
+    return data
+
+
 @pytest.mark.parametrize("space", SPACES, ids=lambda path: path.stem)
-def test_it_is_valid_and_has_a_default_config(space: Path, given: tuple[Path, Path], ratings: Path) -> None:
+def test_it_is_valid_and_has_a_default_config(
+    space: Path, given: tuple[Path, Path], ratings: Path, tmp_path: Path
+) -> None:
     from hpo.spec.space import Space
 
     images, table = given
@@ -49,10 +63,12 @@ def test_it_is_valid_and_has_a_default_config(space: Path, given: tuple[Path, Pa
     overrides = {"data.path": str(images)} if "path: " in text else {}
     if space.stem in COLUMNS:
         overrides = {"data.path": str(table), "data.target": "good"}
-    if space.stem in RATINGS:
+    elif space.stem in SEQUENCES:
+        overrides = {"data.path": str(as_it_says(SEQUENCES[space.stem](tmp_path)))}
+    elif space.stem in RATINGS:
         overrides = {"data.path": str(ratings)}
     read = api.validate(space, overrides, tell=told.append)
-    assert not told or space.stem in (*COLUMNS, *RATINGS)  # what columns were taken for
+    assert not told or space.stem in (*COLUMNS, *SEQUENCES, *RATINGS)  # what columns were taken for
     assert isinstance(read, StudySpec)
     default = Space.of(read).default(read)
     assert all(read.parameters[name].contains(value) for name, value in default.items())

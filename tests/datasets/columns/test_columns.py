@@ -3,6 +3,7 @@
 import datetime
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hpo.datasets import columns
-from hpo.datasets.columns import MOST_CATEGORIES, CellError, column, fit, inferred
+from hpo.datasets.columns import MOST_CATEGORIES, CellError, column, fit, inferred, kind_of_files
 from hpo.datasets.columns.category import Category
 from hpo.datasets.columns.date import Date
 from hpo.datasets.columns.entity import Entity
@@ -56,6 +57,23 @@ def test_a_kind_is_inferred(cells: list[Any], kind: str | None) -> None:
     notes = Notes()
     assert inferred("c", cells, notes) == kind
     assert bool(notes.lines()) == (kind is None)
+
+
+def test_paths_of_files_that_are_there_are_clips_or_pictures(tmp_path: Path) -> None:
+    settings = DataSettings(name="table", path=str(tmp_path / "table.csv"))
+    for name in ("0.wav", "0.png"):
+        (tmp_path / name).touch()
+    assert kind_of_files([None, "0.wav", "1.FLAC"], settings) == "audio"
+    assert kind_of_files([str(tmp_path / "0.png"), "1.jpeg"], settings) == "image"
+    for cells in (
+        ["0.wav", "1.txt"],
+        ["0.wav", 7],
+        ["7.wav", "0.wav"],
+        ["0.wav of mine"],
+        ["x" * 5000 + ".wav"],
+        [None],
+    ):
+        assert kind_of_files(cells, settings) is None
 
 
 def test_what_counts_the_rows_is_told() -> None:
