@@ -161,7 +161,7 @@ class TrainingCode:
 
         Args:
             function: trains.
-            families: models by their names.
+            families: the names of the models in a spec.
             learning: import paths of the task, losses and metrics.
 
         Raises:
@@ -173,7 +173,7 @@ class TrainingCode:
             models.MODELS.load(family)
         for path in learning:
             _LEARNING.load(path)
-        return cls(own, Code.of_all(map(Code.named, named)), tuple(map(Code.named, learning)))
+        return cls(own, Code.of_all(map(Code.named, named)), tuple(Code.named(path) for path in learning))
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Self:
