@@ -15,6 +15,7 @@ from hpo.datasets import columns as kinds
 from hpo.datasets.columns import Column
 from hpo.datasets.moments import Moments, moments
 from hpo.errors import DataError
+from hpo.files.pretrained import Pretrained
 from hpo.tasks.features import Feature
 
 Inputs = NDArray[np.uint8] | NDArray[np.float32] | NDArray[np.float64]
@@ -220,6 +221,8 @@ class Dataset:
     encoding: Encoding = Encoding()
     notes: Sequence[str] = ()
     """What was left out or changed when the data were read, a line each."""
+    pretrained: Pretrained | None = None
+    """Weights that training begins from, which travel with the data; None where the search names none."""
 
     @property
     def task(self) -> str:

@@ -1,4 +1,4 @@
-"""The model families, found by name; a user's own by `module:function`.
+"""The model families, found by name, as `torchvision/NAME` or `timm/NAME`, or a user's own by `module:function`.
 
 A model is a function `(input_shape, outputs, *, settings...) -> nn.Module`: `input_shape` is (channels, height, width)
 of images or (features,) of a table, the module maps standardized floats `(n, *input_shape)` to `(n, outputs)`. Of a
@@ -9,11 +9,12 @@ value breaks a rule. `hpo.training.rehearsal` tries it before a search.
 
 import inspect
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo.errors import InputError, Problem
 from hpo.plugins import Registry, did_you_mean
-from hpo.spec import Named, StudySpec, text_for
+from hpo.spec import ModelSettings, Named, StudySpec, text_for
 from hpo.tasks.features import Feature, width
 
 if TYPE_CHECKING:
@@ -27,12 +28,18 @@ MODELS = Registry(
         "convnet": "hpo.models.convnet:convnet",
         "resnet": "hpo.models.resnet:resnet",
     },
+    libraries={
+        "torchvision": "hpo.models.library:torchvision_model",
+        "timm": "hpo.models.library:timm_model",
+    },
 )
 
 InputShape = tuple[int, ...]
 """(channels, height, width) of images, (features,) of a table."""
 Layout = Sequence[Feature]
 """What the features of a table are."""
+_DOWNLOADS = ("pretrained", "checkpoint_path", "pretrained_cfg", "progress", "cache_dir")
+_NO_DOWNLOAD = " Nothing is downloaded: `model.weights: FILE` begins from the weights in a file."
 _POSITIONAL = 2
 """`input_shape` and `outputs` come first, whatever a user calls them."""
 
@@ -40,10 +47,20 @@ _POSITIONAL = 2
 def check(spec: StudySpec) -> Iterable[Problem]:
     """Problems with the model's name and the names of its settings; values are tried by a rehearsal."""
     searched = {name.removeprefix("model.") for name in spec.parameters if name.startswith("model.")}
-    for problem in unknown_settings(spec.model, searched - spec.model.settings.keys() - {"name"}):
+    for problem in unknown_settings(
+        spec.model, searched - spec.model.settings.keys() - ModelSettings.model_fields.keys()
+    ):
         fixed = problem.key[-1] == "name" or problem.key[-1] in spec.model.settings
         yield problem if fixed else Problem(("parameters", ".".join(problem.key)), problem.message)
     yield from _texts(spec)
+    yield from _file_of_weights(spec.model)
+
+
+def _file_of_weights(model: ModelSettings) -> Iterable[Problem]:
+    """Problems with the file of weights that a training begins from, before it is read."""
+    if model.weights is not None and not Path(model.weights).is_file():
+        hint = _NO_DOWNLOAD if "/" in model.name else ""
+        yield Problem(("model", "weights"), f"no such file: {model.weights:.200}.{hint}")
 
 
 def unknown_settings(model: Named, searched: Iterable[str] = ()) -> Iterable[Problem]:
@@ -64,9 +81,14 @@ def unknown_settings(model: Named, searched: Iterable[str] = ()) -> Iterable[Pro
     if any(argument.kind is argument.VAR_KEYWORD for argument in arguments):
         return
     known = [argument.name for argument in arguments[_POSITIONAL:]]
+    for name in sorted({"weights", "frozen"}.intersection(known)):
+        yield Problem(
+            ("model", "name"), f"'{model.name}' has an argument '{name}', which is a key of its own here: rename it"
+        )
     for setting in (*model.settings, *sorted(searched)):
         if setting not in known:
-            message = f"model '{model.name}' has no such setting.{did_you_mean(setting, known)}"
+            hint = _NO_DOWNLOAD if "/" in model.name and setting in _DOWNLOADS else did_you_mean(setting, known)
+            message = f"model '{model.name}' has no such setting.{hint}"
             yield Problem(("model", setting), message)
 
 

@@ -22,6 +22,7 @@ SEARCHABLE = ("data", "model", "training", "optimizer")
 
 NOT_SEARCHABLE = {
     "model.name": "a study compares configs of one model; search each model in a study of its own",
+    "model.weights": "all trials of a study begin from the same weights",
     "data.name": "all trials of a study see the same data",
     "data.path": "all trials of a study see the same data",
     "data.validation": "all trials of a study share one split",
@@ -190,7 +191,7 @@ def _refusal(spec: SearchSpec, name: str, value: Any) -> str | None:
         taken = spec.apply({name: value}).setting(name)
     except pydantic.ValidationError as error:
         return in_our_words(error.errors()[0]).message
-    return text_for(value, type(taken)) if isinstance(value, str) and not isinstance(taken, str) else None
+    return text_for(value, type(taken)) if isinstance(value, str) and not isinstance(taken, str | tuple) else None
 
 
 def text_for(value: str, wanted: type) -> str:

@@ -57,6 +57,33 @@ class Named(Section):
         return dict(self.model_extra or {})
 
 
+class ModelSettings(Named):
+    """The model that is trained, and what its training begins from; the other keys are its own settings."""
+
+    name: str
+    """A family of models, `torchvision/NAME`, `timm/NAME`, or `module:function` of your own code."""
+    weights: str | None = None
+    """A file of weights that training begins from: safetensors, or what `torch.save` writes."""
+    frozen: tuple[str, ...] = ()
+    """Names or globs of layers that are not trained, such as `features.*`; `body` is all but the last layer."""
+
+    @field_validator("frozen", mode="before")
+    @classmethod
+    def _one_name_is_a_list(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return () if value == "none" else (value,)
+        return value
+
+    @field_validator("weights")
+    @classmethod
+    def _absolute_weights(cls, value: str | None) -> str | None:
+        return None if value is None else _absolute(value)
+
+    def moved(self, weights: str) -> Self:
+        """These settings where the file of weights is somewhere else now."""
+        return self.model_copy(update={"weights": weights})
+
+
 class DataSettings(Section):
     """The data set, how it is split, and how training images are varied."""
 
@@ -112,11 +139,8 @@ class DataSettings(Section):
 
     @field_validator("path", "test", "validation")
     @classmethod
-    def _absolute(cls, value: str | float | None) -> str | float | None:
-        try:
-            return str(Path(value).expanduser().resolve()) if isinstance(value, str) else value
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ValueError(f"is not a path: {error}") from None
+    def _absolute_files(cls, value: str | float | None) -> str | float | None:
+        return _absolute(value) if isinstance(value, str) else value
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())  # a mapping has none
@@ -158,6 +182,8 @@ class TrainingSettings(Section):
     """Whether only operations are used that repeat to the bit."""
     folds: Annotated[int, Field(ge=2, le=MOST_COPIES)] | None = None
     """Cross-validation: a config is trained so many times, each without another part of the training rows."""
+    unfreeze_epochs: Annotated[int, Field(ge=1)] | None = None
+    """Gradual unfreezing: the last layer is trained alone for so many epochs, then a stage more every so many."""
     seeds: Annotated[int, Field(ge=1, le=MOST_COPIES)] = 1
     """A config is trained so many times, each with another seed; with `folds`, so many times a fold."""
 
@@ -174,6 +200,8 @@ class OptimizerSettings(Section):
     """The optimizer of torch."""
     lr: Annotated[float, Field(gt=0)] = 0.1
     """The learning rate, before the schedule."""
+    body_lr: Annotated[float, Field(gt=0)] | None = None
+    """The learning rate of all but the last layer, before the schedule; `lr` where it is left out."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """The momentum of sgd and rmsprop."""
     nesterov: bool = True
@@ -332,6 +360,18 @@ class Resources(Section):
             return handler(value)
         except pydantic.ValidationError:
             raise ValueError("must be 'auto', 0, 1, or a fraction of one GPU such as 0.5") from None
+
+
+def _absolute(path: str) -> str:
+    """A path from the root on, without links.
+
+    Raises:
+        ValueError: it is no path.
+    """
+    try:
+        return str(Path(path).expanduser().resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"is not a path: {error}") from None
 
 
 def seconds(text: str) -> float:

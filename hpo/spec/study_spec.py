@@ -16,6 +16,7 @@ from hpo.spec.section import (
     Constraint,
     DataSettings,
     Failures,
+    ModelSettings,
     Named,
     Objective,
     Objectives,
@@ -245,7 +246,7 @@ class StudySpec(SearchSpec):
 
     data: DataSettings
     """What is learned from."""
-    model: Named
+    model: ModelSettings
     """What is trained."""
     optimizer: OptimizerSettings = OptimizerSettings()
     """How it learns."""

@@ -20,6 +20,7 @@ from hpo.models.standardize import OutputError, Standardized
 from hpo.spec import StudySpec
 from hpo.spec.probing import config_as_written, probes
 from hpo.study.artifacts.stored import packed, unpacked
+from hpo.training import fine_tuning
 from hpo.training.function import Context
 from hpo.training.supervised import train
 
@@ -64,6 +65,8 @@ def _refusals(
             if not trained or _is_large(spec, few):
                 with _told(spec, "refuses"):
                     _predict(spec, few)
+                    if trained:
+                        list(fine_tuning.notes(spec, few))
             else:
                 _rehearse(_rehearsed(spec), few, resumed)
     except _Refusal as refusal:

@@ -26,6 +26,7 @@ from hpo.spec import Config, StudySpec
 from hpo.study.artifacts import Split
 from hpo.tasks import GOALS
 from hpo.tasks.kinds import kind
+from hpo.training import fine_tuning
 from hpo.training.batches import Batches, validation_rows
 from hpo.training.compilation import forward_pass
 from hpo.training.function import Context, Report, Snapshot, TrainingState
@@ -63,7 +64,8 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     forward = forward_pass(model, training.compile, device, steps)
     computed = torch.float32 if precision is None else torch.bfloat16
     kernels = own_kernels(model, training.kernels if forward is model else False, device, computed)
-    optimizer = build_optimizer(spec.optimizer, model.parameters())
+    unfreezing = fine_tuning.Unfreezing(model, spec)
+    optimizer = build_optimizer(spec.optimizer, fine_tuning.groups(model.network, spec.optimizer))
     schedule = build_schedule(spec.optimizer, optimizer, len(batches), training.epochs)
 
     predictor = Predictor(model, task, device, precision)
@@ -78,7 +80,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     for epoch in range(first, training.epochs + 1):
         started = time.perf_counter()
         with deterministic(training.deterministic):
-            model.train()
+            unfreezing.begin(epoch, optimizer)
             total = torch.zeros((), device=device)  # summed on the device: reading a loss each step would wait for it
             for inputs, targets, weights in batches:
                 with precision or nullcontext():
@@ -114,6 +116,7 @@ def _built(spec: StudySpec, dataset: Dataset, device: torch.device) -> Standardi
     """The model with fresh weights on its device; what it knows of the data is measured on training rows."""
     layout = dataset.encoding.layout
     model = models.build(spec.model, dataset.input_shape, len(dataset.outputs), spec.task, layout)
+    fine_tuning.begin(model.network, spec.model, dataset.pretrained)
     model.standardize.fit(*dataset.input_moments, wide=dataset.train.inputs.dtype == np.float64)
     if model.rescale is not None:
         model.rescale.fit(*moments(dataset.train.targets))

@@ -17,4 +17,4 @@ def test_it_is_valid_and_has_a_default_config(space: Path) -> None:
     read = api.validate(space)
     default = Space.of(read).default(read)
     assert all(read.parameters[name].contains(value) for name, value in default.items())
-    assert {"optimizer.lr", "model.width"} <= default.keys()
+    assert "optimizer.lr" in default
