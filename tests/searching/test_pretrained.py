@@ -97,7 +97,9 @@ def test_ensembles_and_predictions_need_no_file(project: Path, hpo: Run) -> None
     Path("begun.pth").unlink()
     built = api.build_ensemble("squares", method="single", storage="studies")
     assert built is not None
-    code, _out, err = hpo("predict", "--trial", "0", "--input", "squares.npz", "--storage", "studies", "--output", "rows.csv")
+    code, _out, err = hpo(
+        "predict", "--trial", "0", "--input", "squares.npz", "--storage", "studies", "--output", "rows.csv"
+    )
     assert (code, Path("rows.csv").exists()) == (0, True), err
 
 
