@@ -5,18 +5,21 @@ from dataclasses import replace
 from functools import lru_cache
 from inspect import signature
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from hpo.datasets.dataset import Dataset, Encoding, Examples, Source
 from hpo.datasets.notes import Notes
+from hpo.datasets.ragged import Ragged
 from hpo.datasets.split import check_folds, split_validation
 from hpo.errors import DataError, InputError, Problem
 from hpo.files.pretrained import read_pretrained
 from hpo.plugins import Registry
-from hpo.spec import DataSettings, StudySpec
+from hpo.spec import OF_SEQUENCES, Augmentation, DataSettings, StudySpec
+from hpo.tasks.features import Tokens, sequence
 
-__all__ = ["DATASETS", "Dataset", "Encoding", "Examples", "Source", "check", "load", "of", "rows_of"]
+__all__ = ["DATASETS", "Dataset", "Encoding", "Examples", "Ragged", "Source", "check", "load", "of", "rows_of"]
 
 DATASETS = Registry(
     "data set",
@@ -40,7 +43,10 @@ One with a third argument `task` is given the name of the task there.
 
 DOWNLOADED = ("cifar10", "mnist", "fashion_mnist")
 _NEED_A_PATH = ("npz", "image_folder", "table")
-_OF_TABLES = ("target", "columns", "missing", "header", "test", "groups", "time", "split")
+_OF_TABLES = (
+    *("target", "columns", "missing", "header", "test", "groups", "time", "split"),
+    *("length", "vocabulary", "tokens", "mels"),
+)
 """Settings of the data set `table`."""
 
 
@@ -105,11 +111,24 @@ def check_fit(spec: StudySpec, dataset: Dataset) -> Iterable[Problem]:
     mixed = any("mixup" in names for names in (spec.data.augment, *probes))
     if mixed and any(feature.categories for feature in dataset.encoding.layout):
         yield Problem(("data", "augment"), "'mixup' mixes numbers, and these data have categories; leave it out")
-    if len(dataset.input_shape) == 1:
-        for key, values in ((("data", "augment"), [spec.data.augment]), (("parameters", "data.augment"), probes)):
-            wanted = [name for names in values for name in names if name != "mixup"]
-            if wanted:
-                yield Problem(key, f"'{wanted[0]}' is for images, and these data are a table; leave it out")
+    what, taken = _augmented(dataset)
+    for key, values in ((("data", "augment"), [spec.data.augment]), (("parameters", "data.augment"), probes)):
+        wanted = [name for names in values for name in names if name not in taken]
+        if wanted:
+            known = f"they take {' and '.join(taken)}" if taken else "they take none"
+            yield Problem(key, f"'{wanted[0]}' is not for {what}: {known}; leave it out")
+
+
+def _augmented(dataset: Dataset) -> tuple[str, tuple[str, ...]]:
+    """What the inputs of a data set are, and which augmentations they take."""
+    feature = sequence(dataset.encoding.layout)
+    if feature is not None:
+        return ("texts", ("token_dropout",)) if isinstance(feature, Tokens) else ("clips", ("time_mask", "band_mask"))
+    others = [name for name in get_args(Augmentation) if name not in OF_SEQUENCES]
+    return {
+        1: ("tables", ("mixup",)),
+        2: ("series", ("mixup", "time_mask")),
+    }.get(len(dataset.input_shape), ("images", tuple(others)))
 
 
 def _exists(path: str) -> bool:

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.datasets.dataset import Encoding, FloatType, Inputs
+from hpo.datasets.columns import takes_lists
+from hpo.datasets.dataset import Encoding, Inputs
 from hpo.datasets.notes import Notes
+from hpo.datasets.ragged import Ragged
 from hpo.datasets.table import encode
 from hpo.datasets.table_files import Rows, TableFormat
 from hpo.errors import DataError
+from hpo.tasks.features import Sound, Tokens, sequence
 
 _IN_ORDER = "tables whose columns are taken in their order, since the ensemble knows no names of features"
 _UNKNOWN = "columns that the model was not trained with, left out"
@@ -22,10 +25,10 @@ class Wanted:
     """What a model is given: the shape and the numbers of an example, and how files become that."""
 
     shape: tuple[int, ...]
-    """(channels, height, width) or (features,)."""
+    """The shape of an example as a model sees it, which `hpo.datasets.dataset.input_shape` says."""
     encoding: Encoding = field(default_factory=Encoding)
-    numbers: FloatType = np.float32
-    """The type of a table's rows."""
+    numbers: type[np.generic] = np.float32
+    """The type of the inputs, where they are no images."""
     notes: Notes = field(default_factory=Notes, compare=False)
     """Collects what is left out or changed."""
 
@@ -35,6 +38,9 @@ class Wanted:
         Raises:
             DataError: it has another shape or type.
         """
+        if self.sequence is not None or len(self.shape) == 2:
+            self._check_sequence(shape, dtype, name)
+            return
         if len(self.shape) == 1:
             if dtype.kind not in "fiub" or shape[1:] != self.shape:
                 raise DataError(f"{name}: rows of a table must be numbers (n, {self.shape[0]}), got {dtype} {shape}")
@@ -45,6 +51,19 @@ class Wanted:
             raise DataError(
                 f"{name}: images must be uint8 (n, {height}, {width}, {channels}), got {dtype} {shape}{hint}"
             )
+
+    def _check_sequence(self, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> None:
+        """Holds an array of codes, samples or series to it; texts and clips may be shorter."""
+        fits = shape[1:] == self.shape if len(self.shape) == 2 else len(shape) == 2 and 0 < shape[1] <= self.shape[0]
+        if dtype.kind not in "fiu" or not fits:
+            most = "" if len(self.shape) == 2 else " at most"
+            what = "series" if self.sequence is None else f"{self.encoding.columns[0].kind} as numbers"
+            raise DataError(f"{name}: must be {what} (n, {', '.join(map(str, self.shape))}{most}), got {dtype} {shape}")
+
+    @property
+    def sequence(self) -> Tokens | Sound | None:
+        """What texts or clips are, where a model takes them."""
+        return sequence(self.encoding.layout)
 
     def convert(self, rows: NDArray[Any], first: int, name: str) -> Inputs:
         """Rows of a checked array as a model takes them.
@@ -57,11 +76,13 @@ class Wanted:
         Raises:
             DataError: a row of a table has an infinite value.
         """
+        if self.sequence is not None:
+            return np.ascontiguousarray(rows, np.dtype(self.numbers))
         if len(self.shape) == 3:
             return np.ascontiguousarray(rows if rows.ndim == 4 else rows[..., None])
         with np.errstate(over="ignore"):
             table = np.ascontiguousarray(rows, np.dtype(self.numbers))
-        infinite = np.flatnonzero(np.isinf(table).any(axis=1))
+        infinite = np.flatnonzero(np.isinf(table).any(axis=tuple(range(1, table.ndim))))
         if len(infinite):
             raise DataError(
                 f"{name}: row {first + infinite[0]} (from 0 on) has an infinite value; a missing one is NaN or empty"
@@ -71,7 +92,9 @@ class Wanted:
     @property
     def table_format(self) -> TableFormat:
         """How the cells of a table's files are written, as those of the training were."""
-        return TableFormat(self.encoding.header, self.encoding.missing)
+        return TableFormat(
+            self.encoding.header, self.encoding.missing, any(takes_lists(column) for column in self.encoding.columns)
+        )
 
     def encode(self, rows: Rows) -> Inputs:
         """Rows of a table whose columns have a meaning, as a model takes them; other columns are left out.
@@ -83,7 +106,8 @@ class Wanted:
         for name in rows.columns:
             if name not in known:
                 self.notes.add(_UNKNOWN, name)
-        return self.convert(encode(self.encoding.columns, rows), 0, "the table")
+        encoded = encode(self.encoding.columns, rows)
+        return encoded if isinstance(encoded, Ragged) else self.convert(encoded, 0, "the table")
 
     def order(self, names: Sequence[str], where: str) -> list[int] | None:
         """The place of each feature among a file's columns; None where they are in order, or nobody knows.

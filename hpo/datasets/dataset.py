@@ -4,24 +4,29 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpo.datasets import columns as kinds
 from hpo.datasets.columns import Column
+from hpo.datasets.filed import blocks
 from hpo.datasets.moments import Moments, moments
+from hpo.datasets.ragged import Ragged, joined
 from hpo.errors import DataError
 from hpo.files.pretrained import Pretrained
 from hpo.tasks.features import Feature
 
-Inputs = NDArray[np.uint8] | NDArray[np.float32] | NDArray[np.float64]
-"""Images `(n, h, w, c)` uint8, or rows of a table `(n, features)`, in which NaN is a missing value.
+Inputs: TypeAlias = Any
+"""An array, `Ragged` or `Filed`: who uses one kind knows which, and a union would have them say so at each place.
 
-Rows are float32, or float64 where float32 would blur what tells them apart (`hpo.datasets.precision`).
+Images `(n, h, w, c)` uint8, rows of a table `(n, features)`, series `(n, steps, channels)`, texts or clips (ragged).
+
+In rows and series NaN is a missing value. Rows are float32, or float64 where float32 would blur what tells them apart
+(`hpo.datasets.precision`); series are float32, texts codes of tokens in int32, clips samples in int16.
 """
 FloatType = type[np.float32] | type[np.float64]
 """The type of a table's rows."""
@@ -48,10 +53,13 @@ class Encoding:
     header: bool = True
     """Whether files with the `columns` name them in their first line."""
 
+    laid_out: tuple[Feature, ...] = ()
+    """What the numbers of a row are, where the columns stay behind: see `Dataset.sent`."""
+
     @property
     def layout(self) -> tuple[Feature, ...]:
         """What the numbers of a row are, where `columns` say so; empty where all are quantities."""
-        return tuple(feature for column in self.columns for feature in column.features)
+        return self.laid_out or tuple(feature for column in self.columns for feature in column.features)
 
     def to_json(self) -> dict[str, Any]:
         """Writes the encoding as JSON has it."""
@@ -92,6 +100,9 @@ class Encoding:
         """The cells by column that give the numbers of a row, where there are `columns`."""
         cells, first = {}, 0
         for column in self.columns:
+            if kinds.is_whole(column):
+                cells[column.name] = column.decode(row)
+                continue
             cells[column.name] = column.decode(row[first : first + len(column.features)])
             first += len(column.features)
         return cells
@@ -99,8 +110,8 @@ class Encoding:
 
 def _column(entry: Mapping[str, Any]) -> Column:
     name, kind = entry["name"], entry["kind"]
-    if not isinstance(name, str) or kind not in kinds.LEARNED:
-        raise ValueError(f"a column must have a name and a kind, one of {', '.join(kinds.LEARNED)}")
+    if not isinstance(name, str) or not (kind in kinds.COLUMNS.names or (isinstance(kind, str) and ":" in kind)):
+        raise ValueError(f"a column must have a name and a kind, one of {', '.join(kinds.COLUMNS.names)}")
     return kinds.column(kind).from_json(name, entry)
 
 
@@ -127,7 +138,7 @@ class Examples:
     def joined(self, others: Self) -> Self:
         """These examples and others behind them, all with the same weight."""
         pairs = ((self.inputs, others.inputs), (self.targets, others.targets))
-        return type(self)(*(np.concatenate(pair) for pair in pairs))
+        return type(self)(*(joined(pair) for pair in pairs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,20 +246,30 @@ class Dataset:
         digest = hashlib.blake2b(digest_size=16)
         for examples in (self.train, self.validation, self.test):
             digest.update(repr(examples.inputs.shape).encode())
-            digest.update(np.ascontiguousarray(examples.inputs).data)
+            inputs = examples.inputs
+            for array in (inputs.values, inputs.offsets) if isinstance(inputs, Ragged) else blocks(inputs):
+                digest.update(np.ascontiguousarray(array).data)
             digest.update(np.ascontiguousarray(examples.targets).data)
         if self.encoding.columns:  # codes say nothing of the categories that they are of
             digest.update(json.dumps([self.encoding.to_json(), self.outputs]).encode())
         return digest.hexdigest()
 
+    def sent(self) -> Self:
+        """The data as workers are sent them: without the columns, whose code may be the user's.
+
+        A worker imports that only when it stands in the folder of the search.
+        """
+        return replace(self, encoding=Encoding(laid_out=self.encoding.layout))
+
     @cached_property
     def input_moments(self) -> Moments:
-        """Means and standard deviations of the training inputs."""
+        """Means and standard deviations of the training inputs, which are images, rows or series."""
+        assert not isinstance(self.train.inputs, Ragged), "their first layer measures texts and clips"
         return moments(self.train.inputs)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one example as a model sees it: (channels, height, width) or (features,)."""
+        """The shape of one example as a model sees it, which `input_shape` of this module says."""
         return input_shape(self.train.inputs)
 
 
@@ -260,8 +281,12 @@ def task_of(targets: Targets) -> str:
 
 
 def input_shape(inputs: Inputs) -> tuple[int, ...]:
-    """The shape of one example as a model sees it: (channels, height, width) of images, (features,) of a table."""
-    if inputs.ndim == 2:
-        return (inputs.shape[1],)
+    """The shape of one example as a model sees it.
+
+    It is (channels, height, width) of images, (features,) of a table, (steps, channels) of series, and (length,) of
+    texts and clips, the most tokens or samples of one.
+    """
+    if inputs.ndim < 4:
+        return tuple(inputs.shape[1:])
     height, width, channels = inputs.shape[1:]
     return channels, height, width

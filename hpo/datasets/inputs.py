@@ -16,12 +16,13 @@ from hpo.datasets.columns.ids import Ids
 from hpo.datasets.conversion import Wanted
 from hpo.datasets.dataset import Inputs
 from hpo.datasets.images import SUFFIXES, image_files, read_image
-from hpo.datasets.npz import name_of, read_arrays
+from hpo.datasets.npz import name_of
+from hpo.datasets.ragged import joined
 from hpo.datasets.table_files import Rows, batches, of_frame
 from hpo.errors import DataError
 
 Batch = tuple[list[str], Inputs]
-"""Names, and as many images `(n, h, w, c)` uint8 or rows of a table `(n, features)`."""
+"""Names, and as many inputs, which `hpo.datasets.dataset.Inputs` describes."""
 
 _KEYS = ("x_test", "x")
 _NAMES = "feature_names"
@@ -68,7 +69,7 @@ def input_batches(source: Any, wanted: Wanted) -> Iterator[Batch]:
         raise DataError(f"{path}: is a pipe or a device; write it into a file")
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        yield from _of_array(_mapped(path), wanted, str(path))
+        yield from _of_npy(path, wanted)
     elif suffix == ".npz":
         yield from _of_archive(path, wanted)
     elif wanted.encoding.columns:
@@ -89,7 +90,7 @@ def read_inputs(source: Any, wanted: Wanted) -> Batch:
         DataError: the source cannot be read, or does not hold what the model wants.
     """
     names, inputs = zip(*input_batches(source, wanted), strict=True)
-    return [name for batch in names for name in batch], np.concatenate(inputs)
+    return [name for batch in names for name in batch], joined(inputs)
 
 
 def _of_columns(parts: Iterable[Rows], wanted: Wanted) -> Iterator[Batch]:
@@ -144,15 +145,17 @@ def _of_rows(
         )
 
 
-def _mapped(path: Path) -> NDArray[Any]:
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return array
-    except Exception:  # an empty array cannot be mapped; what is broken is told by the reader
-        arrays = read_arrays(path)
-    if "" not in arrays:
+def _of_npy(path: Path, wanted: Wanted) -> Iterator[Batch]:
+    """Batches of an array in an .npy file; it is not mapped, since a process dies where a mapped file is cut off."""
+    if zipfile.is_zipfile(path):
         raise DataError(f"{path}: is an .npz file; name it so")
-    return arrays[""]
+    try:
+        with path.open("rb") as file:
+            yield from _of_stream(file, wanted, str(path), None)
+    except DataError:
+        raise
+    except Exception as error:  # a broken file makes numpy raise almost anything
+        raise DataError(f"{path}: cannot be read as .npy: {error}") from error
 
 
 def _of_archive(path: Path, wanted: Wanted) -> Iterator[Batch]:

@@ -20,11 +20,11 @@ _CHANNELS = 4
 def npz(settings: DataSettings, data_dir: Path) -> Source:
     """Reads `x_train, y_train, x_test, y_test`.
 
-    Inputs are uint8 images `(n, h, w)` or `(n, h, w, c)`, or numbers `(n, features)`, in which NaN is a missing value;
-    rows are kept as float32, or as float64 where that would blur what tells them apart. An optional `feature_names`
-    names the columns. Targets say the task: integers `(n,)` are classes, 0 and 1 `(n, labels)` are labels, floats
-    `(n,)` or `(n, targets)` are regression targets. An optional `class_names` names the outputs; classes are otherwise
-    counted in `y_train`, or given by `data.classes`.
+    Inputs are uint8 images `(n, h, w)` or `(n, h, w, c)`, numbers `(n, features)`, in which NaN is a missing value, or
+    series of floats `(n, steps, channels)`, in which it is one too. Rows are kept as float32, or as float64 where that
+    would blur what tells them apart. An optional `feature_names` names the columns. Targets say the task: integers
+    `(n,)` are classes, 0 and 1 `(n, labels)` are labels, floats `(n,)` or `(n, targets)` are regression targets. An
+    optional `class_names` names the outputs; classes are otherwise counted in `y_train`, or given by `data.classes`.
 
     Raises:
         DataError: the file is not such an archive, or an array breaks the rule.
@@ -113,13 +113,16 @@ def _inputs(
     if inputs.ndim == 2 and inputs.dtype.kind in "fiub":
         needed = table_type(inputs, where)
         with np.errstate(over="ignore"):
-            table: Inputs = inputs.astype(needed if as_type is None else as_type)
+            table: NDArray[Any] = inputs.astype(needed if as_type is None else as_type)
         if np.isinf(table).any():
             raise DataError(f"{where} has numbers beyond float32, which x_train has not")
         return table
+    if inputs.ndim == 3 and inputs.dtype.kind == "f":
+        return _series(inputs, where)
     if inputs.dtype != np.uint8:
         raise DataError(
-            f"{where} must be uint8 (pixels of 0 to 255), or a table (n, features) of numbers, got {inputs.dtype}"
+            f"{where} must be uint8 (pixels of 0 to 255), a table (n, features) of numbers, or series (n, steps,"
+            f" channels) of floats, got {inputs.dtype}"
             f" {inputs.shape}{_WAYS_OUT.get(inputs.dtype.kind, '')}"
         )
     if inputs.ndim == 3:
@@ -128,6 +131,15 @@ def _inputs(
         raise DataError(f"{where} must be (n, h, w), (n, h, w, c) or (n, features), got shape {arrays[key].shape}")
     check_channels(inputs.shape, where)
     return inputs
+
+
+def _series(inputs: NDArray[np.floating[Any]], where: str) -> Inputs:
+    """Series `(n, steps, channels)` in float32, in which NaN is missing, and what is missing to the end is padding."""
+    with np.errstate(over="ignore"):
+        series: NDArray[np.float32] = inputs.astype(np.float32)
+    if np.isinf(series).any():
+        raise DataError(f"{where} has infinite numbers, or numbers beyond float32; a missing value is NaN")
+    return series
 
 
 _WAYS_OUT = {

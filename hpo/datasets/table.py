@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,14 +37,14 @@ def table(settings: DataSettings, data_dir: Path, task: str) -> Source:
     Raises:
         DataError: a file cannot be read, a column is not there, or a cell is not what its column is.
     """
-    return _Table(settings, task).source()
+    return _Table(settings, data_dir, task).source()
 
 
 class _Table:
     """One reading of a table."""
 
-    def __init__(self, settings: DataSettings, task: str) -> None:
-        self._settings, self._task, self._notes = settings, task, Notes()
+    def __init__(self, settings: DataSettings, data_dir: Path, task: str) -> None:
+        self._settings, self._data_dir, self._task, self._notes = settings, data_dir, task, Notes()
         self._path = Path(str(settings.path))
         if not settings.target:
             raise DataError(f"{self._path}: data.target must name the column that is to be predicted")
@@ -60,10 +61,7 @@ class _Table:
         parts = [rows for rows in (train, test, validation) if rows is not None]
         outputs, targets = targets_of(self._targets, train, parts[1:], self._task, self._notes)
         fitted = self._fitted(train)
-        encoded = [_encoded(fitted, rows) for rows in parts]
-        kinds = [table_type(part, _file(rows)) for part, rows in zip(encoded, parts, strict=True)]
-        numbers: FloatType = np.float64 if np.float64 in kinds else np.float32
-        tables = [_rounded(inputs, numbers) for inputs in encoded]
+        tables = self._inputs(fitted, parts)
         examples = [
             Examples(inputs, target, groups=self._groups_of(rows))
             for rows, inputs, target in zip(parts, tables, targets, strict=True)
@@ -78,6 +76,15 @@ class _Table:
             validation=examples[2] if validation is not None else None,
             times=None if self._settings.time is None else _times(self._settings.time, train),
         )
+
+    def _inputs(self, fitted: Sequence[Column], parts: Sequence[Rows]) -> list[Inputs]:
+        """What a model is given for the rows of each part, of one type."""
+        encoded = [_encoded(fitted, rows) for rows in parts]
+        if any(columns.is_whole(column) for column in fitted):
+            return encoded
+        kinds = [table_type(part, _file(rows)) for part, rows in zip(encoded, parts, strict=True)]
+        numbers: FloatType = np.float64 if np.float64 in kinds else np.float32
+        return [_rounded(inputs, numbers) for inputs in encoded]
 
     @property
     def _targets(self) -> tuple[str, ...]:
@@ -181,16 +188,48 @@ class _Table:
             if name in kept_back:
                 continue
             try:
-                column = columns.fit(name, cells, settings.columns.get(name), self._notes)
+                column = columns.fit(name, cells, settings.columns.get(name), settings, self._notes)
             except CellError as error:
                 raise train.told(error) from None
             if column is not None:
                 fitted.append(column)
+        fitted = self._whole_or_parts(fitted)
         if self._task == "classification":
             self._note_leaks(train, fitted)
         if not any(column.features for column in fitted):
             raise DataError(f"{self._path}: has no column that tells rows apart, beside the target; see data.columns")
         return tuple(fitted)
+
+    def _whole_or_parts(self, fitted: Sequence[Column]) -> list[Column]:
+        """The columns that a model is given: one that is the whole of an example, or those that make a row of numbers.
+
+        A text that was not stated gives way to columns of numbers.
+        """
+        stated = self._settings.columns
+        whole = [column for column in fitted if columns.is_whole(column)]
+        parts = [column for column in fitted if column.features and not columns.is_whole(column)]
+        said = [column for column in whole if column.name in stated]
+        if not whole:
+            return list(fitted)
+        chosen = (said or whole)[0]
+        if len(said) > 1 or (said and any(column.name in stated for column in parts)):
+            others = [column.name for column in (*said, *parts) if column.name in stated]
+            raise DataError(
+                f"data.columns: {said[0].name!r} is {said[0].kind}, which is the whole of what a model is given, beside"
+                f" {', '.join(repr(name) for name in others if name != said[0].name)}; state one of them, or ignore the"
+                " others"
+            )
+        if not said and (parts or len(whole) > 1):
+            for column in whole:
+                self._notes.add(
+                    "columns of texts left out, since a model is given one text alone or the other columns"
+                    " (`data.columns: {NAME: tokens}` takes the text)",
+                    column.name,
+                )
+            return [column for column in fitted if column not in whole]
+        for column in parts:
+            self._notes.add(f"columns left out, since a model is given {chosen.name!r} alone", column.name)
+        return [column for column in fitted if column is chosen or not column.features]
 
     def _note_leaks(self, train: Rows, fitted: Sequence[Column]) -> None:
         """Notes categories that tell the target by themselves, as what is known only after it does."""
@@ -208,8 +247,8 @@ class _Table:
         return None if name is None or name not in rows.columns else _groups(name, rows)
 
 
-def encode(fitted: Sequence[Column], rows: Rows) -> NDArray[np.float64]:
-    """The numbers of rows `(rows, features)` by columns whose meaning is known.
+def encode(fitted: Sequence[Column], rows: Rows) -> Any:
+    """What a model is given for rows, by columns whose meaning is known: numbers `(rows, features)`, or texts or clips.
 
     Raises:
         DataError: a column is not there, or a cell is not what its column is.
@@ -221,7 +260,7 @@ def encode(fitted: Sequence[Column], rows: Rows) -> NDArray[np.float64]:
     return _encoded(fitted, rows)
 
 
-def _encoded(fitted: Sequence[Column], rows: Rows) -> NDArray[np.float64]:
+def _encoded(fitted: Sequence[Column], rows: Rows) -> Any:
     parts = []
     for column in fitted:
         try:
@@ -230,7 +269,8 @@ def _encoded(fitted: Sequence[Column], rows: Rows) -> NDArray[np.float64]:
             raise DataError(f"{_file(rows)}: lacks column {column.name!r:.60}, which training rows have") from None
         except CellError as error:
             raise rows.told(error) from None
-    return np.concatenate(parts, axis=1)
+    whole = [part for part, column in zip(parts, fitted, strict=True) if columns.is_whole(column)]
+    return whole[0] if whole else np.concatenate([np.asarray(part) for part in parts], axis=1)
 
 
 def _rounded(inputs: NDArray[np.float64], numbers: FloatType) -> Inputs:

@@ -89,8 +89,9 @@ def _milliseconds(ensemble: Ensemble, rows: int, repeats: int) -> float:
 
 
 def _inputs(ensemble: Ensemble, rows: int) -> Inputs:
-    """Any inputs: how long a network takes does not depend on values."""
-    if len(ensemble.input_shape) == 1:
-        return np.zeros((rows, *ensemble.input_shape), np.float32)
+    """Any inputs: how long a network takes does not depend on values. Texts and clips are as long as one may be."""
+    if len(ensemble.input_shape) < 3:
+        assert ensemble.wanted is not None, "what has a shape knows what it takes"
+        return np.ones((rows, *ensemble.input_shape), np.dtype(ensemble.wanted.numbers))
     channels, height, width = ensemble.input_shape
     return np.zeros((rows, height, width, channels), np.uint8)

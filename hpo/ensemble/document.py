@@ -55,7 +55,7 @@ class Document(_Part):
     """None where a training function of the user's own has its own data."""
     predict: str | None = None
     """The import path of the function that predicts with what members have kept, where they have no models."""
-    input_type: Literal["uint8", "float32", "float64"] | None = None
+    input_type: Literal["uint8", "float32", "float64", "int32", "int16"] | None = None
     encoding: dict[str, Any] | None = None
     members: Annotated[tuple[MemberPart, ...], Field(min_length=1)]
     combiner: dict[str, Any]
@@ -63,9 +63,9 @@ class Document(_Part):
 
     @pydantic.field_validator("input_shape")
     @classmethod
-    def _of_a_table_or_of_images(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if value is not None and len(value) not in (1, 3):
-            raise ValueError("must be (features,) or (channels, height, width)")
+    def _of_inputs(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and len(value) not in (1, 2, 3):
+            raise ValueError("must be (features,), (length,), (steps, channels) or (channels, height, width)")
         return value
 
     @pydantic.model_validator(mode="after")

@@ -20,8 +20,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from hpo import models, plugins
+from hpo.datasets.columns import is_whole
 from hpo.datasets.conversion import Wanted
 from hpo.datasets.dataset import Encoding, Inputs
+from hpo.datasets.ragged import Ragged
 from hpo.datasets.table_files import of_frame
 from hpo.ensemble.calibration import Interval, temper
 from hpo.ensemble.combiner import Average, Combiner, from_json
@@ -99,7 +101,7 @@ class Part:
 
 
 class Ensemble:
-    """Predicts for images or rows of a table, of which standardization is a part, or by a function of the user's own.
+    """Predicts for inputs as they are, of which standardization is a part, or by a function of the user's own.
 
     Members of one architecture run as one stacked call where that is faster (see `hpo.ensemble.networks`).
 
@@ -121,21 +123,21 @@ class Ensemble:
             raise DataError(f"{folder}: holds no ensemble: {error}") from error
         with _damage_told(folder):
             document = parse(content)
+            code = own_code(document)
+            plugins.note_stored(code, folder.path / DOCUMENT)
+            if trust:
+                plugins.trust(code)
             self.name = folder.path.name
             """The name of its folder."""
             self.task: str = document.task
             self.outputs: tuple[str, ...] = document.outputs
             self.input_shape: tuple[int, ...] = document.input_shape or ()
-            """(channels, height, width) of images, (features,) of a table; () where a function of yours predicts."""
+            """The shape of one input as a network takes it; () where a function of yours predicts."""
             self.wanted = None if document.own else _wanted(document)
             """How files and arrays become inputs; None where a function of the user's takes what it likes."""
             parts = [(part, _model(part)) for part in document.members]
             self.combiner: Combiner = _combiner(document.combiner, len(parts), len(self.outputs))
             self.interval: Interval | None = _interval(document.interval, len(self.outputs))
-        code = own_code(document)
-        plugins.note_stored(code, folder.path / DOCUMENT)
-        if trust:
-            plugins.trust(code)
         self.device = device or predicting()
         self.members: tuple[Member, ...] = tuple(self._member(folder, part, model) for part, model in parts)
         self._own: OwnMembers | None = None
@@ -217,8 +219,8 @@ class Ensemble:
         if self._own is not None:
             batches = self._own(inputs)
         else:
-            tensor = self._tensor(inputs)
-            batches = np.concatenate([self._activated(batch) for batch in tensor.split(_BATCH)], axis=1)
+            tensor = self._tensors(inputs)
+            batches = np.concatenate([self._activated(batch) for batch in tensor], axis=1)
         return np.stack(
             [
                 temper(predictions, member.temperature, self.task)
@@ -256,14 +258,17 @@ class Ensemble:
         predictions: Predictions = kind(self.task).activate(outputs.flatten(0, 1)).view_as(outputs).cpu().numpy()
         return predictions
 
-    def _tensor(self, inputs: Inputs) -> torch.Tensor:
-        """Inputs as a network takes them, apart from their type."""
+    def _tensors(self, inputs: Inputs) -> Iterator[torch.Tensor]:
+        """Batches of inputs as a network takes them, apart from their type; one without rows where there are none."""
         assert self.wanted is not None, "models know what they take"
-        if self.wanted.encoding.columns and not isinstance(inputs, np.ndarray):
+        if self.wanted.encoding.columns and not isinstance(inputs, np.ndarray | Ragged):
             inputs = self.wanted.encode(of_frame(inputs, self.wanted.table_format, "inputs"))
         self.wanted.check(inputs.shape, inputs.dtype, "inputs")
-        array = torch.from_numpy(np.require(self.wanted.convert(inputs, 0, "inputs"), requirements=["C", "W"]))
-        return array if array.ndim == 2 else array.permute(0, 3, 1, 2)
+        for first in range(0, max(len(inputs), 1), _BATCH):
+            part = inputs[first : first + _BATCH]
+            rows = part.padded() if isinstance(part, Ragged) else self.wanted.convert(np.asarray(part), first, "inputs")
+            array = torch.from_numpy(np.require(rows, requirements=["C", "W"]))
+            yield array.permute(0, 3, 1, 2) if array.ndim == 4 else array
 
     def _member(self, folder: Folder, part: MemberPart, model: Named | None) -> Member:
         network = None if model is None else self._network(folder, part, model)
@@ -308,7 +313,14 @@ class Served:
 def own_code(document: Document) -> list[str]:
     """The import paths of the user's own code that an ensemble runs."""
     names = [member.model.name for member in document.members if member.model is not None and ":" in member.model.name]
+    names += [kind for kind in _kinds(document) if ":" in kind]
     return list(dict.fromkeys(names + ([document.predict] if document.predict else [])))
+
+
+def _kinds(document: Document) -> list[str]:
+    """The kinds of the columns that an ensemble reads."""
+    columns = (document.encoding or {}).get("columns", ())
+    return [str(entry["kind"]) for entry in columns if isinstance(entry, dict) and "kind" in entry]
 
 
 def write(
@@ -399,11 +411,12 @@ def _wanted(document: Document) -> Wanted:
     """What is read, and how; ensembles that were made before that was written have the defaults."""
     encoding = Encoding() if document.encoding is None else Encoding.from_json(document.encoding)
     shape = document.input_shape or ()
-    if encoding.columns and shape != (len(encoding.layout),):
+    whole = any(is_whole(column) for column in encoding.columns)
+    if encoding.columns and not whole and shape != (len(encoding.layout),):
         raise ValueError(f"encoding.columns have {len(encoding.layout)} features, not {shape}")
     if encoding.features and shape != (len(encoding.features),):
         raise ValueError(f"encoding.features has {len(encoding.features)} names for {shape}")
-    return Wanted(shape, encoding, np.float64 if document.input_type == "float64" else np.float32)
+    return Wanted(shape, encoding, np.dtype(document.input_type or "float32").type)
 
 
 def _combiner(entry: Mapping[str, Any], members: int, outputs: int) -> Combiner:

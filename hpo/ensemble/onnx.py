@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hpo.datasets.conversion import Wanted
 from hpo.datasets.dataset import Inputs
 from hpo.ensemble.combiner import (
     LEAST,
@@ -38,8 +39,11 @@ from hpo.files.torch_cache import keep_compiled_apart
 from hpo.models.standardize import Standardize
 from hpo.study.artifacts import Folder
 from hpo.tasks import SMALLEST_PROBABILITY
+from hpo.tasks.features import Tokens
 from hpo.tasks.kinds import floats, kind
 
+_LONGEST, _LONGEST_CLIP = 64, 20_000
+"""Tokens of a text and samples of a clip with which a file is compared."""
 _ROWS = (1, 2, 7, 64)
 """Batches by which an export is checked."""
 _LARGEST = 1536 * 2**20
@@ -169,6 +173,9 @@ def _program(ensemble: Ensemble) -> torch.onnx.ONNXProgram:
     keep_compiled_apart()  # the exporter loads torch's compiler
     module = Exportable(ensemble).eval()
     example = torch.from_numpy(_random_inputs(ensemble, 2))
+    free = {0: torch.export.Dim("rows")}
+    if ensemble.wanted is not None and ensemble.wanted.sequence is not None:
+        free[1] = torch.export.Dim("length")
     with _told(ensemble), warnings.catch_warnings():  # the exporter's news about itself
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -177,7 +184,7 @@ def _program(ensemble: Ensemble) -> torch.onnx.ONNXProgram:
             dynamo=True,
             input_names=["inputs"],
             output_names=["predictions"],
-            dynamic_shapes={"inputs": {0: torch.export.Dim("rows")}},
+            dynamic_shapes={"inputs": free},
             verbose=False,
         )
         if program is None:
@@ -241,6 +248,8 @@ def _random_inputs(ensemble: Ensemble, rows: int) -> Inputs:
     if len(ensemble.input_shape) == 3:
         channels, height, width = ensemble.input_shape
         return generator.integers(0, 256, (rows, height, width, channels), dtype=np.uint8)
+    if ensemble.wanted is not None and ensemble.wanted.sequence is not None:
+        return _random_sequences(ensemble.wanted, rows, generator)
     layer = next(module for module in ensemble.networks[0].modules() if isinstance(module, Standardize))
     mean, std = layer.mean.numpy(), layer.std.numpy()
     numbers = np.dtype(np.float32 if ensemble.wanted is None else ensemble.wanted.numbers)
@@ -250,6 +259,20 @@ def _random_inputs(ensemble: Ensemble, rows: int) -> Inputs:
         if feature.categories:
             table[:, place] = generator.integers(0, feature.categories + 1, rows)
     return table
+
+
+def _random_sequences(wanted: Wanted, rows: int, generator: np.random.Generator) -> Inputs:
+    """Texts or clips of random codes or samples, and of random lengths, padded to the longest."""
+    feature, (length,) = wanted.sequence, wanted.shape
+    most = min(length, _LONGEST if isinstance(feature, Tokens) else _LONGEST_CLIP)
+    if isinstance(feature, Tokens):
+        values = generator.integers(Tokens.UNKNOWN, feature.vocabulary, (rows, most))
+    else:
+        values = generator.integers(-3000, 3001, (rows, most))
+    ends = generator.integers(1, most + 1, rows)
+    ends[0] = most
+    padded = np.where(np.arange(most) < ends[:, None], values, feature.PADDING if feature else 0)
+    return padded.astype(np.dtype(wanted.numbers))
 
 
 def in_torch(combiner: Combiner) -> Callable[[Tensor], Tensor]:

@@ -38,7 +38,7 @@ def place(model: Model, device: torch.device) -> Model:
 def _suit(model: Standardized, device: torch.device) -> None:
     was = [(module, module.training) for module in model.modules()]
     model.eval()
-    rows = torch.zeros(2, *model.input_shape, device=device)
+    rows = model.blank(2).to(device)
     if rows.ndim == 4 and not _takes(model, rows):
         _lay(model, contiguous=True)
         if not _takes(model, rows):

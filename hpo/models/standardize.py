@@ -1,25 +1,30 @@
 """Preprocessing as the first layer of every model, and the targets' scale as the last: saved with the weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hpo.tasks.features import Feature
+from hpo.models.log_mel import LogMel
+from hpo.models.token_codes import TokenCodes
+from hpo.tasks.features import Feature, Tokens, sequence, width
 
 
 class Standardize(nn.Module):
-    """Inputs to zero mean and unit variance: per channel of images `(n, c, h, w)`, per feature of rows `(n, features)`.
+    """Inputs to zero mean and unit variance: per channel of images and series, per feature of rows.
 
-    A missing value (NaN) of a row becomes the mean. Rows that need float64 are centred and scaled in it; what comes out
+    Images are `(n, c, h, w)`, rows `(n, features)`, series `(n, steps, channels)`. A missing value (NaN) of a row or a
+    series becomes the mean. Rows that need float64 are centred and scaled in it; what comes out
     is float32 always. A checkpoint says which it was.
 
     Args:
-        input_shape: (channels, height, width) or (features,).
+        input_shape: (channels, height, width), (steps, channels) or (features,).
         layout: what the features of a table are, where some are codes of categories: then a row comes out as its
             quantities, a number for each category, 1 or 0, and one for each quantity that may be missing, 1 if it is.
+        coded: whether a row keeps its features in their order instead: standardized quantities and codes as they are.
     """
 
     mean: Tensor
@@ -28,16 +33,22 @@ class Standardize(nn.Module):
     coded: Tensor
     codes: Tensor
     may_miss: Tensor
+    is_code: Tensor
 
-    def __init__(self, input_shape: tuple[int, ...], layout: Sequence[Feature] = ()) -> None:
+    def __init__(self, input_shape: tuple[int, ...], layout: Sequence[Feature] = (), coded: bool = False) -> None:
         super().__init__()
-        self._laid_out = bool(layout)
+        self._laid_out = bool(layout) and not coded
+        self._keeps_codes = bool(layout) and coded
+        self._input_shape = input_shape
+        self.gives = (width(layout),) if self._laid_out else input_shape
+        """The shape of an example that the network is given."""
         if layout:
             self._lay_out(layout)
-        shape = (1, input_shape[0], *[1] * (len(input_shape) - 1))
+        series = len(input_shape) == 2
+        shape = (1, 1, input_shape[1]) if series else (1, input_shape[0], *[1] * (len(input_shape) - 1))
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("std", torch.ones(shape))
-        self._may_miss = len(input_shape) == 1
+        self._may_miss = len(input_shape) < 3
         self.register_load_state_dict_pre_hook(_take_type)
 
     def fit(self, mean: NDArray[np.float64], std: NDArray[np.float64], wide: bool = False) -> None:
@@ -56,14 +67,21 @@ class Standardize(nn.Module):
         if not self._may_miss:
             return scaled
         scaled = torch.nan_to_num(scaled, nan=0.0)
+        if self._keeps_codes:
+            return torch.where(self.is_code, inputs.float(), scaled)
         if not self._laid_out:
             return scaled
         categories = inputs.index_select(1, self.coded) == self.codes
         missing = inputs.index_select(1, self.may_miss).isnan()
         return torch.cat([scaled.index_select(1, self.quantities), categories.float(), missing.float()], dim=1)
 
+    def blank(self, rows: int) -> Tensor:
+        """Examples of zeros, as a network is tried with."""
+        return torch.zeros(rows, *self._input_shape)
+
     def _lay_out(self, layout: Sequence[Feature]) -> None:
         """Keeps the places of quantities, and of each category the place and the code: a checkpoint needs none."""
+        self.register_buffer("is_code", torch.tensor([bool(it.categories) for it in layout]), persistent=False)
         places = {
             "quantities": [place for place, feature in enumerate(layout) if not feature.categories],
             "coded": [place for place, feature in enumerate(layout) for _ in range(feature.categories)],
@@ -80,6 +98,24 @@ def _take_type(module: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: 
     if mean is not None and mean.dtype == torch.float64:
         assert isinstance(module, Standardize)
         module.set_type(mean.dtype)
+
+
+FirstLayer = Standardize | TokenCodes | LogMel
+"""What stands before a network: it makes numbers of inputs, and says which shape an example has then (`gives`)."""
+
+
+def first_layer(input_shape: tuple[int, ...], layout: Sequence[Feature] = (), coded: bool = False) -> FirstLayer:
+    """The first layer of a model, by what its inputs are.
+
+    Args:
+        input_shape: of one example, as `hpo.datasets.dataset.input_shape` says.
+        layout: what its numbers are; all quantities or pixels where it is empty.
+        coded: whether a network is given the codes of a table's categories as they are.
+    """
+    feature = sequence(layout)
+    if feature is None:
+        return Standardize(input_shape, layout if len(input_shape) == 1 else (), coded)
+    return TokenCodes(input_shape, feature) if isinstance(feature, Tokens) else LogMel(input_shape, feature)
 
 
 class Rescale(nn.Module):
@@ -114,27 +150,31 @@ class Standardized(nn.Module):
     wants.
 
     Args:
-        input_shape: (channels, height, width) or (features,).
-        network: maps standardized inputs `(n, *input_shape)` to `(n, outputs)`.
+        input_shape: of one example, as `hpo.datasets.dataset.input_shape` says.
+        first: makes of inputs what the network is given.
+        network: maps examples `(n, *first.gives)` to `(n, outputs)`; where its `forward` has an argument `mask`, it is
+            told of texts, clips and series at which steps there is something: bool `(n, steps)`.
         outputs: how many numbers a row of the output has.
         rescaled: whether the outputs are in the units of regression targets.
         foreign: whether the network is a user's own, of which nothing is known.
-        layout: what the features of a table are; the network is given `hpo.tasks.features.width` numbers then.
     """
 
     def __init__(
         self,
         input_shape: tuple[int, ...],
+        first: FirstLayer,
         network: nn.Module,
         outputs: int,
         *,
         rescaled: bool,
         foreign: bool,
-        layout: Sequence[Feature] = (),
     ) -> None:
         super().__init__()
-        self.standardize = Standardize(input_shape, layout)
+        self.standardize = first
         self.network = network
+        self._masked = "mask" in signature(network.forward).parameters
+        self.varied: Callable[[Tensor], Tensor] | None = None
+        """How training varies what the network is given, if it does."""
         self.rescale = Rescale(outputs) if rescaled else None
         self.input_shape, self.outputs, self.foreign = input_shape, outputs, foreign
         self.contiguous = False
@@ -143,19 +183,34 @@ class Standardized(nn.Module):
         """Whether a single row is predicted as two equal ones, of which one is taken."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The outputs `(n, outputs)` for images in 0..255 or rows of a table.
+        """The outputs `(n, outputs)` for inputs as they are read: images in 0..255, rows, series, codes, samples.
 
         Raises:
             OutputError: the network gives something else.
         """
         rows = self.standardize(inputs)
+        if self.varied is not None and self.training:
+            rows = self.varied(rows)
         if self.contiguous:
             rows = in_order(rows)
         count = rows.shape[0]  # not `len`, which would fix the number of rows of an exported model
         twice = self.twice and not self.training and count == 1
-        outputs = self._outputs(self.network(torch.cat([rows, rows]) if twice else rows), 2 if twice else count)
+        given = [rows, self._mask(inputs)] if self._masked else [rows]
+        if twice:
+            given = [torch.cat([each, each]) for each in given]
+        outputs = self._outputs(self.network(*given), 2 if twice else count)
         outputs = outputs[:1] if twice else outputs
         return outputs if self.rescale is None else self.rescale(outputs)
+
+    def _mask(self, inputs: Tensor) -> Tensor:
+        """True `(n, steps)` where there is something."""
+        if isinstance(self.standardize, Standardize):
+            return ~inputs.isnan().all(dim=-1)
+        return self.standardize.mask(inputs)
+
+    def blank(self, rows: int) -> Tensor:
+        """Inputs without content, as a model is tried with."""
+        return self.standardize.blank(rows)
 
     def _outputs(self, given: object, rows: int) -> Tensor:
         """What the network gave for so many rows, as `(rows, outputs)`."""

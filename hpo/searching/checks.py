@@ -172,12 +172,17 @@ def fine_tuning_notes(spec: SearchSpec, dataset: Dataset | None) -> Sequence[str
     """What training takes of the weights that it begins from, and what it leaves as it is; nothing where all is new."""
     if not isinstance(spec, StudySpec) or dataset is None or spec.train is not None:
         return ()
-    named = {"model.frozen", "optimizer.body_lr", "training.unfreeze_epochs"}
+    frozen = ("model.frozen", *(f"model.{family}.frozen" for family in spec.families))
+    named = {*frozen, "optimizer.body_lr", "training.unfreeze_epochs"}
     if spec.model.weights is None and not any(spec.written(name) or name in spec.parameters for name in named):
         return ()
     from hpo.training import fine_tuning
 
-    return tuple(fine_tuning.notes(spec, dataset))
+    return tuple(
+        note if len(spec.families) == 1 else f"{family}: {note}"
+        for family in spec.families
+        for note in fine_tuning.notes(spec.of_family(family), dataset)
+    )
 
 
 def last_problems(spec: SearchSpec, data_dir: Path, download: bool) -> Iterable[Problem]:

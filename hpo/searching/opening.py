@@ -3,7 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hpo.datasets import Dataset
+from hpo.datasets.dataset import Inputs
+from hpo.datasets.ragged import Ragged
 from hpo.errors import StudyError
 from hpo.searching.options import SearchOptions
 from hpo.searching.wishing import retry_failed
@@ -72,19 +77,23 @@ def _summary(dataset: Dataset) -> DataSummary:
     return DataSummary(
         outputs=dataset.outputs,
         targets={"validation": dataset.validation.targets, "test": dataset.test.targets},
-        example=dataset.validation.inputs[:1],
+        example=_example(dataset.validation.inputs),
         fingerprint=dataset.fingerprint,
         encoding=dataset.encoding,
         weights="" if dataset.pretrained is None else dataset.pretrained.digest,
     )
 
 
+def _example(inputs: Inputs) -> NDArray[Any]:
+    """One input; a text or a clip with padding up to the most that is kept of one."""
+    return inputs[:1].padded(inputs.limit) if isinstance(inputs, Ragged) else np.asarray(inputs[:1])
+
+
 def code_of(spec: SearchSpec, options: SearchOptions) -> TrainingCode:
     """The identity of the code that the trials of a search run."""
     from hpo.training.own_function import own_function
 
-    model = spec.model.name if isinstance(spec, StudySpec) else ""
-    return TrainingCode.of(own_function(spec, options.train), model)
+    return TrainingCode.of(own_function(spec, options.train), *spec.own_code("model"))
 
 
 def _earlier(name: str, spec: SearchSpec, data_summary: DataSummary | None, storage: Path) -> Study:
@@ -101,8 +110,9 @@ def _earlier(name: str, spec: SearchSpec, data_summary: DataSummary | None, stor
         splits = [(one.seed, one.data.validation) for one in (theirs, spec)]
         reason = "has other data" if splits[0] == splits[1] else f"split its data otherwise (seed {theirs.seed})"
         raise StudyError(f"--from {name}: that study {reason}, so its trials say nothing about this one's")
-    if (theirs.task, theirs.model.name) != (spec.task, spec.model.name):
-        raise StudyError(f"--from {name}: that study is about model '{theirs.model.name}', not '{spec.model.name}'")
+    if theirs.task != spec.task or not {*theirs.families} & {*spec.families}:
+        models = [" and ".join(f"'{family}'" for family in one.families) for one in (theirs, spec)]
+        raise StudyError(f"--from {name}: that study is about model {models[0]}, not {models[1]}")
     if earlier.data_summary.weights != data_summary.weights:
         raise StudyError(f"--from {name}: that study's trials did not begin from the weights of this one's")
     return earlier

@@ -19,10 +19,13 @@ from hpo.spec.reading import (
 )
 from hpo.spec.rules import text_for
 from hpo.spec.section import (
+    COLUMN_KINDS,
+    IGNORED,
     MOST_COPIES,
+    OF_SEQUENCES,
     TABLES,
+    Augmentation,
     Budget,
-    ColumnKind,
     Constraint,
     DataSettings,
     Failures,
@@ -37,10 +40,13 @@ from hpo.spec.section import (
 from hpo.spec.study_spec import Config, SearchSpec, StudyName, StudySpec, is_study_name
 
 __all__ = [
+    "COLUMN_KINDS",
+    "IGNORED",
     "MOST_COPIES",
+    "OF_SEQUENCES",
     "TABLES",
+    "Augmentation",
     "Budget",
-    "ColumnKind",
     "Config",
     "Constraint",
     "DataSettings",

@@ -9,6 +9,7 @@ import pydantic
 
 from hpo.errors import Problem
 from hpo.plugins import did_you_mean
+from hpo.spec import families
 from hpo.spec.command import PLACES, Command, variable
 from hpo.spec.extending import EXTENDS
 from hpo.spec.parameter import Parameter, thawed
@@ -21,7 +22,6 @@ SEARCHABLE = ("data", "model", "training", "optimizer")
 
 
 NOT_SEARCHABLE = {
-    "model.name": "a study compares configs of one model; search each model in a study of its own",
     "model.weights": "all trials of a study begin from the same weights",
     "data.name": "all trials of a study see the same data",
     "data.path": "all trials of a study see the same data",
@@ -32,6 +32,10 @@ NOT_SEARCHABLE = {
     "data.columns": "all trials of a study see the same data",
     "data.missing": "all trials of a study see the same data",
     "data.header": "all trials of a study see the same data",
+    "data.length": "all trials of a study see the same data",
+    "data.vocabulary": "all trials of a study see the same data",
+    "data.tokens": "all trials of a study see the same data",
+    "data.mels": "all trials of a study see the same data",
     "data.test": "all trials of a study share one split",
     "data.groups": "all trials of a study share one split",
     "data.time": "all trials of a study share one split",
@@ -116,6 +120,19 @@ def copy_problems(spec: SearchSpec) -> Iterable[Problem]:
         )
 
 
+def warmup_problems(spec: SearchSpec) -> Iterable[Problem]:
+    """What is wrong with `optimizer.warmup_epochs`, fixed or searched: behind a warm-up an epoch must be left."""
+    if not isinstance(spec, StudySpec):
+        return
+    searched = spec.parameters.get("optimizer.warmup_epochs")
+    values = {("optimizer", "warmup_epochs"): [] if searched else [spec.optimizer.warmup_epochs]}
+    values["parameters", "optimizer.warmup_epochs"] = searched.probes() if searched else []
+    for key, given in values.items():
+        longest = max((value for value in given if isinstance(value, int | float)), default=0)
+        if longest >= spec.training.epochs:
+            yield Problem(key, f"must be below training.epochs, which is {spec.training.epochs}, got {longest:g}")
+
+
 def command_problems(spec: SearchSpec) -> Iterable[Problem]:
     """What is wrong with the names in a command, and with how its program reports."""
     if spec.command is None:
@@ -156,6 +173,8 @@ def _each(spec: SearchSpec) -> Iterable[Problem]:
         if isinstance(spec, StudySpec):
             yield from _setting_problems(spec, name, parameter)
         yield from _condition_problems(spec, name, parameter)
+    if isinstance(spec, StudySpec):
+        yield from _nested_problems(spec)
     yield from _cycles(spec)
 
 
@@ -163,16 +182,60 @@ def _setting_problems(spec: StudySpec, name: str, parameter: Parameter) -> Itera
     """A parameter of a search over models varies a setting: there must be one, and it must take every value."""
     key = ("parameters", name)
     section, _, setting = name.partition(".")
+    last = setting.rpartition(".")[2]
     if spec.train is not None and section not in SEARCHABLE:
         return  # the training function knows what it means
-    if section not in SEARCHABLE or not setting or "." in setting:
+    own, searched = families.family_of(name), spec.parameters.get(families.NAME)
+    if section not in SEARCHABLE or not setting or ("." in setting and own is None):
         yield Problem(key, f"a parameter is named section.setting, with a section of {', '.join(SEARCHABLE)}")
-    elif name in NOT_SEARCHABLE:
-        yield Problem(key, f"cannot be searched: {NOT_SEARCHABLE[name]}")
+    elif own is not None and last in ("", "name"):
+        yield Problem(key, f"names no setting of '{own}'; write model.{own}.setting")
+    elif own is not None and searched is not None and own not in (searched.values or (own,)):
+        known = did_you_mean(own, spec.families)
+        yield Problem(key, f"is a setting of '{own}', which {families.NAME} never is.{known}")
+    elif name == families.NAME:
+        yield from _family_problems(spec, parameter)
+    elif (shared := f"{section}.{last}") in NOT_SEARCHABLE:
+        yield Problem(key, f"cannot be searched: {NOT_SEARCHABLE[shared]}")
     elif section != "model" and setting not in _known_keys((section,)):
         yield Problem(key, f"there is no setting of this name.{did_you_mean(setting, _known_keys((section,)))}")
     else:
         yield from _value_problems(spec, name, parameter)
+
+
+def _family_problems(spec: StudySpec, parameter: Parameter) -> Iterable[Problem]:
+    """What is wrong with the model's name as a parameter: a list of names, the written one among them."""
+    key = ("parameters", families.NAME)
+    if parameter.values is None or not all(isinstance(value, str) for value in parameter.values):
+        yield Problem(key, "is a list of models by their names: {values: [resnet, mlp]}")
+    elif parameter.when:
+        yield Problem((*key, "when"), "every trial trains a model, so its name is always searched: leave `when` out")
+    elif not parameter.contains(spec.model.name):
+        known = ", ".join(spec.families)
+        yield Problem(("model", "name"), f"must be one of those that are searched ({known}), got '{spec.model.name}'")
+    elif spec.model.weights is not None and len(spec.families) > 1:
+        yield Problem(
+            ("model", "weights"),
+            f"are of one model, and {families.NAME} is searched ({', '.join(spec.families)}): leave one of the two out",
+        )
+
+
+def _nested_problems(spec: StudySpec) -> Iterable[Problem]:
+    """What is wrong with settings that are of one family alone, in the `model` section and in parameters."""
+    for family in sorted(spec.known_families()):
+        own = families.settings_of(spec.model, family)
+        if "name" in own:
+            yield Problem(("model", family, "name"), f"is no setting: these are the settings of '{family}'")
+            continue
+        nested = [name for name in spec.parameters if families.family_of(name) == family]
+        for setting in sorted({*own, *(name.rpartition(".")[2] for name in nested)}):
+            shared = f"model.{setting}"
+            if shared in spec.parameters and families.goes_with(spec.parameters, shared, family):
+                yield Problem(
+                    ("parameters", shared),
+                    f"is searched for '{family}' too, which has a {setting} of its own: model.{family}.{setting}; leave"
+                    " one out, or give this one a `when` of other families",
+                )
 
 
 def _value_problems(spec: StudySpec, name: str, parameter: Parameter) -> Iterable[Problem]:
@@ -188,7 +251,9 @@ def _refusal(spec: SearchSpec, name: str, value: Any) -> str | None:
     if not isinstance(spec, StudySpec):
         return None
     try:
-        taken = spec.apply({name: value}).setting(name)
+        own = families.family_of(name)
+        applied = (spec if own is None else spec.of_family(own)).apply({name: value})
+        taken = applied.setting(name) if own is None else value
     except pydantic.ValidationError as error:
         return in_our_words(error.errors()[0]).message
     return text_for(value, type(taken)) if isinstance(value, str) and not isinstance(taken, str | tuple) else None
@@ -203,6 +268,8 @@ def text_for(value: str, wanted: type) -> str:
 
 def _condition_problems(spec: SearchSpec, name: str, parameter: Parameter) -> Iterable[Problem]:
     for parent, wanted in parameter.when.items():
+        if parent == families.NAME and families.family_of(name) is not None:
+            continue  # it is not the user's
         key = ("parameters", name, "when", parent)
         other = spec.parameters.get(parent)
         if other is None and spec.setting(parent) is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 MOST_COPIES = 100
@@ -19,12 +19,17 @@ Duration = Annotated[
 """Seconds, in the YAML also as `90s`, `30m` or `2h`."""
 
 
-ColumnKind = Literal["number", "category", "date", "ids", "ignore"]
-"""What a column of a table is; `ids` names the rows in predictions, `ignore` is not read."""
+COLUMN_KINDS = ("number", "category", "date", "ids", "tokens", "audio", "image")
+"""What a column of a table may be: `ids` names rows in predictions, `tokens` is text, `audio` and `image` are paths."""
+IGNORED = "ignore"
+"""What a column of a table is said to be that is not read."""
+ColumnKind = Annotated[str, AfterValidator(lambda kind: known_column(kind))]
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 """How the name of a file with a table ends."""
-Augmentation = Literal["random_crop", "horizontal_flip", "cutout", "mixup"]
+Augmentation = Literal["random_crop", "horizontal_flip", "cutout", "mixup", "token_dropout", "time_mask", "band_mask"]
 
+OF_SEQUENCES = ("token_dropout", "time_mask", "band_mask")
+"""Augmentations of texts, clips and series alone."""
 
 _TRIALS = 32
 _LIMITS = ("trials", "epochs", "time_limit", "gpu_hours")
@@ -97,6 +102,14 @@ class DataSettings(Section):
     """What columns of a table are, where `hpo validate` shows that they were taken for something else."""
     missing: tuple[str, ...] = ()
     """Texts that mean a missing value in a table, such as `?`; an empty cell always does."""
+    length: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    """The most tokens of a text that are kept, 256 where not given; of clips the most seconds, 10 where not given."""
+    vocabulary: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    """How many different tokens of texts a model knows: the most frequent ones."""
+    tokens: Literal["words", "letters"] = "words"
+    """What a token of a text is."""
+    mels: Annotated[int, Field(ge=4, le=1024)] = 64
+    """Bands of frequencies in the spectrogram of a clip."""
     header: bool = True
     """Whether the first line of a table's file names its columns; else they are `column_1`, `column_2`, ..."""
     test: Fraction | str = 0.2
@@ -110,17 +123,23 @@ class DataSettings(Section):
     split: str | None = None
     """The column of a table that says of each row whether it is for train, validation or test."""
     size: Annotated[int, Field(ge=4, le=1024)] = 64
-    """Pixels of a side, to which the images of `image_folder` are scaled and centre-cropped."""
+    """Pixels of a side, to which images in files are scaled and centre-cropped."""
     classes: Annotated[int, Field(ge=2)] | None = None
     """The number of classes of `npz`; counted where it is left out."""
     augment: tuple[Augmentation, ...] = ()
-    """How training rows are varied; of tables `mixup` alone."""
+    """How training rows are varied; of tables `mixup` alone, of texts `token_dropout`, of sound and series masks."""
     crop_padding: Annotated[int, Field(ge=1, le=64)] = 4
     """Pixels around an image before `random_crop`."""
     cutout_size: Annotated[int, Field(ge=1, le=512)] = 8
     """Pixels of a side of what `cutout` blanks."""
     mixup_alpha: Annotated[float, Field(gt=0)] = 0.2
     """Both parameters of the beta distribution of which `mixup` draws its shares."""
+    token_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """The share of tokens that `token_dropout` makes unknown."""
+    time_mask: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """The largest share of the steps of a clip or a series that `time_mask` blanks."""
+    band_mask: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """The largest share of the bands of a clip that `band_mask` blanks."""
 
     @model_validator(mode="before")
     @classmethod
@@ -214,6 +233,8 @@ class OptimizerSettings(Section):
     """The decay of the mean of their squares, of adam and adamw."""
     schedule: Literal["none", "cosine", "step", "one_cycle"] = "cosine"
     """How the learning rate changes over all epochs."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """Epochs in which the learning rate rises evenly from 0, before the schedule; below `training.epochs`."""
     step_epochs: Annotated[int, Field(ge=1)] = 10
     """Epochs between two steps of the schedule `step`."""
     step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -360,6 +381,17 @@ class Resources(Section):
             return handler(value)
         except pydantic.ValidationError:
             raise ValueError("must be 'auto', 0, 1, or a fraction of one GPU such as 0.5") from None
+
+
+def known_column(kind: str) -> str:
+    """A kind of column as it is written, if there is one of that name, or it is the import path of a user's own.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if kind not in (*COLUMN_KINDS, IGNORED) and ":" not in kind:
+        raise ValueError(f"must be {', '.join(COLUMN_KINDS)}, {IGNORED}, or module:Class of your own, got '{kind}'")
+    return kind
 
 
 def _absolute(path: str) -> str:

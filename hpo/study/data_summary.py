@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo import files
-from hpo.datasets.dataset import Encoding, Inputs, input_shape
+from hpo.datasets.columns import is_whole
+from hpo.datasets.dataset import Encoding, input_shape
 from hpo.files.arrays import NUMBERS, open_arrays, told_damaged
 from hpo.study.artifacts import Split
 from hpo.study.truth import Truth
@@ -23,10 +24,11 @@ DATA_FILE = "data.npz"
 class DataSummary(Truth):
     """What a study keeps of its data, so that ensembles need neither the data set nor a network.
 
-    `example` is one input: an image `(1, h, w, c)` uint8 or a row of a table `(1, features)` of floats.
+    `example` is one input: an image `(1, h, w, c)` uint8, a row of a table `(1, features)` or a series `(1, steps,
+    channels)` of floats, a text or a clip `(1, length)` with padding behind its end.
     """
 
-    example: Inputs = field(repr=False)
+    example: NDArray[Any] = field(repr=False)
     fingerprint: str
     """Fingerprint of all rows: a study that goes on must find the data that it began with."""
     encoding: Encoding = field(default_factory=Encoding)
@@ -36,7 +38,7 @@ class DataSummary(Truth):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one example as a model sees it: (channels, height, width) or (features,)."""
+        """The shape of one example as a model sees it, which `hpo.datasets.dataset.input_shape` says."""
         return input_shape(self.example)
 
     @classmethod
@@ -58,9 +60,10 @@ class DataSummary(Truth):
         """
         super().check(task)
         shape, dtype, named = self.example.shape, self.example.dtype, len(self.encoding.features)
-        if len(shape) not in (2, 4) or shape[0] != 1 or not self.example.size or not _is_tensors(self.example):
-            raise ValueError(f"its example is neither an image nor a row of a table, but {shape} {dtype}")
-        if self.encoding.columns and shape[1:] != (len(self.encoding.layout),):
+        if len(shape) not in (2, 3, 4) or shape[0] != 1 or not self.example.size or not _is_tensors(self.example):
+            raise ValueError(f"its example is no image, row, series, text or clip, but {shape} {dtype}")
+        row = self.encoding.columns and not any(is_whole(column) for column in self.encoding.columns)
+        if row and shape[1:] != (len(self.encoding.layout),):
             raise ValueError(f"its columns have {len(self.encoding.layout)} features, but its example is {shape}")
         if named and shape[1:] != (named,):
             raise ValueError(f"{named} features are named, but its example is {shape}")

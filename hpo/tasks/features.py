@@ -1,4 +1,4 @@
-"""What a model is told of the numbers in a row of a table."""
+"""What a model is told of the numbers of an example."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +20,38 @@ class Feature:
         return self.categories or 1 + self.may_miss
 
 
+@dataclass(frozen=True)
+class Tokens(Feature):
+    """A text as the codes of its tokens, 1 to `vocabulary` - 1; behind its end stands `PADDING`."""
+
+    vocabulary: int = 2
+    """How many codes there are, with 0 of what stands behind the end and 1 of a token that is not known."""
+    PADDING = 0
+    UNKNOWN = 1
+
+
+@dataclass(frozen=True)
+class Sound(Feature):
+    """A clip as its samples, -32,767 to 32,767; behind its end stands `PADDING`."""
+
+    rate: int = 16_000
+    """Samples a second."""
+    mels: int = 64
+    """Bands of frequencies that a network is given for each moment."""
+    PADDING = -32_768
+
+
+@dataclass(frozen=True)
+class Picture(Feature):
+    """A picture as its pixels, whose shape says the rest."""
+
+
 def width(features: Sequence[Feature]) -> int:
     """How many numbers a network is given for a row."""
     return sum(feature.width for feature in features)
+
+
+def sequence(features: Sequence[Feature]) -> Tokens | Sound | None:
+    """The feature that is the whole of an example and has a length of its own; None of a row of a table."""
+    only = features[0] if len(features) == 1 else None
+    return only if isinstance(only, Tokens | Sound) else None

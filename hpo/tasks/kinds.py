@@ -4,10 +4,12 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hpo.tasks import GOALS
+from hpo.tasks.rows import Rows
 
 
 class Kind(Protocol):
@@ -53,7 +55,7 @@ def floats(inputs: Tensor) -> Tensor:
 @torch.no_grad()  # not inference_mode: what a network keeps of a pass, it may train with
 def predict(
     model: nn.Module,
-    inputs: Tensor,
+    inputs: Tensor | Rows,
     activate: Callable[[Tensor], Tensor],
     *,
     batch_size: int,
@@ -62,8 +64,8 @@ def predict(
     """A model's predictions.
 
     Args:
-        model: in eval mode; from float images `(n, c, h, w)` in 0..255 or float rows `(n, features)` to outputs.
-        inputs: uint8 images or rows of floats, on any device; batches are moved to the model's.
+        model: in eval mode; from float images `(n, c, h, w)` in 0..255 or other numbers `(n, ...)` to outputs.
+        inputs: uint8 images, rows of floats, series, texts or clips, on any device; batches are moved to the model's.
         activate: of the task.
         batch_size: how many inputs at once.
         autocast: the precision that the model was trained in.
@@ -72,8 +74,13 @@ def predict(
         float32 `(n, outputs)` on the model's device.
     """
     device = next(model.parameters()).device
+    if not isinstance(inputs, Tensor):
+        order, parts = zip(*inputs.batches(batch_size), strict=True)
+        back = torch.from_numpy(np.argsort(np.concatenate(order), kind="stable")).to(device)
+    else:
+        parts, back = inputs.split(batch_size), None
     batches = []
-    for batch in inputs.split(batch_size):
+    for batch in parts:
         values = floats(batch.to(device, non_blocking=True))
         if values.ndim == 4:
             values = values.contiguous(memory_format=torch.channels_last)
@@ -83,7 +90,8 @@ def predict(
             with autocast:
                 outputs = model(values)
         batches.append(activate(outputs.float()))
-    return torch.cat(batches)
+    predictions = torch.cat(batches)
+    return predictions if back is None else predictions[back]
 
 
 def mean(losses: Tensor, weights: Tensor | None) -> Tensor:

@@ -1,10 +1,11 @@
 """Augmentation of whole batches on the training device, each image with draws of its own."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from hpo.spec import DataSettings
+from hpo.tasks.features import Tokens
 
 
 class Augmentation:
@@ -69,6 +70,54 @@ def cutout(images: Tensor, size: int, fill: Tensor, generator: torch.Generator) 
     in_columns = (columns >= left) & (columns < left + size)
     hole = (in_rows[:, :, None] & in_columns[:, None, :])[..., None]
     return torch.where(hole, fill, images)
+
+
+class Masking(nn.Module):
+    """Blanks a span of steps and a span of bands of each example (SpecAugment: Park et al. 2019, without warping).
+
+    Draws are those of torch's global generator, as dropout's.
+
+    Args:
+        time: the largest share of the steps.
+        bands: the largest share of the bands.
+    """
+
+    def __init__(self, time: float, bands: float) -> None:
+        super().__init__()
+        self._time, self._bands = time, bands
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Standardized examples `(n, steps, channels)`, in which what is blanked is 0, the mean."""
+        steps = self._span(values, values.shape[1], self._time)[:, :, None]
+        return values.masked_fill(steps | self._span(values, values.shape[2], self._bands)[:, None, :], 0.0)
+
+    def _span(self, values: Tensor, size: int, most: float) -> Tensor:
+        """True `(n, size)` in a span of each example, of 0 to `most` of the size, at any place."""
+        length, place = torch.rand(2, len(values), 1, device=values.device)
+        length = (length * most * size).round()
+        begin = (place * (size - length)).round()
+        places = torch.arange(size, device=values.device)
+        inside: Tensor = (places >= begin) & (places < begin + length)
+        return inside
+
+
+def masking(settings: DataSettings) -> Masking | None:
+    """What blanks parts of clips and series in training, if the settings name it."""
+    names = settings.augment
+    if not {"time_mask", "band_mask"} & {*names}:
+        return None
+    return Masking(
+        settings.time_mask if "time_mask" in names else 0.0, settings.band_mask if "band_mask" in names else 0.0
+    )
+
+
+def token_dropout(codes: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Replaces a share of the tokens `(n, length)` by the unknown one, each drawn by itself (word dropout).
+
+    Iyyer et al. 2015 leave them out instead; a token that is replaced keeps the places of the others.
+    """
+    dropped = torch.rand(codes.shape, generator=generator, device=codes.device) < share
+    return torch.where(dropped & (codes != Tokens.PADDING), float(Tokens.UNKNOWN), codes)
 
 
 def mixup(images: Tensor, targets: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -27,8 +27,10 @@ from hpo.study.artifacts import Split
 from hpo.tasks import GOALS
 from hpo.tasks.kinds import kind
 from hpo.training import fine_tuning
+from hpo.training.augmentation import masking
 from hpo.training.batches import Batches, validation_rows
 from hpo.training.compilation import forward_pass
+from hpo.training.first_layers import fit_first
 from hpo.training.function import Context, Report, Snapshot, TrainingState
 from hpo.training.optimizers import build_optimizer, build_schedule, load_learned
 from hpo.training.precision import autocast, choose_device, deterministic, random_state, set_random_state
@@ -58,7 +60,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     precision = autocast(device, training.precision)
 
     model = _built(spec, dataset, device)
-    batches = Batches(dataset, spec.data, training.batch_size, device, model.standardize.mean, context.seed)
+    batches = Batches(dataset, spec.data, training.batch_size, device, context.seed)
     scale = None if model.rescale is None else model.rescale.std
     steps = len(batches) * training.epochs
     forward = forward_pass(model, training.compile, device, steps)
@@ -117,7 +119,8 @@ def _built(spec: StudySpec, dataset: Dataset, device: torch.device) -> Standardi
     layout = dataset.encoding.layout
     model = models.build(spec.model, dataset.input_shape, len(dataset.outputs), spec.task, layout)
     fine_tuning.begin(model.network, spec.model, dataset.pretrained)
-    model.standardize.fit(*dataset.input_moments, wide=dataset.train.inputs.dtype == np.float64)
+    model.varied = masking(spec.data)
+    fit_first(model.standardize, dataset)
     if model.rescale is not None:
         model.rescale.fit(*moments(dataset.train.targets))
     placement.place(model, device)

@@ -72,7 +72,8 @@ def broken(change: dict[str, Any]) -> dict[str, Any]:
     ("change", "message"),
     [
         ({"y_test": None}, "lacks y_test; it holds x_train, y_train, x_test"),
-        ({"x_train": np.zeros((60, 8, 8))}, "x_train must be uint8"),
+        ({"x_train": np.zeros((60, 8, 8), int)}, "x_train must be uint8"),
+        ({"x_train": np.zeros((60, 8, 8))}, "inputs and targets of the same types"),
         ({"x_train": np.zeros((60, 64), np.uint8)}, "inputs and targets of the same types"),
         ({"y_train": np.zeros(60)}, "train and test must have inputs and targets of the same types"),
         ({"y_train": np.zeros(60, int)}, "one class only"),

@@ -129,11 +129,15 @@ def test_a_table_knows_the_names_of_its_features(tmp_path: Path) -> None:
     ("task", "changes", "message"),
     [
         ("classification", {}, "write `task: regression`"),
-        ("regression", {"data": {"name": "diabetes", "augment": ["cutout"]}}, "'cutout' is for images"),
+        (
+            "regression",
+            {"data": {"name": "diabetes", "augment": ["cutout"]}},
+            "'cutout' is not for tables: they take mixup",
+        ),
         (
             "regression",
             {"parameters": {"data.augment": {"values": [["mixup"], ["mixup", "cutout"]]}}},
-            "'cutout' is for images",
+            "'cutout' is not for tables",
         ),
     ],
 )

@@ -13,6 +13,7 @@ from hpo.datasets.moments import moments
 from hpo.ensemble.calibration import Interval
 from hpo.ensemble.combiner import Average, Combiner
 from hpo.ensemble.model import Part, write
+from hpo.models.standardize import Standardize
 from hpo.study.artifacts import Artifacts, Folder
 from hpo.study.data_summary import DataSummary
 
@@ -59,6 +60,7 @@ def write_ensemble(
     for place in range(members):
         torch.manual_seed(place)
         network = models.build(study.model, data_summary.input_shape, len(outputs), task)
+        assert isinstance(network.standardize, Standardize)
         network.standardize.fit(*moments(example), wide=example.dtype == np.float64)
         if network.rescale is not None:
             network.rescale.fit(np.arange(3.0) * 10, np.full(3, 4.0))

@@ -8,7 +8,7 @@ from torch import nn
 from hpo import models
 from hpo.models import placement
 from hpo.models.mean import Mean
-from hpo.models.standardize import Standardized
+from hpo.models.standardize import Standardized, first_layer
 from hpo.models.weights import set_weights, weights_of
 from hpo.spec import Named
 from hpo.tasks.kinds import kind
@@ -65,7 +65,8 @@ def test_each_copy_is_placed_as_its_network_wants() -> None:
             outputs: torch.Tensor = self.head(features.view(len(features), -1))
             return outputs
 
-    copies = [Standardized((1, 4, 4), Viewing(), 3, rescaled=False, foreign=True) for _ in range(2)]
+    shape = (1, 4, 4)
+    copies = [Standardized(shape, first_layer(shape), Viewing(), 3, rescaled=False, foreign=True) for _ in range(2)]
     model = placement.place(Mean(copies, "classification"), torch.device("cpu"))
     images = torch.from_numpy(np.zeros((2, 1, 4, 4), np.float32)).contiguous(memory_format=torch.channels_last)
     assert model(images).shape == (2, 3)

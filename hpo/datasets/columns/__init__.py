@@ -1,5 +1,7 @@
 """The columns of a table, one file a kind: what their cells mean, and which numbers a model is given for them.
 
+A kind such as `tokens` is the whole of an example, and then the only column that a model is given.
+
 A cell is None where the value is missing, else a text, as it stands in a CSV file, or a typed value, as Parquet, JSON
 and DataFrames have it: a number, a switch, a date. What a column means is learned from the training rows, once: later
 rows are read as those were.
@@ -8,21 +10,33 @@ rows are read as those were.
 import datetime
 import math
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from typing import Any, ClassVar, Protocol, get_args
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpo.datasets.notes import Notes
+from hpo.datasets.ragged import Ragged
 from hpo.errors import HpoError
-from hpo.spec import ColumnKind
+from hpo.plugins import Registry
+from hpo.spec import IGNORED, DataSettings
 from hpo.tasks.features import Feature
 
 Cells = Sequence[Any]
 """The cells of a column, from its first row to its last."""
-LEARNED: tuple[ColumnKind, ...] = tuple(kind for kind in get_args(ColumnKind) if kind != "ignore")
-"""Kinds of which something is kept."""
+COLUMNS = Registry(
+    "kind of column",
+    {
+        "number": "hpo.datasets.columns.number:Number",
+        "category": "hpo.datasets.columns.category:Category",
+        "date": "hpo.datasets.columns.date:Date",
+        "ids": "hpo.datasets.columns.ids:Ids",
+        "tokens": "hpo.datasets.columns.tokens:Tokens",
+        "audio": "hpo.datasets.columns.audio:Audio",
+        "image": "hpo.datasets.columns.image:Image",
+    },
+)
+"""Name -> class; a user's own goes by `module:Class`."""
 MOST_CATEGORIES = 255
 """The most categories of a column: the most frequent ones; all others are one that the model does not know."""
 _FEW = 20
@@ -31,12 +45,15 @@ _WHOLLY_DIFFERENT = 0.5
 """The share of rows with a text of their own from which on a column of texts tells rows apart, and is no category."""
 _STRAY = 5
 """Different texts that may be stray among numbers, such as `?` and `n/a`."""
+_WORDS = 3.0
+"""Words that a text has on average from which on it is one to read, and no name."""
 
 
 class Column(Protocol):
     """A column whose meaning has been learned."""
 
-    kind: ClassVar[ColumnKind]
+    kind: ClassVar[str]
+    """Its name in `data.columns`."""
 
     @property
     def name(self) -> str:
@@ -46,8 +63,10 @@ class Column(Protocol):
     def features(self) -> tuple[Feature, ...]:
         """What a model is given for a cell."""
 
-    def encode(self, cells: Cells) -> NDArray[np.float64]:
-        """The numbers of cells, `(rows, features)`; NaN where a quantity is missing.
+    def encode(self, cells: Cells) -> NDArray[Any] | Ragged:
+        """The numbers of cells: float64 `(rows, features)`, in which NaN is a missing quantity.
+
+        Of a kind that is the whole of an example they are what `hpo.datasets.Examples` takes.
 
         Raises:
             CellError: a cell is not of the kind.
@@ -63,8 +82,13 @@ class Column(Protocol):
         """What was learned, beside the name and the kind."""
 
     @classmethod
-    def fit(cls, name: str, cells: Cells) -> "Column":
+    def fit(cls, name: str, cells: Cells, settings: DataSettings) -> "Column":
         """Learns what the cells of the training rows mean.
+
+        Args:
+            name: of the column.
+            cells: of the training rows.
+            settings: the `data` section.
 
         Raises:
             CellError: a cell is not of the kind.
@@ -92,19 +116,24 @@ class CellError(HpoError):
         self.row = row
 
 
-def column(kind: ColumnKind) -> type[Column]:
-    """The class of a kind of column: `number` is `hpo.datasets.columns.number:Number`."""
-    found: type[Column] = getattr(import_module(f"hpo.datasets.columns.{kind}"), kind.capitalize())
+def column(kind: str) -> type[Column]:
+    """The class of a kind of column, by its name or by the import path of a user's own.
+
+    Raises:
+        InputError: there is none, or it is the user's own and not named in this process.
+    """
+    found: type[Column] = COLUMNS.load(kind)
     return found
 
 
-def fit(name: str, cells: Cells, kind: ColumnKind | None, notes: Notes) -> Column | None:
+def fit(name: str, cells: Cells, kind: str | None, settings: DataSettings, notes: Notes) -> Column | None:
     """What a column of training rows means.
 
     Args:
         name: of the column.
         cells: of the training rows.
         kind: as the user has stated it; None where it is to be inferred.
+        settings: the `data` section.
         notes: is told of a column that is left out.
 
     Returns:
@@ -114,10 +143,20 @@ def fit(name: str, cells: Cells, kind: ColumnKind | None, notes: Notes) -> Colum
         CellError: a cell is not of the stated kind, or stray among numbers.
     """
     found = inferred(name, cells, notes) if kind is None else kind
-    return None if found in (None, "ignore") else column(found).fit(name, cells)
+    return None if found is None or found == IGNORED else column(found).fit(name, cells, settings)
 
 
-def inferred(name: str, cells: Cells, notes: Notes) -> ColumnKind | None:
+def is_whole(column: Column) -> bool:
+    """Whether a column is the whole of an example, beside which a model is given no other."""
+    return getattr(column, "whole", False)
+
+
+def takes_lists(column: Column) -> bool:
+    """Whether a cell of a column may be numbers instead of a path, as where a model is served."""
+    return getattr(column, "lists", False)
+
+
+def inferred(name: str, cells: Cells, notes: Notes) -> str | None:
     """The kind of a column by the cells of its training rows; None of one that says nothing, which is noted.
 
     Raises:
@@ -146,6 +185,8 @@ def inferred(name: str, cells: Cells, notes: Notes) -> ColumnKind | None:
             f" the value is missing, or state `data.columns: {{{name}: category}}`",
         )
     if len(different) > max(_FEW, _WHOLLY_DIFFERENT * len(there)):
+        if sum(len(text(cell).split()) for cell in there) >= _WORDS * len(there):
+            return "tokens"
         notes.add("columns of texts left out, since nearly each row has one of its own", name)
         return None
     return "category"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.datasets.columns import MOST_CATEGORIES, CellError, Cells, text
-from hpo.spec import ColumnKind
+from hpo.spec import DataSettings
 from hpo.tasks.features import Feature
 
 _MISSING = ""
@@ -21,7 +21,7 @@ _MISSING = ""
 class Category:
     """A column of a few different texts. One that no training row has is none of them, and no network is told it."""
 
-    kind: ClassVar[ColumnKind] = "category"
+    kind: ClassVar[str] = "category"
     name: str
     values: tuple[str, ...]
     """The categories, at most `MOST_CATEGORIES`, of which the codes are 1, 2, ...; "" is a missing value."""
@@ -55,7 +55,7 @@ class Category:
         return {"values": list(self.values), "others": self.others}
 
     @classmethod
-    def fit(cls, name: str, cells: Cells) -> Self:
+    def fit(cls, name: str, cells: Cells, settings: DataSettings) -> Self:
         """Takes the most frequent categories of the training rows, in the order of their texts.
 
         Raises:

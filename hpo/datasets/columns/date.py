@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.datasets.columns import CellError, Cells, moment, text
-from hpo.spec import ColumnKind
+from hpo.spec import DataSettings
 from hpo.tasks.features import Feature
 
 _EPOCH = datetime.datetime(1970, 1, 1)
@@ -21,7 +21,7 @@ _DAY = 86_400.0
 class Date:
     """A column of dates, or of dates with times, in the form of ISO 8601."""
 
-    kind: ClassVar[ColumnKind] = "date"
+    kind: ClassVar[str] = "date"
     name: str
     may_miss: bool = False
     """Whether a training row lacks it."""
@@ -76,7 +76,7 @@ class Date:
         return {"may_miss": self.may_miss, "timed": self.timed}
 
     @classmethod
-    def fit(cls, name: str, cells: Cells) -> Self:
+    def fit(cls, name: str, cells: Cells, settings: DataSettings) -> Self:
         """Looks whether training rows lack it, and whether any has a time.
 
         Raises:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.datasets.columns import Cells
-from hpo.spec import ColumnKind
+from hpo.spec import DataSettings
 from hpo.tasks.features import Feature
 
 
@@ -16,7 +16,7 @@ from hpo.tasks.features import Feature
 class Ids:
     """A column that names the rows."""
 
-    kind: ClassVar[ColumnKind] = "ids"
+    kind: ClassVar[str] = "ids"
     name: str
     features: ClassVar[tuple[Feature, ...]] = ()
 
@@ -36,7 +36,7 @@ class Ids:
         return {}
 
     @classmethod
-    def fit(cls, name: str, cells: Cells) -> Self:
+    def fit(cls, name: str, cells: Cells, settings: DataSettings) -> Self:
         """There is nothing to learn."""
         return cls(name)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.datasets.columns import CellError, Cells, text
-from hpo.spec import ColumnKind
+from hpo.spec import DataSettings
 from hpo.tasks.features import Feature
 
 
@@ -17,7 +17,7 @@ from hpo.tasks.features import Feature
 class Number:
     """A column of numbers; a switch is 0 or 1."""
 
-    kind: ClassVar[ColumnKind] = "number"
+    kind: ClassVar[str] = "number"
     name: str
     may_miss: bool = False
     """Whether a training row lacks it: then the model is told where it is missing."""
@@ -60,7 +60,7 @@ class Number:
         return {"may_miss": self.may_miss}
 
     @classmethod
-    def fit(cls, name: str, cells: Cells) -> Self:
+    def fit(cls, name: str, cells: Cells, settings: DataSettings) -> Self:
         """Looks whether training rows lack it.
 
         Raises:

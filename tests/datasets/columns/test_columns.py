@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo.datasets import columns
-from hpo.datasets.columns import LEARNED, MOST_CATEGORIES, CellError, column, fit, inferred
+from hpo.datasets.columns import MOST_CATEGORIES, CellError, column, fit, inferred
 from hpo.datasets.columns.category import Category
 from hpo.datasets.columns.date import Date
 from hpo.datasets.columns.number import Number
 from hpo.datasets.notes import Notes
+from hpo.spec import DataSettings
 
+SETTINGS = DataSettings(name="table")
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=5)
 DATES = st.datetimes(datetime.datetime(1900, 1, 1), datetime.datetime(2100, 1, 1)).map(
     lambda when: when.replace(microsecond=0)
@@ -45,6 +47,7 @@ CELLS: dict[str, st.SearchStrategy[Any]] = {
         ([None, None], None),
         (["a", "a", "a"], None),
         ([str(number) + "x" for number in range(100)], None),
+        ([f"a text of {number}" for number in range(100)], "tokens"),
     ],
 )
 def test_a_kind_is_inferred(cells: list[Any], kind: str | None) -> None:
@@ -67,16 +70,16 @@ def test_a_text_among_numbers_is_an_error_with_two_ways_out() -> None:
     assert error.value.row == 3
 
 
-@pytest.mark.parametrize("kind", LEARNED)
+@pytest.mark.parametrize("kind", CELLS)
 @given(data=st.data())
 def test_what_was_learned_comes_back_and_tells_the_same(kind: Any, data: st.DataObject) -> None:
     cells = data.draw(st.lists(st.none() | CELLS[kind], min_size=1, max_size=20))
-    fitted = column(kind).fit("c", cells)
+    fitted = column(kind).fit("c", cells, SETTINGS)
     again = column(kind).from_json("c", json.loads(json.dumps(fitted.to_json())))
     assert again == fitted and again.kind == kind and again.told() == fitted.told()
-    numbers = fitted.encode(cells)
+    numbers = np.asarray(fitted.encode(cells))
     assert numbers.shape == (len(cells), len(fitted.features)) and not np.isinf(numbers).any()
-    np.testing.assert_array_equal(again.encode(cells), numbers)
+    np.testing.assert_array_equal(np.asarray(again.encode(cells)), numbers)
     for place, feature in enumerate(fitted.features):
         if feature.categories:
             assert set(numbers[:, place]) <= set(range(feature.categories + 1))
@@ -84,34 +87,34 @@ def test_what_was_learned_comes_back_and_tells_the_same(kind: Any, data: st.Data
             assert feature.may_miss
     decoded = [fitted.decode(row.tolist()) for row in numbers]
     if kind != "ids":
-        np.testing.assert_allclose(fitted.encode(decoded), numbers, atol=1e-4)
+        np.testing.assert_allclose(np.asarray(fitted.encode(decoded)), numbers, atol=1e-4)
 
 
 def test_numbers() -> None:
-    fitted = Number.fit("c", ["1", None, 2, True])
-    assert fitted.may_miss and not Number.fit("c", [1.0]).may_miss
+    fitted = Number.fit("c", ["1", None, 2, True], SETTINGS)
+    assert fitted.may_miss and not Number.fit("c", [1.0], SETTINGS).may_miss
     np.testing.assert_array_equal(fitted.encode(["0.5", None, 3]), [[0.5], [math.nan], [3]])
 
 
 def test_categories_are_coded_from_1_and_the_unknown_are_0() -> None:
-    fitted = Category.fit("c", ["b", "a", None, "b", 3.0, True])
+    fitted = Category.fit("c", ["b", "a", None, "b", 3.0, True], SETTINGS)
     assert fitted.values == ("", "3", "True", "a", "b")
     assert fitted.encode(["b", None, "z", 3, "3", True, "True"])[:, 0].tolist() == [5, 1, 0, 2, 2, 3, 3]
-    assert Category.fit("c", ["a"]).encode([None])[:, 0].tolist() == [0]
+    assert Category.fit("c", ["a"], SETTINGS).encode([None])[:, 0].tolist() == [0]
 
 
 def test_the_most_frequent_categories_are_kept() -> None:
     cells = [f"{number:03d}" for number in range(300) for _ in range(1 + (number >= 45))]
-    fitted = Category.fit("c", cells)
+    fitted = Category.fit("c", cells, SETTINGS)
     assert len(fitted.values) == MOST_CATEGORIES and fitted.others == 45
     assert fitted.values[0] == "045" and fitted.told().endswith(", and 45 rarer ones as one")
 
 
 def test_dates_say_when_and_in_which_month_on_which_day_at_what_hour() -> None:
-    plain = Date.fit("c", ["2024-02-29", None])
+    plain = Date.fit("c", ["2024-02-29", None], SETTINGS)
     assert [feature.name for feature in plain.features] == ["c (days)", "c (month)", "c (weekday)"]
     np.testing.assert_array_equal(plain.encode(["1970-01-02", None]), [[1, 1, 5], [math.nan, 0, 0]])
-    timed = Date.fit("c", [datetime.datetime(2024, 1, 1, 13, 30)])
+    timed = Date.fit("c", [datetime.datetime(2024, 1, 1, 13, 30)], SETTINGS)
     assert timed.encode(["1970-01-01T12:00", "1970-01-01T12:00+02:00"]).tolist() == [
         [0.5, 1, 4, 13],
         [10 / 24, 1, 4, 11],
@@ -131,7 +134,7 @@ def test_dates_say_when_and_in_which_month_on_which_day_at_what_hour() -> None:
 )
 def test_a_cell_of_another_kind_is_told_with_its_row(kind: Any, cells: list[Any], message: str) -> None:
     with pytest.raises(CellError, match=message) as error:
-        fit("c", cells, kind, Notes())
+        fit("c", cells, kind, SETTINGS, Notes())
     assert error.value.row == 1
 
 

@@ -137,7 +137,7 @@ def test_a_function_of_another_module_may_predict(project: Path) -> None:
     )
     made(project, predict="sure_predictor:tell")
     result = hpo.build_ensemble("own", trust=True, method="single")
-    assert Ensemble(result.folder).predict([0, 0]) == ["1", "1"]  # type: ignore[arg-type]
+    assert Ensemble(result.folder).predict([0, 0]) == ["1", "1"]
     assert result.own_models == ["sure_predictor:tell"]
 
 
