@@ -99,11 +99,11 @@ def _check_no_table(spec: StudySpec) -> Iterable[Problem]:
 
 def check_fit(spec: StudySpec, dataset: Dataset) -> Iterable[Problem]:
     """Problems between the spec and the data that it names, once they are read."""
-    if dataset.task != spec.task:
+    if dataset.task != spec.base:
         found = {"classification": "classes", "multilabel": "0 and 1 of several labels", "regression": "numbers"}
         yield Problem(
             ("task",),
-            f"is {spec.task}, but the targets of data set '{spec.data.name}' are {found[dataset.task]};"
+            f"is {spec.base}, but the targets of data set '{spec.data.name}' are {found[dataset.task]};"
             f" write `task: {dataset.task}`, or store other targets",
         )
     searched = spec.parameters.get("data.augment")
@@ -150,7 +150,7 @@ def of(spec: StudySpec, data_dir: Path) -> Dataset:
 
 def rows_of(spec: StudySpec, data_dir: Path) -> Dataset:
     """The data of a search without the weights that its training begins from; `load` says what it raises."""
-    return load(spec.data, data_dir, spec.seed, spec.training.folds, spec.task)
+    return load(spec.data, data_dir, spec.seed, spec.training.folds, spec.base)
 
 
 @lru_cache(maxsize=2)  # a warm worker keeps the data set of its study

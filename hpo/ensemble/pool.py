@@ -99,7 +99,7 @@ class Pool:
             arrays.append(_wanted(study, trials[-1], evicted, searched, truth))
         skipped += _without_value(study, ranked)
         _check_enough(study, len(trials), least, skipped)
-        task, targets = study.spec.task, truth.targets["validation"]
+        task, targets = study.spec.base, truth.targets["validation"]
         temperatures = tuple(fit_temperature(array, targets, task) for array in arrays)
         calibrated = np.stack([temper(*pair, task) for pair in zip(arrays, temperatures, strict=True)])
         return cls(study, tuple(trials), calibrated, truth, temperatures, tuple(skipped))
@@ -107,7 +107,7 @@ class Pool:
     @property
     def task(self) -> str:
         """What the trials predict."""
-        return self.study.spec.task
+        return self.study.spec.base
 
     @property
     def targets(self) -> Targets:
@@ -299,7 +299,7 @@ def _unlike_report(study: Study, trial: TrialRecord, array: Predictions, truth: 
     if study.spec.train is not None:
         return None
     reported = trial.reports[trial.best_epoch] if trial.best_epoch is not None else {}
-    task, targets = study.spec.task, truth.targets["validation"]
+    task, targets = study.spec.base, truth.targets["validation"]
     if task == "regression":
         name, value = "rmse", float(np.sqrt(costs(array, targets, task)))
         unlike = name in reported and value > reported[name] * (1 + _UNLIKE) + 1e-6 and targets.shape[1] == 1

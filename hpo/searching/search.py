@@ -327,6 +327,7 @@ def _modules(spec: SearchSpec, own: "Callable[..., Any] | None", options: Search
     names = spec.own_code("model")
     for name in names:
         models.MODELS.load(name)  # or it has no module yet
+    names += spec.learning_code
     names += [spec.train] if own is not None and spec.train is not None else []
     return list(dict.fromkeys(source for name in names if (source := plugins.source(name)) is not None))
 
@@ -385,6 +386,6 @@ def rewards(study: Study, predictions: "tuple[NDArray[Any], Source] | None" = No
     from hpo.ensemble.pool import stored_predictions
 
     if predictions is not None:
-        return Contributions(study, *predictions, study.spec.task)
+        return Contributions(study, *predictions, study.spec.base)
     targets = study.data_summary.targets["validation"]
-    return Contributions(study, targets, partial(stored_predictions, study), study.study_spec.task)
+    return Contributions(study, targets, partial(stored_predictions, study), study.study_spec.base)

@@ -19,6 +19,7 @@ from hpo.spec.reading import (
 )
 from hpo.spec.rules import text_for
 from hpo.spec.section import (
+    BASES,
     COLUMN_KINDS,
     IGNORED,
     MOST_COPIES,
@@ -29,6 +30,7 @@ from hpo.spec.section import (
     Constraint,
     DataSettings,
     Failures,
+    Metric,
     ModelSettings,
     Named,
     Objective,
@@ -40,6 +42,7 @@ from hpo.spec.section import (
 from hpo.spec.study_spec import Config, SearchSpec, StudyName, StudySpec, is_study_name
 
 __all__ = [
+    "BASES",
     "COLUMN_KINDS",
     "IGNORED",
     "MOST_COPIES",
@@ -51,6 +54,7 @@ __all__ = [
     "Constraint",
     "DataSettings",
     "Failures",
+    "Metric",
     "ModelSettings",
     "Named",
     "Objective",

@@ -46,7 +46,7 @@ def notes(spec: StudySpec, dataset: Dataset) -> Iterator[str]:
     spec = spec.apply(config)
     layout, outputs = dataset.encoding.layout, len(dataset.outputs)
     with torch.random.fork_rng([]):
-        model = models.build(spec.model, dataset.input_shape, outputs, spec.task, layout)
+        model = models.build(spec.model, dataset.input_shape, outputs, spec.base, layout)
     network = model.network
     if dataset.pretrained is not None:
         yield f"model.weights: {match(network, dataset.pretrained).told(dataset.pretrained.name)}."

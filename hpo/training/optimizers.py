@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
 from hpo.spec import OptimizerSettings
@@ -47,6 +47,14 @@ def build_optimizer(settings: OptimizerSettings, parameters: Iterable[Any]) -> t
             return _RMSprop(parameters, momentum=settings.momentum, **common)
         case "adagrad":
             return _Adagrad(parameters, **common)
+
+
+@torch.no_grad()
+def add_l1(parameters: Iterable[nn.Parameter], weight: float) -> None:
+    """Adds to gradients those of `weight` times the sum of the parameters' sizes; 0 has the gradient 0."""
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad.add_(parameter.sign(), alpha=weight)
 
 
 def load_learned(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], settings: bool = False) -> None:

@@ -52,7 +52,20 @@ _LEFT_OUT = {
 }
 """The keys of these on which it does not: members are trained for the epochs of their job, and files are known by what
 is in them."""
-_NEWER = {"model": {"frozen"}, "training": {"unfreeze_epochs"}, "optimizer": {"body_lr"}}
+_NEWER = {
+    "data": {"length", "vocabulary", "tokens", "mels", "positive", "token_dropout", "time_mask", "band_mask"},
+    "model": {"frozen"},
+    "training": {
+        "loss",
+        "loss_settings",
+        "focal_gamma",
+        "huber_delta",
+        "quantile",
+        "class_weights",
+        "unfreeze_epochs",
+    },
+    "optimizer": {"body_lr", "l1", "warmup_epochs"},
+}
 """Keys that are left out where they are as by themselves: members that were trained before there were any are found."""
 
 
@@ -311,7 +324,7 @@ def _fingerprint(job: Job, function: TrainingFunction, spec: StudySpec, dataset:
     """A hash of everything that the trained member depends on."""
     applied = spec.apply(job.config)
     asked = applied.model_dump_json(include=_DEPENDS, exclude=_left_out(applied))
-    code = TrainingCode.of(function, applied.model.name).to_json()
+    code = TrainingCode.of(function, applied.model.name, learning=applied.learning_code).to_json()
     known = [asked, code, job.seed, job.last_epoch, dataset.fingerprint, *(["all rows"] if job.all_rows else [])]
     known += [] if dataset.pretrained is None else [dataset.pretrained.digest]
     digest = hashlib.blake2b(json.dumps(known).encode(), digest_size=16)

@@ -119,7 +119,7 @@ def _soup(trainer: Trainer, pool: Pool) -> Retrained:
     ingredients: list[Weights] = [stored.weights() for stored in checkpoints if stored is not None]
     applied = spec.apply(trials[0].config).model
     shape, outputs, layout = dataset.input_shape, len(dataset.outputs), dataset.encoding.layout
-    network = models.build_copies(applied, shape, outputs, spec.task, spec.training.copies, layout)
+    network = models.build_copies(applied, shape, outputs, spec.base, spec.training.copies, layout)
     device = torch.device("cpu")
     predictor = Predictor(placement.place(network, device), kind(spec.task), device, None)
 
@@ -127,7 +127,7 @@ def _soup(trainer: Trainer, pool: Pool) -> Retrained:
         set_weights(network, weights)
         return np.asarray(predictor(dataset.validation).numpy(), np.float32)
 
-    soup = greedy_soup(ingredients, predict, dataset.validation.targets, spec.task)
+    soup = greedy_soup(ingredients, predict, dataset.validation.targets, spec.base)
     validation = predict(soup.weights)
     artifacts = Artifacts(trainer.study.place / FOLDER / _SOUP)
     artifacts.place.clear()  # of an earlier soup
@@ -137,4 +137,4 @@ def _soup(trainer: Trainer, pool: Pool) -> Retrained:
     first = trials[soup.members[0]]
     names = ", ".join(str(trials[place].number) for place in soup.members)
     member = calibrated_member(f"soup of trials {names}", first.number, first.config, stored, spec, dataset)
-    return join(_SOUP, [member], uniform(1, spec.task), dataset)
+    return join(_SOUP, [member], uniform(1, spec.base), dataset)

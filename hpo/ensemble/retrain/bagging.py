@@ -38,8 +38,9 @@ def bagging(trainer: Trainer, bags: int = 8, top: int = 5) -> Retrained:
     held_out = [one.job.held_out for one in trained if one.stored is not None and one.job.held_out is not None]
     known, rows = mean_of_others([member.predictions("held_out") for member in members], held_out, trainer.rows)
     targets = trainer.dataset.train.targets[rows]
-    estimate = measure("out-of-bag", spec.task, known, targets, trainer.rows) if len(rows) else None
-    combiner = uniform(len(members), spec.task)
+    outputs = trainer.dataset.outputs
+    estimate = measure("out-of-bag", spec, outputs, known, targets, trainer.rows) if len(rows) else None
+    combiner = uniform(len(members), spec.base)
     return join(METHOD, members, combiner, trainer.dataset, estimate, failed)
 
 

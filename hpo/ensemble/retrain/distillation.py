@@ -71,11 +71,11 @@ def distill(
     expected = (trainer.rows, len(trainer.dataset.outputs))
     if teacher.shape != expected:
         raise InputError(f"the ensemble's predictions must be of the training rows, {expected}, got {teacher.shape}")
-    targets = soft_targets(teacher, trainer.dataset.train.targets, student.spec.task, share, temperature)
+    targets = soft_targets(teacher, trainer.dataset.train.targets, student.spec.base, share, temperature)
     name, seed = _told(trainer, student), trainer.seed(METHOD, 0)
     job = Job(0, name, student.config, seed, student.trial, targets=targets)
     members, _ = survivors(trainer.train(METHOD, [job], student.spec), student.spec, trainer.dataset)
-    return join(METHOD, members, uniform(1, student.spec.task), trainer.dataset)
+    return join(METHOD, members, uniform(1, student.spec.base), trainer.dataset)
 
 
 def _told(trainer: Trainer, student: Student) -> str:
