@@ -32,7 +32,18 @@ IGNORED = "ignore"
 ColumnKind = Annotated[str, AfterValidator(lambda kind: known_column(kind))]
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 """How the name of a file with a table ends."""
-Augmentation = Literal["random_crop", "horizontal_flip", "cutout", "mixup", "token_dropout", "time_mask", "band_mask"]
+Augmentation = Literal[
+    "random_crop",
+    "horizontal_flip",
+    "vertical_flip",
+    "rotation",
+    "color_jitter",
+    "cutout",
+    "mixup",
+    "token_dropout",
+    "time_mask",
+    "band_mask",
+]
 
 OF_SEQUENCES = ("token_dropout", "time_mask", "band_mask")
 """Augmentations of texts, clips and series alone."""
@@ -156,6 +167,10 @@ class DataSettings(Section):
     """Pixels around an image before `random_crop`."""
     cutout_size: Annotated[int, Field(ge=1, le=512)] = 8
     """Pixels of a side of what `cutout` blanks."""
+    rotation_degrees: Annotated[float, Field(gt=0, le=180)] = 15.0
+    """The largest angle of `rotation`, in both directions; what comes in from outside has the mean colour."""
+    color_jitter: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """How far from 1 the factors of brightness, contrast and saturation are that `color_jitter` draws."""
     mixup_alpha: Annotated[float, Field(gt=0)] = 0.2
     """Both parameters of the beta distribution of which `mixup` draws its shares."""
     token_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -53,7 +53,18 @@ _LEFT_OUT = {
 """The keys of these on which it does not: members are trained for the epochs of their job, and files are known by what
 is in them."""
 _NEWER = {
-    "data": {"length", "vocabulary", "tokens", "mels", "positive", "token_dropout", "time_mask", "band_mask"},
+    "data": {
+        "length",
+        "vocabulary",
+        "tokens",
+        "mels",
+        "positive",
+        "token_dropout",
+        "time_mask",
+        "band_mask",
+        "rotation_degrees",
+        "color_jitter",
+    },
     "model": {"frozen"},
     "training": {
         "loss",
