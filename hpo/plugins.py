@@ -154,11 +154,13 @@ class Registry:
     Args:
         kind: what they are, for messages ("model").
         entries: short name -> `module:attribute`, imported when first asked for.
+        libraries: name of a library -> `module:attribute` of a function that finds what is called `library/name`.
     """
 
-    def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
+    def __init__(self, kind: str, entries: Mapping[str, str], libraries: Mapping[str, str] | None = None) -> None:
         self.kind = kind
         self._entries = dict(entries)
+        self._libraries = dict(libraries or {})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -172,7 +174,11 @@ class Registry:
             InputError: the name is unknown, is an import path that the user has not named in this process, or its
                 module or attribute cannot be imported.
         """
+        library, _, within = name.partition("/")
+        if within and library in self._libraries:
+            return _entry(self._libraries[library])(within)
         if ":" in name:
+            self._check_library(name)
             if not _PATH.fullmatch(name):
                 raise InputError(f"{self.kind} {name!r} is no import path: write 'module:attribute', names of Python")
             check_trusted(name, f"{self.kind} '{name}'", "imported", f"; for a server {VARIABLE}={quote(name)}")
@@ -180,8 +186,14 @@ class Registry:
         if name not in self._entries:
             hint = did_you_mean(name, self._entries)
             raise InputError(f"unknown {self.kind} '{name}'.{hint} Your own goes by 'module:attribute'.")
-        module_name, _, attribute = self._entries[name].partition(":")
-        return getattr(importlib.import_module(module_name), attribute)
+        return _entry(self._entries[name])
+
+    def _check_library(self, path: str) -> None:
+        """Refuses an import path into a library whose parts go by other names."""
+        module, _, attribute = path.partition(":")
+        library = module.partition(".")[0]
+        if library in self._libraries:
+            raise InputError(f"{self.kind} '{path}': a {self.kind} of {library} is written '{library}/{attribute}'")
 
     def _import(self, path: str) -> Any:
         module_name, _, attribute = path.partition(":")
@@ -193,6 +205,12 @@ class Registry:
             hint = did_you_mean(attribute, [name for name in dir(module) if not name.startswith("_")])
             raise InputError(f"{self.kind} '{path}': module '{module_name}' has no '{attribute}'.{hint}")
         return getattr(module, attribute)
+
+
+def _entry(path: str) -> Any:
+    """What one of our own import paths names."""
+    module_name, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module_name), attribute)
 
 
 def _place(path: str) -> str:

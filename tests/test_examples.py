@@ -24,7 +24,7 @@ SAYS = {"autoencoder": "val_mse 0.0", "gan": "distance "}
 """What an example prints that is not of an ensemble."""
 
 
-SLOW = {*SAYS, *KILLED, "notify", "own_model", "sklearn_pipeline"}
+SLOW = {*SAYS, *KILLED, "cifar_resnet", "notify", "own_model", "sklearn_pipeline"}
 """Examples of the slow lane: most are searched there again, and killed; what the others show has tests of its own."""
 EXAMPLES = [
     pytest.param(path, marks=[pytest.mark.slow] if path.stem in SLOW else [], id=path.name)

@@ -26,6 +26,8 @@ PLUGINS = {
     "scheduler": ("freeze_thaw", "asha", "asha_stop", "hyperband", "median", "none", "pbt"),
     "model": (
         *("linear", "mlp", "convnet", "lenet", "alexnet", "vgg", "googlenet", "resnet", "resnet18", "dcn", "vit"),
+        *("bag", "lstm", "gru", "conv1d", "transformer"),
+        *("tabular_mlp", "ft_transformer", "matrix_factorization", "neumf"),
     ),
 }
 """Section of a search -> the names of its plug-ins, likewise."""

@@ -1,6 +1,7 @@
 """Data sets, and the one split that all trials of a study share."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import lru_cache
 from inspect import signature
 from pathlib import Path
@@ -13,11 +14,12 @@ from hpo.datasets.notes import Notes
 from hpo.datasets.ragged import Ragged
 from hpo.datasets.split import check_folds, split_validation
 from hpo.errors import DataError, InputError, Problem
+from hpo.files.pretrained import read_pretrained
 from hpo.plugins import Registry
 from hpo.spec import OF_SEQUENCES, Augmentation, DataSettings, StudySpec
 from hpo.tasks.features import Tokens, sequence
 
-__all__ = ["DATASETS", "Dataset", "Encoding", "Examples", "Ragged", "Source", "check", "load", "of"]
+__all__ = ["DATASETS", "Dataset", "Encoding", "Examples", "Ragged", "Source", "check", "load", "of", "rows_of"]
 
 DATASETS = Registry(
     "data set",
@@ -137,7 +139,17 @@ def _exists(path: str) -> bool:
 
 
 def of(spec: StudySpec, data_dir: Path) -> Dataset:
-    """The data of a search; `load` says what it raises."""
+    """The data of a search, with the weights that its training begins from; `rows_of` says what else it raises.
+
+    Raises:
+        DataError: the file of weights is not there, or damaged.
+    """
+    rows = rows_of(spec, data_dir)
+    return rows if spec.model.weights is None else replace(rows, pretrained=read_pretrained(spec.model.weights))
+
+
+def rows_of(spec: StudySpec, data_dir: Path) -> Dataset:
+    """The data of a search without the weights that its training begins from; `load` says what it raises."""
     return load(spec.data, data_dir, spec.seed, spec.training.folds, spec.base)
 
 

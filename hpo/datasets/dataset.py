@@ -17,6 +17,7 @@ from hpo.datasets.filed import blocks
 from hpo.datasets.moments import Moments, moments
 from hpo.datasets.ragged import Ragged, joined
 from hpo.errors import DataError
+from hpo.files.pretrained import Pretrained
 from hpo.tasks.features import Feature
 
 Inputs: TypeAlias = Any
@@ -231,6 +232,8 @@ class Dataset:
     encoding: Encoding = Encoding()
     notes: Sequence[str] = ()
     """What was left out or changed when the data were read, a line each."""
+    pretrained: Pretrained | None = None
+    """Weights that training begins from, which travel with the data; None where the search names none."""
 
     @property
     def task(self) -> str:

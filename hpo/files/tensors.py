@@ -73,13 +73,41 @@ def load_tensors(content: bytes | memoryview) -> Any:
     if len(listing) != 1 or members.get(f"{listing[0][:-9]}/byteorder", b"little") != b"little":
         raise pickle.UnpicklingError("is not as torch.save writes it: it has not one listing, or big-endian bytes")
     prefix = listing[0].removesuffix("data.pkl")
+    return made(described(members[listing[0]])[0], members, prefix)
+
+
+def described(listing: bytes) -> tuple[Any, Mapping[str, str]]:
+    """What a pickle of torch's describes, with nothing made of it yet, and key -> type of each storage that it names.
+
+    Raises:
+        pickle.UnpicklingError: it is corrupt, or names what it may not.
+    """
     try:
-        _check_tuples(members[listing[0]])
-        described = _Reader(io.BytesIO(members[listing[0]])).load()
-        return _Maker(members, prefix).made(described, 0)
+        _check_tuples(listing)
+        reader = _Reader(io.BytesIO(listing))
+        return reader.load(), reader.kinds
     except (pickle.UnpicklingError, MemoryError):
         raise
     except Exception as error:  # a pickle that is none may raise anything
+        raise pickle.UnpicklingError(f"is not as torch.save writes it: {error}") from None
+
+
+def made(description: Any, members: Mapping[str, bytes], prefix: str) -> Any:
+    """Tensors, numbers and texts, as `described` has found them.
+
+    Args:
+        description: of all.
+        members: name -> bytes of each storage.
+        prefix: of these names, before `data/`.
+
+    Raises:
+        pickle.UnpicklingError: a tensor is none, or larger than its storage.
+    """
+    try:
+        return _Maker(members, prefix).made(description, 0)
+    except (pickle.UnpicklingError, MemoryError):
+        raise
+    except Exception as error:  # what describes none may raise anything
         raise pickle.UnpicklingError(f"is not as torch.save writes it: {error}") from None
 
 
@@ -204,6 +232,7 @@ def _encoded(text: str, encoding: str) -> bytes:
 
 _NAMES: Mapping[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): _Items,
+    ("torch._utils", "_rebuild_tensor"): _Stands(lambda *described: _Described(*described[:4])),
     ("torch._utils", "_rebuild_tensor_v2"): _Stands(lambda *described: _Described(*described[:4])),
     ("torch._utils", "_rebuild_tensor_v3"): _Stands(_newer),
     ("torch._utils", "_rebuild_parameter"): _Stands(lambda data, *_: data),
@@ -223,6 +252,11 @@ _NAMES: Mapping[tuple[str, str], Any] = {
 class _Reader(pickle.Unpickler):
     """Unpickles descriptions."""
 
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.kinds: dict[str, str] = {}
+        """Key of each storage that was named -> its type."""
+
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _NAMES[module.replace("builtins", "__builtin__"), name]
@@ -233,6 +267,8 @@ class _Reader(pickle.Unpickler):
         what, kind, key, *_ = said
         if what != "storage" or not isinstance(kind, _Kind) or type(key) is not str:
             raise pickle.UnpicklingError("names a storage of no known kind")
+        if self.kinds.setdefault(key, kind.name) != kind.name:
+            raise pickle.UnpicklingError("names a storage by two types")
         return _Storage(kind.name, key)
 
 

@@ -1,4 +1,4 @@
-"""The model families, found by name; a user's own by `module:function`.
+"""The model families, found by name, as `torchvision/NAME` or `timm/NAME`, or a user's own by `module:function`.
 
 A model is a function `(input_shape, outputs, *, settings...) -> nn.Module`: `input_shape` is (channels, height, width)
 of images, (features,) of a table, (steps, channels) of series and of sound, (length,) of texts, and the module maps
@@ -16,11 +16,12 @@ numbers are quantities. `hpo.training.rehearsal` tries a model before a search.
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import InputError, Problem
 from hpo.plugins import Registry, did_you_mean
-from hpo.spec import Named, StudySpec, text_for
+from hpo.spec import ModelSettings, Named, StudySpec, text_for
 from hpo.spec.families import NAME, family_of, goes_with, settings_of
 from hpo.tasks.features import Feature, Tokens, sequence, with_missing
 
@@ -52,6 +53,10 @@ MODELS = Registry(
         "matrix_factorization": "hpo.models.matrix_factorization:matrix_factorization",
         "neumf": "hpo.models.neumf:neumf",
     },
+    libraries={
+        "torchvision": "hpo.models.library:torchvision_model",
+        "timm": "hpo.models.library:timm_model",
+    },
 )
 
 InputShape = tuple[int, ...]
@@ -60,6 +65,10 @@ Layout = Sequence[Feature]
 """What the numbers of an example are: the features of a table, a text, or a clip."""
 TOLD = ("vocabulary", "layout")
 """Arguments of a model that are no settings: what its inputs are."""
+_DOWNLOADS = ("pretrained", "checkpoint_path", "pretrained_cfg", "progress", "cache_dir")
+_NO_DOWNLOAD = " Nothing is downloaded: `model.weights: FILE` begins from the weights in a file."
+_KEYS = ModelSettings.model_fields.keys()
+"""Keys of the `model` section that are no settings of a model."""
 _POSITIONAL = 2
 """`input_shape` and `outputs` come first, whatever a user calls them."""
 
@@ -69,10 +78,30 @@ def check(spec: StudySpec) -> Iterable[Problem]:
     for one in map(spec.of_family, spec.families):
         yield from _unknown(spec, one)
         yield from _texts(spec, one)
+    yield from _file_of_weights(spec.model)
     for name in spec.parameters if NAME not in spec.parameters else ():  # else it is a value of that one
         family = family_of(name)
-        if family is not None and family not in (*spec.families, *MODELS.names) and ":" not in family:
-            yield Problem(("parameters", name), f"unknown model '{family}'.{did_you_mean(family, spec.families)}")
+        if family is not None and family not in spec.families and (message := _unknown_family(spec, family)):
+            yield Problem(("parameters", name), message)
+
+
+def _unknown_family(spec: StudySpec, family: str) -> str | None:
+    """Why a parameter cannot be of a family that the study does not train; None where there may be such a one."""
+    if "/" in family:
+        try:
+            MODELS.load(family)
+        except InputError as error:
+            return str(error)
+    elif family not in MODELS.names and ":" not in family:
+        return f"unknown model '{family}'.{did_you_mean(family, spec.families)}"
+    return None
+
+
+def _file_of_weights(model: ModelSettings) -> Iterable[Problem]:
+    """Problems with the file of weights that a training begins from, before it is read."""
+    if model.weights is not None and not Path(model.weights).is_file():
+        hint = _NO_DOWNLOAD if "/" in model.name else ""
+        yield Problem(("model", "weights"), f"no such file: {model.weights:.200}.{hint}")
 
 
 def _unknown(spec: StudySpec, one: StudySpec) -> Iterable[Problem]:
@@ -82,7 +111,7 @@ def _unknown(spec: StudySpec, one: StudySpec) -> Iterable[Problem]:
         name for name in spec.parameters if name.startswith("model.") and goes_with(spec.parameters, name, family)
     ]
     settings = {_setting(name): name for name in searched}
-    for problem in unknown_settings(one.model, settings.keys() - one.model.settings.keys() - {"name"}):
+    for problem in unknown_settings(one.model, settings.keys() - one.model.settings.keys() - _KEYS):
         setting = problem.key[-1]
         if setting in one.model.settings:
             nested = (family,) if setting in settings_of(spec.model, family) else ()
@@ -136,9 +165,14 @@ def unknown_settings(model: Named, searched: Iterable[str] = ()) -> Iterable[Pro
     if any(argument.kind is argument.VAR_KEYWORD for argument in arguments):
         return
     known = [argument.name for argument in arguments[_POSITIONAL:] if argument.name not in TOLD]
+    for name in sorted((_KEYS - {"name"}).intersection(known)):
+        yield Problem(
+            ("model", "name"), f"'{model.name}' has an argument '{name}', which is a key of its own here: rename it"
+        )
     for setting in (*model.settings, *sorted(searched)):
         if setting not in known:
-            message = f"model '{model.name}' has no such setting.{did_you_mean(setting, known)}"
+            hint = _NO_DOWNLOAD if "/" in model.name and setting in _DOWNLOADS else did_you_mean(setting, known)
+            message = f"model '{model.name}' has no such setting.{hint}"
             yield Problem(("model", setting), message)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo import datasets, models, samplers, schedulers, tasks
+from hpo.datasets import Dataset
 from hpo.errors import Problem
 from hpo.schedulers import PAUSING
 from hpo.spec import SearchSpec, StudySpec
@@ -165,7 +166,24 @@ def data_notes(spec: SearchSpec, data_dir: Path) -> Sequence[str]:
     found = dataset.encoding.columns
     shown = [f"column {column.name!r}: {column.told()}." for column in found[:_COLUMNS]]
     more = [f"and {len(found) - _COLUMNS} more columns."] if len(found) > _COLUMNS else []
-    return (*shown, *more, *dataset.notes)
+    return (*shown, *more, *dataset.notes, *fine_tuning_notes(spec, dataset))
+
+
+def fine_tuning_notes(spec: SearchSpec, dataset: Dataset | None) -> Sequence[str]:
+    """What training takes of the weights that it begins from, and what it leaves as it is; nothing where all is new."""
+    if not isinstance(spec, StudySpec) or dataset is None or spec.train is not None:
+        return ()
+    frozen = ("model.frozen", *(f"model.{family}.frozen" for family in spec.families))
+    named = {*frozen, "optimizer.body_lr", "training.unfreeze_epochs"}
+    if spec.model.weights is None and not any(spec.written(name) or name in spec.parameters for name in named):
+        return ()
+    from hpo.training import fine_tuning
+
+    return tuple(
+        note if len(spec.families) == 1 else f"{family}: {note}"
+        for family in spec.families
+        for note in fine_tuning.notes(spec.of_family(family), dataset)
+    )
 
 
 def last_problems(spec: SearchSpec, data_dir: Path, download: bool) -> Iterable[Problem]:

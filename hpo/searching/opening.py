@@ -15,6 +15,7 @@ from hpo.searching.wishing import retry_failed
 from hpo.spec import Budget, SearchSpec, StudySpec
 from hpo.study.budget import reached
 from hpo.study.code import TrainingCode
+from hpo.study.data import check_weights
 from hpo.study.data_summary import DataSummary
 from hpo.study.differences import differences
 from hpo.study.folder import study_names
@@ -79,6 +80,7 @@ def _summary(dataset: Dataset) -> DataSummary:
         example=_example(dataset.validation.inputs),
         fingerprint=dataset.fingerprint,
         encoding=dataset.encoding,
+        weights="" if dataset.pretrained is None else dataset.pretrained.digest,
     )
 
 
@@ -111,6 +113,8 @@ def _earlier(name: str, spec: SearchSpec, data_summary: DataSummary | None, stor
     if theirs.task != spec.task or not {*theirs.families} & {*spec.families}:
         models = [" and ".join(f"'{family}'" for family in one.families) for one in (theirs, spec)]
         raise StudyError(f"--from {name}: that study is about model {models[0]}, not {models[1]}")
+    if earlier.data_summary.weights != data_summary.weights:
+        raise StudyError(f"--from {name}: that study's trials did not begin from the weights of this one's")
     return earlier
 
 
@@ -122,6 +126,8 @@ def _reopen(spec: SearchSpec, options: SearchOptions, dataset: Dataset | None) -
             f" '{spec.data.path or spec.data.name}' has changed since. Give the new search a name of its own with"
             " --study"
         )
+    if isinstance(spec, StudySpec) and dataset is not None:
+        check_weights(study, spec, dataset)
     places = [] if options.artifacts is None else [str(own_place(options.artifacts, name)) for name in study.names]
     if places and str(study.locations.artifacts) not in places:
         raise StudyError(

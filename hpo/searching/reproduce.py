@@ -123,7 +123,7 @@ def reproduce(
     code = TrainingCode.of(own, *spec.own_code("model"), learning=spec.learning_code)
     study.check_code(code, accept_code, f"hpo.reproduce({number}, '{study.name}', train=...)")
     stored = study.artifacts.read(number)
-    dataset = study_data.load(study, data_dir) if isinstance(spec, StudySpec) else None
+    dataset = study_data.load(study, data_dir, trains=True) if isinstance(spec, StudySpec) else None
     context = Context(spec, dataset, spec.trial_seed(number), number=number)
     threads = max(1, int(spec.resources.cpu))
     with _threads(threads):

@@ -22,7 +22,7 @@ from hpo import datasets, models, plugins, samplers
 from hpo import spec as specs
 from hpo.datasets import Dataset
 from hpo.errors import InputError, TrialsError
-from hpo.searching.checks import check, last_problems, own_problems, remarks
+from hpo.searching.checks import check, fine_tuning_notes, last_problems, own_problems, remarks
 from hpo.searching.ending import Ending
 from hpo.searching.joining import invitation_to
 from hpo.searching.opening import code_of, is_spent, known_study, ready
@@ -207,7 +207,8 @@ def _read(written: specs.Written[SearchSpec], options: SearchOptions, say: Say) 
     last = partial(last_problems, data_dir=options.downloads, download=True)
     spec = written.checked((partial(check, train=options.train),), last)
     dataset = datasets.of(spec, options.downloads) if isinstance(spec, StudySpec) else None
-    for note in (*written.notes, *remarks(spec), *(() if dataset is None else dataset.notes)):
+    read = (*(() if dataset is None else dataset.notes), *fine_tuning_notes(spec, dataset))
+    for note in (*written.notes, *remarks(spec), *read):
         say(f"Note: {note}")
     return spec, dataset
 

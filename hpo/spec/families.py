@@ -27,7 +27,7 @@ def settings_of(model: Named, family: str) -> Mapping[str, Any]:
 
 
 def resolved(model: Named, families: Collection[str]) -> Named:
-    """The model of one trial: the settings that are of every family, and over them those of the one that it names.
+    """The model of one trial: what is of every family, and over it the settings of the one that it names.
 
     Args:
         model: as it is written, with a trial's values.
@@ -36,7 +36,7 @@ def resolved(model: Named, families: Collection[str]) -> Named:
     nested = {family for family in families if isinstance(model.settings.get(family), Mapping)}
     if not nested:
         return model
-    shared = {key: value for key, value in model.settings.items() if key not in nested}
+    shared = {key: value for key, value in model.model_dump(exclude_unset=True).items() if key not in nested}
     return type(model).model_validate({**shared, **settings_of(model, model.name), "name": model.name})
 
 

@@ -22,6 +22,7 @@ SEARCHABLE = ("data", "model", "training", "optimizer")
 
 
 NOT_SEARCHABLE = {
+    "model.weights": "all trials of a study begin from the same weights",
     "data.name": "all trials of a study see the same data",
     "data.path": "all trials of a study see the same data",
     "data.validation": "all trials of a study share one split",
@@ -185,20 +186,21 @@ def _setting_problems(spec: StudySpec, name: str, parameter: Parameter) -> Itera
     """A parameter of a search over models varies a setting: there must be one, and it must take every value."""
     key = ("parameters", name)
     section, _, setting = name.partition(".")
+    last = setting.rpartition(".")[2]
     if spec.train is not None and section not in SEARCHABLE:
         return  # the training function knows what it means
     own, searched = families.family_of(name), spec.parameters.get(families.NAME)
     if section not in SEARCHABLE or not setting or ("." in setting and own is None):
         yield Problem(key, f"a parameter is named section.setting, with a section of {', '.join(SEARCHABLE)}")
-    elif own is not None and not name.rpartition(".")[2]:
+    elif own is not None and last in ("", "name"):
         yield Problem(key, f"names no setting of '{own}'; write model.{own}.setting")
     elif own is not None and searched is not None and own not in (searched.values or (own,)):
         known = did_you_mean(own, spec.families)
         yield Problem(key, f"is a setting of '{own}', which {families.NAME} never is.{known}")
     elif name == families.NAME:
         yield from _family_problems(spec, parameter)
-    elif name in NOT_SEARCHABLE:
-        yield Problem(key, f"cannot be searched: {NOT_SEARCHABLE[name]}")
+    elif (shared := f"{section}.{last}") in NOT_SEARCHABLE:
+        yield Problem(key, f"cannot be searched: {NOT_SEARCHABLE[shared]}")
     elif section != "model" and setting not in _known_keys((section,)):
         yield Problem(key, f"there is no setting of this name.{did_you_mean(setting, _known_keys((section,)))}")
     else:
@@ -215,6 +217,11 @@ def _family_problems(spec: StudySpec, parameter: Parameter) -> Iterable[Problem]
     elif not parameter.contains(spec.model.name):
         known = ", ".join(spec.families)
         yield Problem(("model", "name"), f"must be one of those that are searched ({known}), got '{spec.model.name}'")
+    elif spec.model.weights is not None and len(spec.families) > 1:
+        yield Problem(
+            ("model", "weights"),
+            f"are of one model, and {families.NAME} is searched ({', '.join(spec.families)}): leave one of the two out",
+        )
 
 
 def _nested_problems(spec: StudySpec) -> Iterable[Problem]:
@@ -248,10 +255,12 @@ def _refusal(spec: SearchSpec, name: str, value: Any) -> str | None:
     if not isinstance(spec, StudySpec):
         return None
     try:
-        taken = spec.apply({name: value}).setting(name) if families.family_of(name) is None else value
+        own = families.family_of(name)
+        applied = (spec if own is None else spec.of_family(own)).apply({name: value})
+        taken = applied.setting(name) if own is None else value
     except pydantic.ValidationError as error:
         return in_our_words(error.errors()[0]).message
-    return text_for(value, type(taken)) if isinstance(value, str) and not isinstance(taken, str) else None
+    return text_for(value, type(taken)) if isinstance(value, str) and not isinstance(taken, str | tuple) else None
 
 
 def text_for(value: str, wanted: type) -> str:

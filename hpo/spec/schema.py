@@ -45,6 +45,8 @@ def schema(names: Mapping[str, Collection[str]]) -> Schema:
     parts["Objectives"]["properties"].pop("others")
     _parameter(parts["Parameter"])
     _data(parts["DataSettings"])
+    frozen = parts["ModelSettings"]["properties"]
+    frozen["frozen"] = _one_or_more(frozen["frozen"], {"type": "string"})
     properties = {key: _or_variable(value) for key, value in whole["properties"].items()}
     properties |= {section: _named(properties[section], known) for section, known in names.items()}
     properties["objective"] = _objective(properties["objective"])
@@ -115,7 +117,7 @@ def _data(part: Schema) -> None:
 
 def _named(section: Schema, known: Collection[str]) -> Schema:
     """A plug-in by its name alone, or with settings; without a name it is the one that is the default."""
-    name = {"anyOf": [{"enum": sorted(known)}, {"type": "string", "pattern": r":|\$\{"}]}
+    name = {"anyOf": [{"enum": sorted(known)}, {"type": "string", "pattern": r"[:/]|\$\{"}]}
     own = next((one for one in (section, *section.get("anyOf", ())) if "$ref" in one), None)
     settings: Schema = {"type": "object", "properties": {"name": name}}
     inside = settings if own is None else {"allOf": [{"$ref": own["$ref"]}, settings]}
@@ -182,7 +184,7 @@ def _searchable() -> str:
         section: _settings(section_class(fields[section]), section) for section in SEARCHABLE if section != "model"
     }
     others = (rf"{section}\.({'|'.join(names)})" for section, names in settings.items() if names)
-    return rf"^(model\.(.+\.)?[^.]+|{'|'.join(others)})$"
+    return rf"^(model\.(?!(.+\.)?weights$)(.+\.)?[^.]+|{'|'.join(others)})$"
 
 
 def _settings(model: type[BaseModel], section: str) -> list[str]:

@@ -32,7 +32,18 @@ IGNORED = "ignore"
 ColumnKind = Annotated[str, AfterValidator(lambda kind: known_column(kind))]
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 """How the name of a file with a table ends."""
-Augmentation = Literal["random_crop", "horizontal_flip", "cutout", "mixup", "token_dropout", "time_mask", "band_mask"]
+Augmentation = Literal[
+    "random_crop",
+    "horizontal_flip",
+    "vertical_flip",
+    "rotation",
+    "color_jitter",
+    "cutout",
+    "mixup",
+    "token_dropout",
+    "time_mask",
+    "band_mask",
+]
 
 OF_SEQUENCES = ("token_dropout", "time_mask", "band_mask")
 """Augmentations of texts, clips and series alone."""
@@ -84,6 +95,33 @@ class Named(Section):
         return dict(self.model_extra or {})
 
 
+class ModelSettings(Named):
+    """The model that is trained, and what its training begins from; the other keys are its own settings."""
+
+    name: str
+    """A family of models, `torchvision/NAME`, `timm/NAME`, or `module:function` of your own code."""
+    weights: str | None = None
+    """A file of weights that training begins from: safetensors, or what `torch.save` writes."""
+    frozen: tuple[str, ...] = ()
+    """Names or globs of layers that are not trained, such as `features.*`; `body` is all but the last layer."""
+
+    @field_validator("frozen", mode="before")
+    @classmethod
+    def _one_name_is_a_list(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return () if value == "none" else (value,)
+        return value
+
+    @field_validator("weights")
+    @classmethod
+    def _absolute_weights(cls, value: str | None) -> str | None:
+        return None if value is None else _absolute(value)
+
+    def moved(self, weights: str) -> Self:
+        """These settings where the file of weights is somewhere else now."""
+        return self.model_copy(update={"weights": weights})
+
+
 class DataSettings(Section):
     """The data set, how it is split, and how training images are varied."""
 
@@ -129,6 +167,10 @@ class DataSettings(Section):
     """Pixels around an image before `random_crop`."""
     cutout_size: Annotated[int, Field(ge=1, le=512)] = 8
     """Pixels of a side of what `cutout` blanks."""
+    rotation_degrees: Annotated[float, Field(gt=0, le=180)] = 15.0
+    """The largest angle of `rotation`, in both directions; what comes in from outside has the mean colour."""
+    color_jitter: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """How far from 1 the factors of brightness, contrast and saturation are that `color_jitter` draws."""
     mixup_alpha: Annotated[float, Field(gt=0)] = 0.2
     """Both parameters of the beta distribution of which `mixup` draws its shares."""
     token_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -160,11 +202,8 @@ class DataSettings(Section):
 
     @field_validator("path", "test", "validation")
     @classmethod
-    def _absolute(cls, value: str | float | None) -> str | float | None:
-        try:
-            return str(Path(value).expanduser().resolve()) if isinstance(value, str) else value
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ValueError(f"is not a path: {error}") from None
+    def _absolute_files(cls, value: str | float | None) -> str | float | None:
+        return _absolute(value) if isinstance(value, str) else value
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())  # a mapping has none
@@ -239,6 +278,8 @@ class TrainingSettings(Section):
     """Whether only operations are used that repeat to the bit."""
     folds: Annotated[int, Field(ge=2, le=MOST_COPIES)] | None = None
     """Cross-validation: a config is trained so many times, each without another part of the training rows."""
+    unfreeze_epochs: Annotated[int, Field(ge=1)] | None = None
+    """Gradual unfreezing: the last layer is trained alone for so many epochs, then a stage more every so many."""
     seeds: Annotated[int, Field(ge=1, le=MOST_COPIES)] = 1
     """A config is trained so many times, each with another seed; with `folds`, so many times a fold."""
 
@@ -258,6 +299,8 @@ class OptimizerSettings(Section):
     """The optimizer of torch."""
     lr: Annotated[float, Field(gt=0)] = 0.1
     """The learning rate, before the schedule."""
+    body_lr: Annotated[float, Field(gt=0)] | None = None
+    """The learning rate of all but the last layer, before the schedule; `lr` where it is left out."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """The momentum of sgd and rmsprop."""
     nesterov: bool = True
@@ -459,6 +502,18 @@ def known_column(kind: str) -> str:
     if kind not in (*COLUMN_KINDS, IGNORED) and ":" not in kind:
         raise ValueError(f"must be {', '.join(COLUMN_KINDS)}, {IGNORED}, or module:Class of your own, got '{kind}'")
     return kind
+
+
+def _absolute(path: str) -> str:
+    """A path from the root on, without links.
+
+    Raises:
+        ValueError: it is no path.
+    """
+    try:
+        return str(Path(path).expanduser().resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"is not a path: {error}") from None
 
 
 def seconds(text: str) -> float:

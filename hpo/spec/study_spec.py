@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
 from hpo.plugins import did_you_mean, import_paths
 from hpo.spec import families
@@ -22,6 +22,7 @@ from hpo.spec.section import (
     Failures,
     ImportPath,
     Metric,
+    ModelSettings,
     Named,
     Objective,
     Objectives,
@@ -285,7 +286,7 @@ class StudySpec(SearchSpec):
 
     data: DataSettings
     """What is learned from."""
-    model: Named
+    model: ModelSettings
     """What is trained."""
     optimizer: OptimizerSettings = OptimizerSettings()
     """How it learns."""
@@ -299,6 +300,19 @@ class StudySpec(SearchSpec):
     @classmethod
     def _of_families(cls, value: dict[str, Parameter]) -> dict[str, Parameter]:
         return families.with_conditions(value)
+
+    @model_validator(mode="after")
+    def _layers_of_families(self) -> Self:
+        """What a family may have alone of what no model sets: layers that are not trained, and no weights."""
+        for family in sorted(self.known_families()):
+            own = families.settings_of(self.model, family)
+            if "weights" in own:
+                raise ValueError(f"model.{family}.weights: weights are of the whole study; write model.weights")
+            try:
+                ModelSettings.model_validate({"name": family, "frozen": own.get("frozen", ())})
+            except ValidationError:
+                raise ValueError(f"model.{family}.frozen: must be names of layers, got {own['frozen']!r:.80}") from None
+        return self
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -318,7 +332,8 @@ class StudySpec(SearchSpec):
         family = families.family_of(name)
         if family is None:
             return super().setting(name)
-        shared = self.model.settings if family in (self.model.name, *self.families) else {}
+        written = self.model.model_dump(exclude_unset=True, exclude={"name"})
+        shared = written if family in (self.model.name, *self.families) else {}
         return {**shared, **families.settings_of(self.model, family)}.get(name.rpartition(".")[2])
 
     def written(self, name: str) -> bool:

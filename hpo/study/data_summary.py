@@ -33,6 +33,8 @@ class DataSummary(Truth):
     """Fingerprint of all rows: a study that goes on must find the data that it began with."""
     encoding: Encoding = field(default_factory=Encoding)
     """How further inputs are read."""
+    weights: str = ""
+    """A hash of the file of weights that training begins from; empty where there is none."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -82,11 +84,13 @@ class DataSummary(Truth):
             fingerprint = str(archive["fingerprint"])
             known = json.loads(str(archive["encoding"])) if "encoding" in archive else None  # older studies have none
             encoding = Encoding() if known is None else Encoding.from_json(known)
-            return cls(outputs, targets, archive["example"], fingerprint, encoding)
+            weights = str(archive["weights"]) if "weights" in archive else ""
+            return cls(outputs, targets, archive["example"], fingerprint, encoding, weights)
 
     def write(self, path: Path) -> None:
         """Into a file."""
         content = io.BytesIO()
+        weights: dict[str, Any] = {"weights": np.array(self.weights)} if self.weights else {}
         np.savez(
             content,
             outputs=np.array(self.outputs),
@@ -95,6 +99,7 @@ class DataSummary(Truth):
             test_targets=self.targets["test"],
             fingerprint=self.fingerprint,
             encoding=np.array(json.dumps(self.encoding.to_json())),
+            **weights,
         )
         files.write(path.parent, path.name, content.getbuffer())
 

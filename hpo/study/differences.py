@@ -10,7 +10,7 @@ _FREE = ("budget", "resources", "failures", "callbacks")
 """Sections that may change while a study goes on."""
 _KNOWN_OTHERWISE = {("data", "path"), ("train",), ("command", "run"), ("command", "folder"), ("command", "grace")}
 """Settings that are known by something else: the content of the data, and code."""
-_FILES, _FILE = (("data", "test"), ("data", "validation")), "a file"
+_FILES, _FILE = (("data", "test"), ("data", "validation"), ("model", "weights")), "a file"
 """Settings that may be the path of a file, which is known by its content too, and what stands for that."""
 
 

@@ -43,13 +43,22 @@ class Locations:
     """The id of its record, where that is in a database: others may have a study of the same name."""
     proofs: tuple[str, ...] = field(default=(), compare=False)
     """Proofs by the secrets of users that the study's database and object store are the ones that were named."""
+    weights: Path | None = field(default=None, compare=False)
+    """The file of weights that its training begins from, where there is one."""
     names: tuple[str, ...] = field(default=(), compare=False)
     """The names that the study has had since it was first renamed, the one that it has or is about to get last.
 
     By these its artifacts, its record and its runs are found, so only those are read that the user's secret proves."""
 
     @classmethod
-    def chosen(cls, study: str, artifacts: str | None, database: str | None, data: str | None = None) -> Self:
+    def chosen(
+        cls,
+        study: str,
+        artifacts: str | None,
+        database: str | None,
+        data: str | None = None,
+        weights: str | None = None,
+    ) -> Self:
         """The places of a new study.
 
         Args:
@@ -57,6 +66,7 @@ class Locations:
             artifacts: a path or a URI.
             database: its URL.
             data: the path of its data set.
+            weights: the file of weights that its training begins from.
 
         Raises:
             InputError: one of them is of no known form.
@@ -67,6 +77,7 @@ class Locations:
             None if database is None else Database.of(database),
             None if data is None else Path(data),
             None if database is None else uuid.uuid4().hex,
+            weights=None if weights is None else Path(weights),
         )
 
     @classmethod
@@ -98,7 +109,10 @@ class Locations:
             names = [name for name in names if name == study or _is_proven([_called(study, name)], proofs, study)]
             if artifacts is not None and "://" not in artifacts:
                 artifacts = str(_found(folder, artifacts, beside.get("artifacts")))
-            data = None if known.get("data") is None else _found(folder, known["data"], beside.get("data"))
+            data, weights = (
+                None if known.get(name) is None else _found(folder, known[name], beside.get(name))
+                for name in ("data", "weights")
+            )
             own = None if artifacts is None else _known_place(artifacts)
         except FileNotFoundError:
             return cls()
@@ -113,7 +127,7 @@ class Locations:
                 and not _is_proven([_reached(study, str(own))], proofs, study)
             )
         known_database = None if url is None else _database(study, url, database, proofs)
-        return cls(own, known_database, data, record, tuple(proofs), tuple(names))
+        return cls(own, known_database, data, record, tuple(proofs), weights, tuple(names))
 
     def write(self, folder: Path, study: str) -> None:
         """Writes them down, without passwords, unless all is in the folder, or in one that has its place later.
@@ -143,12 +157,14 @@ class Locations:
         return bucket if self.database is None else [*bucket, self.database.url]
 
     def _known(self, folder: Path) -> dict[str, Any]:
-        paths = {"artifacts": self.artifacts.folder if isinstance(self.artifacts, Folder) else None, "data": self.data}
+        own = self.artifacts.folder if isinstance(self.artifacts, Folder) else None
+        paths = {"artifacts": own, "data": self.data, "weights": self.weights}
         return {
             "artifacts": None if self.artifacts is None else str(self.artifacts),
             "database": None if self.database is None else self.database.url,
             "record": self.record,
             "data": None if self.data is None else str(self.data),
+            **({"weights": str(self.weights)} if self.weights is not None else {}),
             **({"names": list(self.names)} if self.names else {}),
             "beside": {
                 name: os.path.relpath(path, folder.absolute()) for name, path in paths.items() if path is not None

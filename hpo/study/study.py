@@ -121,7 +121,8 @@ class Study(Results):
                 data_summary.write(draft / DATA_FILE)
                 environment.write(draft)
             path = spec.data.path if isinstance(spec, StudySpec) else None
-            where = Locations.chosen(spec.study, artifacts, database, path)
+            weights = spec.model.weights if isinstance(spec, StudySpec) else None
+            where = Locations.chosen(spec.study, artifacts, database, path, weights)
             where.write(draft, spec.study)
             made = cls(draft, spec, places=where)
             optuna_study.begin(made, optuna_study.storage_of(made, new=True), earlier, code)
@@ -167,6 +168,8 @@ class Study(Results):
         where = data_path or places.data
         if where is not None and isinstance(spec, StudySpec):
             spec = spec.model_copy(update={"data": spec.data.moved(str(Path(where).absolute()))})
+        if places.weights is not None and isinstance(spec, StudySpec) and spec.model.weights is not None:
+            spec = spec.model_copy(update={"model": spec.model.moved(str(places.weights.absolute()))})
         return cls(own, spec, places=places)
 
     def __repr__(self) -> str:

@@ -1,5 +1,7 @@
 """Augmentation of whole batches on the training device, each image with draws of its own."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -9,11 +11,11 @@ from hpo.tasks.features import Tokens
 
 
 class Augmentation:
-    """The image augmentations of the `data` section, in the order crop, flip, cutout.
+    """The image augmentations of the `data` section, in the order crop, flips, rotation, colours, cutout.
 
     Args:
         settings: names them and their sizes.
-        fill: the value `(c,)` uint8 that cutout paints, the mean pixel.
+        fill: the value `(c,)` uint8 that cutout paints, and rotation beside the image: the mean pixel.
         generator: of every draw, on the images' device.
     """
 
@@ -27,6 +29,12 @@ class Augmentation:
         names = self._settings.augment
         padding = self._settings.crop_padding if "random_crop" in names else 0
         images = crop_and_flip(images, padding, "horizontal_flip" in names, self._generator)
+        if "vertical_flip" in names:
+            images = vertical_flip(images, self._generator)
+        if "rotation" in names:
+            images = rotation(images, self._settings.rotation_degrees, self._fill, self._generator)
+        if "color_jitter" in names:
+            images = color_jitter(images, self._settings.color_jitter, self._generator)
         if "cutout" in names:
             images = cutout(images, self._settings.cutout_size, self._fill, self._generator)
         return images
@@ -56,6 +64,62 @@ def crop_and_flip(images: Tensor, padding: int, flips: bool, generator: torch.Ge
     first = torch.arange(n, device=device).view(n, 1, 1) * images.shape[1]
     pixels = (first + down.view(-1, height, 1)) * images.shape[2] + columns.view(-1, 1, width)
     return images.reshape(-1, channels).index_select(0, pixels.flatten()).view(n, height, width, channels)
+
+
+def vertical_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Turns half of the images `(n, h, w, c)` upside down, each drawn by itself."""
+    flipped = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
+    return torch.where(flipped, images.flip(1), images)
+
+
+def rotation(images: Tensor, degrees: float, fill: Tensor, generator: torch.Generator) -> Tensor:
+    """Rotates each image about its centre by an angle of its own, with bilinear interpolation.
+
+    Args:
+        images: uint8 `(n, h, w, c)`.
+        degrees: the largest angle, in both directions.
+        fill: the value `(c,)` uint8 of what was outside of the image.
+        generator: of the angles, which are uniform.
+    """
+    n, height, width, channels = images.shape
+    angle = (2 * torch.rand(n, generator=generator, device=images.device) - 1) * math.radians(degrees)
+    cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    across = torch.stack([cosine, -sine * height / width, zero], 1)  # grids go from -1 to 1, whatever the sides are
+    down = torch.stack([sine * width / height, cosine, zero], 1)
+    grid = functional.affine_grid(torch.stack([across, down], 1), [n, channels, height, width], align_corners=False)
+    values = (images.float() - fill).permute(0, 3, 1, 2)
+    turned = functional.grid_sample(values, grid, align_corners=False)  # with zeros outside, which are the fill
+    return _pixels(turned.permute(0, 2, 3, 1) + fill)
+
+
+def color_jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Varies brightness, contrast and saturation of each image, in this order (Howard 2013).
+
+    Args:
+        images: uint8 `(n, h, w, c)`; the saturation of one channel stays.
+        strength: factors are uniform from 1 - strength to 1 + strength.
+        generator: of the three factors of each image.
+    """
+    channels = images.shape[-1]
+    draws = torch.rand(3, len(images), 1, 1, 1, generator=generator, device=images.device)
+    brightness, contrast, saturation = 1 + strength * (2 * draws - 1)
+    shares = _LUMA if channels == len(_LUMA) else [1 / channels] * channels
+    luma = torch.tensor(shares, device=images.device)
+    values = (images * brightness).clamp(0, _WHITE)
+    grey = (values * luma).sum(-1, keepdim=True).mean((1, 2), keepdim=True)
+    values = torch.lerp(grey, values, contrast).clamp(0, _WHITE)
+    grey = (values * luma).sum(-1, keepdim=True)
+    return _pixels(torch.lerp(grey, values, saturation))
+
+
+_WHITE = 255
+_LUMA = [0.299, 0.587, 0.114]
+"""The shares of red, green and blue in what the eye sees as brightness (ITU-R BT.601)."""
+
+
+def _pixels(values: Tensor) -> Tensor:
+    """The nearest uint8 of floats."""
+    return values.round().clamp(0, _WHITE).to(torch.uint8)
 
 
 def cutout(images: Tensor, size: int, fill: Tensor, generator: torch.Generator) -> Tensor:

@@ -26,8 +26,13 @@ _SGD, _Adam, _AdamW = _eager(torch.optim.SGD), _eager(torch.optim.Adam), _eager(
 _RMSprop, _Adagrad = _eager(torch.optim.RMSprop), _eager(torch.optim.Adagrad)
 
 
-def build_optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer over these parameters; fused (one kernel a step) where torch has it."""
+def build_optimizer(settings: OptimizerSettings, parameters: Iterable[Any]) -> torch.optim.Optimizer:
+    """The optimizer over these parameters; fused (one kernel a step) where torch has it.
+
+    Args:
+        settings: its name and numbers.
+        parameters: `nn.Parameter`s, or groups of them with a learning rate each, as torch's optimizers take them.
+    """
     common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
     betas = (settings.beta1, settings.beta2)
     match settings.name:
@@ -75,6 +80,21 @@ def load_learned(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], set
     if settings:
         groups = [{**own, **_numbers(own, other)} for own, other in zip(groups, state["param_groups"], strict=True)]
     optimizer.load_state_dict({"state": learned, "param_groups": groups})
+
+
+def level_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Gives SGD's parameters that have not learned yet a momentum of 0, if others have one.
+
+    Fused steps take no parameters without a momentum beside some that have one, as where layers are unfrozen. The first
+    step sets the momentum to the gradient, from 0 as from none.
+    """
+    if not isinstance(optimizer, torch.optim.SGD):
+        return
+    parameters = [parameter for group in optimizer.param_groups if group["momentum"] for parameter in group["params"]]
+    lacking = [one for one in parameters if optimizer.state.get(one, {}).get("momentum_buffer") is None]
+    if len(lacking) < len(parameters):
+        for parameter in lacking:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 _STEPS = ("fused", "foreach", "capturable", "differentiable")
@@ -138,8 +158,9 @@ def build_schedule(
         case "one_cycle":
             # one step more: the schedule is stepped once after the last optimizer step too
             rise = warmup / steps if warmup else _RISE
+            rates = [group["lr"] for group in optimizer.param_groups]
             return lr_scheduler.OneCycleLR(
-                optimizer, settings.lr, total_steps=steps + 1, pct_start=rise, cycle_momentum=False
+                optimizer, rates, total_steps=steps + 1, pct_start=rise, cycle_momentum=False
             )
 
 

@@ -21,6 +21,7 @@ from hpo.spec import StudySpec
 from hpo.spec.families import goes_with
 from hpo.spec.probing import config_as_written, probes
 from hpo.study.artifacts.stored import packed, unpacked
+from hpo.training import fine_tuning
 from hpo.training.function import Context
 from hpo.training.supervised import train
 
@@ -75,6 +76,8 @@ def _refusals(
             if not trained or _is_large(spec, few):
                 with _told(spec, "refuses"):
                     _predict(spec, few)
+                    if trained:
+                        list(fine_tuning.notes(spec, few))
             else:
                 _rehearse(_rehearsed(spec), few, resumed)
     except _Refusal as refusal:

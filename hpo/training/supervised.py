@@ -26,6 +26,7 @@ from hpo.spec import Config, StudySpec
 from hpo.study.artifacts import Split
 from hpo.tasks.loss import Loss
 from hpo.tasks.measuring import Meter
+from hpo.training import fine_tuning
 from hpo.training.augmentation import masking
 from hpo.training.batches import Batches, validation_rows
 from hpo.training.compilation import forward_pass
@@ -66,7 +67,8 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     forward = forward_pass(model, training.compile, device, steps)
     computed = torch.float32 if precision is None else torch.bfloat16
     kernels = own_kernels(model, training.kernels if forward is model else False, device, computed)
-    optimizer = build_optimizer(spec.optimizer, model.parameters())
+    unfreezing = fine_tuning.Unfreezing(model, spec)
+    optimizer = build_optimizer(spec.optimizer, fine_tuning.groups(model.network, spec.optimizer))
     schedule = build_schedule(spec.optimizer, optimizer, len(batches), training.epochs)
 
     predictor = Predictor(model, meter.task, device, precision)
@@ -81,7 +83,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     for epoch in range(first, training.epochs + 1):
         started = time.perf_counter()
         with deterministic(training.deterministic):
-            model.train()
+            unfreezing.begin(epoch, optimizer)
             total = torch.zeros((), device=device)  # summed on the device: reading a loss each step would wait for it
             for inputs, targets, weights in batches:
                 with precision or nullcontext():
@@ -116,6 +118,7 @@ def _built(spec: StudySpec, dataset: Dataset, device: torch.device) -> Standardi
     """The model with fresh weights on its device; what it knows of the data is measured on training rows."""
     layout = dataset.encoding.layout
     model = models.build(spec.model, dataset.input_shape, len(dataset.outputs), spec.base, layout)
+    fine_tuning.begin(model.network, spec.model, dataset.pretrained)
     model.varied = masking(spec.data)
     fit_first(model.standardize, dataset)
     fit_pieces(model, dataset)

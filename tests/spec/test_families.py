@@ -1,6 +1,7 @@
 """Several model families in one study: `model.name` as a parameter, and settings that are of one family alone."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def read(document: dict[str, Any], overrides: dict[str, Any] | None = None) -> S
 
 
 def model(document: dict[str, Any], config: Config) -> dict[str, Any]:
-    return read(document).apply(config).model.model_dump()
+    trained = read(document).apply(config).model
+    return {"name": trained.name, **trained.settings}
 
 
 def test_a_trial_has_one_model_with_the_settings_that_are_its_own() -> None:
@@ -222,3 +224,40 @@ def test_the_command_line_reaches_them(setting: str) -> None:
         "parameters.model.name.values": list(read_.families),
     }
     assert found[name] == value
+
+
+def test_each_family_may_freeze_layers_of_its_own() -> None:
+    document = mixed(
+        model={"frozen": "body", "convnet": {"frozen": ["stem"]}},
+        parameters={**MIXED["parameters"], "model.mlp.frozen": {"values": ["none", "body"], "default": "none"}},
+    )
+    read_ = read(document)
+    assert read_.apply({"model.name": "convnet"}).model.frozen == ("stem",)
+    assert read_.apply({"model.name": "mlp"}).model.frozen == ("body",)  # that of all
+    assert read_.apply({"model.name": "mlp", "model.mlp.frozen": "none"}).model.frozen == ()
+    assert read_.setting("model.convnet.frozen") == ["stem"] and read(MIXED).setting("model.convnet.frozen") is None
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({"model": {"weights": "w.pth"}}, "model.weights: are of one model, and model.name is searched (convnet, mlp)"),
+        ({"model": {"convnet": {"weights": "w.pth"}}}, "model.convnet.weights: weights are of the whole study"),
+        ({"model": {"convnet": {"frozen": 3}}}, "model.convnet.frozen: must be names of layers, got 3"),
+        ({"parameters": {"model.mlp.weights": {"values": ["w.pth"]}}}, "all trials of a study begin from the same"),
+        ({"parameters": {"model.mlp.frozen": {"values": [3, 4]}}}, "model.mlp.frozen"),
+        ({"parameters": {"model.mlp.name": {"values": ["mlp"]}}}, "names no setting of 'mlp'"),
+        (
+            {
+                "parameters": {
+                    "model.name": {"values": ["convnet"]},
+                    "model.torchvision/nothing.dropout": {"values": [0]},
+                }
+            },
+            "torchvision/nothing",
+        ),
+    ],
+)
+def test_weights_of_several_families_are_refused_and_layers_are_names(sections: dict[str, Any], told: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(told)):
+        read(mixed(**sections))

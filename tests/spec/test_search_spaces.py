@@ -72,7 +72,7 @@ def test_it_is_valid_and_has_a_default_config(
     assert isinstance(read, StudySpec)
     default = Space.of(read).default(read)
     assert all(read.parameters[name].contains(value) for name, value in default.items())
-    assert "optimizer.lr" in default and read.model.name in models.MODELS.names
+    assert "optimizer.lr" in default and models.MODELS.load(read.model.name)
     active = {name for name, parameter in read.parameters.items() if not parameter.when}
     assert active <= default.keys()  # nothing is left to the sampler in the first trial
 

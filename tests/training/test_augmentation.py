@@ -1,8 +1,11 @@
+import math
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.training.augmentation import crop_and_flip, cutout, mixup
+from hpo.spec import DataSettings
+from hpo.training.augmentation import Augmentation, color_jitter, crop_and_flip, cutout, mixup, rotation, vertical_flip
 
 
 def images(n: int, side: int, seed: int = 0) -> torch.Tensor:
@@ -79,3 +82,94 @@ def test_mixup_mixes_images_and_targets_alike() -> None:
 def test_images_draw_on_their_own() -> None:
     original = images(1, 8).repeat(16, 1, 1, 1)
     assert len({image.numpy().tobytes() for image in crop_and_flip(original, 2, False, generator(0))}) > 4
+
+
+SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9), st.integers(1, 4))
+
+
+def any_images(shape: tuple[int, int, int, int], seed: int) -> torch.Tensor:
+    return torch.randint(256, shape, dtype=torch.uint8, generator=generator(seed))
+
+
+def greys(channels: int) -> torch.Tensor:
+    return torch.full((channels,), 117, dtype=torch.uint8)
+
+
+@given(SHAPES, st.integers(0, 50), st.floats(0.1, 180), st.floats(0.01, 1))
+def test_the_same_generator_gives_the_same_pixels(
+    shape: tuple[int, int, int, int], seed: int, degrees: float, strength: float
+) -> None:
+    original, fill = any_images(shape, seed), greys(shape[-1])
+    for varied in (
+        lambda drawn: vertical_flip(original, drawn),
+        lambda drawn: rotation(original, degrees, fill, drawn),
+        lambda drawn: color_jitter(original, strength, drawn),
+    ):
+        first, second = varied(generator(seed)), varied(generator(seed))
+        assert first.shape == original.shape and first.dtype == torch.uint8
+        assert torch.equal(first, second)
+    assert torch.equal(original, any_images(shape, seed))  # nothing is written into the rows
+
+
+@given(SHAPES, st.integers(0, 50))
+def test_no_strength_changes_nothing(shape: tuple[int, int, int, int], seed: int) -> None:
+    original = any_images(shape, seed)
+    assert torch.equal(rotation(original, 0.0, greys(shape[-1]), generator(seed)), original)
+    assert torch.equal(color_jitter(original, 0.0, generator(seed)), original)
+
+
+@given(st.integers(0, 50))
+def test_half_of_the_images_are_turned_upside_down(seed: int) -> None:
+    original = images(20, 5)
+    flipped = vertical_flip(original, generator(seed))
+    same = (flipped == original).flatten(1).all(1)
+    upside_down = (flipped == original.flip(1)).flatten(1).all(1)
+    assert bool((same | upside_down).all()) and 0 < int(same.sum()) < 20
+
+
+@given(st.integers(0, 50), st.floats(1, 180))
+def test_a_point_is_rotated_by_the_angle_that_is_drawn(seed: int, degrees: float) -> None:
+    height, width, arm = 41, 61, 15
+    original = torch.zeros(1, height, width, 1, dtype=torch.uint8)
+    original[0, 18:23, 28 + arm : 33 + arm] = 255  # a square to the right of the centre
+    turned = rotation(original, degrees, torch.zeros(1, dtype=torch.uint8), generator(seed))[0, ..., 0].double()
+    rows, columns = torch.arange(height).double() - 20, torch.arange(width).double() - 30
+    down, right = ((turned * axis).sum() / turned.sum() for axis in (rows[:, None], columns[None, :]))
+    drawn = abs(2 * torch.rand(1, generator=generator(seed)).item() - 1) * degrees
+    assert abs(abs(math.degrees(math.atan2(down, right))) - drawn) < 1
+    assert abs(math.hypot(down, right) - arm) < 0.5
+
+
+@given(st.integers(0, 50), st.floats(1, 180))
+def test_the_fill_comes_in_from_outside(seed: int, degrees: float) -> None:
+    fill = torch.tensor([9, 200, 77], dtype=torch.uint8)
+    plain = fill.expand(4, 7, 5, 3)
+    assert torch.equal(rotation(plain, degrees, fill, generator(seed)), plain)
+
+
+@given(st.integers(0, 50), st.floats(0.01, 1))
+def test_grey_images_stay_grey_and_one_colour_keeps_its_contrast(seed: int, strength: float) -> None:
+    grey = any_images((4, 6, 6, 1), seed).expand(-1, -1, -1, 3)
+    varied = color_jitter(grey, strength, generator(seed)).int()
+    assert int((varied.amax(-1) - varied.amin(-1)).max()) <= 1  # of rounding
+    plain = torch.full((4, 6, 6, 1), 100, dtype=torch.uint8)
+    varied = color_jitter(plain, strength, generator(seed))
+    brightness = 1 + strength * (2 * torch.rand(3, 4, generator=generator(seed))[0] - 1)
+    expected = (100 * brightness).view(4, 1, 1, 1).expand_as(plain)
+    assert float((varied - expected).abs().max()) <= 0.51
+
+
+def test_what_was_there_before_draws_as_before() -> None:
+    """With none of the newer ones, crop, flip and cutout take the draws that they took."""
+    names = ("random_crop", "horizontal_flip", "cutout")
+    settings, fill, drawn = DataSettings.model_validate({"name": "npz", "augment": names}), greys(2), generator(3)
+    varied = Augmentation(settings, fill, generator(3))(images(8, 16))
+    assert torch.equal(varied, cutout(crop_and_flip(images(8, 16), 4, True, drawn), 8, fill, drawn))
+
+
+def test_all_of_them_are_applied_in_their_order() -> None:
+    names = ("cutout", "color_jitter", "rotation", "vertical_flip")
+    settings, fill, drawn = DataSettings.model_validate({"name": "npz", "augment": names}), greys(2), generator(3)
+    varied = Augmentation(settings, fill, generator(3))(images(8, 16))
+    expected = rotation(vertical_flip(images(8, 16), drawn), 15.0, fill, drawn)
+    assert torch.equal(varied, cutout(color_jitter(expected, 0.2, drawn), 8, fill, drawn))

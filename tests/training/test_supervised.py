@@ -60,7 +60,7 @@ def test_what_goes_on_from_a_state_trains_as_if_uninterrupted(
     document: dict[str, Any], optimizer: str, schedule: str, warmup: float, tmp_path: Path, device: str
 ) -> None:
     document["training"] |= {"device": device, "deterministic": True}
-    document["data"] |= {"augment": ["random_crop", "cutout", "mixup"], "crop_padding": 1}
+    document["data"] |= {"augment": ["random_crop", "rotation", "color_jitter", "cutout", "mixup"], "crop_padding": 1}
     document["model"]["dropout"] = 0.2
     document["optimizer"] = {"name": optimizer, "lr": 0.01, "schedule": schedule, "step_epochs": 1}
     document["optimizer"]["warmup_epochs"] = warmup
@@ -136,7 +136,10 @@ def test_a_snapshot_stays_as_it_is_while_training_goes_on(document: dict[str, An
 
 def test_data_may_be_shared_and_read_only(document: dict[str, Any], device: str) -> None:
     document["training"]["device"] = device
-    document["data"] |= {"augment": ["random_crop", "horizontal_flip", "cutout"], "crop_padding": 1}
+    document["data"] |= {
+        "augment": ["random_crop", "vertical_flip", "rotation", "color_jitter", "cutout"],
+        "crop_padding": 1,
+    }
     plain, made = measured(reports(document)), context(document)
 
     def locked(examples: Examples) -> Examples:

@@ -45,8 +45,39 @@ _LOOK_SECONDS = 2.0
 _DEPENDS = {"task", "data", "model", "training", "optimizer", "objective", "constraints"}
 """The sections of a spec that a member's training, or the choice of its best epoch, depends on."""
 
-_LEFT_OUT: dict[str, set[str]] = {"data": {"path"}, "training": {"patience", "min_delta", "folds", "seeds"}}
-"""The keys of these on which it does not: members are trained for the epochs of their job."""
+_LEFT_OUT = {
+    "data": {"path"},
+    "model": {"weights"},
+    "training": {"patience", "min_delta", "folds", "seeds"},
+}
+"""The keys of these on which it does not: members are trained for the epochs of their job, and files are known by what
+is in them."""
+_NEWER = {
+    "data": {
+        "length",
+        "vocabulary",
+        "tokens",
+        "mels",
+        "positive",
+        "token_dropout",
+        "time_mask",
+        "band_mask",
+        "rotation_degrees",
+        "color_jitter",
+    },
+    "model": {"frozen"},
+    "training": {
+        "loss",
+        "loss_settings",
+        "focal_gamma",
+        "huber_delta",
+        "quantile",
+        "class_weights",
+        "unfreeze_epochs",
+    },
+    "optimizer": {"body_lr", "l1", "warmup_epochs"},
+}
+"""Keys that are left out where they are as by themselves: members that were trained before there were any are found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,12 +321,23 @@ def _fits(stored: Stored, split: Split, shape: tuple[int, int]) -> bool:
     return stored.predictions(split, shape).shape == shape
 
 
+def _left_out(spec: StudySpec) -> dict[str, set[str]]:
+    """The keys of each section of a spec on which a member does not depend."""
+    left = {section: set(keys) for section, keys in _LEFT_OUT.items()}
+    for section, keys in _NEWER.items():
+        holder = getattr(spec, section)
+        fields = type(holder).model_fields
+        left.setdefault(section, set()).update(key for key in keys if getattr(holder, key) == fields[key].default)
+    return left
+
+
 def _fingerprint(job: Job, function: TrainingFunction, spec: StudySpec, dataset: Dataset) -> str:
     """A hash of everything that the trained member depends on."""
     applied = spec.apply(job.config)
-    asked = applied.model_dump_json(include=_DEPENDS, exclude=_LEFT_OUT)
+    asked = applied.model_dump_json(include=_DEPENDS, exclude=_left_out(applied))
     code = TrainingCode.of(function, applied.model.name, learning=applied.learning_code).to_json()
     known = [asked, code, job.seed, job.last_epoch, dataset.fingerprint, *(["all rows"] if job.all_rows else [])]
+    known += [] if dataset.pretrained is None else [dataset.pretrained.digest]
     digest = hashlib.blake2b(json.dumps(known).encode(), digest_size=16)
     for array in (job.rows, job.weights, job.targets, job.held_out):
         digest.update(b"none" if array is None else repr((array.dtype.str, array.shape)).encode())

@@ -31,7 +31,17 @@ METHOD = "distillation"
 
 _SECTIONS = ("model", "training", "optimizer")
 """Sections of the spec whose settings a student may have of its own."""
-_AUGMENTATION = ("augment", "crop_padding", "cutout_size", "mixup_alpha", "token_dropout", "time_mask", "band_mask")
+_AUGMENTATION = (
+    "augment",
+    "crop_padding",
+    "cutout_size",
+    "rotation_degrees",
+    "color_jitter",
+    "mixup_alpha",
+    "token_dropout",
+    "time_mask",
+    "band_mask",
+)
 """The settings of `data` that it may have too; the others say which data these are."""
 
 

@@ -43,7 +43,7 @@ class Trainer:
             DataError: the data cannot be read.
             StudyError: they have changed since, or the study was simulated.
         """
-        return cls(study, study_data.load(study, data_dir), function or train, observer=observer)
+        return cls(study, study_data.load(study, data_dir, trains=True), function or train, observer=observer)
 
     @property
     def spec(self) -> StudySpec:
