@@ -98,5 +98,5 @@ class Ragged:
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """Arrays of rows, or ragged rows, one behind the other."""
-    return parts[0].joined(parts[1:]) if isinstance(parts[0], Ragged) else np.concatenate(parts)
+    """Arrays of rows, ragged rows, or windows, one behind the other."""
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else parts[0].joined(parts[1:])

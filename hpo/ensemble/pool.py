@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,11 @@ from hpo.ensemble.truth import other_targets, truth_of
 from hpo.errors import StudyError
 from hpo.spec import StudySpec
 from hpo.study.artifacts import Split
+from hpo.study.data_summary import DataSummary
 from hpo.study.study import Study
 from hpo.study.trial import LIVE, TrialRecord
 from hpo.study.truth import Truth
+from hpo.tasks.features import Feature, history
 
 _UNLIKE = 0.1
 """So far may the accuracy of stored predictions be below the reported one, or the RMSE above it as a share of it."""
@@ -99,7 +102,7 @@ class Pool:
             arrays.append(_wanted(study, trials[-1], evicted, searched, truth))
         skipped += _without_value(study, ranked)
         _check_enough(study, len(trials), least, skipped)
-        task, targets = study.spec.task, truth.targets["validation"]
+        task, targets = study.spec.base, truth.targets["validation"]
         temperatures = tuple(fit_temperature(array, targets, task) for array in arrays)
         calibrated = np.stack([temper(*pair, task) for pair in zip(arrays, temperatures, strict=True)])
         return cls(study, tuple(trials), calibrated, truth, temperatures, tuple(skipped))
@@ -107,7 +110,23 @@ class Pool:
     @property
     def task(self) -> str:
         """What the trials predict."""
-        return self.study.spec.task
+        return self.study.spec.base
+
+    @property
+    def layout(self) -> Sequence[Feature]:
+        """What the inputs are, where a summary of the data says so."""
+        return self.truth.encoding.layout if isinstance(self.truth, DataSummary) else ()
+
+    @property
+    def spreads(self) -> NDArray[np.floating[Any]] | None:
+        """How far off forecasts of each validation row may be, where the summary of the data says so."""
+        return self.truth.spreads.get("validation") if isinstance(self.truth, DataSummary) else None
+
+    @property
+    def overlap(self) -> int:
+        """How many validation rows before and after a row say something of it, as `hpo.ensemble.method_choice` says."""
+        past = history(self.layout)
+        return 0 if past is None else past.overlap
 
     @property
     def targets(self) -> Targets:
@@ -299,7 +318,7 @@ def _unlike_report(study: Study, trial: TrialRecord, array: Predictions, truth: 
     if study.spec.train is not None:
         return None
     reported = trial.reports[trial.best_epoch] if trial.best_epoch is not None else {}
-    task, targets = study.spec.task, truth.targets["validation"]
+    task, targets = study.spec.base, truth.targets["validation"]
     if task == "regression":
         name, value = "rmse", float(np.sqrt(costs(array, targets, task)))
         unlike = name in reported and value > reported[name] * (1 + _UNLIKE) + 1e-6 and targets.shape[1] == 1

@@ -33,7 +33,7 @@ def truth_of(study: Study, ranked: Iterable[TrialRecord]) -> Truth:
         try:
             stored = study.artifacts.read(trial.number)
             if stored is not None and "validation" in stored.splits:
-                return _given(stored, study.spec.task)
+                return _given(stored, study.spec.base)
         except (OSError, ValueError, EOFError) as error:
             raise StudyError(
                 f"study '{study.name}', trial {trial.number}: its targets cannot be read: {error}"

@@ -33,6 +33,7 @@ MODELS = Registry(
         "convnet": "hpo.models.convnet:convnet",
         "resnet": "hpo.models.resnet:resnet",
         "bag": "hpo.models.bag:bag",
+        "linear_forecast": "hpo.models.linear_forecast:linear_forecast",
     },
 )
 

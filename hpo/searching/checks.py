@@ -164,7 +164,9 @@ def data_notes(spec: SearchSpec, data_dir: Path) -> Sequence[str]:
     found = dataset.encoding.columns
     shown = [f"column {column.name!r}: {column.told()}." for column in found[:_COLUMNS]]
     more = [f"and {len(found) - _COLUMNS} more columns."] if len(found) > _COLUMNS else []
-    return (*shown, *more, *dataset.notes)
+    series = dataset.encoding.series
+    of_series = () if series is None else (f"{line}." for line in series.told())
+    return (*shown, *more, *of_series, *dataset.notes)
 
 
 def last_problems(spec: SearchSpec, data_dir: Path, download: bool) -> Iterable[Problem]:

@@ -384,6 +384,6 @@ def rewards(study: Study, predictions: "tuple[NDArray[Any], Source] | None" = No
     from hpo.ensemble.pool import stored_predictions
 
     if predictions is not None:
-        return Contributions(study, *predictions, study.spec.task)
+        return Contributions(study, *predictions, study.spec.base)
     targets = study.data_summary.targets["validation"]
-    return Contributions(study, targets, partial(stored_predictions, study), study.study_spec.task)
+    return Contributions(study, targets, partial(stored_predictions, study), study.study_spec.base)

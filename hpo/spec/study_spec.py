@@ -36,8 +36,10 @@ DEFAULT_SAMPLER, DEFAULT_SCHEDULER = "curves", "freeze_thaw"
 NEVER_PAUSING = "asha_stop"
 """The scheduler of a program that cannot go on from where it was, unless another one is named."""
 
-_METRICS = {"multilabel": "macro_f1", "regression": "rmse"}
+_METRICS = {"multilabel": "macro_f1", "regression": "rmse", "forecasting": "mase"}
 """Task -> its objective by default; of classification it is the accuracy."""
+
+Base = Literal["classification", "multilabel", "regression"]
 
 _NAME, _LONGEST_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*", 80
 StudyName = Annotated[str, Field(pattern=f"^{_NAME}$", max_length=_LONGEST_NAME)]
@@ -76,7 +78,7 @@ class SearchSpec(Section):
     """A program of your own, in place of the built-in loop: its words, such as `python train.py --lr {lr}`."""
     predict: ImportPath | None = None
     """Your function that predicts with what `train` has kept, `module:function`; `predict` beside `train` is found."""
-    task: Literal["classification", "multilabel", "regression"] = "classification"
+    task: Literal["classification", "multilabel", "regression", "forecasting"] = "classification"
     """What the targets are."""
     training: TrainingSettings = TrainingSettings()
     """How long and how a trial is trained."""
@@ -199,6 +201,11 @@ class SearchSpec(Section):
     def objectives(self) -> tuple[Objective, ...]:
         """All of them, the first first."""
         return (self.objective, *self.objective.others)
+
+    @property
+    def base(self) -> Base:
+        """What targets and predictions are, by which ensembles combine: forecasts are the numbers of regression."""
+        return "regression" if self.task == "forecasting" else self.task
 
     @property
     def repeats(self) -> bool:

@@ -217,7 +217,7 @@ class Study(Results):
             raise StudyError(f"study '{self.name}' was simulated: it has no data")
         try:
             read = DataSummary.read(self.folder / DATA_FILE)
-            read.check(self.study_spec.task)
+            read.check(self.study_spec.base)
         except (OSError, ValueError) as error:
             raise StudyError(
                 f"study '{self.name}': {DATA_FILE} is damaged, or of another version of hpo: {error}; run a new search"

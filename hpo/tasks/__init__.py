@@ -29,6 +29,7 @@ GOALS: Mapping[str, Mapping[str, Goal]] = {
         "nll": "minimize",
     },
     "regression": {"rmse": "minimize", "mae": "minimize", "r2": "maximize"},
+    "forecasting": {"mase": "minimize", "smape": "minimize", "rmse": "minimize", "mae": "minimize"},
 }
 """Task -> metric -> what is better."""
 
@@ -60,8 +61,8 @@ def check(spec: SearchSpec) -> Iterable[Problem]:
                 f"no trial reports a metric '{constraint.metric}'.{did_you_mean(constraint.metric, known)}",
             )
     smoothed = spec.training.label_smoothing or "training.label_smoothing" in spec.parameters
-    if spec.task == "regression" and smoothed:
-        yield Problem(("training", "label_smoothing"), "is of labels, and task regression has none; leave it out")
+    if spec.base == "regression" and smoothed:
+        yield Problem(("training", "label_smoothing"), f"is of labels, and task {spec.task} has none; leave it out")
     yield from _twice(spec)
 
 

@@ -1,6 +1,6 @@
 """The kinds of task: what training, prediction and measuring need of each, one module a kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Protocol
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hpo.tasks import GOALS
-from hpo.tasks.rows import RaggedRows
+from hpo.tasks.features import Feature
+from hpo.tasks.rows import RaggedRows, WindowRows
 
 
 class Kind(Protocol):
@@ -35,16 +36,21 @@ class Kind(Protocol):
         """Every metric of the task in `hpo.tasks.GOALS`."""
 
 
-def kind(task: str) -> Kind:
-    """The module of a task in `hpo.tasks.GOALS`.
+def kind(task: str, layout: Sequence[Feature] = ()) -> Kind:
+    """A task in `hpo.tasks.GOALS`: its module, or what it is over inputs that are known.
+
+    Args:
+        task: by its name.
+        layout: what its inputs are.
 
     Raises:
         ValueError: it is no task.
     """
     if task not in GOALS:
         raise ValueError(f"'{task}' is no task")
-    module: Kind = import_module(f"hpo.tasks.{task}")
-    return module
+    module = import_module(f"hpo.tasks.{task}")
+    found: Kind = module.Forecasting.of(layout) if task == "forecasting" else module
+    return found
 
 
 def floats(inputs: Tensor) -> Tensor:
@@ -55,7 +61,7 @@ def floats(inputs: Tensor) -> Tensor:
 @torch.no_grad()  # not inference_mode: what a network keeps of a pass, it may train with
 def predict(
     model: nn.Module,
-    inputs: Tensor | RaggedRows,
+    inputs: Tensor | RaggedRows | WindowRows,
     activate: Callable[[Tensor], Tensor],
     *,
     batch_size: int,
@@ -75,7 +81,8 @@ def predict(
     """
     device = next(model.parameters()).device
     if isinstance(inputs, RaggedRows):
-        order, parts = zip(*inputs.batches(batch_size), strict=True)
+        order, padded = zip(*inputs.batches(batch_size), strict=True)
+        parts: Iterable[Tensor] = padded
         back = torch.from_numpy(np.argsort(np.concatenate(order), kind="stable")).to(device)
     else:
         parts, back = inputs.split(batch_size), None

@@ -1,4 +1,4 @@
-"""Ragged rows on a device: batches of them are padded to their own longest row."""
+"""Ragged rows and windows on a device: rows are padded to the longest of a batch, windows are cut for a batch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,3 +59,41 @@ class RaggedRows:
         for first in range(0, max(len(order), 1), size):
             rows = order[first : first + size]
             yield rows, self.take(rows)
+
+
+@dataclass(frozen=True)
+class WindowRows:
+    """Windows over series: window `i` is `values[begins[i]:begins[i] + length]`."""
+
+    values: Tensor
+    """The steps of all series `(steps, channels)`, on a device."""
+    begins: Tensor
+    """Where each window begins, int64 `(windows,)`, on the same device."""
+    length: int
+    """Steps of a window."""
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the steps are."""
+        return self.values.device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the steps and of the places of the windows."""
+        return self.values.nbytes + self.begins.nbytes
+
+    def to(self, device: torch.device) -> "WindowRows":
+        """The same windows with their steps on a device."""
+        return WindowRows(self.values.to(device), self.begins.to(device), self.length)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """These windows in this order, `(rows, length, channels)`."""
+        return self.values[self.begins[rows][:, None] + torch.arange(self.length, device=self.device)]
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """All windows in their order, so many at a time."""
+        for rows in torch.arange(len(self), device=self.device).split(size):
+            yield self[rows]

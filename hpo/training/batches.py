@@ -14,12 +14,15 @@ from torch.nn import functional
 from hpo.datasets import Dataset, Examples
 from hpo.datasets.dataset import Inputs
 from hpo.datasets.ragged import Ragged
+from hpo.datasets.windows import Windows
 from hpo.spec import DataSettings
 from hpo.tasks.kinds import floats
-from hpo.tasks.rows import RaggedRows
+from hpo.tasks.rows import RaggedRows, WindowRows
 from hpo.training.augmentation import Augmentation, mixup, token_dropout
 from hpo.training.precision import checked_generator, free_memory
 
+Rows = Tensor | RaggedRows | WindowRows
+"""Inputs on a device, of which batches are taken."""
 _BUCKET = 50
 """Batches of texts or clips among which rows of like lengths are looked for."""
 _SHARE_OF_FREE_MEMORY = 0.5
@@ -89,7 +92,7 @@ class Batches:
         shuffled = torch.randperm(len(self), generator=self._generator, device=self._device).cpu()
         return alike.view(len(self), self._batch_size)[shuffled].flatten()
 
-    def _taken(self, values: Tensor | RaggedRows, rows: Tensor) -> Tensor:
+    def _taken(self, values: Rows, rows: Tensor) -> Tensor:
         taken = values.take(rows.numpy()) if isinstance(values, RaggedRows) else values[rows.to(values.device)]
         if taken.device == self._device:
             return taken
@@ -112,21 +115,23 @@ def in_memory(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array)
 
 
-def as_seen(inputs: Inputs) -> Tensor | RaggedRows:
+def as_seen(inputs: Inputs) -> Rows:
     """Inputs over their own memory as a model sees them: images `(n, h, w, c)` as `(n, c, h, w)`, others unchanged."""
     rows = _held(inputs)
     return rows.permute(0, 3, 1, 2) if isinstance(rows, Tensor) and rows.ndim == 4 else rows
 
 
-def _held(inputs: Inputs) -> Tensor | RaggedRows:
+def _held(inputs: Inputs) -> Rows:
     """Inputs over their own memory."""
+    if isinstance(inputs, Windows):
+        return WindowRows(in_memory(inputs.values), in_memory(inputs.begins), inputs.length)
     if isinstance(inputs, Ragged):
         return RaggedRows(in_memory(inputs.values), inputs.offsets[:-1], inputs.lengths, inputs.padding)
     return in_memory(inputs)
 
 
 @lru_cache(maxsize=1)
-def validation_rows(dataset: Dataset, device: torch.device) -> tuple[Tensor | RaggedRows, Tensor]:
+def validation_rows(dataset: Dataset, device: torch.device) -> tuple[Rows, Tensor]:
     """The validation inputs, as a model sees them, and targets: moved once, whatever a warm worker trains."""
     inputs = as_seen(dataset.validation.inputs)
     if _fits(inputs, device):
@@ -135,7 +140,7 @@ def validation_rows(dataset: Dataset, device: torch.device) -> tuple[Tensor | Ra
 
 
 @lru_cache(maxsize=1)  # a warm worker keeps its study's data on the device
-def _training_rows(dataset: Dataset, device: torch.device) -> tuple[Tensor | RaggedRows, Tensor, Tensor | None]:
+def _training_rows(dataset: Dataset, device: torch.device) -> tuple[Rows, Tensor, Tensor | None]:
     """The training inputs, targets and weights: all on the device, or all in the host's memory."""
     train: Examples = dataset.train
     inputs, targets = _held(train.inputs), in_memory(train.targets)
@@ -145,5 +150,5 @@ def _training_rows(dataset: Dataset, device: torch.device) -> tuple[Tensor | Rag
     return inputs.to(device), targets.to(device), None if weights is None else weights.to(device)
 
 
-def _fits(values: Tensor | RaggedRows, device: torch.device) -> bool:
+def _fits(values: Rows, device: torch.device) -> bool:
     return values.nbytes <= free_memory(device) * _SHARE_OF_FREE_MEMORY

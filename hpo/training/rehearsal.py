@@ -151,4 +151,4 @@ def _predict(spec: StudySpec, few: Dataset) -> None:
 
 
 def _built(spec: StudySpec, few: Dataset) -> Standardized:
-    return models.build(spec.model, few.input_shape, len(few.outputs), spec.task, few.encoding.layout).eval()
+    return models.build(spec.model, few.input_shape, len(few.outputs), spec.base, few.encoding.layout).eval()

@@ -53,7 +53,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     """
     assert isinstance(context.spec, StudySpec), "a search over models"
     spec = context.spec.apply(config)
-    training, dataset, task = spec.training, context.dataset, kind(spec.task)
+    training, dataset, task = spec.training, context.dataset, kind(spec.task, context.dataset.encoding.layout)
     torch.manual_seed(context.seed)
     device = choose_device(training.device, float64=dataset.train.inputs.dtype == np.float64)
     precision = autocast(device, training.precision)
@@ -106,7 +106,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
         measured = task.measure(exact(validation), exact(truth)) if finite else unknown
         timings = {"train_seconds": trained - started, "epoch_seconds": time.perf_counter() - started}
         metrics = {**measured, "train_loss": train_loss, **timings, **costs}
-        snapshot = partial(_snapshot, predictor, dataset, validation, spec.task)
+        snapshot = partial(_snapshot, predictor, dataset, validation, spec.base)
         yield Report(epoch, metrics, snapshot, partial(_state, epoch, parts, device))
         if not finite:
             return
@@ -115,7 +115,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
 def _built(spec: StudySpec, dataset: Dataset, device: torch.device) -> Standardized:
     """The model with fresh weights on its device; what it knows of the data is measured on training rows."""
     layout = dataset.encoding.layout
-    model = models.build(spec.model, dataset.input_shape, len(dataset.outputs), spec.task, layout)
+    model = models.build(spec.model, dataset.input_shape, len(dataset.outputs), spec.base, layout)
     model.varied = masking(spec.data)
     fit_first(model.standardize, dataset)
     if model.rescale is not None:

@@ -140,7 +140,7 @@ class TrialContext:
         Raises:
             TrainingError: the arrays are of other shapes, or hold what is no probability, no class or not finite.
         """
-        checked = checked_evidence(self.spec.task, predictions, targets, split)
+        checked = checked_evidence(self.spec.base, predictions, targets, split)
         self._predictions[split], self._targets[split] = checked
 
     # ---- for who runs the training function ----------------------------------------------------------------------

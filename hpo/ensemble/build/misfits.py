@@ -80,7 +80,7 @@ def _problem(study: Study, trial: TrialRecord, dataset: Dataset | None) -> str |
     if dataset is None:
         return None
     apart = np.abs(predicted - known).max(axis=1).mean()
-    scale = float(np.std(data_summary.targets["validation"])) if spec.task == "regression" else 1.0
+    scale = float(np.std(data_summary.targets["validation"])) if spec.base == "regression" else 1.0
     if not apart <= _UNLIKE * scale:
         return ": its weights predict something else by the model as it is now, whose code has changed since"
     return None

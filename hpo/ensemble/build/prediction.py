@@ -107,7 +107,7 @@ def predict_out_of_fold(study: Study, model: Named, stored: Stored, dataset: Dat
 def _network(study: Study, model: Named, stored: Stored, copies: int) -> Standardized | Mean:
     data_summary = study.data_summary
     shape, outputs = data_summary.input_shape, len(data_summary.outputs)
-    network = models.build_copies(model, shape, outputs, study.spec.task, copies, data_summary.encoding.layout)
+    network = models.build_copies(model, shape, outputs, study.spec.base, copies, data_summary.encoding.layout)
     set_weights(network, stored.weights())
     return network
 
@@ -117,5 +117,5 @@ def _predictions(study: Study, network: Standardized | Mean, examples: Examples)
     from hpo.training import Predictor
 
     device = predicting()
-    predictor = Predictor(placement.place(network, device), kind(study.spec.task), device, None)
+    predictor = Predictor(placement.place(network, device), kind(study.spec.base), device, None)
     return predictor(examples).float().cpu().numpy()

@@ -35,7 +35,7 @@ def boosting(trainer: Trainer, rounds: int = 8, top: int = 5) -> Retrained:
         HpoError: no round made a member that is better than chance.
     """
     spec = trainer.spec
-    if spec.task != "classification":
+    if spec.base != "classification":
         raise InputError(f"--method boosting is for task classification, and this study's is {spec.task}; use bagging")
     if rounds < 1:
         raise InputError(f"boosting needs at least 1 round, got {rounds}")

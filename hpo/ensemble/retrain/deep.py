@@ -31,5 +31,5 @@ def deep(trainer: Trainer, members: int = 5) -> Retrained:
     ]
     spec = trainer.spec
     survived, failed = survivors(trainer.train(METHOD, jobs), spec, trainer.dataset)
-    combiner = uniform(len(survived), spec.task)
+    combiner = uniform(len(survived), spec.base)
     return join(METHOD, survived, combiner, trainer.dataset, failed=failed)

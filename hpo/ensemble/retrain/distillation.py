@@ -70,11 +70,11 @@ def distill(
     expected = (trainer.rows, len(trainer.dataset.outputs))
     if teacher.shape != expected:
         raise InputError(f"the ensemble's predictions must be of the training rows, {expected}, got {teacher.shape}")
-    targets = soft_targets(teacher, trainer.dataset.train.targets, student.spec.task, share, temperature)
+    targets = soft_targets(teacher, trainer.dataset.train.targets, student.spec.base, share, temperature)
     name, seed = f"student ({student.name})", trainer.seed(METHOD, 0)
     job = Job(0, name, student.config, seed, student.trial, targets=targets)
     members, _ = survivors(trainer.train(METHOD, [job], student.spec), student.spec, trainer.dataset)
-    return join(METHOD, members, uniform(1, student.spec.task), trainer.dataset)
+    return join(METHOD, members, uniform(1, student.spec.base), trainer.dataset)
 
 
 def soft_targets(teacher: Predictions, targets: Targets, task: str, share: float, temperature: float) -> Predictions:

@@ -57,8 +57,8 @@ def out_of_fold(trainer: Trainer, folds: int = 5, top: int = 5, method: str = "s
         calibrated_member(f"trial {one.number}", one.number, one.config, left, spec, dataset) for one, left in kept
     ]
     predictions = np.stack([predicted[trial.number] for trial, _ in kept])
-    estimate = _cross_fitted(predictions, targets, split, spec.task, method)
-    combiner = fit_stack(predictions, targets, spec.task, method)
+    estimate = _cross_fitted(predictions, targets, split, spec.base, method)
+    combiner = fit_stack(predictions, targets, spec.base, method)
     return join(method, members, combiner, dataset, estimate, failed)
 
 

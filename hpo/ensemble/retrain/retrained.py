@@ -141,7 +141,7 @@ def calibrated_member(
     Raises:
         HpoError: its predictions cannot be read.
     """
-    task, outputs = spec.task, len(dataset.outputs)
+    task, outputs = spec.base, len(dataset.outputs)
     rows: dict[Split, int] = {"validation": len(dataset.validation), "test": len(dataset.test), "held_out": held_out}
     shapes = {split: (count, outputs) for split, count in rows.items()}
     raw = _calibrated(name, stored, "validation", shapes["validation"], 1.0, task)
@@ -177,7 +177,8 @@ def join(
     last = calibration(combined, targets, task)
     if last.temperature != 1.0:
         combiner = Calibrated(combiner, last.temperature, task)
-    interval = _interval(combined, targets) if task == "regression" else None
+    spreads = dataset.spreads(dataset.validation)
+    interval = _interval(combined, targets, spreads) if task == "regression" else None
     return Retrained(method, tuple(members), validation, combiner, last, interval, estimate, failed)
 
 
@@ -193,10 +194,10 @@ def measure(kind_: str, task: str, predictions: Predictions, targets: Targets, o
     return Estimate(kind_, len(targets), of, metrics)
 
 
-def _interval(combined: Predictions, targets: Targets) -> Interval | None:
+def _interval(combined: Predictions, targets: Targets, spreads: NDArray[np.floating[Any]] | None) -> Interval | None:
     """None where there are too few rows for one."""
     try:
-        return conformal(combined - targets)
+        return conformal(combined - targets, spreads=spreads)
     except InputError:
         return None
 

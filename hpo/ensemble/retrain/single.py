@@ -46,7 +46,7 @@ def single(trainer: Trainer, number: int | None, epochs: int | None, all_data: b
     )
     members, _ = survivors(trainer.train(METHOD, [job], spec), spec, trainer.dataset)
     if not all_data:
-        return join(METHOD, members, uniform(1, spec.task), trainer.dataset)
+        return join(METHOD, members, uniform(1, spec.base), trainer.dataset)
     member = replace(members[0], temperature=_temperature(trainer, trial))
     return _uncalibrated(member, spec)
 
@@ -70,4 +70,4 @@ def _temperature(trainer: Trainer, trial: TrialRecord) -> float:
 def _uncalibrated(member: TrainedMember, spec: StudySpec) -> Retrained:
     """A member that has learned the validation rows: nothing is fitted to what it says of them."""
     validation = member.predictions("validation")[None]
-    return Retrained(METHOD, (member,), validation, uniform(1, spec.task), Calibration(1.0, {}, {}))
+    return Retrained(METHOD, (member,), validation, uniform(1, spec.base), Calibration(1.0, {}, {}))
