@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hpo import datasets, models, plugins, samplers, schedulers
 from hpo import spec as specs
+from hpo.datasets.kept import with_files
 from hpo.ensemble.build.options import EnsembleOptions
 from hpo.errors import HpoError, InputError, StudyError, shortened
 from hpo.options import arguments, declared
@@ -71,7 +72,8 @@ def validate(
     Data that would have to be downloaded are left alone.
 
     Args:
-        space: a YAML file, a dict of the same shape, or a spec.
+        space: a YAML file, a dict of the same shape, or a spec. In a dict `data.path` may also be a DataFrame, a
+            Dataset of Hugging Face, arrays, or torch Datasets, as `hpo.search` takes them.
         overrides: dotted name -> value, as `--set` has it.
         tell: is told what may not be meant (`remarks`), and what is left out or changed when the data are read, a line
             each; a warning by default.
@@ -82,7 +84,7 @@ def validate(
         DataError: the data cannot be used.
     """
     _trust(space, trust)
-    written = specs.read(space, overrides)
+    written = specs.read(with_files(space, Path("data")), overrides)
     last = partial(checks.last_problems, data_dir=Path("data"), download=False)
     spec = written.checked((checks.check,), last)
     for note in (*written.notes, *checks.remarks(spec), *checks.data_notes(spec, Path("data"))):
@@ -165,6 +167,7 @@ def search(options: SearchOptions) -> SearchResult:
 
 def _searched(options: SearchOptions) -> SearchResult:
     _trust(options.space, options.trust)
+    options = replace(options, space=with_files(options.space, options.downloads))
     if options.join:
         _check_joinable(options)
         return joining.join(options)

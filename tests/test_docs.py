@@ -1,6 +1,7 @@
 """The documentation site builds without a warning, and its references have everything that there is."""
 
 import html
+import inspect
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 
 import hpo
 from hpo import cli
+from hpo.models import MODELS
 from hpo.spec import StudySpec
 from tests.conftest import PATIENCE
 
@@ -104,6 +106,14 @@ def test_a_key_has_its_type_default_and_rule(site: Path) -> None:
     assert ["sampler", "section", "{name: curves}", ""] in found
     assert ["data", "section", "required", "", "What is learned from."] in cells
     assert [row for row in cells if len(row) == 5 and not row[4]] == []
+
+
+def test_every_family_of_models_is_there_with_its_settings(site: Path) -> None:
+    parts = re.split(r'(?=<h3 id=")', (site / "models.html").read_text())
+    for name in MODELS.names:
+        (part,) = [part for part in parts if part.startswith(f'<h3 id="{name}">')]
+        settings = list(inspect.signature(MODELS.load(name)).parameters)[2:]
+        assert re.findall(r"<td><code>(\w+)</code></td>\s*<td><code>", part) == settings
 
 
 def test_every_public_name_is_there(site: Path) -> None:

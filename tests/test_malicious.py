@@ -38,6 +38,7 @@ from hpo.engine.ray.watchdog import watched
 from hpo.ensemble.build import mlflow_run, report
 from hpo.ensemble.combiner import from_json
 from hpo.ensemble.model import Ensemble
+from hpo.ensemble.own_inputs import own_inputs
 from hpo.ensemble.pool import Pool
 from hpo.errors import DataError, HpoError, InputError, SpecError, StudyError, TrainingError
 from hpo.files.tensors import load_tensors
@@ -1506,16 +1507,55 @@ def test_files_of_mlflow_stay_in_the_storage_folder(study: Study, treasure: Path
     assert list(treasure.parent.iterdir()) == [treasure]
 
 
-def test_the_report_of_an_ensemble_is_not_written_through_a_link(study: Study, treasure: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("statements", "what"),
+    [
+        (
+            ["CREATE TRIGGER evil AFTER INSERT ON runs BEGIN UPDATE runs SET artifact_uri = 'file:///home'; END"],
+            "trigger",
+        ),
+        (["CREATE TRIGGER evil BEFORE UPDATE ON runs FOR EACH ROW WHEN 1 BEGIN DELETE FROM runs; END"], "trigger"),
+        (
+            [
+                "CREATE TRIGGER evil BEFORE UPDATE ON runs FOR EACH ROW WHEN (SELECT 1) BEGIN"
+                " SELECT RAISE(ABORT, 'no'); END"
+            ],
+            "trigger",
+        ),
+        (["ALTER TABLE experiments RENAME TO mine", "CREATE VIEW experiments AS SELECT * FROM mine"], "view"),
+        (["CREATE VIRTUAL TABLE evil USING fts5(x)"], "virtual table"),
+    ],
+)
+def test_a_database_of_mlflow_runs_nothing_that_stands_in_it(
+    statements: list[str], what: str, study: Study, treasure: Path, hpo: Run
+) -> None:
     tell_mlflow(study)
-    place = tmp_path / "studies" / "mlflow-artifacts" / "mine"
-    (place / "report").mkdir(parents=True)
-    (place / "report" / "report.html").symlink_to(treasure)
-    there = f"UPDATE runs SET artifact_uri = 'file://{place}' WHERE run_uuid = NEW.run_uuid"
-    change_mlflow(tmp_path / "studies", f"CREATE TRIGGER evil AFTER INSERT ON runs BEGIN {there}; END")
-    result = api.build_ensemble("squares", method="single", storage=tmp_path / "studies")
-    assert result.tracking_problem is None and (place / "report" / "report.html").read_text().startswith("<!DOCTYPE")
-    assert treasure.read_text().startswith("dear")
+    storage = study.folder.parent
+    for statement in statements:
+        change_mlflow(storage, statement)
+    message = f"mlflow.db' has a {what} '(evil|experiments)', which MLflow's database never has"
+    with pytest.raises(Unusable, match=message):
+        tell_mlflow(study)
+    code, _, told = hpo("ui")
+    assert code == 2 and re.search(message, told)
+    result = api.build_ensemble("squares", method="single", storage=storage)
+    assert result.tracking_problem is not None and re.search(message, result.tracking_problem)
+    assert list(treasure.parent.iterdir()) == [treasure]
+
+
+def test_the_store_of_the_folder_is_known_by_any_name(
+    study: Study, treasure: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.writer.end(study.writer.ask().number, Outcome(State.FAILED, "Traceback\nValueError: no", Failure.ERROR))
+    tell_mlflow(study)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///studies/mlflow.db")
+    change_mlflow(
+        tmp_path / "studies", f"UPDATE runs SET status = 'RUNNING', artifact_uri = 'file://{treasure.parent}'"
+    )
+    with pytest.raises(Unusable, match="says that files go to"):
+        tell_mlflow(study)
+    assert list(treasure.parent.iterdir()) == [treasure]
 
 
 @pytest.mark.parametrize("name", ["mlflow.db", "mlflow.db-wal", "mlflow-artifacts"])
@@ -1542,6 +1582,34 @@ def test_mlflows_pages_are_not_started_from_the_folder(study: Study, hpo: Run, m
     assert hpo("ui")[0] == 0
     done = subprocess.run([sys.executable, "-m", "mlflow", "--version"], env=started[0], capture_output=True, text=True)
     assert done.returncode == 0 and "mlflow, version" in done.stdout
+    code = "import mlflow.environment_variables as e; print(e.MLFLOW_SERVER_ENABLE_JOB_EXECUTION.get())"
+    done = subprocess.run([sys.executable, "-c", code], env=started[0], capture_output=True, text=True)
+    assert done.stdout.strip() == "False"  # jobs that the database holds are not run
+
+
+def test_an_array_that_is_cut_off_meanwhile_is_an_error_and_ends_no_process(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((5000, 4), np.float32))
+    batches = input_batches(tmp_path / "x.npy", Wanted((4,)))
+    next(batches)
+    os.truncate(tmp_path / "x.npy", 200)
+    with pytest.raises(DataError, match="x.npy: cannot be read as .npy"):
+        list(batches)
+
+
+def test_parquet_that_is_replaced_after_its_check_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pandas, parquet = pytest.importorskip("pandas"), pytest.importorskip("pyarrow.parquet")
+    good, other = pandas.DataFrame({"a": [1, 2]}), pandas.DataFrame({"b": [3]})
+    good.to_parquet(tmp_path / "x.parquet")
+    other.to_parquet(tmp_path / "other.parquet")
+    read = parquet.read_metadata
+
+    def swapped(*arguments: Any, **options: Any) -> Any:
+        found = read(*arguments, **options)
+        (tmp_path / "other.parquet").replace(tmp_path / "x.parquet")
+        return found
+
+    monkeypatch.setattr(parquet, "read_metadata", swapped)
+    assert own_inputs(tmp_path / "x.parquet").to_dict("list") == {"a": [1, 2]}
 
 
 def test_a_journal_of_mlflow_removes_no_file_that_it_names(study: Study, treasure: Path, hpo: Run) -> None:

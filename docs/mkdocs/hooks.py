@@ -23,6 +23,7 @@ _LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "sh"}
 GENERATED: dict[str, Callable[[], str]] = {
     "commands": references.commands,
     "search file": references.search_file,
+    "models": references.families,
     "python": references.python,
 }
 """What takes the place of a line that ends in `<!-- generated: NAME -->`; on a Git host people read that line."""

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 import hpo
 from hpo import cli
+from hpo.models import MODELS
 from hpo.spec import StudySpec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,6 +210,41 @@ def _rules(annotated: Any) -> Iterator[Any]:
     inside = (annotated.annotation, *annotated.metadata) if isinstance(annotated, FieldInfo) else get_args(annotated)
     for part in inside:
         yield from _rules(part)
+
+
+def families() -> str:
+    """Every family of models with its settings, in the words of its docstring."""
+    return "\n\n".join(_family(name) for name in MODELS.names)
+
+
+def _family(name: str) -> str:
+    """A family: what it is and whose, and a table of its settings."""
+    function = MODELS.load(name)
+    source = (sys.modules[function.__module__].__doc__ or "").strip()
+    sections = griffe.Docstring(inspect.getdoc(function) or "").parse("google", warnings=False)
+    text = [section.value for section in sections if section.kind is griffe.DocstringSectionKind.text]
+    said = {
+        argument.name: " ".join(argument.description.split())
+        for section in sections
+        if section.kind is griffe.DocstringSectionKind.parameters
+        for argument in section.value
+    }
+    rows = [["setting", "default", "meaning"], ["---"] * 3]
+    for argument in inspect.signature(function).parameters.values():
+        if argument.kind is argument.KEYWORD_ONLY:
+            assert argument.name in said, f"'{argument.name}' of {name} is not in its docstring"
+            rows.append([f"`{argument.name}`", f"`{_yaml(argument.default)}`", said[argument.name]])
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    has_settings = len(rows) > 2
+    return "\n\n".join(
+        [
+            f"### `{name}` {{ #{name} }}",
+            source,
+            *text,
+            f"Input: {said['input_shape']}",
+            *([table] if has_settings else []),
+        ]
+    )
 
 
 def python() -> str:

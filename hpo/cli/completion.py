@@ -24,7 +24,9 @@ METHODS = (
 PLUGINS = {
     "sampler": ("curves", "tpe", "gp", "cmaes", "random", "qmc", "nsga2", "evolution", "grid", "portfolio"),
     "scheduler": ("freeze_thaw", "asha", "asha_stop", "hyperband", "median", "none", "pbt"),
-    "model": ("mlp", "convnet", "resnet"),
+    "model": (
+        *("linear", "mlp", "convnet", "lenet", "alexnet", "vgg", "googlenet", "resnet", "resnet18", "dcn", "vit"),
+    ),
 }
 """Section of a search -> the names of its plug-ins, likewise."""
 SHELLS = ("bash", "zsh", "fish")

@@ -1,6 +1,7 @@
 """Commands that look at studies, and tidy up: studies, trials, best, compare, gc, ui."""
 
 import os
+import sqlite3
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -195,7 +196,8 @@ def ui(storage: str, host: str, port: int) -> None:
         click.echo(f"MLflow runs already, at {uri}")
         return
     from hpo.study.folder import check_apart
-    from hpo.tracking.store import check_own_store, tracking_uri
+    from hpo.tracking.problems import Unusable
+    from hpo.tracking.store import check_database, check_own_store, tracking_uri
 
     if not uri:
         check_apart(Path(storage))
@@ -205,6 +207,10 @@ def ui(storage: str, host: str, port: int) -> None:
                 " --storage"
             )
         check_own_store(Path(storage))
+        try:
+            check_database(Path(storage).resolve() / "mlflow.db")
+        except (Unusable, sqlite3.Error) as error:
+            raise InputError(f"MLflow cannot show it: {error}") from error
     click.echo(f"MLflow at http://{host}:{port} (Ctrl-C ends it)")
     arguments = [
         "--backend-store-uri",
@@ -217,8 +223,15 @@ def ui(storage: str, host: str, port: int) -> None:
         "1",
     ]
     sys.stdout.flush()
-    alone = {**os.environ, "PYTHONSAFEPATH": "1"}  # nothing of the folder where the user stands takes MLflow's place
-    os.execve(sys.executable, [sys.executable, "-m", "mlflow", "ui", *arguments], alone)
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", "ui", *arguments], {**os.environ, **_ALONE})
 
+
+_ALONE = {
+    "PYTHONSAFEPATH": "1",  # nothing of the folder where the user stands takes MLflow's place
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # jobs and scorers that the database holds would be run
+    "MLFLOW_SERVER_JOB_ENABLE_PERIODIC_TASKS": "false",
+    "MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS": "false",
+}
+"""What MLflow's server is told, so that it shows what is stored and runs none of it."""
 
 COMMANDS = (studies, trials, best, compare, gc, ui)

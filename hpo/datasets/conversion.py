@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.datasets.columns import takes_lists
 from hpo.datasets.dataset import Encoding, Inputs
 from hpo.datasets.notes import Notes
 from hpo.datasets.ragged import Ragged
@@ -92,7 +93,9 @@ class Wanted:
     @property
     def table_format(self) -> TableFormat:
         """How the cells of a table's files are written, as those of the training were."""
-        return TableFormat(self.encoding.header, self.encoding.missing, isinstance(self.sequence, Sound))
+        return TableFormat(
+            self.encoding.header, self.encoding.missing, any(takes_lists(column) for column in self.encoding.columns)
+        )
 
     def encode(self, rows: Rows) -> Inputs:
         """Rows of a table whose columns have a meaning, as a model takes them; other columns are left out.

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self, TypeAlias
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hpo.datasets import columns as kinds
 from hpo.datasets.columns import Column
+from hpo.datasets.filed import blocks
 from hpo.datasets.moments import Moments, moments
 from hpo.datasets.ragged import Ragged, joined
 from hpo.datasets.series import Series
@@ -21,7 +22,7 @@ from hpo.errors import DataError
 from hpo.tasks.features import Feature
 
 Inputs: TypeAlias = Any
-"""An array, `Ragged` or `Windows`: who uses one kind knows which, and a union would have them say so at each place.
+"""An array, `Ragged`, `Windows` or `Filed`: who uses one kind knows which; a union would have them say it everywhere.
 
 Images `(n, h, w, c)` uint8, rows of a table `(n, features)`, series `(n, steps, channels)`, windows over series, texts
 or clips (ragged).
@@ -59,6 +60,9 @@ class Encoding:
     header: bool = True
     """Whether files with these columns name them in their first line."""
 
+    laid_out: tuple[Feature, ...] = ()
+    """What the numbers of a row are, where the columns stay behind: see `Dataset.sent`."""
+
     @property
     def named(self) -> bool:
         """Whether inputs are rows of a table whose columns are known by their names."""
@@ -69,7 +73,7 @@ class Encoding:
         """What the numbers of an example are, where columns say so; empty where all are quantities."""
         if self.series is not None:
             return self.series.features
-        return tuple(feature for column in self.columns for feature in column.features)
+        return self.laid_out or tuple(feature for column in self.columns for feature in column.features)
 
     def to_json(self) -> dict[str, Any]:
         """Writes the encoding as JSON has it."""
@@ -283,6 +287,13 @@ class Dataset:
             digest.update(json.dumps([self.encoding.to_json(), self.outputs]).encode())
         return digest.hexdigest()
 
+    def sent(self) -> Self:
+        """The data as workers are sent them: without the columns, whose code may be the user's.
+
+        A worker imports that only when it stands in the folder of the search.
+        """
+        return replace(self, encoding=Encoding(laid_out=self.encoding.layout))
+
     @cached_property
     def input_moments(self) -> Moments:
         """Means and standard deviations of the training inputs, which are images, rows, series or windows."""
@@ -308,15 +319,14 @@ def dense(inputs: Inputs) -> NDArray[Any]:
     """Inputs as one array: windows step by step, texts and clips with padding up to the most that is kept of one."""
     if isinstance(inputs, Windows):
         return inputs.dense()
-    array: NDArray[Any] = inputs.padded(inputs.limit) if isinstance(inputs, Ragged) else inputs
-    return array
+    return inputs.padded(inputs.limit) if isinstance(inputs, Ragged) else np.asarray(inputs)
 
 
-def _arrays(inputs: Inputs) -> Sequence[NDArray[Any]]:
+def _arrays(inputs: Inputs) -> Iterable[NDArray[Any]]:
     """The arrays that inputs are made of."""
     if isinstance(inputs, Windows):
         return inputs.values, inputs.begins
-    return (inputs.values, inputs.offsets) if isinstance(inputs, Ragged) else (inputs,)
+    return (inputs.values, inputs.offsets) if isinstance(inputs, Ragged) else blocks(inputs)
 
 
 def task_of(targets: Targets) -> str:

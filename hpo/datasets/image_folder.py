@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from hpo.datasets.dataset import Encoding, Examples, Ranges, Source
-from hpo.datasets.images import SUFFIXES, image_files, is_hidden, ranges_of, read_image
+from hpo.datasets.images import SUFFIXES, image_files, is_hidden, ranges_of
 from hpo.datasets.notes import Notes
+from hpo.datasets.pictures import pictures
 from hpo.errors import DataError
 from hpo.spec import DataSettings
 
@@ -36,7 +37,7 @@ def image_folder(settings: DataSettings, data_dir: Path) -> Source:
         notes.add("classes without test pictures, on which nothing is measured", name)
     files = {split: _files(root, split, classes, notes) for split in ("train", "test")}
     ranges = ranges_of(path for path, _ in files["train"])
-    train, test = (_read(files[split], settings.size, ranges, notes) for split in ("train", "test"))
+    train, test = (_read(files[split], settings.size, ranges, notes, data_dir) for split in ("train", "test"))
     return Source(train, test, classes, str(root), Encoding(ranges=ranges), notes.lines())
 
 
@@ -75,6 +76,6 @@ def _held(folder: Path) -> str:
     return f"it holds {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" if names else "it is empty"
 
 
-def _read(files: list[tuple[Path, int]], size: int, ranges: Ranges, notes: Notes) -> Examples:
-    images = np.stack([read_image(path, (size, size), 3, ranges, notes) for path, _ in files])
+def _read(files: list[tuple[Path, int]], size: int, ranges: Ranges, notes: Notes, data_dir: Path) -> Examples:
+    images = pictures([path for path, _ in files], size, ranges, notes, data_dir)
     return Examples(images, np.array([label for _, label in files], dtype=np.int64))

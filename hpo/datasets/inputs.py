@@ -16,7 +16,7 @@ from hpo.datasets.columns.ids import Ids
 from hpo.datasets.conversion import Wanted
 from hpo.datasets.dataset import Inputs
 from hpo.datasets.images import SUFFIXES, image_files, read_image
-from hpo.datasets.npz import name_of, read_arrays
+from hpo.datasets.npz import name_of
 from hpo.datasets.ragged import joined
 from hpo.datasets.series import Latest
 from hpo.datasets.table_files import Rows, batches, of_frame, read
@@ -74,7 +74,7 @@ def input_batches(source: Any, wanted: Wanted) -> Iterator[Batch]:
         raise DataError(f"{path}: is a pipe or a device; write it into a file")
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        yield from _of_array(_mapped(path), wanted, str(path))
+        yield from _of_npy(path, wanted)
     elif suffix == ".npz":
         yield from _of_archive(path, wanted)
     elif wanted.encoding.series is not None:
@@ -177,15 +177,17 @@ def _of_rows(
         )
 
 
-def _mapped(path: Path) -> NDArray[Any]:
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return array
-    except Exception:  # an empty array cannot be mapped; what is broken is told by the reader
-        arrays = read_arrays(path)
-    if "" not in arrays:
+def _of_npy(path: Path, wanted: Wanted) -> Iterator[Batch]:
+    """Batches of an array in an .npy file; it is not mapped, since a process dies where a mapped file is cut off."""
+    if zipfile.is_zipfile(path):
         raise DataError(f"{path}: is an .npz file; name it so")
-    return arrays[""]
+    try:
+        with path.open("rb") as file:
+            yield from _of_stream(file, wanted, str(path), None)
+    except DataError:
+        raise
+    except Exception as error:  # a broken file makes numpy raise almost anything
+        raise DataError(f"{path}: cannot be read as .npy: {error}") from error
 
 
 def _of_archive(path: Path, wanted: Wanted) -> Iterator[Batch]:

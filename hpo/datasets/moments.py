@@ -1,7 +1,11 @@
 """Means and standard deviations of inputs and targets, by which models standardize them."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+from hpo.datasets.filed import blocks
 
 _IMAGES_AT_ONCE = 1000
 _ROUNDING = 1e-14
@@ -11,7 +15,7 @@ Moments = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Means and standard deviations."""
 
 
-def moments(values: NDArray[np.generic]) -> Moments:
+def moments(values: Any) -> Moments:
     """Mean and standard deviation per channel of images `(n, h, w, c)` or series, or per column of a table.
 
     Series are `(n, steps, channels)`, tables `(n, columns)`; their missing values do not count. A constant channel or
@@ -21,11 +25,11 @@ def moments(values: NDArray[np.generic]) -> Moments:
     return mean, np.where(std > 0, std, 1.0)
 
 
-def _of_images(images: NDArray[np.generic]) -> Moments:
+def _of_images(images: Any) -> Moments:
     """Counts the 256 values of each channel, image by image: exact, and no wider copy of all images is made."""
     levels = np.arange(256, dtype=np.float64)
     counts = np.zeros((images.shape[-1], 256), dtype=np.int64)
-    for part in np.array_split(images, max(1, len(images) // _IMAGES_AT_ONCE)):
+    for part in blocks(images, _IMAGES_AT_ONCE):
         for channel in range(images.shape[-1]):
             counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
     shares = counts / counts.sum(axis=1, keepdims=True)

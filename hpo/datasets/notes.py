@@ -1,5 +1,8 @@
 """What a reader of data leaves out or changes, so that it can be told."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 _SHOWN = 3
 """Names in a line; the others are counted."""
 
@@ -14,6 +17,16 @@ class Notes:
         """Counts one more of a kind, such as `hidden files left out`."""
         count, names = self._kinds.get(kind, (0, []))
         self._kinds[kind] = (count + 1, [*names, name] if len(names) < _SHOWN else names)
+
+    def to_json(self) -> dict[str, list[Any]]:
+        """What was noted, of each kind the count and the first names."""
+        return {kind: [count, names] for kind, (count, names) in self._kinds.items()}
+
+    def merge(self, others: Mapping[str, Sequence[Any]]) -> None:
+        """Adds what others have noted, as `to_json` gives it."""
+        for kind, (count, names) in others.items():
+            own, known = self._kinds.get(kind, (0, []))
+            self._kinds[kind] = (own + count, [*known, *names][:_SHOWN])
 
     def lines(self) -> tuple[str, ...]:
         """One line a kind: what it is, how many, the first names."""

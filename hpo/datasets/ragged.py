@@ -7,6 +7,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.datasets.filed import Filed
+from hpo.datasets.windows import Windows
+
 Index = slice | NDArray[np.integer[Any]]
 
 
@@ -98,5 +101,10 @@ class Ragged:
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """Arrays of rows, ragged rows, or windows, one behind the other."""
-    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else parts[0].joined(parts[1:])
+    """Arrays of rows, ragged rows, windows, or rows in one file, one behind the other."""
+    first = parts[0]
+    if isinstance(first, Ragged | Windows):
+        return first.joined(parts[1:])
+    if isinstance(first, Filed) and all(isinstance(part, Filed) and part.path == first.path for part in parts):
+        return Filed(first.path, np.concatenate([part.rows for part in parts]))
+    return np.concatenate(parts)

@@ -39,14 +39,14 @@ def table(settings: DataSettings, data_dir: Path, task: str) -> Source:
     Raises:
         DataError: a file cannot be read, a column is not there, or a cell is not what its column is.
     """
-    return forecasting(settings) if task == "forecasting" else _Table(settings, task).source()
+    return forecasting(settings) if task == "forecasting" else _Table(settings, data_dir, task).source()
 
 
 class _Table:
     """One reading of a table."""
 
-    def __init__(self, settings: DataSettings, task: str) -> None:
-        self._settings, self._task, self._notes = settings, task, Notes()
+    def __init__(self, settings: DataSettings, data_dir: Path, task: str) -> None:
+        self._settings, self._data_dir, self._task, self._notes = settings, data_dir, task, Notes()
         self._path = Path(str(settings.path))
         if not settings.target:
             raise DataError(f"{self._path}: data.target must name the column that is to be predicted")

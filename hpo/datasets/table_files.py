@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -249,12 +249,10 @@ def _object(line: str, place: str) -> dict[str, Any]:
 
 def _of_parquet(path: Path, written: TableFormat) -> Iterator[Rows]:
     import pyarrow
-    from pyarrow import parquet
 
     first = 0
     try:
-        check_plain(path)
-        with parquet.ParquetFile(path) as file:
+        with path.open("rb") as content, _plain_parquet(content, path) as file:
             for field in file.schema_arrow:
                 if not _is_plain(field.type):
                     raise DataError(
@@ -274,18 +272,34 @@ def _of_parquet(path: Path, written: TableFormat) -> Iterator[Rows]:
         raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
 
 
-def check_plain(path: Path) -> None:
-    """Refuses types that packages register with Arrow, before a value is read: some unpickle what they read.
+def frame_of_parquet(path: Path) -> Any:
+    """A Parquet file of plain types as a DataFrame of pandas.
 
     Raises:
-        DataError: a column of the Parquet file is of such a type.
+        DataError: a column is of a type that another package defines.
+        ValueError, OSError: it is no Parquet file.
+    """
+    with path.open("rb") as content, _plain_parquet(content, path) as file:
+        return file.read().to_pandas()
+
+
+def _plain_parquet(content: BinaryIO, path: Path) -> Any:
+    """A Parquet file whose types are none that packages register with Arrow: some unpickle what they read.
+
+    The file is opened once, and its description is read once: whoever changes it meanwhile changes no type.
+
+    Raises:
+        DataError: a column is of such a type.
         ValueError: it is no Parquet file.
     """
     from pyarrow import parquet
 
-    schema = (parquet.read_metadata(path).metadata or {}).get(b"ARROW:schema", b"")
+    described = parquet.read_metadata(content)
+    schema = (described.metadata or {}).get(b"ARROW:schema", b"")
     if _EXTENSION in schema or _EXTENSION in base64.b64decode(schema, validate=False):
         raise DataError(f"{path}: has a column of a type that another package defines; store numbers, texts or dates")
+    content.seek(0)
+    return parquet.ParquetFile(content, metadata=described)
 
 
 def _is_plain(kind: Any) -> bool:

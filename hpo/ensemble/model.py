@@ -287,11 +287,10 @@ class Ensemble:
         if self.wanted.encoding.named and not isinstance(inputs, np.ndarray | Ragged):
             inputs = self.wanted.encode(of_frame(inputs, self.wanted.table_format, "inputs"))
         self.wanted.check(inputs.shape, inputs.dtype, "inputs")
-        if not isinstance(inputs, Ragged):
-            inputs = np.require(self.wanted.convert(inputs, 0, "inputs"), requirements=["C", "W"])
         for first in range(0, max(len(inputs), 1), _BATCH):
-            batch = inputs[first : first + _BATCH]
-            array = torch.from_numpy(batch.padded() if isinstance(batch, Ragged) else batch)
+            part = inputs[first : first + _BATCH]
+            rows = part.padded() if isinstance(part, Ragged) else self.wanted.convert(np.asarray(part), first, "inputs")
+            array = torch.from_numpy(np.require(rows, requirements=["C", "W"]))
             yield array.permute(0, 3, 1, 2) if array.ndim == 4 else array
 
     def _member(self, folder: Folder, part: MemberPart, model: Named | None) -> Member:

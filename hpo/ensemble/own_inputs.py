@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.datasets.npz import read_arrays
-from hpo.datasets.table_files import check_plain
+from hpo.datasets.table_files import frame_of_parquet
 from hpo.errors import DataError
 
 _KEYS = ("x_test", "x")
@@ -42,7 +42,5 @@ def _read(path: Path) -> Any:
     if suffix in (".csv", ".parquet"):
         import pandas
 
-        if suffix == ".parquet":
-            check_plain(path)
-        return pandas.read_csv(path) if suffix == ".csv" else pandas.read_parquet(path)
+        return pandas.read_csv(path) if suffix == ".csv" else frame_of_parquet(path)
     return path

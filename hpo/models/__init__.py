@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.errors import InputError, Problem
 from hpo.plugins import Registry, did_you_mean
 from hpo.spec import Named, StudySpec, text_for
+from hpo.spec.families import NAME, family_of, goes_with, settings_of
 from hpo.tasks.features import Feature, Tokens, sequence
 
 if TYPE_CHECKING:
@@ -29,9 +30,17 @@ if TYPE_CHECKING:
 MODELS = Registry(
     "model",
     {
+        "linear": "hpo.models.linear:linear",
         "mlp": "hpo.models.mlp:mlp",
         "convnet": "hpo.models.convnet:convnet",
+        "lenet": "hpo.models.lenet:lenet",
+        "alexnet": "hpo.models.alexnet:alexnet",
+        "vgg": "hpo.models.vgg:vgg",
+        "googlenet": "hpo.models.googlenet:googlenet",
         "resnet": "hpo.models.resnet:resnet",
+        "resnet18": "hpo.models.resnet:resnet18",
+        "dcn": "hpo.models.dcn:dcn",
+        "vit": "hpo.models.vit:vit",
         "bag": "hpo.models.bag:bag",
         "linear_forecast": "hpo.models.linear_forecast:linear_forecast",
     },
@@ -48,12 +57,57 @@ _POSITIONAL = 2
 
 
 def check(spec: StudySpec) -> Iterable[Problem]:
-    """Problems with the model's name and the names of its settings; values are tried by a rehearsal."""
-    searched = {name.removeprefix("model.") for name in spec.parameters if name.startswith("model.")}
-    for problem in unknown_settings(spec.model, searched - spec.model.settings.keys() - {"name"}):
-        fixed = problem.key[-1] == "name" or problem.key[-1] in spec.model.settings
-        yield problem if fixed else Problem(("parameters", ".".join(problem.key)), problem.message)
-    yield from _texts(spec)
+    """Problems with the names of the models, and with those of their settings; values are tried by a rehearsal."""
+    for one in map(spec.of_family, spec.families):
+        yield from _unknown(spec, one)
+        yield from _texts(spec, one)
+    for name in spec.parameters if NAME not in spec.parameters else ():  # else it is a value of that one
+        family = family_of(name)
+        if family is not None and family not in (*spec.families, *MODELS.names) and ":" not in family:
+            yield Problem(("parameters", name), f"unknown model '{family}'.{did_you_mean(family, spec.families)}")
+
+
+def _unknown(spec: StudySpec, one: StudySpec) -> Iterable[Problem]:
+    """Problems with one of a study's models: with its name, and with settings that it does not have."""
+    family = one.model.name
+    searched = [
+        name for name in spec.parameters if name.startswith("model.") and goes_with(spec.parameters, name, family)
+    ]
+    settings = {_setting(name): name for name in searched}
+    for problem in unknown_settings(one.model, settings.keys() - one.model.settings.keys() - {"name"}):
+        setting = problem.key[-1]
+        if setting in one.model.settings:
+            nested = (family,) if setting in settings_of(spec.model, family) else ()
+            key: tuple[str, ...] = ("model", *nested, setting)
+        elif setting == "name":
+            key = ("model", "name") if family == spec.model.name else ("parameters", NAME)
+        else:
+            key = ("parameters", settings[setting])
+        yield Problem(key, _where_it_is_known(spec, family, setting) or problem.message)
+
+
+def _where_it_is_known(spec: StudySpec, family: str, setting: str) -> str | None:
+    """What is said of a setting that one of a study's models has not, and another one has."""
+    others = [other for other in spec.families if other != family and _takes(other, setting)]
+    if not others:
+        return None
+    own = f"model.{others[0]}.{setting}"
+    return (
+        f"model '{family}' has no such setting, and '{others[0]}' has: as a parameter call it {own}; fixed, write it in"
+        f" the settings of that one, {{name: {spec.model.name}, {others[0]}: {{{setting}: ...}}}}"
+    )
+
+
+def _takes(family: str, setting: str) -> bool:
+    try:
+        return setting not in TOLD and setting in inspect.signature(MODELS.load(family)).parameters
+    except (InputError, TypeError, ValueError):
+        return False
+
+
+def _setting(name: str) -> str:
+    """The setting that a parameter of a model varies: `width` of `model.width` and of `model.resnet.width`."""
+    return name.removeprefix("model.").rpartition(".")[2]
 
 
 def unknown_settings(model: Named, searched: Iterable[str] = ()) -> Iterable[Problem]:
@@ -80,22 +134,23 @@ def unknown_settings(model: Named, searched: Iterable[str] = ()) -> Iterable[Pro
             yield Problem(("model", setting), message)
 
 
-def _texts(spec: StudySpec) -> Iterable[Problem]:
-    """Texts where the model takes a switch or a number, by what its function says; Python takes 'no' for true."""
+def _texts(spec: StudySpec, one: StudySpec) -> Iterable[Problem]:
+    """Texts where a model takes a switch or a number, by what its function says; Python takes 'no' for true."""
     try:
-        arguments = list(inspect.signature(MODELS.load(spec.model.name)).parameters.values())[_POSITIONAL:]
+        arguments = list(inspect.signature(MODELS.load(one.model.name)).parameters.values())[_POSITIONAL:]
     except (InputError, TypeError, ValueError):
         return
+    family = one.model.name
     for argument in arguments:
         said = type(argument.default) if argument.annotation is argument.empty else argument.annotation
         wanted = next((kind for kind in (bool, int, float) if said is kind or said == kind.__name__), None)
         if wanted is None:
             continue
-        searched = spec.parameters.get(f"model.{argument.name}")
-        places = {
-            ("model", argument.name): (spec.model.settings.get(argument.name),),
-            ("parameters", f"model.{argument.name}"): () if searched is None else searched.values or (),
-        }
+        nested = (family,) if argument.name in settings_of(spec.model, family) else ()
+        places = {("model", *nested, argument.name): (one.model.settings.get(argument.name),)}
+        for name in (f"model.{argument.name}", f"model.{family}.{argument.name}"):
+            if name in spec.parameters and goes_with(spec.parameters, name, family):
+                places["parameters", name] = spec.parameters[name].values or ()
         for key, values in places.items():
             yield from (Problem(key, text_for(value, wanted)) for value in values if isinstance(value, str))
 

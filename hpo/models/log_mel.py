@@ -19,8 +19,9 @@ _LOWEST = 20.0
 class LogMel(nn.Module):
     """Samples `(n, length)` to standardized log-mel energies `(n, frames, mels)`, a frame each 10 ms.
 
-    Frames are 25 ms long under a Hann window; bands are triangles of equal width on the mel scale (O'Shaughnessy 1987,
-    2595 log10(1 + f / 700)). Each band has mean 0 and deviation 1 over the training clips.
+    Frames are 25 ms long under a Hann window, with silence before and behind a clip. Bands are triangles of equal width
+    on the mel scale (O'Shaughnessy 1987, 2595 log10(1 + f / 700)), each with mean 0 and deviation 1 over the training
+    clips.
 
     Args:
         input_shape: (length,), the most samples of a clip.
@@ -58,17 +59,16 @@ class LogMel(nn.Module):
     def energies(self, inputs: Tensor) -> Tensor:
         """The logarithm of the energy of each frame in each band, `(n, frames, mels)`."""
         samples = torch.where(inputs == Sound.PADDING, 0.0, inputs) / _FULL
-        if samples.shape[1] <= self._size:  # the first and the last frame are mirrored at its ends
-            samples = functional.pad(samples, (0, self._size + 1 - samples.shape[1]))
-        spectrum = torch.stft(samples, self._size, self._hop, window=self.window, return_complex=True)
+        silent = functional.pad(samples, (self._size // 2, self._size // 2))  # what is beside a clip changes no frame
+        spectrum = torch.stft(silent, self._size, self._hop, window=self.window, center=False, return_complex=True)
         power = torch.view_as_real(spectrum).square().sum(dim=3)
         return (power.transpose(1, 2) @ self.bands).clamp_min(_LEAST).log()
 
     def mask(self, inputs: Tensor) -> Tensor:
         """True `(n, frames)` where the clip is."""
         lengths = (inputs != Sound.PADDING).sum(dim=1)
-        frames = 1 + max(inputs.shape[1], self._size + 1 if inputs.shape[1] <= self._size else 0) // self._hop
-        return torch.arange(frames, device=inputs.device) <= (lengths // self._hop)[:, None]
+        frames = torch.arange(1 + inputs.shape[1] // self._hop, device=inputs.device)
+        return frames <= (lengths // self._hop)[:, None]
 
     def blank(self, rows: int) -> Tensor:
         """Silent clips, as a network is tried with."""

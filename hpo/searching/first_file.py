@@ -76,12 +76,12 @@ def first_file(data: str, target: str, name: str, header: bool = True) -> str:
     for column in rows.columns:
         if column != target:
             kind, told = (known[column].kind, known[column].told()) if column in known else ("ignore", "left out")
-            lines.append(f"    {written(column)}: {kind}  # {told}".replace("\n", " "))
+            lines.append(f"    {written(column)}: {kind}  # {_remark(told)}")
     count = len(dataset.train) + len(dataset.validation)
     study = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in path.stem)
     return _FILE.format(
-        file=path.name,
-        name=name,
+        file=_remark(path.name),
+        name=_remark(name),
         rows=count,
         study=study if is_study_name(study) else "table",
         task=task,
@@ -93,6 +93,11 @@ def first_file(data: str, target: str, name: str, header: bool = True) -> str:
         batch=32 if count < _SMALL else 128 if count < _LARGE else 512,
         metric="rmse" if quantity else "accuracy",
     )
+
+
+def _remark(told: str) -> str:
+    """A text in a comment of a search file, which no line break or control character of it may end."""
+    return "".join(letter if letter.isprintable() else "?" for letter in told)
 
 
 def _plain(value: str) -> str:

@@ -86,8 +86,7 @@ def code_of(spec: SearchSpec, options: SearchOptions) -> TrainingCode:
     """The identity of the code that the trials of a search run."""
     from hpo.training.own_function import own_function
 
-    model = spec.model.name if isinstance(spec, StudySpec) else ""
-    return TrainingCode.of(own_function(spec, options.train), model)
+    return TrainingCode.of(own_function(spec, options.train), *spec.own_code("model"))
 
 
 def _earlier(name: str, spec: SearchSpec, data_summary: DataSummary | None, storage: Path) -> Study:
@@ -104,8 +103,9 @@ def _earlier(name: str, spec: SearchSpec, data_summary: DataSummary | None, stor
         splits = [(one.seed, one.data.validation) for one in (theirs, spec)]
         reason = "has other data" if splits[0] == splits[1] else f"split its data otherwise (seed {theirs.seed})"
         raise StudyError(f"--from {name}: that study {reason}, so its trials say nothing about this one's")
-    if (theirs.task, theirs.model.name) != (spec.task, spec.model.name):
-        raise StudyError(f"--from {name}: that study is about model '{theirs.model.name}', not '{spec.model.name}'")
+    if theirs.task != spec.task or not {*theirs.families} & {*spec.families}:
+        models = [" and ".join(f"'{family}'" for family in one.families) for one in (theirs, spec)]
+        raise StudyError(f"--from {name}: that study is about model {models[0]}, not {models[1]}")
     return earlier
 
 

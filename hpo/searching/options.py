@@ -144,7 +144,10 @@ class SearchOptions(RunOptions):
             "The YAML file that says what is searched.",
             metavar="FILE",
             short="f",
-            python="It may be a dict of the same shape, or a spec.",
+            python="It may be a dict of the same shape, or a spec. In a dict `data.path` may also be a DataFrame, a"
+            " Dataset of Hugging Face (several as a dict with the keys train, validation and test), a dict of arrays"
+            " x_train, y_train, x_test and y_test, or a dict with a torch Dataset as train and as test; what is given"
+            " is kept as a file below `data_dir`.",
         )
     )
     _: KW_ONLY

@@ -323,7 +323,7 @@ def _modules(spec: SearchSpec, own: "Callable[..., Any] | None", options: Search
 
     if not joined(options.address):
         return []
-    names = [spec.model.name] if isinstance(spec, StudySpec) else []
+    names = spec.own_code("model")
     for name in names:
         models.MODELS.load(name)  # or it has no module yet
     names += [spec.train] if own is not None and spec.train is not None else []

@@ -12,10 +12,12 @@ from ruamel.yaml.error import YAMLError
 
 from hpo.errors import Problem, SpecError, first_line
 from hpo.plugins import did_you_mean, import_paths, note_stored, trust
+from hpo.spec import families
 from hpo.spec.document import Source, Unreadable, parse_plain, plain
 from hpo.spec.extending import read_file, read_mapping, read_stored_file
 from hpo.spec.parameter import Parameter
-from hpo.spec.rules import command_problems, copy_problems, in_our_words, parameter_problems
+from hpo.spec.rules import command_problems, copy_problems, in_our_words, parameter_problems, warmup_problems
+from hpo.spec.section import DataSettings
 from hpo.spec.study_spec import SearchSpec, StudySpec
 
 SpecLike = str | Path | Mapping[str, Any] | SearchSpec
@@ -154,7 +156,8 @@ def _written(
 ) -> Written[_Spec]:
     overrides = dict(overrides or {})
     trust(import_paths([overrides, {} if isinstance(space, SearchSpec) else document]))
-    problems = [problem for name, value in overrides.items() for problem in _override(document, name, value)]
+    by_hand = sorted(overrides.items(), key=lambda one: one[0] == "data.name")  # which the path's ending may say, too
+    problems = [problem for name, value in by_hand for problem in _override(document, name, value)]
     written = _validated(kind, document, replace(source, overridden=frozenset(overrides)), problems)
     command = None if written.spec is None else written.spec.command
     if command is not None and ("command" in overrides or not isinstance(space, SearchSpec)):
@@ -168,7 +171,7 @@ def _validated(
     problems, spec = list(problems), None
     try:
         spec = kind.model_validate(document)
-        problems += [*parameter_problems(spec), *command_problems(spec), *copy_problems(spec)]
+        problems += [*parameter_problems(spec), *command_problems(spec), *copy_problems(spec), *warmup_problems(spec)]
     except pydantic.ValidationError as error:
         details = error.errors()
         problems += [in_our_words(detail) for detail in details[:_MOST_WORDED]]
@@ -229,14 +232,36 @@ def _override(document: dict[str, Any], name: str, value: Any) -> Iterable[Probl
         holder = {"run" if section == "command" else "name": holder}
     if holder is None:
         holder = {}
-    if not isinstance(holder, dict) or "." in key:
+    nested = families.family_of(name) is not None
+    if not isinstance(holder, dict) or ("." in key and not nested):
         yield Problem(
             (name,), f"cannot be set: there is no setting of this name.{did_you_mean(section, StudySpec.model_fields)}"
         )
         return
-    document[section] = {**holder, key: value}
+    if name == "data.path" and ":" not in str(holder.get("name")) and _says_what_it_is(value):
+        holder = {other: it for other, it in holder.items() if other != "name"}  # of the data set that it replaces
+    if name == families.NAME:
+        holder = _without_other_families(holder, document.get("parameters"), value)
+    document[section] = families.laid_over(holder, key, value) if nested else {**holder, key: value}
     if isinstance(document.get("parameters"), dict):  # a setting fixed by hand is no longer searched
         document["parameters"] = {other: item for other, item in document["parameters"].items() if other != name}
+
+
+def _says_what_it_is(path: Any) -> bool:
+    """Whether the name of a file of data ends in what says how it is read."""
+    try:
+        DataSettings.model_validate({"path": path})
+    except pydantic.ValidationError:
+        return False
+    return True
+
+
+def _without_other_families(model: dict[str, Any], parameters: Any, chosen: Any) -> dict[str, Any]:
+    """A `model` section of which one of the searched families is chosen by hand: the settings of the others go."""
+    searched = parameters.get(families.NAME) if isinstance(parameters, dict) else None
+    values = searched.get("values") if isinstance(searched, dict) else None
+    others = [value for value in values if value != chosen] if isinstance(values, list | tuple) else []
+    return {key: value for key, value in model.items() if key not in others or not isinstance(value, dict)}
 
 
 def _override_parameter(document: dict[str, Any], key: str, value: Any) -> Iterable[Problem]:

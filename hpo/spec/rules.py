@@ -9,6 +9,7 @@ import pydantic
 
 from hpo.errors import Problem
 from hpo.plugins import did_you_mean
+from hpo.spec import families
 from hpo.spec.command import PLACES, Command, variable
 from hpo.spec.extending import EXTENDS
 from hpo.spec.parameter import Parameter, thawed
@@ -21,7 +22,6 @@ SEARCHABLE = ("data", "model", "training", "optimizer")
 
 
 NOT_SEARCHABLE = {
-    "model.name": "a study compares configs of one model; search each model in a study of its own",
     "data.name": "all trials of a study see the same data",
     "data.path": "all trials of a study see the same data",
     "data.validation": "all trials of a study share one split",
@@ -123,6 +123,19 @@ def copy_problems(spec: SearchSpec) -> Iterable[Problem]:
         )
 
 
+def warmup_problems(spec: SearchSpec) -> Iterable[Problem]:
+    """What is wrong with `optimizer.warmup_epochs`, fixed or searched: behind a warm-up an epoch must be left."""
+    if not isinstance(spec, StudySpec):
+        return
+    searched = spec.parameters.get("optimizer.warmup_epochs")
+    values = {("optimizer", "warmup_epochs"): [] if searched else [spec.optimizer.warmup_epochs]}
+    values["parameters", "optimizer.warmup_epochs"] = searched.probes() if searched else []
+    for key, given in values.items():
+        longest = max((value for value in given if isinstance(value, int | float)), default=0)
+        if longest >= spec.training.epochs:
+            yield Problem(key, f"must be below training.epochs, which is {spec.training.epochs}, got {longest:g}")
+
+
 def command_problems(spec: SearchSpec) -> Iterable[Problem]:
     """What is wrong with the names in a command, and with how its program reports."""
     if spec.command is None:
@@ -163,6 +176,8 @@ def _each(spec: SearchSpec) -> Iterable[Problem]:
         if isinstance(spec, StudySpec):
             yield from _setting_problems(spec, name, parameter)
         yield from _condition_problems(spec, name, parameter)
+    if isinstance(spec, StudySpec):
+        yield from _nested_problems(spec)
     yield from _cycles(spec)
 
 
@@ -172,14 +187,52 @@ def _setting_problems(spec: StudySpec, name: str, parameter: Parameter) -> Itera
     section, _, setting = name.partition(".")
     if spec.train is not None and section not in SEARCHABLE:
         return  # the training function knows what it means
-    if section not in SEARCHABLE or not setting or "." in setting:
+    own, searched = families.family_of(name), spec.parameters.get(families.NAME)
+    if section not in SEARCHABLE or not setting or ("." in setting and own is None):
         yield Problem(key, f"a parameter is named section.setting, with a section of {', '.join(SEARCHABLE)}")
+    elif own is not None and not name.rpartition(".")[2]:
+        yield Problem(key, f"names no setting of '{own}'; write model.{own}.setting")
+    elif own is not None and searched is not None and own not in (searched.values or (own,)):
+        known = did_you_mean(own, spec.families)
+        yield Problem(key, f"is a setting of '{own}', which {families.NAME} never is.{known}")
+    elif name == families.NAME:
+        yield from _family_problems(spec, parameter)
     elif name in NOT_SEARCHABLE:
         yield Problem(key, f"cannot be searched: {NOT_SEARCHABLE[name]}")
     elif section != "model" and setting not in _known_keys((section,)):
         yield Problem(key, f"there is no setting of this name.{did_you_mean(setting, _known_keys((section,)))}")
     else:
         yield from _value_problems(spec, name, parameter)
+
+
+def _family_problems(spec: StudySpec, parameter: Parameter) -> Iterable[Problem]:
+    """What is wrong with the model's name as a parameter: a list of names, the written one among them."""
+    key = ("parameters", families.NAME)
+    if parameter.values is None or not all(isinstance(value, str) for value in parameter.values):
+        yield Problem(key, "is a list of models by their names: {values: [resnet, mlp]}")
+    elif parameter.when:
+        yield Problem((*key, "when"), "every trial trains a model, so its name is always searched: leave `when` out")
+    elif not parameter.contains(spec.model.name):
+        known = ", ".join(spec.families)
+        yield Problem(("model", "name"), f"must be one of those that are searched ({known}), got '{spec.model.name}'")
+
+
+def _nested_problems(spec: StudySpec) -> Iterable[Problem]:
+    """What is wrong with settings that are of one family alone, in the `model` section and in parameters."""
+    for family in sorted(spec.known_families()):
+        own = families.settings_of(spec.model, family)
+        if "name" in own:
+            yield Problem(("model", family, "name"), f"is no setting: these are the settings of '{family}'")
+            continue
+        nested = [name for name in spec.parameters if families.family_of(name) == family]
+        for setting in sorted({*own, *(name.rpartition(".")[2] for name in nested)}):
+            shared = f"model.{setting}"
+            if shared in spec.parameters and families.goes_with(spec.parameters, shared, family):
+                yield Problem(
+                    ("parameters", shared),
+                    f"is searched for '{family}' too, which has a {setting} of its own: model.{family}.{setting}; leave"
+                    " one out, or give this one a `when` of other families",
+                )
 
 
 def _value_problems(spec: StudySpec, name: str, parameter: Parameter) -> Iterable[Problem]:
@@ -195,7 +248,7 @@ def _refusal(spec: SearchSpec, name: str, value: Any) -> str | None:
     if not isinstance(spec, StudySpec):
         return None
     try:
-        taken = spec.apply({name: value}).setting(name)
+        taken = spec.apply({name: value}).setting(name) if families.family_of(name) is None else value
     except pydantic.ValidationError as error:
         return in_our_words(error.errors()[0]).message
     return text_for(value, type(taken)) if isinstance(value, str) and not isinstance(taken, str) else None
@@ -210,6 +263,8 @@ def text_for(value: str, wanted: type) -> str:
 
 def _condition_problems(spec: SearchSpec, name: str, parameter: Parameter) -> Iterable[Problem]:
     for parent, wanted in parameter.when.items():
+        if parent == families.NAME and families.family_of(name) is not None:
+            continue  # it is not the user's
         key = ("parameters", name, "when", parent)
         other = spec.parameters.get(parent)
         if other is None and spec.setting(parent) is None:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from hpo.spec.extending import EXTENDS
+from hpo.spec.families import NAME
 from hpo.spec.parameter import ALLOWED, Parameter
 from hpo.spec.rules import NOT_SEARCHABLE, SEARCHABLE
 from hpo.spec.section import TABLES
@@ -69,7 +70,7 @@ def schema(names: Mapping[str, Collection[str]]) -> Schema:
         "additionalProperties": False,
         "if": {"required": [EXTENDS]},
         "else": _whole_file(),
-        "dependentSchemas": {"model": {"properties": {"parameters": {"propertyNames": {"pattern": _searchable()}}}}},
+        "dependentSchemas": {"model": {"properties": {"parameters": _of_models()}}},
         "$defs": parts,
     }
 
@@ -158,6 +159,13 @@ def _types(value: Schema) -> Iterator[str]:
         yield from _types(part)
 
 
+def _of_models() -> Schema:
+    """The parameters of a search over models: names of settings, and the names of families as a list of texts."""
+    listed: Schema = dict.fromkeys(sorted(Parameter.model_fields.keys() - {"values", "default", "prior"}), False)
+    names: Schema = {"properties": {**listed, "values": {"items": {"type": "string"}}}}
+    return {"propertyNames": {"pattern": _searchable()}, "properties": {NAME: names}}
+
+
 def _searchable() -> str:
     """A pattern of the names that parameters of a search over models can have."""
     fields = StudySpec.model_fields
@@ -165,7 +173,7 @@ def _searchable() -> str:
         section: _settings(section_class(fields[section]), section) for section in SEARCHABLE if section != "model"
     }
     others = (rf"{section}\.({'|'.join(names)})" for section, names in settings.items() if names)
-    return rf"^(model\.(?!name$)[^.]+|{'|'.join(others)})$"
+    return rf"^(model\.(.+\.)?[^.]+|{'|'.join(others)})$"
 
 
 def _settings(model: type[BaseModel], section: str) -> list[str]:

@@ -19,8 +19,8 @@ Duration = Annotated[
 """Seconds, in the YAML also as `90s`, `30m` or `2h`."""
 
 
-COLUMN_KINDS = ("number", "category", "date", "ids", "tokens", "audio")
-"""What a column of a table may be: `ids` names the rows in predictions, `tokens` is text, `audio` paths of clips."""
+COLUMN_KINDS = ("number", "category", "date", "ids", "tokens", "audio", "image")
+"""What a column of a table may be: `ids` names rows in predictions, `tokens` is text, `audio` and `image` are paths."""
 IGNORED = "ignore"
 """What a column of a table is said to be that is not read."""
 ColumnKind = Annotated[str, AfterValidator(lambda kind: known_column(kind))]
@@ -111,7 +111,7 @@ class DataSettings(Section):
     """What a window is given, and forecasts are made, in relation to: its own mean and deviation, its last value, or
     what all training windows have."""
     size: Annotated[int, Field(ge=4, le=1024)] = 64
-    """Pixels of a side, to which the images of `image_folder` are scaled and centre-cropped."""
+    """Pixels of a side, to which images in files are scaled and centre-cropped."""
     classes: Annotated[int, Field(ge=2)] | None = None
     """The number of classes of `npz`; counted where it is left out."""
     augment: tuple[Augmentation, ...] = ()
@@ -220,6 +220,8 @@ class OptimizerSettings(Section):
     """The decay of the mean of their squares, of adam and adamw."""
     schedule: Literal["none", "cosine", "step", "one_cycle"] = "cosine"
     """How the learning rate changes over all epochs."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """Epochs in which the learning rate rises evenly from 0, before the schedule; below `training.epochs`."""
     step_epochs: Annotated[int, Field(ge=1)] = 10
     """Epochs between two steps of the schedule `step`."""
     step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1

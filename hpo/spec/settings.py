@@ -10,6 +10,7 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
 from hpo.errors import InputError
+from hpo.spec import families
 from hpo.spec.extending import EXTENDS
 from hpo.spec.rules import SEARCHABLE
 from hpo.spec.study_spec import SearchSpec, StudySpec
@@ -43,7 +44,9 @@ def as_yaml(config: Mapping[str, Any]) -> str:
                 f"parameter '{name}' has the name of a key of search files, so it is no setting there; take --format"
                 " json or flags"
             )
-        if dot:
+        if dot and families.family_of(name) is not None:
+            document[section] = families.laid_over(document.get(section, {}), key, value)
+        elif dot:
             document.setdefault(section, {})[key] = value
         else:
             document[name] = value

@@ -1,13 +1,14 @@
 """A whole search."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
 
 from hpo.plugins import import_paths
+from hpo.spec import families
 from hpo.spec.command import Command
 from hpo.spec.forbidden import Clause
 from hpo.spec.parameter import Parameter, Value
@@ -262,13 +263,48 @@ class StudySpec(SearchSpec):
     def _a_name_alone(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
+    @field_validator("parameters")
+    @classmethod
+    def _of_families(cls, value: dict[str, Parameter]) -> dict[str, Parameter]:
+        return families.with_conditions(value)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The names of the models that its trials train: one, or the values of the parameter `model.name`."""
+        searched = self.parameters.get(families.NAME)
+        values = () if searched is None else searched.values or ()
+        return tuple(value for value in values if isinstance(value, str)) or (self.model.name,)
+
+    def of_family(self, family: str) -> Self:
+        """This spec as a search of one of its families: parameters of the others are there, and never active."""
+        parameters = {name: parameter for name, parameter in self.parameters.items() if name != families.NAME}
+        model = self._resolved(self.model.model_copy(update={"name": family}))
+        return self.model_copy(update={"model": model, "parameters": parameters})
+
+    def setting(self, name: str) -> Any:
+        """The fixed setting with this dotted name; None where it is not set. One of all families is one of each."""
+        family = families.family_of(name)
+        if family is None:
+            return super().setting(name)
+        shared = self.model.settings if family in (self.model.name, *self.families) else {}
+        return {**shared, **families.settings_of(self.model, family)}.get(name.rpartition(".")[2])
+
+    def written(self, name: str) -> bool:
+        """Whether the user wrote the setting with this dotted name (rather than leaving it at its default)."""
+        return super().written(name) if families.family_of(name) is None else self.setting(name) is not None
+
+    def own_code(self, *sections: str) -> list[str]:
+        """The import paths by which these sections name code of the user's own, that of every family included."""
+        models = [name for name in self.families if ":" in name] if families.SECTION in sections else []
+        return list(dict.fromkeys([*super().own_code(*sections), *models]))
+
     @property
     def once(self) -> Self:
         """This spec where each config is trained once, without folds, as the members of an ensemble are."""
         return self.apply({"training.folds": None, "training.seeds": 1})
 
     def apply(self, config: Mapping[str, Any]) -> Self:
-        """This spec with the parameters of `config` set to their values.
+        """This spec with the parameters of `config` set to their values; its model is that of one family.
 
         Raises:
             pydantic.ValidationError: a value breaks the rule of its setting.
@@ -277,10 +313,24 @@ class StudySpec(SearchSpec):
         for name, value in config.items():
             section, _, key = name.partition(".")
             fixed = sections.setdefault(section, getattr(self, section).model_dump())
-            fixed[key] = value
+            sections[section] = (
+                families.laid_over(fixed, key, value) if section == families.SECTION else {**fixed, key: value}
+            )
         fields = type(self).model_fields
         validated = {name: section_class(fields[name]).model_validate(values) for name, values in sections.items()}
+        if families.SECTION in sections or families.NAME not in self.parameters:
+            model = validated.get(families.SECTION, self.model)
+            assert isinstance(model, Named)
+            validated[families.SECTION] = self._resolved(model, config)
         return self.model_copy(update=validated)
+
+    def known_families(self, names: Iterable[str] = ()) -> frozenset[str]:
+        """The families that its `model` section may have settings for: those trained, and those that names are of."""
+        named = map(families.family_of, (*self.parameters, *names))
+        return frozenset({self.model.name, *self.families, *(family for family in named if family is not None)})
+
+    def _resolved(self, model: Named, names: Iterable[str] = ()) -> Named:
+        return families.resolved(model, {model.name, *self.known_families(names)})
 
 
 def _limited(budget: Any) -> bool:

@@ -81,6 +81,15 @@ class Code:
         return cls(path, {} if file is None else _reached(file, name, {attribute.partition(".")[0]}))
 
     @classmethod
+    def of_all(cls, parts: Iterable["Code"]) -> "Code | None":
+        """Several codes as one: a single one is itself, and of none there is none."""
+        several = list(parts)
+        if len(several) < 2:
+            return several[0] if several else None
+        files = {f"{file} ({one.name})": digest for one in several for file, digest in one.files.items()}
+        return cls(", ".join(one.name for one in several), files)
+
+    @classmethod
     def of_words(cls, text: str, words: Sequence[str], folder: Path) -> Self:
         """The code of a program: the scripts among its words, and what those of Python import of the same folder.
 
@@ -141,17 +150,17 @@ class TrainingCode:
     model: Code | None
 
     @classmethod
-    def of(cls, function: Callable[..., Any] | None, model: str) -> Self:
-        """The code of a training function, the built-in one where None, and of a model by its name in a spec, if any.
+    def of(cls, function: Callable[..., Any] | None, *families: str) -> Self:
+        """The code of a training function, the built-in one where None, and of models by their names in a spec.
 
         Raises:
-            InputError: the model cannot be imported.
+            InputError: a model cannot be imported.
         """
         own = None if function is None or _is_built_in(function) else _code_of(function)
-        if ":" not in model:
-            return cls(own, None)
-        models.MODELS.load(model)
-        return cls(own, Code.named(model))
+        named = [family for family in families if ":" in family]
+        for family in named:
+            models.MODELS.load(family)
+        return cls(own, Code.of_all(map(Code.named, named)))
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Self:

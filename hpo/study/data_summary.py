@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo import files
+from hpo.datasets.columns import is_whole
 from hpo.datasets.dataset import Encoding, input_shape
 from hpo.files.arrays import NUMBERS, open_arrays, told_damaged
 from hpo.study.artifacts import Split
 from hpo.study.truth import Truth
-from hpo.tasks.features import sequence
 
 DATA_FILE = "data.npz"
 """The file of a study's data summary in its folder."""
@@ -63,7 +63,7 @@ class DataSummary(Truth):
         shape, dtype, named = self.example.shape, self.example.dtype, len(self.encoding.features)
         if len(shape) not in (2, 3, 4) or shape[0] != 1 or not self.example.size or not _is_tensors(self.example):
             raise ValueError(f"its example is no image, row, series, text or clip, but {shape} {dtype}")
-        row = self.encoding.columns and sequence(self.encoding.layout) is None
+        row = self.encoding.columns and not any(is_whole(column) for column in self.encoding.columns)
         if row and shape[1:] != (len(self.encoding.layout),):
             raise ValueError(f"its columns have {len(self.encoding.layout)} features, but its example is {shape}")
         self.encoding.check_series(shape[1:], self.outputs)

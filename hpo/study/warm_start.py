@@ -38,9 +38,10 @@ def _taken_over(
     if old.state not in (State.COMPLETE, State.PRUNED) or old.best_epoch is None:
         return None
     recorded: Config = {}
+    trained = earlier.spec.apply(old.config) if isinstance(earlier.spec, StudySpec) else earlier.spec
     for name in space.parameters:
         if space.active(name, recorded):
-            value = old.config.get(name, earlier.spec.setting(name))
+            value = old.config.get(name, trained.setting(name))  # of a family it may have another name there
             if not spec.parameters[name].contains(value):
                 return None
             recorded |= space.recorded({name: value})

@@ -56,6 +56,11 @@ class History(Feature):
     """How many validation windows that follow a window forecast some of the steps that it does, at most."""
 
 
+@dataclass(frozen=True)
+class Picture(Feature):
+    """A picture as its pixels, whose shape says the rest."""
+
+
 def width(features: Sequence[Feature]) -> int:
     """How many numbers a network is given for a row."""
     return sum(feature.width for feature in features)

@@ -6,11 +6,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hpo.tasks import GOALS
 from hpo.tasks.features import Feature
-from hpo.tasks.rows import RaggedRows, WindowRows
+from hpo.tasks.rows import Rows
 
 
 class Kind(Protocol):
@@ -61,7 +62,7 @@ def floats(inputs: Tensor) -> Tensor:
 @torch.no_grad()  # not inference_mode: what a network keeps of a pass, it may train with
 def predict(
     model: nn.Module,
-    inputs: Tensor | RaggedRows | WindowRows,
+    inputs: Tensor | Rows,
     activate: Callable[[Tensor], Tensor],
     *,
     batch_size: int,
@@ -80,14 +81,10 @@ def predict(
         float32 `(n, outputs)` on the model's device.
     """
     device = next(model.parameters()).device
-    if isinstance(inputs, RaggedRows):
-        order, padded = zip(*inputs.batches(batch_size), strict=True)
-        parts: Iterable[Tensor] = padded
-        back = torch.from_numpy(np.argsort(np.concatenate(order), kind="stable")).to(device)
-    else:
-        parts, back = inputs.split(batch_size), None
+    order: list[NDArray[np.intp]] = []
     batches = []
-    for batch in parts:
+    for rows, batch in _batches(inputs, batch_size):  # one at a time: all together they may not fit
+        order += [] if rows is None else [rows]
         values = floats(batch.to(device, non_blocking=True))
         if values.ndim == 4:
             values = values.contiguous(memory_format=torch.channels_last)
@@ -98,7 +95,16 @@ def predict(
                 outputs = model(values)
         batches.append(activate(outputs.float()))
     predictions = torch.cat(batches)
-    return predictions if back is None else predictions[back]
+    if not order:
+        return predictions
+    return predictions[torch.from_numpy(np.argsort(np.concatenate(order), kind="stable")).to(device)]
+
+
+def _batches(inputs: Tensor | Rows, size: int) -> Iterable[tuple[NDArray[np.intp] | None, Tensor]]:
+    """Batches of inputs, with the numbers of their rows where these come in an order of their own."""
+    if not isinstance(inputs, Tensor):
+        return inputs.batches(size)
+    return ((None, part) for part in inputs.split(size))
 
 
 def mean(losses: Tensor, weights: Tensor | None) -> Tensor:

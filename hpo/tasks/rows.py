@@ -1,12 +1,73 @@
-"""Ragged rows and windows on a device: rows are padded to the longest of a batch, windows are cut for a batch."""
+"""Rows that are no single tensor: ragged ones, padded to the longest of a batch, windows, and rows in a file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+
+class Rows(Protocol):
+    """Rows of which batches are made."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are made."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the rows take on a device."""
+
+    def to(self, device: torch.device) -> "Rows":
+        """The same rows on a device."""
+
+    def take(self, rows: NDArray[np.integer]) -> Tensor:
+        """These rows in this order, as one tensor."""
+
+    def batches(self, size: int) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
+        """All rows in some order, so many at a time: their numbers, and the rows."""
+
+
+@dataclass(frozen=True)
+class FiledRows:
+    """Images `(rows, h, w, c)` in a file, of which each batch is read when it is made, into the host's memory."""
+
+    array: NDArray[Any]
+    """The array of the file, mapped."""
+    rows: NDArray[np.intp]
+    """The numbers of the rows that these are."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def device(self) -> torch.device:
+        """The host, which reads files."""
+        return torch.device("cpu")
+
+    @property
+    def nbytes(self) -> int:
+        """None: only batches take memory."""
+        return 0
+
+    def to(self, device: torch.device) -> "FiledRows":
+        """The same rows, which stay in their file."""
+        return self
+
+    def take(self, rows: NDArray[np.integer]) -> Tensor:
+        """These rows in this order, `(n, h, w, c)`."""
+        return torch.from_numpy(self.array[self.rows[rows]])
+
+    def batches(self, size: int) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
+        """All rows in their order, so many at a time, as a network sees images: `(n, c, h, w)`."""
+        for first in range(0, max(len(self), 1), size):
+            rows = np.arange(first, min(first + size, len(self)))
+            yield rows, self.take(rows).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -67,8 +128,8 @@ class WindowRows:
 
     values: Tensor
     """The steps of all series `(steps, channels)`, on a device."""
-    begins: Tensor
-    """Where each window begins, int64 `(windows,)`, on the same device."""
+    begins: NDArray[np.int64]
+    """Where each window begins, `(windows,)`; it stays with the host, which makes batches."""
     length: int
     """Steps of a window."""
 
@@ -82,18 +143,20 @@ class WindowRows:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the steps and of the places of the windows."""
-        return self.values.nbytes + self.begins.nbytes
+        """Bytes of the steps, each of which is held once."""
+        return self.values.nbytes
 
     def to(self, device: torch.device) -> "WindowRows":
         """The same windows with their steps on a device."""
-        return WindowRows(self.values.to(device), self.begins.to(device), self.length)
+        return WindowRows(self.values.to(device), self.begins, self.length)
 
-    def __getitem__(self, rows: Tensor) -> Tensor:
+    def take(self, rows: NDArray[np.integer]) -> Tensor:
         """These windows in this order, `(rows, length, channels)`."""
-        return self.values[self.begins[rows][:, None] + torch.arange(self.length, device=self.device)]
+        begins = torch.from_numpy(self.begins[rows]).to(self.device)
+        return self.values[begins[:, None] + torch.arange(self.length, device=self.device)]
 
-    def split(self, size: int) -> Iterator[Tensor]:
-        """All windows in their order, so many at a time."""
-        for rows in torch.arange(len(self), device=self.device).split(size):
-            yield self[rows]
+    def batches(self, size: int) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
+        """All windows in their order, so many at a time: their numbers, and the windows."""
+        for first in range(0, max(len(self), 1), size):
+            rows = np.arange(first, min(first + size, len(self)))
+            yield rows, self.take(rows)

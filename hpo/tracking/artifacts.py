@@ -17,7 +17,7 @@ from mlflow.entities import LoggedModel
 
 from hpo import files
 from hpo.study.artifacts import Folder
-from hpo.tracking.moved import ARTIFACTS, DATABASE, sqlite_uri
+from hpo.tracking.moved import ARTIFACTS, DATABASE, file_of
 from hpo.tracking.problems import Unusable
 
 _ALL = re.compile(r"(?s).*")
@@ -90,7 +90,7 @@ def write_model(client: MlflowClient, storage: Path, model: LoggedModel, folder:
 
 def _is_own(client: MlflowClient, storage: Path) -> bool:
     """Whether the store is the one in the storage folder."""
-    return bool(client.tracking_uri == sqlite_uri(storage.resolve() / DATABASE))
+    return file_of(str(client.tracking_uri)) == storage.resolve() / DATABASE
 
 
 @contextmanager

@@ -6,6 +6,10 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
+import sqlalchemy
+
+from hpo.tracking.problems import Unusable
+
 DATABASE, ARTIFACTS = "mlflow.db", "mlflow-artifacts"
 """The store in a storage folder, and the folder of artifacts beside it."""
 _COLUMNS = (
@@ -26,6 +30,24 @@ def sqlite_uri(file: Path) -> str:
     """
     path = str(file)
     return f"sqlite:///{path if not set('%?#') & set(path) else quote(path, safe='')}"
+
+
+def file_of(uri: str) -> Path | None:
+    """The file of a SQLite URI, whose folder is followed; None of any other URI, and of one with options.
+
+    Raises:
+        Unusable: it is no URI.
+    """
+    if not uri.startswith("sqlite:"):
+        return None
+    try:
+        parsed = sqlalchemy.make_url(uri)
+    except sqlalchemy.exc.ArgumentError as error:
+        raise Unusable(f"MLFLOW_TRACKING_URI is no URI of a database: {error}") from None
+    if parsed.query or not parsed.database or parsed.database == ":memory:":
+        return None
+    file = Path(parsed.database)
+    return file.parent.resolve() / file.name
 
 
 def follow_storage(database: Path) -> None:

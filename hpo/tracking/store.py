@@ -3,13 +3,13 @@
 import contextlib
 import errno
 import os
+import re
 import shlex
 import sqlite3
 import uuid
 from pathlib import Path
 from urllib.parse import quote
 
-import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
@@ -20,7 +20,7 @@ from hpo.study.folder import SPEC
 from hpo.study.storage.lock import publish
 from hpo.study.study import Study
 from hpo.tracking.artifacts import write_text
-from hpo.tracking.moved import ARTIFACTS, DATABASE, follow_storage, sqlite_uri
+from hpo.tracking.moved import ARTIFACTS, DATABASE, file_of, follow_storage, sqlite_uri
 from hpo.tracking.problems import Unusable
 
 EXPERIMENT = "hpo"
@@ -30,6 +30,15 @@ _LOCKED_SECONDS = 5.0
 """How long another process may lock a SQLite file before that is an error."""
 _JOURNAL_NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
 """The end of a journal of SQLite that is one of several, of databases that were written to together."""
+_MOST_ENTRIES = 2000
+"""Tables and indexes of a SQLite file; MLflow 3 has about 220."""
+_VIRTUAL = re.compile(r"\s*CREATE\s+VIRTUAL", re.IGNORECASE)
+_REFUSES = re.compile(
+    r"CREATE TRIGGER \w+ BEFORE UPDATE ON \w+ FOR EACH ROW WHEN ([\w.!=<> ]+)"
+    r" BEGIN SELECT RAISE\(ABORT, '[^']*'\); END",
+    re.IGNORECASE,
+)
+"""A trigger that only refuses to change a row."""
 _MOST_BYTES = 2**20
 _PAGE = 1000
 """Runs that are asked for at once."""
@@ -50,7 +59,7 @@ def connect(storage: Path) -> tuple[MlflowClient, str]:
         OSError: the same.
     """
     uri = tracking_uri(storage)
-    file = _file(uri)
+    file = file_of(uri)
     if not os.environ.get("MLFLOW_TRACKING_URI") and file != storage.resolve() / DATABASE:
         raise Unusable(
             f"'{storage}' has a '%', '?' or '#' in its path, and SQLAlchemy before 2.1 opens no database there: install"
@@ -60,7 +69,7 @@ def connect(storage: Path) -> tuple[MlflowClient, str]:
         if file == storage.resolve() / DATABASE:
             check_own_store(storage)
         _make_whole(file)
-        _check(file)
+        check_database(file)
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             follow_storage(file)
     client = MlflowClient(tracking_uri=uri)
@@ -114,20 +123,7 @@ def _check_journal(file: Path) -> None:
                 raise Unusable(f"'{file}' names a file elsewhere, which MLflow's database never does; remove it")
 
 
-def _file(uri: str) -> Path | None:
-    """The file of a SQLite URI; None of any other, and of one with options."""
-    if not uri.startswith("sqlite:"):
-        return None
-    try:
-        parsed = sqlalchemy.make_url(uri)
-    except sqlalchemy.exc.ArgumentError as error:
-        raise Unusable(f"MLFLOW_TRACKING_URI is no URI of a database: {error}") from None
-    if parsed.query or not parsed.database or parsed.database == ":memory:":
-        return None
-    return Path(parsed.database)
-
-
-def _check(file: Path) -> None:
+def check_database(file: Path) -> None:
     """Looks at a SQLite file as MLflow will use it, which tries for minutes what can never be.
 
     What a crash has left half-written is taken back by that.
@@ -149,11 +145,38 @@ def _check(file: Path) -> None:
         with contextlib.closing(
             sqlite3.connect(f"file:{quote(str(file))}?mode=rw", _LOCKED_SECONDS, uri=True)
         ) as database:
-            database.execute("PRAGMA schema_version")
+            database.execute("PRAGMA trusted_schema = OFF")
+            _check_schema(database, file)
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
         raise Unusable(f"'{file}' cannot be read as MLflow's database: {error}; {way}") from None
+
+
+def _only_refuses(sql: str) -> bool:
+    found = _REFUSES.fullmatch(" ".join(sql.split()))
+    return found is not None and "select" not in found[1].lower()
+
+
+def _check_schema(database: sqlite3.Connection, file: Path) -> None:
+    """Holds a SQLite file to be made of tables and indexes, as MLflow's is.
+
+    A view, a virtual table or a trigger runs what somebody has written into the file, whatever is asked of a table; the
+    one trigger that MLflow has only refuses a change.
+
+    Raises:
+        Unusable: it has something else.
+    """
+    for kind, name, sql in database.execute("SELECT type, name, sql FROM sqlite_master LIMIT ?", (_MOST_ENTRIES,)):
+        plain = kind in ("table", "index") and not _VIRTUAL.match(sql or "")
+        if not plain and not (kind == "trigger" and _only_refuses(sql or "")):
+            what = "virtual table" if kind == "table" else kind
+            raise Unusable(
+                f"'{file}' has a {what} '{name!s:.60}', which MLflow's database never has; move it away, or name"
+                " another store in MLFLOW_TRACKING_URI"
+            )
+    if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > _MOST_ENTRIES:
+        raise Unusable(f"'{file}' has more tables than MLflow's database ever has; move it away")
 
 
 def _make_whole(file: Path) -> None:
@@ -187,7 +210,7 @@ def study_run(client: MlflowClient, experiment_id: str, study: Study, storage: P
     spec = study.spec
     trained = {} if spec.train is None else {"train": spec.train}
     if isinstance(spec, StudySpec):
-        trained |= {"task": spec.task, "data": spec.data.name, "model": spec.model.name}
+        trained |= {"task": spec.task, "data": spec.data.name, "model": ", ".join(spec.families)}
     tags = {
         **study_tags(study, "study"),
         **trained,

@@ -13,16 +13,15 @@ from torch.nn import functional
 
 from hpo.datasets import Dataset, Examples
 from hpo.datasets.dataset import Inputs
+from hpo.datasets.filed import Filed
 from hpo.datasets.ragged import Ragged
 from hpo.datasets.windows import Windows
 from hpo.spec import DataSettings
 from hpo.tasks.kinds import floats
-from hpo.tasks.rows import RaggedRows, WindowRows
+from hpo.tasks.rows import FiledRows, RaggedRows, Rows, WindowRows
 from hpo.training.augmentation import Augmentation, mixup, token_dropout
 from hpo.training.precision import checked_generator, free_memory
 
-Rows = Tensor | RaggedRows | WindowRows
-"""Inputs on a device, of which batches are taken."""
 _BUCKET = 50
 """Batches of texts or clips among which rows of like lengths are looked for."""
 _SHARE_OF_FREE_MEMORY = 0.5
@@ -92,8 +91,8 @@ class Batches:
         shuffled = torch.randperm(len(self), generator=self._generator, device=self._device).cpu()
         return alike.view(len(self), self._batch_size)[shuffled].flatten()
 
-    def _taken(self, values: Rows, rows: Tensor) -> Tensor:
-        taken = values.take(rows.numpy()) if isinstance(values, RaggedRows) else values[rows.to(values.device)]
+    def _taken(self, values: Tensor | Rows, rows: Tensor) -> Tensor:
+        taken = values[rows.to(values.device)] if isinstance(values, Tensor) else values.take(rows.cpu().numpy())
         if taken.device == self._device:
             return taken
         return taken.pin_memory().to(self._device, non_blocking=True)  # from pinned memory alone it is asynchronous
@@ -115,23 +114,25 @@ def in_memory(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array)
 
 
-def as_seen(inputs: Inputs) -> Rows:
+def as_seen(inputs: Inputs) -> Tensor | Rows:
     """Inputs over their own memory as a model sees them: images `(n, h, w, c)` as `(n, c, h, w)`, others unchanged."""
     rows = _held(inputs)
     return rows.permute(0, 3, 1, 2) if isinstance(rows, Tensor) and rows.ndim == 4 else rows
 
 
-def _held(inputs: Inputs) -> Rows:
+def _held(inputs: Inputs) -> Tensor | Rows:
     """Inputs over their own memory."""
     if isinstance(inputs, Windows):
-        return WindowRows(in_memory(inputs.values), in_memory(inputs.begins), inputs.length)
+        return WindowRows(in_memory(inputs.values), inputs.begins, inputs.length)
     if isinstance(inputs, Ragged):
         return RaggedRows(in_memory(inputs.values), inputs.offsets[:-1], inputs.lengths, inputs.padding)
+    if isinstance(inputs, Filed):
+        return FiledRows(inputs.array, inputs.rows)
     return in_memory(inputs)
 
 
 @lru_cache(maxsize=1)
-def validation_rows(dataset: Dataset, device: torch.device) -> tuple[Rows, Tensor]:
+def validation_rows(dataset: Dataset, device: torch.device) -> tuple[Tensor | Rows, Tensor]:
     """The validation inputs, as a model sees them, and targets: moved once, whatever a warm worker trains."""
     inputs = as_seen(dataset.validation.inputs)
     if _fits(inputs, device):
@@ -140,7 +141,7 @@ def validation_rows(dataset: Dataset, device: torch.device) -> tuple[Rows, Tenso
 
 
 @lru_cache(maxsize=1)  # a warm worker keeps its study's data on the device
-def _training_rows(dataset: Dataset, device: torch.device) -> tuple[Rows, Tensor, Tensor | None]:
+def _training_rows(dataset: Dataset, device: torch.device) -> tuple[Tensor | Rows, Tensor, Tensor | None]:
     """The training inputs, targets and weights: all on the device, or all in the host's memory."""
     train: Examples = dataset.train
     inputs, targets = _held(train.inputs), in_memory(train.targets)
@@ -150,5 +151,5 @@ def _training_rows(dataset: Dataset, device: torch.device) -> tuple[Rows, Tensor
     return inputs.to(device), targets.to(device), None if weights is None else weights.to(device)
 
 
-def _fits(values: Rows, device: torch.device) -> bool:
+def _fits(values: Tensor | Rows, device: torch.device) -> bool:
     return values.nbytes <= free_memory(device) * _SHARE_OF_FREE_MEMORY

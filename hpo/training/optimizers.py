@@ -1,6 +1,7 @@
 """Optimizers and learning-rate schedules, from the `optimizer` section."""
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -116,6 +117,9 @@ def build_schedule(
 ) -> lr_scheduler.LRScheduler:
     """The learning-rate schedule, stepped after every optimizer step."""
     steps = steps_per_epoch * epochs
+    warmup = min(round(settings.warmup_epochs * steps_per_epoch), steps)
+    if warmup and settings.schedule != "one_cycle":
+        return lr_scheduler.LambdaLR(optimizer, _warmed_up(settings, warmup, steps_per_epoch, steps))
     match settings.schedule:
         case "none":
             return lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
@@ -125,4 +129,34 @@ def build_schedule(
             return lr_scheduler.StepLR(optimizer, settings.step_epochs * steps_per_epoch, settings.step_factor)
         case "one_cycle":
             # one step more: the schedule is stepped once after the last optimizer step too
-            return lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=steps + 1, cycle_momentum=False)
+            rise = warmup / steps if warmup else _RISE
+            return lr_scheduler.OneCycleLR(
+                optimizer, settings.lr, total_steps=steps + 1, pct_start=rise, cycle_momentum=False
+            )
+
+
+_RISE = 0.3
+"""The share of its steps in which `one_cycle` rises, if no warm-up says otherwise; torch's default."""
+
+
+def _warmed_up(settings: OptimizerSettings, warmup: int, steps_per_epoch: int, steps: int) -> Callable[[int], float]:
+    """The factor of the learning rate at each step, with a linear warm-up of so many steps (Goyal et al. 2017).
+
+    Args:
+        settings: whose schedule is none, cosine or step.
+        warmup: steps at the beginning, of which the last has the whole learning rate.
+        steps_per_epoch: optimizer steps of an epoch.
+        steps: in all.
+    """
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        match settings.schedule:
+            case "cosine":
+                return (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))) / 2
+            case "step":
+                return settings.step_factor ** (step // (settings.step_epochs * steps_per_epoch))
+        return 1.0
+
+    return factor

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from hpo.datasets import Examples
 from hpo.models.weights import Weights, weights_of, with_weights
 from hpo.tasks.kinds import Kind, predict
-from hpo.training.batches import Rows, as_seen
+from hpo.tasks.rows import Rows
+from hpo.training.batches import as_seen
 from hpo.training.precision import prediction_batch
 
 
@@ -30,7 +31,7 @@ class Predictor:
         with nullcontext() if weights is None else with_weights(self.model, weights):
             return self.rows(as_seen(examples.inputs))
 
-    def rows(self, inputs: Rows) -> Tensor:
+    def rows(self, inputs: Tensor | Rows) -> Tensor:
         """`(n, outputs)` on the device, of inputs as the model sees them, wherever they are."""
         self.model.eval()
         size = prediction_batch(self._device)

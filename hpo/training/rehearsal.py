@@ -18,6 +18,7 @@ from hpo.datasets import Dataset, Examples
 from hpo.errors import Problem, on_one_line
 from hpo.models.standardize import OutputError, Standardized, first_layer
 from hpo.spec import StudySpec
+from hpo.spec.families import goes_with
 from hpo.spec.probing import config_as_written, probes
 from hpo.study.artifacts.stored import packed, unpacked
 from hpo.training.function import Context
@@ -30,23 +31,33 @@ _TRIED = ("model.", "training.batch_size", "training.precision", "optimizer.name
 
 
 def problems(spec: StudySpec, dataset: Dataset, trained: bool = True) -> Iterable[Problem]:
-    """What a model refuses with its settings as they are fixed, and at each extreme of its parameters.
+    """What each model refuses with its settings as they are fixed, and at each extreme of its parameters.
 
     Args:
         spec: of the search.
         dataset: on which it is tried, on a CPU.
         trained: whether the built-in loop trains it; else it is only built, and predicts two rows.
     """
-    few, own = _few(dataset), spec.model.name not in models.MODELS.names
+    few = _few(dataset)
+    for family in spec.families:
+        yield from _problems(spec.of_family(family), few, trained)
+
+
+def _problems(spec: StudySpec, few: Dataset, trained: bool) -> Iterable[Problem]:
+    """What the model of a search of one family refuses."""
+    family = spec.model.name
     done, refused = [], set()
     for name, config in ((None, config_as_written(spec)), *probes(spec)):
-        if config is None or name in refused or not (name is None or name.startswith(_TRIED)):
+        if config is None or name in refused:
+            continue
+        if name is not None and not (name.startswith(_TRIED) and goes_with(spec.parameters, name, family)):
             continue
         tried = spec.apply(config)
         if _rehearsed(tried) in done:
             continue
         done.append(_rehearsed(tried))
         key = ("model",) if name is None else ("parameters", name)
+        own = family not in models.MODELS.names
         if refusals := list(_refusals(tried, key, few, trained, resumed=own and name is None)):
             yield from refusals
             refused.add(name)

@@ -23,8 +23,9 @@ def test_windows_are_slices_of_their_steps_wherever_they_are_cut(places: list[in
     assert own.shape == whole.shape and own.size == whole.size and own.ndim == whole.ndim
     for place, window in zip(places, whole, strict=True):
         assert np.array_equal(window, own.values[place : place + 5])
-    rows = WindowRows(torch.from_numpy(own.values), torch.from_numpy(own.begins), own.length)
-    assert np.array_equal(torch.cat(list(rows.split(7))).numpy(), whole)
+    rows = WindowRows(torch.from_numpy(own.values), own.begins, own.length)
+    numbers, batches = zip(*rows.batches(7), strict=True)
+    assert np.array_equal(torch.cat(batches).numpy(), whole) and [*np.concatenate(numbers)] == [*range(len(places))]
     assert np.array_equal(np.unique(whole.reshape(-1, 2), axis=0), own.covered)
 
 

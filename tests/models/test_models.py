@@ -52,7 +52,7 @@ def test_a_resnet_has_the_depth_that_it_says() -> None:
         ("resnet", {"depth": 2}, "depth must be 6n\\+2"),
         ("resnet", {"width": 0}, "width must be at least 1"),
         ("mlp", {"dropout": 1.0}, "dropout in"),
-        ("convnet", {"stages": 9}, "halve the image 8 times"),
+        ("convnet", {"stages": 9}, "halves images 8 times"),
     ],
 )
 def test_impossible_settings_are_refused(name: str, settings: dict[str, Any], message: str) -> None:

@@ -85,3 +85,21 @@ def test_what_the_model_is_tied_to_stays_and_what_is_forbidden_is_not_born() -> 
 def test_where_nothing_else_is_allowed_a_child_is_as_its_parent() -> None:
     spec = load_search({"study": "s", "parameters": {"x": {"min": 0, "max": 1}}, "forbidden": "x != 0.5"})
     assert explore(Space.of(spec), {"x": 0.5}, np.random.default_rng(0), 0.25) == {"x": 0.5}
+
+
+FAMILIES = Space(
+    {
+        "model.name": Parameter(values=("resnet", "mlp")),
+        "model.resnet.width": Parameter(type="int", min=8, max=64, when={"model.name": ("resnet",)}),
+        "model.mlp.layers": Parameter(type="int", min=1, max=4, when={"model.name": ("mlp",)}),
+        "optimizer.lr": Parameter(min=1e-4, max=1.0, log=True),
+    },
+    {},
+)
+
+
+@given(st.sampled_from(["resnet", "mlp"]), st.integers(8, 64), st.integers(1, 4), st.integers(0, 1000))
+def test_a_child_keeps_the_family_of_its_parent(family: str, width: int, layers: int, seed: int) -> None:
+    own = {"model.resnet.width": width} if family == "resnet" else {"model.mlp.layers": layers}
+    child = explore(FAMILIES, {"model.name": family, **own, "optimizer.lr": 0.1}, np.random.default_rng(seed), 1.0)
+    assert {name: child[name] for name in child if name != "optimizer.lr"} == {"model.name": family, **own}

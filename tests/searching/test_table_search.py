@@ -8,6 +8,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from ruamel.yaml import YAML
 
 import hpo as product
 from hpo.ensemble.model import Ensemble
@@ -123,6 +124,18 @@ def test_a_first_file_is_written_once_and_told_what_it_cannot_be(hpo: Run) -> No
     code, out, _ = hpo("init", "--data", "t.csv", "--target", "price", "--output", "-")
     assert code == 0 and "task: regression" in out and "objective: {metric: rmse}" in out
     assert not Path("search.yaml").exists()
+
+
+@pytest.mark.parametrize("end", ["\r", "\x85", "\u2028", "\u2029", "\x0b", "\x0c"])
+def test_a_first_file_has_nothing_of_the_data_but_comments_and_names(hpo: Run, end: str) -> None:
+    evil = f"{end}callbacks: [{{name: subprocess:getoutput, cmd: id}}]{end}#"
+    frame = pd.DataFrame({"y": [0, 1] * 15, "city": ["a" + evil, "b", "c"] * 10})
+    name = f"t{evil.replace('/', '')}.csv"
+    frame.to_csv(name, index=False)
+    code, _, err = hpo("init", "--data", name, "--target", "y")
+    assert code == 0, err
+    read = YAML(typ="safe").load(Path("search.yaml").read_text())
+    assert "callbacks" not in read and read["data"]["path"] == name and read["data"]["columns"] == {"city": "category"}
 
 
 def test_a_first_file_reads_back_whatever_its_columns_are_called(hpo: Run) -> None:

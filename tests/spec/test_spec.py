@@ -158,6 +158,24 @@ def test_overrides_win_and_fix_what_was_searched(tmp_path: Path) -> None:
     assert "optimizer.lr" not in read.parameters
 
 
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ({"data.path": "mine.npz"}, "npz"),
+        ({"data.path": "mine.csv"}, "table"),
+        ({"data.path": "photos/"}, "cifar10"),
+        ({"data.path": "mine.npz", "data.name": "image_folder"}, "image_folder"),
+        ({"data.name": "image_folder", "data.path": "mine.npz"}, "image_folder"),
+        ({"data.path": None}, "cifar10"),
+    ],
+)
+def test_a_path_by_hand_is_of_other_data_than_the_file_names(overrides: dict[str, Any], name: str) -> None:
+    document = {"study": "pictures", "data": {"name": "cifar10"}, "model": "resnet"}
+    assert spec.load(document, overrides).data.name == name
+    own = {**document, "data": {"name": "readers:mine"}}
+    assert spec.load(own, {"data.path": "mine.npz"}).data.name == "readers:mine"
+
+
 def test_overrides_reach_into_parameters(tmp_path: Path) -> None:
     read = api.validate(write(tmp_path, GOOD), {"parameters.optimizer.lr.max": 0.5})
     assert read.parameters["optimizer.lr"].max == 0.5
@@ -248,3 +266,28 @@ def test_what_is_no_number_or_text_is_named_by_its_key() -> None:
 def test_a_sign_is_not_swallowed(text: str) -> None:
     with pytest.raises(SpecError, match=r"a limit that is set is one in all, without a \+; --trials \+20 is 20 more"):
         spec.parse_override(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"optimizer": {"warmup_epochs": 3}},
+            "optimizer.warmup_epochs: must be below training.epochs, which is 3, got 3",
+        ),
+        (
+            {"parameters": {"optimizer.warmup_epochs": {"min": 0, "max": 4.5}}},
+            "parameters.optimizer.warmup_epochs: must be below training.epochs, which is 3, got 4.5",
+        ),
+        ({"optimizer": {"warmup_epochs": -1}}, "optimizer.warmup_epochs: must be greater than or equal to 0, got -1"),
+        ({"optimizer": {"warmup_epochs": 2.5}}, None),
+        ({"parameters": {"optimizer.warmup_epochs": {"min": 0, "max": 2}}, "optimizer": {"warmup_epochs": 9}}, None),
+    ],
+)
+def test_a_warm_up_leaves_an_epoch(given: dict[str, Any], message: str | None) -> None:
+    whole = {"study": "s", "data": "digits", "model": "mlp", "training": {"epochs": 3}, **given}
+    if message is None:
+        spec.load(whole)
+    else:
+        with pytest.raises(SpecError, match=message):
+            spec.load(whole)

@@ -16,6 +16,7 @@ from optuna.samplers import RandomSampler
 
 import hpo
 from hpo import api, datasets, models, plugins, spec
+from hpo.engine.ray import run
 from hpo.errors import StudyError
 from hpo.spec import Config
 from hpo.spec.command import Command
@@ -62,6 +63,41 @@ def activation():
 def unused():
     return 1
 """
+
+
+def test_the_code_of_several_models_is_that_of_each(project: Path) -> None:
+    plugins.trust(["net:other"])
+    alone, both = TrainingCode.of(None, "mlp", "net:other").model, TrainingCode.of(None, "net:net", "net:other")
+    assert alone is not None and alone.name == "net:other" and "net.py" in alone.files
+    assert both.model is not None and both.model.name == "net:net, net:other"
+    assert TrainingCode.of(None, "mlp", "resnet").model is None
+    replace(project / "parts.py", "nn.ReLU()", "nn.Tanh()")
+    (change,) = both.changes(TrainingCode.of(None, "net:net", "net:other"))
+    assert "has changed, in parts.py (net:net)" in change
+    assert TrainingCode.from_json(both.to_json()) == both
+
+
+def test_a_stored_family_of_ones_own_is_imported_where_it_is_trusted_alone(
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sly.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    document["parameters"] = {"model.name": {"values": ["mlp", "sly:net"]}}
+    (tmp_path / "spec.yaml").write_text(spec.dump(spec.load(document)))
+    monkeypatch.setattr(plugins, "_trusted", set())
+    stored = spec.load_stored(tmp_path / "spec.yaml")
+    assert stored.own_code("model") == ["sly:net"] and "sly:net" in stored.import_paths
+    problems = [problem.message for problem in models.check(stored)]  # type: ignore[arg-type]
+    assert any("add --trust" in message for message in problems) and "sly" not in sys.modules
+
+
+@pytest.mark.parametrize(("families", "sealed"), [(["mlp", "net:net"], True), (["mlp", "convnet"], False)])
+def test_states_are_sealed_where_one_of_the_families_is_ones_own(
+    project: Path, document: dict[str, Any], families: list[str], sealed: bool
+) -> None:
+    document["parameters"] = {"model.name": {"values": families}}
+    study = Study.create(project / "studies", spec.load(document), data_summary())
+    assert (run._seal(study, train) is not None) == sealed
 
 
 def test_a_module_that_cannot_be_read_is_code_too(project: Path) -> None:

@@ -186,6 +186,39 @@ def test_another_model_is_another_search(document: dict[str, Any], earlier: Stud
         opening._earlier("squares", spec.load(document), data_summary(), STUDIES)
 
 
+def test_a_study_of_several_families_takes_over_trials_of_one_and_gives_them_back(document: dict[str, Any]) -> None:
+    alone = {**document, "parameters": {**document["parameters"], "model.dropout": {"min": 0.0, "max": 0.5}}}
+    earlier = Study.create(STUDIES, spec.load({**alone, "study": "alone"}), data_summary())
+    trial(earlier, {"optimizer.lr": 0.02, "model.width": 8, "model.dropout": 0.25}, 0.5, 0.6, 0.7)
+    trial(earlier, {"optimizer.lr": 0.02, "model.width": 32, "model.dropout": 0.25}, 0.5, 0.6, 0.8)
+    parameters = {
+        "model.name": {"values": ["convnet", "mlp"]},
+        "model.mlp.width": {"type": "int", "min": 8, "max": 16},
+        "model.convnet.width": {"type": "int", "min": 2, "max": 4},
+        "model.dropout": {"min": 0.0, "max": 0.5},
+        "optimizer.lr": document["parameters"]["optimizer.lr"],
+    }
+    document |= {"model": {"name": "mlp", "mlp": {"layers": 1}}, "parameters": parameters}
+    mixed = Study.create(STUDIES, spec.load({**document, "study": "mixed"}), data_summary(), earlier)
+    config = {"model.name": "mlp", "model.mlp.width": 8, "model.dropout": 0.25, "optimizer.lr": 0.02}
+    assert config in taken(mixed) and {one["model.name"] for one in taken(mixed)} == {"mlp"}
+    other = {"model.name": "convnet", "model.convnet.width": 3, "model.dropout": 0.25, "optimizer.lr": 0.02}
+    trial(mixed, other, 0.5, 0.6, 0.9)
+    trial(mixed, {**config, "model.mlp.width": 16}, 0.5, 0.6, 0.9)
+    again = Study.create(STUDIES, spec.load({**alone, "study": "again"}), data_summary(), mixed)
+    assert [one["model.width"] for one in taken(again)][:2] == [one["model.mlp.width"] for one in taken(mixed)]
+    assert all("model.name" not in one for one in taken(again)) and len(taken(again)) >= len(taken(mixed))
+
+
+def test_a_study_without_its_family_is_another_search(document: dict[str, Any], earlier: Study) -> None:
+    document["model"] = {"name": "convnet"}
+    document["parameters"] = {"model.name": {"values": ["convnet", "resnet"]}}
+    with pytest.raises(StudyError, match="that study is about model 'mlp', not 'convnet' and 'resnet'"):
+        opening._earlier("squares", spec.load(document), data_summary(), STUDIES)
+    document["parameters"]["model.name"]["values"].append("mlp")
+    assert opening._earlier("squares", spec.load(document), data_summary(), STUDIES).name == "squares"
+
+
 def test_an_unknown_study_is_named(document: dict[str, Any], earlier: Study) -> None:
     with pytest.raises(StudyError, match="no study 'square' in 'studies'. Did you mean 'squares'"):
         opening._earlier("square", spec.load(document), data_summary(), STUDIES)

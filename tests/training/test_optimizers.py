@@ -76,3 +76,42 @@ def test_torchs_compiler_is_not_loaded() -> None:
         "assert 'torch._dynamo' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE, cwd=ROOT)
+
+
+def rates(epochs: int = 4, steps: int = 5, **settings: Any) -> list[float]:
+    """The learning rate of each step of a training."""
+    read = OptimizerSettings.model_validate({"name": "sgd", "lr": 2.0, **settings})
+    optimizer = build_optimizer(read, model_of().parameters())
+    schedule = build_schedule(read, optimizer, steps, epochs)
+    found = []
+    for _ in range(steps * epochs):
+        found.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+@pytest.mark.parametrize("schedule", ["none", "cosine", "step"])
+def test_a_warm_up_rises_evenly_to_the_whole_learning_rate(schedule: str) -> None:
+    found = rates(schedule=schedule, warmup_epochs=1.6)
+    assert found[:9] == pytest.approx([2 * (step + 1) / 8 for step in range(8)] + [2.0])
+    assert rates(schedule=schedule, warmup_epochs=0.0) == rates(schedule=schedule)
+
+
+def test_behind_a_warm_up_the_schedule_is_as_long_as_what_is_left() -> None:
+    found = rates(schedule="cosine", warmup_epochs=2)
+    assert found[10:] == pytest.approx(rates(epochs=2, schedule="cosine"))
+    stepped: dict[str, Any] = {"schedule": "step", "step_epochs": 2, "step_factor": 0.5}
+    assert rates(warmup_epochs=1, **stepped)[5:] == pytest.approx(rates(**stepped)[5:])
+
+
+def test_the_warm_up_of_one_cycle_is_where_it_rises() -> None:
+    for warmup in (1, 2):
+        found = rates(schedule="one_cycle", warmup_epochs=warmup)
+        assert found.index(max(found)) == warmup * 5
+    assert rates(schedule="one_cycle") == rates(schedule="one_cycle", warmup_epochs=0)
+
+
+@pytest.mark.parametrize("schedule", ["none", "cosine", "step", "one_cycle"])
+def test_a_warm_up_longer_than_the_training_is_cut(schedule: str) -> None:
+    assert max(rates(schedule=schedule, warmup_epochs=9)) <= 2.0  # a rehearsal has two epochs

@@ -472,3 +472,25 @@ def test_an_objective_of_ones_own_trains_otherwise(document: dict[str, Any]) -> 
     made, dataset = read(document, model={"name": named(Wide)})
     (problem,) = rehearsal.problems(made, dataset, trained=False)
     assert "got (2, 7) for 2" in problem.message
+
+
+def test_every_family_of_a_study_is_rehearsed_and_named(npz_file: Path) -> None:
+    parameters: dict[str, Any] = {
+        "model.name": {"values": ["mlp", "convnet"]},
+        "model.convnet.stages": {"type": "int", "min": 1, "max": 5},
+        "model.mlp.width": {"type": "int", "min": 0, "max": 8},
+        "training.batch_size": {"values": [8, 16]},
+    }
+    document = {"study": "two", "data": {"path": str(npz_file)}, "model": {"name": "mlp"}, "parameters": parameters}
+    read = spec.load(document, checks=(models.check,))
+    dataset = datasets.load(read.data, Path("data"), read.seed)
+    found = {problem.key: problem.message for problem in rehearsal.problems(read, dataset)}
+    assert set(found) == {("parameters", "model.convnet.stages"), ("parameters", "model.mlp.width")}
+    assert "model 'convnet' refuses {'stages': 5}" in found["parameters", "model.convnet.stages"]
+    assert "model 'mlp' refuses {'width': 0}" in found["parameters", "model.mlp.width"]
+    del parameters["model.convnet.stages"]
+    parameters["model.mlp.width"]["min"] = 4
+    document["model"]["convnet"] = {"stages": 9}  # type: ignore[index]
+    read = spec.load(document, checks=(models.check,))
+    (problem,) = rehearsal.problems(read, dataset)
+    assert problem.key == ("model",) and "model 'convnet' refuses {'stages': 9}" in problem.message

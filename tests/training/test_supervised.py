@@ -53,14 +53,17 @@ def test_the_seed_decides_everything(document: dict[str, Any], device: str) -> N
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("schedule", ["none", "cosine", "step", "one_cycle"])
+@pytest.mark.parametrize(
+    ("schedule", "warmup"), [("none", 0), ("cosine", 0), ("step", 0), ("one_cycle", 0), ("cosine", 1.5)]
+)
 def test_what_goes_on_from_a_state_trains_as_if_uninterrupted(
-    document: dict[str, Any], optimizer: str, schedule: str, tmp_path: Path, device: str
+    document: dict[str, Any], optimizer: str, schedule: str, warmup: float, tmp_path: Path, device: str
 ) -> None:
     document["training"] |= {"device": device, "deterministic": True}
     document["data"] |= {"augment": ["random_crop", "cutout", "mixup"], "crop_padding": 1}
     document["model"]["dropout"] = 0.2
     document["optimizer"] = {"name": optimizer, "lr": 0.01, "schedule": schedule, "step_epochs": 1}
+    document["optimizer"]["warmup_epochs"] = warmup
     whole = measured(reports(document))
     first = next(train({}, context(document)))
     assert first.state is not None

@@ -33,6 +33,7 @@ COLUMNS = Registry(
         "ids": "hpo.datasets.columns.ids:Ids",
         "tokens": "hpo.datasets.columns.tokens:Tokens",
         "audio": "hpo.datasets.columns.audio:Audio",
+        "image": "hpo.datasets.columns.image:Image",
     },
 )
 """Name -> class; a user's own goes by `module:Class`."""
@@ -148,6 +149,11 @@ def fit(name: str, cells: Cells, kind: str | None, settings: DataSettings, notes
 def is_whole(column: Column) -> bool:
     """Whether a column is the whole of an example, beside which a model is given no other."""
     return getattr(column, "whole", False)
+
+
+def takes_lists(column: Column) -> bool:
+    """Whether a cell of a column may be numbers instead of a path, as where a model is served."""
+    return getattr(column, "lists", False)
 
 
 def inferred(name: str, cells: Cells, notes: Notes) -> str | None:

@@ -31,6 +31,7 @@ class Audio:
 
     kind: ClassVar[str] = "audio"
     whole: ClassVar[bool] = True
+    lists: ClassVar[bool] = True
     name: str
     rate: int
     """Samples a second, the same in all files."""
@@ -149,7 +150,8 @@ def _read(path: Path, name: str, row: int) -> tuple[NDArray[np.int16], int]:
 
 def _of_wav(path: Path) -> tuple[NDArray[np.int16], int]:
     """A plain WAV file of 8 or 16 bits; others are read by soundfile."""
-    begin = path.open("rb").read(12)
+    with path.open("rb") as raw:
+        begin = raw.read(12)
     if begin[:4] != b"RIFF" or begin[8:] != b"WAVE":
         raise ValueError("its content is no WAV, whatever its name says")
     try:

@@ -182,7 +182,7 @@ def _train_all(
     artifacts = artifacts.marked()
     there = Machines(each, sys.maxsize, artifacts.mark)
     shared = _Shared(Sent(function), spec, artifacts, WorkerSettings.here(each))
-    put = ray.put(shared), ray.put(dataset)
+    put = ray.put(shared), ray.put(dataset.sent())
     task = ray.remote(_train).options(num_cpus=each["cpu"], num_gpus=each["gpu"], max_retries=0)
     running = {task.remote(job, prints[job.number], *put): job for job in jobs}
     try:

@@ -111,7 +111,7 @@ def run(
         shared = Shared(
             function=Sent(function),
             spec=study.spec,
-            dataset=dataset,
+            dataset=None if dataset is None else dataset.sent(),
             artifacts=artifacts,
             timeout=rules.trial_timeout,
             deadline=None if deadline is None else time.time() + deadline - time.monotonic(),
@@ -139,12 +139,12 @@ def _seal(study: Study, function: TrainingFunction) -> Seal | None:
     They depend on the data, on the names of that code, and on all settings in which the study never differs.
     """
     spec = study.spec
-    model, data = "", ""
+    models, data = spec.own_code("model"), ""
     if isinstance(spec, StudySpec):
-        model, data = spec.model.name, study.data_summary.fingerprint
-    if function is train and ":" not in model:
+        data = study.data_summary.fingerprint
+    if function is train and not models:
         return None
-    code = TrainingCode.of(None if function is train else function, model)
+    code = TrainingCode.of(None if function is train else function, *models)
     names = [spec.train, *(None if one is None else one.identity for one in (code.function, code.model))]
     return Seal.of(study.id, canonical([names, data, fixed_settings(spec)]))
 

@@ -113,7 +113,7 @@ def _check_code(study: Study, options: EnsembleOptions) -> None:
     if options.train is not None and not options.trains and options.distill is None:
         raise InputError(f"a training function trains members, and --method {options.method} trains none; leave it out")
     if options.trains or options.distill is not None:
-        code = TrainingCode.of(own_function(study.spec, options.train), study.study_spec.model.name)
+        code = TrainingCode.of(own_function(study.spec, options.train), *study.spec.own_code("model"))
         folds = "" if options.folds is None else f", folds={options.folds}"
         wish = f"method='{options.method}'{folds}" if options.distill is None else f"distill='{options.distill}'"
         study.check_code(code, options.accept_code, f"hpo.build_ensemble('{study.name}', {wish}, train=...)")

@@ -48,7 +48,7 @@ def misfits(pool: Pool, places: Iterable[int], data_dir: Path) -> dict[int, str]
 
 def _changed(study: Study) -> bool:
     """Whether the model's code is known to be other than that of the study's trials."""
-    now = TrainingCode.of(None, study.study_spec.model.name).model
+    now = TrainingCode.of(None, *study.spec.own_code("model")).model
     known = [code.model for code in study.code if code.model is not None]
     return now is not None and any(code.changes(now) for code in known)
 

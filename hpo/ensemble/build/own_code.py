@@ -21,7 +21,8 @@ def import_own_code(study: Study) -> None:
     """
     spec = study.spec
     if isinstance(spec, StudySpec):
-        models.MODELS.load(spec.model.name)
+        for family in spec.families:
+            models.MODELS.load(family)
         return
     if spec.train is None:
         _ = study.study_spec  # which says why there are no models

@@ -24,6 +24,7 @@ from hpo.ensemble.score import Predictions, Targets
 from hpo.errors import InputError, SpecError, first_line
 from hpo.files import read_regular
 from hpo.spec import Config, StudySpec
+from hpo.spec.families import NAME, family_of
 from hpo.training import rehearsal
 
 METHOD = "distillation"
@@ -71,10 +72,16 @@ def distill(
     if teacher.shape != expected:
         raise InputError(f"the ensemble's predictions must be of the training rows, {expected}, got {teacher.shape}")
     targets = soft_targets(teacher, trainer.dataset.train.targets, student.spec.base, share, temperature)
-    name, seed = f"student ({student.name})", trainer.seed(METHOD, 0)
+    name, seed = _told(trainer, student), trainer.seed(METHOD, 0)
     job = Job(0, name, student.config, seed, student.trial, targets=targets)
     members, _ = survivors(trainer.train(METHOD, [job], student.spec), student.spec, trainer.dataset)
     return join(METHOD, members, uniform(1, student.spec.base), trainer.dataset)
+
+
+def _told(trainer: Trainer, student: Student) -> str:
+    """The student's name; where the study has several model families, with its own."""
+    family = student.spec.apply(student.config).model.name
+    return f"student ({student.name}{f', {family}' if len(trainer.spec.families) > 1 else ''})"
 
 
 def soft_targets(teacher: Predictions, targets: Targets, task: str, share: float, temperature: float) -> Predictions:
@@ -99,7 +106,8 @@ def read_student(trainer: Trainer, wanted: str) -> Student:
     Args:
         trainer: of the study.
         wanted: a trial's number, or a YAML or JSON file with a `config` (dotted name -> value, of the model, training,
-            optimizer or augmentation) or a `model` section; what it does not say is as in the best trial.
+            optimizer or augmentation) or a `model` section; what it does not say is as in the best trial. Another
+            `model.name` of the study's families begins with what the study has fixed for that family.
 
     Raises:
         StudyError: there is no such trial.
@@ -110,18 +118,30 @@ def read_student(trainer: Trainer, wanted: str) -> Student:
     if wanted.isascii() and wanted.isdigit():
         return Student(f"trial {int(wanted)}", int(wanted), study.trial(int(wanted)).config, spec)
     document = _read(wanted)
-    config = dict(trainer.best().config)
-    overrides: dict[str, Any] = {"parameters": {}}
+    config, own = dict(trainer.best().config), document.get("config", {})
+    overrides: dict[str, Any] = {"parameters": {}, "forbidden": [], "configs": []}  # which are of trials
+    family = spec.apply(config).model.name
     if "model" in document:
         config = {name: value for name, value in config.items() if not name.startswith("model.")}
-        overrides["model"] = document["model"]
-    own = document.get("config", {})
+        overrides["model"], family = document["model"], ""
+    elif own.get(NAME, family) != family and own[NAME] in spec.families:
+        family = own[NAME]
+        config = {name: value for name, value in config.items() if not name.startswith("model.")}
+        spec = spec.of_family(family)
+    config, own = _of_one_family(config, family), _of_one_family(own, family)
     build = partial(rehearsal.problems, dataset=trainer.dataset)
     try:
         made = specs.load(spec.apply(config), {**overrides, **own}, (tasks.check, models.check), build)
     except SpecError as error:  # a line names `--set` or the spec as the place
         raise SpecError([f"{wanted}: {line.partition(': ')[2]}" for line in error.lines]) from None
     return Student(Path(wanted).name, None, config | own, made)
+
+
+def _of_one_family(config: Config, family: str) -> Config:
+    """A config in which the settings of a family have the names that they have without others."""
+    return {
+        f"model.{name.rpartition('.')[2]}" if family_of(name) == family else name: it for name, it in config.items()
+    }
 
 
 def _read(path: str) -> Mapping[str, Any]:
@@ -150,5 +170,8 @@ def _read(path: str) -> Mapping[str, Any]:
 
 
 def _settable(name: object) -> bool:
-    section, _, setting = name.partition(".") if isinstance(name, str) else ("", "", "")
+    if not isinstance(name, str):
+        return False
+    section, _, setting = name.partition(".")
+    setting = name.rpartition(".")[2] if family_of(name) is not None else setting
     return setting in _AUGMENTATION if section == "data" else section in _SECTIONS and setting.isidentifier()

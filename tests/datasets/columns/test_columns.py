@@ -79,7 +79,7 @@ def test_what_was_learned_comes_back_and_tells_the_same(kind: Any, data: st.Data
     assert again == fitted and again.kind == kind and again.told() == fitted.told()
     numbers = np.asarray(fitted.encode(cells))
     assert numbers.shape == (len(cells), len(fitted.features)) and not np.isinf(numbers).any()
-    np.testing.assert_array_equal(again.encode(cells), numbers)
+    np.testing.assert_array_equal(np.asarray(again.encode(cells)), numbers)
     for place, feature in enumerate(fitted.features):
         if feature.categories:
             assert set(numbers[:, place]) <= set(range(feature.categories + 1))
@@ -87,7 +87,7 @@ def test_what_was_learned_comes_back_and_tells_the_same(kind: Any, data: st.Data
             assert feature.may_miss
     decoded = [fitted.decode(row.tolist()) for row in numbers]
     if kind != "ids":
-        np.testing.assert_allclose(fitted.encode(decoded), numbers, atol=1e-4)
+        np.testing.assert_allclose(np.asarray(fitted.encode(decoded)), numbers, atol=1e-4)
 
 
 def test_numbers() -> None:
