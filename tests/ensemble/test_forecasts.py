@@ -84,4 +84,4 @@ def test_a_quiet_window_has_a_narrow_interval_and_never_none() -> None:
     windows[1, :, 0] = np.arange(8)
     windows[2, :, 0] = np.nan
     windows[3, :, 0] = [0, np.nan, 0, 0, np.nan, 6, 0, 0]
-    assert series.spread(windows).tolist() == [0.2, 3.0, 2.0, 1.5]
+    assert series.spread(windows).tolist() == [0.2, 3.0, 2.0, 2.0]
