@@ -103,4 +103,10 @@ def test_tables_compares_a_search_with_boosting_on_the_same_rows(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     (run,) = json.loads((tmp_path / "j.json").read_text())["runs"]
     assert run["boosting"] == 1 and run["ensemble"] > 0.9
-    assert "t.csv, test accuracy, mean ± standard deviation of 1 seeds" in done.stdout
+    assert "t.csv, mlp, test accuracy, mean ± standard deviation of 1 seeds" in done.stdout
+
+
+def test_the_baseline_of_ratings_draws_biases_of_few_ratings_to_the_mean() -> None:
+    shrunk = function("ratings", "__main__.py", "_shrunk")
+    biases = shrunk(np.array([1, 1, 1, 1, 1, 2, 0]), np.array([2.0, 2, 2, 2, 2, 6, 9]))
+    assert biases[:4].tolist() == [0, 1, 1, 0], "five of 2 as ten of 1; one of 6 as six of 1; nobody's; none"

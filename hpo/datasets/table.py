@@ -205,17 +205,17 @@ class _Table:
     def _whole_or_parts(self, fitted: Sequence[Column]) -> list[Column]:
         """The columns that a model is given: one that is the whole of an example, or those that make a row of numbers.
 
-        A text that was not stated gives way to columns of numbers.
+        A text that was not stated gives way to columns of numbers, and these to files of clips or pictures.
         """
         stated = self._settings.columns
         whole = [column for column in fitted if columns.is_whole(column)]
         parts = [column for column in fitted if column.features and not columns.is_whole(column)]
-        said = [column for column in whole if column.name in stated]
+        said = [column for column in whole if column.name in stated or columns.takes_lists(column)]
         if not whole:
             return list(fitted)
         chosen = (said or whole)[0]
         if len(said) > 1 or (said and any(column.name in stated for column in parts)):
-            others = [column.name for column in (*said, *parts) if column.name in stated]
+            others = [column.name for column in (*said, *parts) if column in said or column.name in stated]
             raise DataError(
                 f"data.columns: {said[0].name!r} is {said[0].kind}, which is the whole of what a model is given, beside"
                 f" {', '.join(repr(name) for name in others if name != said[0].name)}; state one of them, or ignore the"

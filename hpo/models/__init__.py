@@ -8,8 +8,9 @@ clips and series may be shorter than the shape says: a `forward` with an argumen
 
 Its keyword arguments are the settings that the `model` section may hold and that parameters may vary; it raises
 ValueError where a value breaks a rule. Two arguments are no settings: `vocabulary`, the number of codes of tokens, 0
-of what is no text, which each model of texts must have; and `layout`, the `Feature`s of a table, by which a model is
-given codes of categories as they are. `hpo.training.rehearsal` tries a model before a search.
+of what is no text, which each model of texts must have; and `layout`, a `Feature` for each number of a row of a table,
+by which a model is given codes of categories as they are, and last which quantities are missing; it is empty where all
+numbers are quantities. `hpo.training.rehearsal` tries a model before a search.
 """
 
 import inspect
@@ -21,7 +22,7 @@ from hpo.errors import InputError, Problem
 from hpo.plugins import Registry, did_you_mean
 from hpo.spec import Named, StudySpec, text_for
 from hpo.spec.families import NAME, family_of, goes_with, settings_of
-from hpo.tasks.features import Feature, Tokens, sequence
+from hpo.tasks.features import Feature, Tokens, sequence, with_missing
 
 if TYPE_CHECKING:
     from hpo.models.mean import Mean
@@ -43,6 +44,14 @@ MODELS = Registry(
         "vit": "hpo.models.vit:vit",
         "bag": "hpo.models.bag:bag",
         "linear_forecast": "hpo.models.linear_forecast:linear_forecast",
+        "lstm": "hpo.models.recurrent:lstm",
+        "gru": "hpo.models.recurrent:gru",
+        "conv1d": "hpo.models.conv1d:conv1d",
+        "transformer": "hpo.models.transformer:transformer",
+        "tabular_mlp": "hpo.models.tabular_mlp:tabular_mlp",
+        "ft_transformer": "hpo.models.ft_transformer:ft_transformer",
+        "matrix_factorization": "hpo.models.matrix_factorization:matrix_factorization",
+        "neumf": "hpo.models.neumf:neumf",
     },
 )
 
@@ -196,7 +205,8 @@ def _told(function: Callable[..., Any], layout: Layout) -> dict[str, Any]:
     """The arguments of a model by which it is told what its inputs are.
 
     Raises:
-        ValueError: it is given texts, and has no argument for the number of tokens.
+        ValueError: it is given texts, and has no argument for the number of tokens; or users and items, which have
+            too many names for a number each, and has none for the layout.
     """
     try:
         asked = {name for name in signature(function).parameters if name in TOLD}
@@ -206,7 +216,13 @@ def _told(function: Callable[..., Any], layout: Layout) -> dict[str, Any]:
     tokens = feature.vocabulary if isinstance(feature, Tokens) else 0
     if tokens and "vocabulary" not in asked:
         raise ValueError("it takes numbers, and these data are texts; choose a model of texts, such as bag or lstm")
-    told = {"vocabulary": tokens, "layout": tuple(layout)}
+    entities = [feature.name for feature in layout if feature.embedded]
+    if entities and "layout" not in asked:
+        raise ValueError(
+            f"it takes a number for each category, and column {entities[0]!r} is of entities, which are too many;"
+            " choose a model that embeds them, such as tabular_mlp, ft_transformer, matrix_factorization or neumf"
+        )
+    told = {"vocabulary": tokens, "layout": with_missing(layout)}
     return {name: told[name] for name in asked}
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hpo.models.log_mel import LogMel
 from hpo.models.token_codes import TokenCodes
-from hpo.tasks.features import Feature, Tokens, history, sequence, width
+from hpo.tasks.features import Feature, Tokens, history, sequence, width, with_missing
 
 _FLOOR = 1e-2
 """The least deviation of a window, as a share of that of all training steps: a window may be constant."""
@@ -27,7 +27,8 @@ class Standardize(nn.Module):
         input_shape: (channels, height, width), (steps, channels) or (features,).
         layout: what the features of a table are, where some are codes of categories: then a row comes out as its
             quantities, a number for each category, 1 or 0, and one for each quantity that may be missing, 1 if it is.
-        coded: whether a row keeps its features in their order instead: standardized quantities and codes as they are.
+        coded: whether a row keeps its features in their order instead: standardized quantities and codes as they are,
+            and behind them one number for each quantity that may be missing, 1 if it is.
     """
 
     mean: Tensor
@@ -44,6 +45,8 @@ class Standardize(nn.Module):
         self._keeps_codes = bool(layout) and coded
         self._input_shape = input_shape
         self.gives = (width(layout),) if self._laid_out else input_shape
+        if self._keeps_codes:
+            self.gives = (len(with_missing(layout)),)
         """The shape of an example that the network is given."""
         if layout:
             self._lay_out(layout)
@@ -70,13 +73,13 @@ class Standardize(nn.Module):
         if not self._may_miss:
             return scaled
         scaled = torch.nan_to_num(scaled, nan=0.0)
-        if self._keeps_codes:
-            return torch.where(self.is_code, inputs.float(), scaled)
-        if not self._laid_out:
+        if not self._laid_out and not self._keeps_codes:
             return scaled
+        missing = inputs.index_select(1, self.may_miss).isnan().float()
+        if self._keeps_codes:
+            return torch.cat([torch.where(self.is_code, inputs.float(), scaled), missing], dim=1)
         categories = inputs.index_select(1, self.coded) == self.codes
-        missing = inputs.index_select(1, self.may_miss).isnan()
-        return torch.cat([scaled.index_select(1, self.quantities), categories.float(), missing.float()], dim=1)
+        return torch.cat([scaled.index_select(1, self.quantities), categories.float(), missing], dim=1)
 
     def blank(self, rows: int) -> Tensor:
         """Examples of zeros, as a network is tried with."""

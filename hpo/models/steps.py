@@ -1,4 +1,4 @@
-"""The steps of texts, clips and series as vectors, and means over them: what all models of sequences share."""
+"""The steps of texts, clips and series as vectors, and one vector of all: what all models of sequences share."""
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ class Steps(nn.Module):
 
     def __init__(self, input_shape: tuple[int, ...], vocabulary: int, width: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.width = width
+        """Numbers of a vector."""
         if len(input_shape) != (1 if vocabulary else 2):
             what = "images" if len(input_shape) == 3 else "rows of a table"
             raise ValueError(
@@ -35,6 +37,56 @@ class Steps(nn.Module):
         return vectors
 
 
+class Attention(nn.Module):
+    """The mean of steps weighted by what a small network says of each (Yang et al. 2016, equations 5 to 7).
+
+    Args:
+        width: numbers of a step, and of the hidden layer that scores it.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.hidden, self.score = nn.Linear(width, width), nn.Linear(width, 1, bias=False)
+
+    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """The weighted mean `(n, width)` of vectors `(n, steps, width)` where `mask` `(n, steps)` is true."""
+        scores = self.score(self.hidden(vectors).tanh())[:, :, 0].float()
+        shares = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=1) * mask
+        pooled: Tensor = (vectors * shares.to(vectors.dtype)[:, :, None]).sum(dim=1)
+        return pooled
+
+
+class Pool(nn.Module):
+    """One vector of all steps: their mean, their maximum, or a mean by attention.
+
+    Args:
+        pooling: `mean`, `max` or `attention`.
+        width: numbers of a step.
+    """
+
+    def __init__(self, pooling: str, width: int) -> None:
+        super().__init__()
+        self.attention = Attention(width) if pooling == "attention" else None
+        self._most = pooling == "max"
+
+    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """One vector `(n, width)` of vectors `(n, steps, width)` where `mask` `(n, steps)` is true; 0 of no step."""
+        if self.attention is not None:
+            pooled: Tensor = self.attention(vectors, mask)
+            return pooled
+        return most_over(vectors, mask) if self._most else mean_over(vectors, mask)
+
+
+def check_pooling(pooling: str, known: tuple[str, ...]) -> None:
+    """Refuses a pooling that a model has not.
+
+    Raises:
+        ValueError: it is none of the known ones.
+    """
+    if pooling not in known:
+        raise ValueError(f"pooling must be {', '.join(known[:-1])} or {known[-1]}, got {pooling!r}")
+
+
 def mean_over(vectors: Tensor, mask: Tensor) -> Tensor:
     """The mean `(n, width)` of vectors `(n, steps, width)` over the steps where `mask` `(n, steps)` is true."""
     weights = mask.to(vectors.dtype)[:, :, None]
@@ -42,6 +94,7 @@ def mean_over(vectors: Tensor, mask: Tensor) -> Tensor:
 
 
 def most_over(vectors: Tensor, mask: Tensor) -> Tensor:
-    """The maximum `(n, width)` of vectors `(n, steps, width)` over the steps where `mask` `(n, steps)` is true."""
+    """The maximum `(n, width)` of vectors `(n, steps, width)` over the steps where `mask` is true; 0 of no step."""
     least = torch.finfo(vectors.dtype).min
-    return vectors.masked_fill(~mask[:, :, None], least).amax(dim=1)
+    most = vectors.masked_fill(~mask[:, :, None], least).amax(dim=1)
+    return torch.where(mask.any(dim=1, keepdim=True), most, 0.0)

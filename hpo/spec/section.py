@@ -19,8 +19,12 @@ Duration = Annotated[
 """Seconds, in the YAML also as `90s`, `30m` or `2h`."""
 
 
-COLUMN_KINDS = ("number", "category", "date", "ids", "tokens", "audio", "image")
-"""What a column of a table may be: `ids` names rows in predictions, `tokens` is text, `audio` and `image` are paths."""
+COLUMN_KINDS = ("number", "category", "entity", "date", "ids", "tokens", "audio", "image")
+"""What a column of a table may be.
+
+`entity` is one of thousands, such as a user or an item; `ids` names rows in predictions; `tokens` is text; `audio` and
+`image` are paths.
+"""
 IGNORED = "ignore"
 """What a column of a table is said to be that is not read."""
 ColumnKind = Annotated[str, AfterValidator(lambda kind: known_column(kind))]

@@ -13,6 +13,8 @@ class Feature:
     """How many categories there are: their codes are 1 to this number, and 0 is none of them. 0 of a quantity."""
     may_miss: bool = False
     """Whether the model is told where a quantity is missing (NaN), as it is in some training rows."""
+    embedded: bool = False
+    """Whether the categories are too many for a number each, as users and items are: a network embeds their codes."""
 
     @property
     def width(self) -> int:
@@ -64,6 +66,14 @@ class Picture(Feature):
 def width(features: Sequence[Feature]) -> int:
     """How many numbers a network is given for a row."""
     return sum(feature.width for feature in features)
+
+
+def with_missing(features: Sequence[Feature]) -> tuple[Feature, ...]:
+    """The numbers that a network is given which takes codes as they are.
+
+    They are the features in their order, and behind them a number for each quantity that may be missing, 1 if it is.
+    """
+    return (*features, *(Feature(f"{feature.name} (missing)") for feature in features if feature.may_miss))
 
 
 def sequence(features: Sequence[Feature]) -> Tokens | Sound | None:

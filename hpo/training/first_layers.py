@@ -1,4 +1,4 @@
-"""What the first layer of a model is told of the training inputs."""
+"""What the first layers of a model are told of the training inputs."""
 
 from functools import lru_cache
 
@@ -9,11 +9,14 @@ from torch import Tensor
 from hpo.datasets import Dataset
 from hpo.datasets.ragged import Ragged
 from hpo.models.log_mel import LogMel
-from hpo.models.standardize import FirstLayer, Standardize, first_layer
+from hpo.models.number_embeddings import PiecewiseLinear
+from hpo.models.standardize import FirstLayer, Standardize, Standardized, first_layer
 from hpo.tasks.kinds import floats
 
 _CLIPS, _AT_ONCE = 1000, 50
 """Clips of which bands are measured, evenly among all, and how many at once."""
+_ROWS = 10_000
+"""Rows of a table by which quantities are parted into pieces, evenly among all."""
 
 
 def fit_first(first: FirstLayer, dataset: Dataset) -> None:
@@ -22,6 +25,19 @@ def fit_first(first: FirstLayer, dataset: Dataset) -> None:
         first.fit(*dataset.input_moments, wide=dataset.train.inputs.dtype == np.float64)
     elif isinstance(first, LogMel):
         first.fit(*_bands(dataset))
+
+
+@torch.no_grad()
+def fit_pieces(model: Standardized, dataset: Dataset) -> None:
+    """Tells a network that embeds quantities by their pieces where these are; `fit_first` comes before it."""
+    layers = [module for module in model.network.modules() if isinstance(module, PiecewiseLinear)]
+    if not layers:
+        return
+    rows = dataset.train.inputs
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _ROWS)).round().astype(np.intp))
+    given = model.standardize(torch.from_numpy(rows[chosen]))
+    for layer in layers:
+        layer.fit(given)
 
 
 @lru_cache(maxsize=2)  # the same for every trial of a study

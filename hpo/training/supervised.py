@@ -29,7 +29,7 @@ from hpo.tasks.kinds import kind
 from hpo.training.augmentation import masking
 from hpo.training.batches import Batches, validation_rows
 from hpo.training.compilation import forward_pass
-from hpo.training.first_layers import fit_first
+from hpo.training.first_layers import fit_first, fit_pieces
 from hpo.training.function import Context, Report, Snapshot, TrainingState
 from hpo.training.optimizers import build_optimizer, build_schedule, load_learned
 from hpo.training.precision import autocast, choose_device, deterministic, random_state, set_random_state
@@ -118,6 +118,7 @@ def _built(spec: StudySpec, dataset: Dataset, device: torch.device) -> Standardi
     model = models.build(spec.model, dataset.input_shape, len(dataset.outputs), spec.base, layout)
     model.varied = masking(spec.data)
     fit_first(model.standardize, dataset)
+    fit_pieces(model, dataset)
     if model.rescale is not None:
         model.rescale.fit(*moments(dataset.train.targets))
     placement.place(model, device)

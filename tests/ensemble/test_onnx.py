@@ -46,6 +46,18 @@ def test_an_exported_ensemble_predicts_the_same(task: str, kind: str, tmp_path: 
     assert metadata["task"] == task and json.loads(metadata["outputs"]) == ["ant", "bee", "cat"]
 
 
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("ft_transformer", {"layers": 2, "heads": 2, "head_width": 2}),
+        ("tabular_mlp", {"width": 8, "numbers": "piecewise", "pieces": 4}),
+    ],
+)
+def test_networks_of_tables_are_exported(model: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    folder = write_ensemble(tmp_path / "made", kind="table", model=model, settings=settings, members=2)
+    assert export_onnx(folder, tmp_path / "made.onnx") < 1e-4
+
+
 COMBINERS = [
     *(Votes(PLACES, task) for task in TASKS[:2]),
     *(stack(task, "logits") for task in TASKS[:2]),

@@ -3,7 +3,7 @@ import torch
 
 from hpo.datasets.moments import moments
 from hpo.models.standardize import Standardize
-from hpo.tasks.features import Feature, width
+from hpo.tasks.features import Feature, width, with_missing
 
 
 def test_what_float32_blurs_is_centred_in_float64_and_comes_out_as_float32() -> None:
@@ -44,3 +44,13 @@ def test_categories_are_one_number_each_and_missing_quantities_are_told() -> Non
     ]
     assert layer(rows).tolist() == expected and width(layout) == 8
     assert set(layer.state_dict()) == {"mean", "std"}, "a checkpoint needs no more than without"
+
+
+def test_codes_stay_where_they_are_and_missing_quantities_are_told_behind_them() -> None:
+    layout = (Feature("a", may_miss=True), Feature("b", categories=3), Feature("c", may_miss=True))
+    layer = Standardize((3,), layout, coded=True)
+    layer.fit(np.array([1.0, 0.5, 2]), np.array([2.0, 0.5, 1]))
+    rows = torch.tensor([[3.0, 2, torch.nan], [torch.nan, 0, 3]])
+    assert layer(rows).tolist() == [[1.0, 2, 0, 0, 1], [0, 0, 1, 1, 0]] and layer.gives == (5,)
+    assert [feature.name for feature in with_missing(layout)] == ["a", "b", "c", "a (missing)", "c (missing)"]
+    assert set(layer.state_dict()) == {"mean", "std"}

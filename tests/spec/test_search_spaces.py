@@ -9,9 +9,14 @@ import pytest
 from hpo import api, models
 from hpo.spec import StudySpec
 from tests.conftest import ROOT
+from tests.training.test_sequences import clips, series, texts
 
 SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
 TABLES = ("logistic_regression", "mlp_table")
+SEQUENCES = {"lstm_sentiment": texts, "transformer_text": texts, "cnn_speech": clips, "gru_series": series}
+"""Spaces of sequences, and what writes some."""
+COLUMNS = (*TABLES, "ft_transformer_table")
+RATINGS = ("ncf_ratings",)
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +34,44 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "own.npz", folder / "own.csv"
 
 
+@pytest.fixture(scope="module")
+def ratings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ratings of eleven films by eight users."""
+    file = tmp_path_factory.mktemp("given") / "ratings.csv"
+    rows = [f"{row % 8},{100 + row % 11},{1 + row % 5},{10**9 + row}" for row in range(60)]
+    file.write_text("\n".join(["userId,movieId,rating,timestamp", *rows]))
+    return file
+
+
+def as_it_says(data: Path) -> Path:
+    """A table whose columns have the names that the spaces have."""
+    if data.suffix == ".csv":
+        header, _, rows = data.read_text().partition("\n")
+        names = {"said": "label", "pitch": "label", "clip": "path"}
+        data.write_text(",".join(names.get(name, name) for name in header.strip().split(",")) + "\n" + rows)
+    return data
+
+
 @pytest.mark.parametrize("space", SPACES, ids=lambda path: path.stem)
-def test_it_is_valid_and_has_a_default_config(space: Path, given: tuple[Path, Path]) -> None:
+def test_it_is_valid_and_has_a_default_config(
+    space: Path, given: tuple[Path, Path], ratings: Path, tmp_path: Path
+) -> None:
     from hpo.spec.space import Space
 
     images, table = given
     told: list[str] = []
     text = space.read_text()
     overrides = {"data.path": str(images)} if "path: " in text else {}
-    if space.stem in TABLES:
+    if space.stem in COLUMNS:
         overrides = {"data.path": str(table), "data.target": "good"}
-    if space.stem == "forecast_hourly":
-        overrides = {"data.path": str(_hours(table.parent))}
+    elif space.stem in SEQUENCES:
+        overrides = {"data.path": str(as_it_says(SEQUENCES[space.stem](tmp_path)))}
+    elif space.stem in RATINGS:
+        overrides = {"data.path": str(ratings)}
+    elif space.stem == "forecast_hourly":
+        overrides = {"data.path": str(_hours(tmp_path))}
     read = api.validate(space, overrides, tell=told.append)
-    assert not told or space.stem in (*TABLES, "forecast_hourly")  # what columns were taken for
+    assert not told or space.stem in (*COLUMNS, *SEQUENCES, *RATINGS, "forecast_hourly")  # what columns were taken for
     assert isinstance(read, StudySpec)
     default = Space.of(read).default(read)
     assert all(read.parameters[name].contains(value) for name, value in default.items())

@@ -10,6 +10,7 @@ rows are read as those were.
 import datetime
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -29,6 +30,7 @@ COLUMNS = Registry(
     {
         "number": "hpo.datasets.columns.number:Number",
         "category": "hpo.datasets.columns.category:Category",
+        "entity": "hpo.datasets.columns.entity:Entity",
         "date": "hpo.datasets.columns.date:Date",
         "ids": "hpo.datasets.columns.ids:Ids",
         "tokens": "hpo.datasets.columns.tokens:Tokens",
@@ -43,6 +45,8 @@ _FEW = 20
 """Different texts that are few, however few rows there are."""
 _WHOLLY_DIFFERENT = 0.5
 """The share of rows with a text of their own from which on a column of texts tells rows apart, and is no category."""
+_OF_FILES = ("audio", "image")
+"""Kinds whose cells are paths of files, known by how their names end."""
 _STRAY = 5
 """Different texts that may be stray among numbers, such as `?` and `n/a`."""
 _WORDS = 3.0
@@ -142,7 +146,7 @@ def fit(name: str, cells: Cells, kind: str | None, settings: DataSettings, notes
     Raises:
         CellError: a cell is not of the stated kind, or stray among numbers.
     """
-    found = inferred(name, cells, notes) if kind is None else kind
+    found = kind or kind_of_files(cells, settings) or inferred(name, cells, notes)
     return None if found is None or found == IGNORED else column(found).fit(name, cells, settings)
 
 
@@ -154,6 +158,28 @@ def is_whole(column: Column) -> bool:
 def takes_lists(column: Column) -> bool:
     """Whether a cell of a column may be numbers instead of a path, as where a model is served."""
     return getattr(column, "lists", False)
+
+
+def kind_of_files(cells: Cells, settings: DataSettings) -> str | None:
+    """The kind of a column whose cells all name files of it, of which the first is there; None of any other column.
+
+    Args:
+        cells: of the training rows.
+        settings: the `data` section, beside whose file relative paths begin.
+    """
+    there = [cell for cell in cells if cell is not None]
+    if not there or not isinstance(there[0], str) or not Path(there[0]).suffix:
+        return None
+    try:
+        if not (Path(settings.path or ".").parent / Path(there[0]).expanduser()).is_file():
+            return None
+    except (OSError, RuntimeError, ValueError):  # a name that no file system takes
+        return None
+    for kind in _OF_FILES:
+        ends: tuple[str, ...] = getattr(column(kind), "ends", ())
+        if all(isinstance(cell, str) and cell.lower().endswith(ends) for cell in there):
+            return kind
+    return None
 
 
 def inferred(name: str, cells: Cells, notes: Notes) -> str | None:

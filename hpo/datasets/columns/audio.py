@@ -21,8 +21,6 @@ _FULL = 32_767
 """The largest sample."""
 _MOST = 2**24
 """The most samples of a clip, and of a second."""
-SUFFIXES = (".wav", ".flac", ".ogg", ".aiff", ".aif")
-"""How the name of a file with sound ends; all but plain WAV need the package soundfile."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,7 @@ class Audio:
     kind: ClassVar[str] = "audio"
     whole: ClassVar[bool] = True
     lists: ClassVar[bool] = True
+    ends: ClassVar[tuple[str, ...]] = (".wav", ".flac", ".ogg", ".aiff", ".aif")
     name: str
     rate: int
     """Samples a second, the same in all files."""

@@ -22,9 +22,11 @@ class Category:
     """A column of a few different texts. One that no training row has is none of them, and no network is told it."""
 
     kind: ClassVar[str] = "category"
+    most: ClassVar[int] = MOST_CATEGORIES
+    """How many are kept."""
     name: str
     values: tuple[str, ...]
-    """The categories, at most `MOST_CATEGORIES`, of which the codes are 1, 2, ...; "" is a missing value."""
+    """The categories, at most `most`, of which the codes are 1, 2, ...; "" is a missing value."""
     others: int = 0
     """How many rarer ones the training rows have, which are none of them."""
 
@@ -48,7 +50,7 @@ class Category:
         shown = ", ".join(value or "(missing)" for value in self.values[:3])
         more = ", ..." if len(self.values) > 3 else ""
         rest = f", and {self.others} rarer ones as one" if self.others else ""
-        return f"category, {len(self.values)}: {shown:.60}{more}{rest}"
+        return f"{self.kind}, {len(self.values):,}: {shown:.60}{more}{rest}"
 
     def to_json(self) -> dict[str, Any]:
         """The categories."""
@@ -64,7 +66,7 @@ class Category:
         counted = Counter(_MISSING if cell is None else text(cell) for cell in cells)
         if not counted:
             raise CellError(0, f"column {name!r} has no rows")
-        frequent = sorted(counted, key=lambda value: (-counted[value], value))[:MOST_CATEGORIES]
+        frequent = sorted(counted, key=lambda value: (-counted[value], value))[: cls.most]
         return cls(name, tuple(sorted(frequent)), len(counted) - len(frequent))
 
     @classmethod
@@ -77,8 +79,8 @@ class Category:
         values, others = tuple(document["values"]), document["others"]
         if not all(isinstance(value, str) for value in values) or type(others) is not int:
             raise TypeError("categories are texts, and the others are counted")
-        if not 0 < len(set(values)) == len(values) <= MOST_CATEGORIES:
-            raise ValueError(f"there must be 1 to {MOST_CATEGORIES} categories, all different")
+        if not 0 < len(set(values)) == len(values) <= cls.most:
+            raise ValueError(f"there must be 1 to {cls.most} categories, all different")
         return cls(name, values, others)
 
     @cached_property

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.datasets.columns import CellError, Cells, text
-from hpo.datasets.images import ranges_of, read_image
+from hpo.datasets.images import SUFFIXES, ranges_of, read_image
 from hpo.errors import DataError
 from hpo.spec import DataSettings
 from hpo.tasks.features import Feature, Picture
@@ -26,6 +26,7 @@ class Image:
     kind: ClassVar[str] = "image"
     whole: ClassVar[bool] = True
     lists: ClassVar[bool] = True
+    ends: ClassVar[tuple[str, ...]] = SUFFIXES
     name: str
     size: int
     """Pixels of a side."""

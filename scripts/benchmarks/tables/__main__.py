@@ -18,6 +18,34 @@ from hpo import datasets
 from hpo.spec import DataSettings
 
 _PACKAGES = ("torch", "scikit-learn", "numpy")
+
+_WIDE = {
+    "model.layers": {"type": "int", "min": 1, "max": 3},
+    "model.width": {"type": "int", "min": 16, "max": 256, "log": True},
+    "model.dropout": {"min": 0.0, "max": 0.5},
+}
+_MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "mlp": ({"layers": 2, "width": 64}, _WIDE),
+    "tabular_mlp": (
+        {"layers": 2, "width": 64},
+        {
+            **_WIDE,
+            "model.embedding": {"type": "int", "min": 2, "max": 16, "log": True},
+            "model.numbers": {"values": ["plain", "piecewise", "periodic"]},
+        },
+    ),
+    "ft_transformer": (
+        {"layers": 2, "heads": 4, "head_width": 8},
+        {
+            "model.layers": {"type": "int", "min": 1, "max": 2},
+            "model.heads": {"values": [2, 4, 8]},
+            "model.head_width": {"values": [4, 8]},
+            "model.attention_dropout": {"min": 0.0, "max": 0.4},
+            "model.dropout": {"min": 0.0, "max": 0.4},
+        },
+    ),
+}
+"""Model -> its fixed settings, and its parameters."""
 _EPILOG = """
 Each seed draws other validation rows, configs and weights; the test rows stay. The best single trial and the ensemble
 of the search are scored on the test rows, as `hpo ensemble` does it. Gradient boosting with its default settings is
@@ -45,7 +73,7 @@ def main() -> None:
     for seed in range(options.seeds):
         runs.append(_run(options, seed))
         print(f"seed {seed}: {runs[-1]}", file=sys.stderr, flush=True)
-    print(f"{options.data.name}, test accuracy, mean ± standard deviation of {len(runs)} seeds")
+    print(f"{options.data.name}, {options.model}, test accuracy, mean ± standard deviation of {len(runs)} seeds")
     for name in ("single", "ensemble", "boosting"):
         values = np.array([getattr(run, name) for run in runs])
         print(f"{name:>10} {values.mean():.4f} ± {values.std(ddof=len(runs) > 1):.4f}")
@@ -64,13 +92,11 @@ def _run(options: argparse.Namespace, seed: int) -> Run:
     space = {
         "study": "table",
         "data": data,
-        "model": {"name": "mlp", "layers": 2, "width": 64},
+        "model": {"name": options.model, **_MODELS[options.model][0]},
         "training": {"epochs": options.epochs, "batch_size": options.batch},
         "optimizer": {"name": "adamw", "lr": 0.003, "schedule": "cosine"},
         "parameters": {
-            "model.layers": {"type": "int", "min": 1, "max": 3},
-            "model.width": {"type": "int", "min": 16, "max": 256, "log": True},
-            "model.dropout": {"min": 0.0, "max": 0.5},
+            **_MODELS[options.model][1],
             "optimizer.lr": {"min": 1e-4, "max": 0.03, "log": True},
             "optimizer.weight_decay": {"min": 1e-6, "max": 0.1, "log": True},
         },
@@ -100,6 +126,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--target", required=True, metavar="COLUMN", help="the column of the classes")
     parser.add_argument("--no-header", action="store_true", help="the first line names no columns")
     parser.add_argument("--ignore", action="append", default=[], metavar="COLUMN", help="a column that is not read")
+    parser.add_argument("--model", choices=list(_MODELS), default="mlp", help="the network (mlp)")
     parser.add_argument("--trials", type=int, default=24, help="of a search (24)")
     parser.add_argument("--epochs", type=int, default=20, help="of a trial (20)")
     parser.add_argument("--batch", type=int, default=256, help="rows of a step (256)")

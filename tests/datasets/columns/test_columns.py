@@ -3,17 +3,19 @@
 import datetime
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hpo.datasets import columns
-from hpo.datasets.columns import MOST_CATEGORIES, CellError, column, fit, inferred
+from hpo.datasets.columns import MOST_CATEGORIES, CellError, column, fit, inferred, kind_of_files
 from hpo.datasets.columns.category import Category
 from hpo.datasets.columns.date import Date
+from hpo.datasets.columns.entity import Entity
 from hpo.datasets.columns.number import Number
 from hpo.datasets.notes import Notes
 from hpo.spec import DataSettings
@@ -28,6 +30,7 @@ CELLS: dict[str, st.SearchStrategy[Any]] = {
     "category": TEXTS | st.booleans() | st.integers(0, 9),
     "date": DATES | DATES.map(lambda when: when.isoformat()),
     "ids": TEXTS | st.integers(0, 9),
+    "entity": st.integers(0, 9) | TEXTS.map("u".__add__),
 }
 
 
@@ -56,6 +59,23 @@ def test_a_kind_is_inferred(cells: list[Any], kind: str | None) -> None:
     assert bool(notes.lines()) == (kind is None)
 
 
+def test_paths_of_files_that_are_there_are_clips_or_pictures(tmp_path: Path) -> None:
+    settings = DataSettings(name="table", path=str(tmp_path / "table.csv"))
+    for name in ("0.wav", "0.png"):
+        (tmp_path / name).touch()
+    assert kind_of_files([None, "0.wav", "1.FLAC"], settings) == "audio"
+    assert kind_of_files([str(tmp_path / "0.png"), "1.jpeg"], settings) == "image"
+    for cells in (
+        ["0.wav", "1.txt"],
+        ["0.wav", 7],
+        ["7.wav", "0.wav"],
+        ["0.wav of mine"],
+        ["x" * 5000 + ".wav"],
+        [None],
+    ):
+        assert kind_of_files(cells, settings) is None
+
+
 def test_what_counts_the_rows_is_told() -> None:
     notes = Notes()
     assert inferred("id", list(range(7, 107)), notes) == "number"
@@ -74,6 +94,7 @@ def test_a_text_among_numbers_is_an_error_with_two_ways_out() -> None:
 @given(data=st.data())
 def test_what_was_learned_comes_back_and_tells_the_same(kind: Any, data: st.DataObject) -> None:
     cells = data.draw(st.lists(st.none() | CELLS[kind], min_size=1, max_size=20))
+    assume(kind != "entity" or set(cells) != {None})
     fitted = column(kind).fit("c", cells, SETTINGS)
     again = column(kind).from_json("c", json.loads(json.dumps(fitted.to_json())))
     assert again == fitted and again.kind == kind and again.told() == fitted.told()
@@ -110,6 +131,16 @@ def test_the_most_frequent_categories_are_kept() -> None:
     assert fitted.values[0] == "045" and fitted.told().endswith(", and 45 rarer ones as one")
 
 
+def test_entities_are_all_kept_and_the_missing_are_unknown() -> None:
+    cells = [*range(300), None, ""]
+    fitted = Entity.fit("user", cells, SETTINGS)
+    assert len(fitted.values) == 300 and fitted.others == 0 and "" not in fitted.values
+    assert fitted.encode([None, "", 400, 0, "0"])[:, 0].tolist() == [0, 0, 0, 1, 1]
+    (feature,) = fitted.features
+    assert feature.embedded and feature.categories == 300
+    assert fitted.told() == "entity, 300: 0, 1, 10, ..."
+
+
 def test_dates_say_when_and_in_which_month_on_which_day_at_what_hour() -> None:
     plain = Date.fit("c", ["2024-02-29", None], SETTINGS)
     assert [feature.name for feature in plain.features] == ["c (days)", "c (month)", "c (weekday)"]
@@ -136,6 +167,11 @@ def test_a_cell_of_another_kind_is_told_with_its_row(kind: Any, cells: list[Any]
     with pytest.raises(CellError, match=message) as error:
         fit("c", cells, kind, SETTINGS, Notes())
     assert error.value.row == 1
+
+
+def test_a_column_of_entities_must_have_some() -> None:
+    with pytest.raises(CellError, match="column 'user' is of entities, and no training row has one"):
+        fit("user", [None, ""], "entity", SETTINGS, Notes())
 
 
 @pytest.mark.parametrize(
