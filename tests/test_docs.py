@@ -78,7 +78,7 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """The dotted names of a model's keys, and of those of its sections."""
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}"
-        between = {"parameters": "NAME.", "constraints": "N.", "callbacks": "N."}.get(name, "")
+        between = {"parameters": "NAME.", "constraints": "N.", "callbacks": "N.", "metrics": "N."}.get(name, "")
         for section in sections(field.annotation) if model is StudySpec else []:
             yield from keys(section, f"{name}.{between}")
 

@@ -108,6 +108,7 @@ def _section(name: str, model: type[BaseModel], given: dict[str, Any]) -> str:
         "parameters": "parameters.NAME.",
         "constraints": "constraints.N.",
         "callbacks": "callbacks.N.",
+        "metrics": "metrics.N.",
     }.get(name, f"{name}.")
     rows = [["key", "type", "default", "rule", "meaning"], ["---"] * 5]
     for key, field in (model.model_fields if name else _ordered(model)).items():

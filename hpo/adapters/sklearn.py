@@ -27,6 +27,7 @@ from hpo.datasets.folds import folds_of
 from hpo.errors import TrainingError
 from hpo.plugins import did_you_mean
 from hpo.tasks.kinds import kind
+from hpo.tasks.measuring import Meter
 from hpo.training import TrialContext
 from hpo.training.own_training import context as running
 
@@ -100,7 +101,7 @@ def _task(estimator: BaseEstimator | Mapping[str, BaseEstimator], y: Any, contex
     one = next(iter(estimator.values())) if isinstance(estimator, Mapping) else estimator
     labels = type_of_target(y) == "multilabel-indicator"
     task: Task = "regression" if not is_classifier(one) else "multilabel" if labels else "classification"
-    if context is not None and context.spec.task != task:
+    if context is not None and (context.spec.base != task or context.spec.task == "forecasting"):
         raise TrainingError(
             f"{type(_last(one)).__name__} learns {task}, and the search file says {context.spec.task}: write"
             f" `task: {task}`"
@@ -204,7 +205,9 @@ def _measured(
             context.predictions(predicted, targets)
         columns = (torch.tensor(array if array.ndim == 2 else array[:, None]) for array in (predicted, targets))
         values, truth = columns
-        metrics |= kind(task).measure(values.float(), truth[:, 0].long() if task == "classification" else truth.float())
+        names = [str(name) for name in rows.classes] if task == "classification" else []
+        measure = kind(task).measure if context is None else Meter(context.spec, names)
+        metrics |= measure(values.float(), truth[:, 0].long() if task == "classification" else truth.float())
     for name in scoring:
         metrics[name] = float(get_scorer(name)(model, rows.validation, rows.targets))
     return metrics

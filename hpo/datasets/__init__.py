@@ -14,7 +14,7 @@ from hpo.datasets.ragged import Ragged
 from hpo.datasets.split import check_folds, split_validation
 from hpo.errors import DataError, InputError, Problem
 from hpo.plugins import Registry
-from hpo.spec import OF_SEQUENCES, Augmentation, DataSettings, StudySpec
+from hpo.spec import OF_SEQUENCES, TASKS, Augmentation, DataSettings, StudySpec
 from hpo.tasks.features import Tokens, sequence
 
 __all__ = ["DATASETS", "Dataset", "Encoding", "Examples", "Ragged", "Source", "check", "load", "of"]
@@ -134,7 +134,8 @@ def _check_no_table(spec: StudySpec) -> Iterable[Problem]:
 
 def check_fit(spec: StudySpec, dataset: Dataset) -> Iterable[Problem]:
     """Problems between the spec and the data that it names, once they are read."""
-    if dataset.task != spec.task:
+    task = _read_as(spec)
+    if dataset.task != task:
         found = {
             "classification": "classes",
             "multilabel": "0 and 1 of several labels",
@@ -143,7 +144,7 @@ def check_fit(spec: StudySpec, dataset: Dataset) -> Iterable[Problem]:
         }
         yield Problem(
             ("task",),
-            f"is {spec.task}, but the targets of data set '{spec.data.name}' are {found[dataset.task]};"
+            f"is {task}, but the targets of data set '{spec.data.name}' are {found[dataset.task]};"
             f" write `task: {dataset.task}`, or store other targets",
         )
     searched = spec.parameters.get("data.augment")
@@ -157,6 +158,11 @@ def check_fit(spec: StudySpec, dataset: Dataset) -> Iterable[Problem]:
         if wanted:
             known = f"they take {' and '.join(taken)}" if taken else "they take none"
             yield Problem(key, f"'{wanted[0]}' is not for {what}: {known}; leave it out")
+
+
+def _read_as(spec: StudySpec) -> str:
+    """The task of ours that data are read for; a task of the user's own has data as its base has."""
+    return spec.task if spec.task in TASKS else spec.base
 
 
 def _augmented(dataset: Dataset) -> tuple[str, tuple[str, ...]]:
@@ -180,7 +186,7 @@ def _exists(path: str) -> bool:
 
 def of(spec: StudySpec, data_dir: Path) -> Dataset:
     """The data of a search; `load` says what it raises."""
-    return load(spec.data, data_dir, spec.seed, spec.training.folds, spec.task)
+    return load(spec.data, data_dir, spec.seed, spec.training.folds, _read_as(spec))
 
 
 @lru_cache(maxsize=2)  # a warm worker keeps the data set of its study

@@ -51,6 +51,10 @@ class Document(_Part):
     """The whole file; the combiner and the encoding have readers of their own."""
 
     task: Literal["classification", "multilabel", "regression"]
+    """The base of the task: what predictions are."""
+    activate: str | None = None
+    """The import path of a task of the user's own by which outputs of networks become predictions; None where the base
+    does it."""
     outputs: Annotated[tuple[str, ...], Field(min_length=1)]
     input_shape: tuple[Size, ...] | None = None
     """None where a training function of the user's own has its own data."""

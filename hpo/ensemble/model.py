@@ -40,7 +40,7 @@ from hpo.spec import Config, Named, SearchSpec
 from hpo.study.artifacts import Folder, Stored, unpacked
 from hpo.study.data_summary import DataSummary
 from hpo.study.truth import Truth
-from hpo.tasks.kinds import floats, kind
+from hpo.tasks.kinds import activates, floats, kind
 
 LOADER_MODULE = __name__
 """What MLflow calls to load the folder: see `_load_pyfunc`."""
@@ -131,6 +131,9 @@ class Ensemble:
             self.name = folder.path.name
             """The name of its folder."""
             self.task: str = document.task
+            """The base of the study's task: what predictions are."""
+            self.activate = kind(document.activate or document.task).activate
+            """Outputs of networks -> predictions."""
             self.outputs: tuple[str, ...] = document.outputs
             self.input_shape: tuple[int, ...] = document.input_shape or ()
             """The shape of one input as a network takes it; () where a function of yours predicts."""
@@ -278,7 +281,7 @@ class Ensemble:
         if values.ndim == 4:
             values = values.contiguous(memory_format=torch.channels_last)
         outputs = self._stacked(values).float()
-        predictions: Predictions = kind(self.task).activate(outputs.flatten(0, 1)).view_as(outputs).cpu().numpy()
+        predictions: Predictions = self.activate(outputs.flatten(0, 1)).view_as(outputs).cpu().numpy()
         return predictions
 
     def _tensors(self, inputs: Inputs) -> Iterator[torch.Tensor]:
@@ -337,7 +340,8 @@ def own_code(document: Document) -> list[str]:
     """The import paths of the user's own code that an ensemble runs."""
     names = [member.model.name for member in document.members if member.model is not None and ":" in member.model.name]
     names += [kind for kind in _kinds(document) if ":" in kind]
-    return list(dict.fromkeys(names + ([document.predict] if document.predict else [])))
+    names += [path for path in (document.activate, document.predict) if path]
+    return list(dict.fromkeys(names))
 
 
 def _kinds(document: Document) -> list[str]:
@@ -395,6 +399,8 @@ def write(
         "members": entries,
         "combiner": combiner.to_json(),
     }
+    if any(part.model is not None for part in parts) and activates(spec.task):
+        document["activate"] = spec.task
     if isinstance(truth, DataSummary):
         document["input_shape"] = list(truth.input_shape)
         document["input_type"] = truth.example.dtype.name

@@ -108,7 +108,7 @@ class Exportable(nn.Module):
         super().__init__()
         self.networks = nn.ModuleList(ensemble.networks)
         self._temperatures = [member.temperature for member in ensemble.members]
-        self._task = ensemble.task
+        self._task, self._activate = ensemble.task, ensemble.activate
         self._combine = in_torch(ensemble.combiner)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class Exportable(nn.Module):
         values = floats(inputs)
         if values.ndim == 4:
             values = values.permute(0, 3, 1, 2)
-        activate = kind(self._task).activate
+        activate = self._activate
         members = [
             _temper(activate(network(values)), temperature, self._task)
             for network, temperature in zip(self.networks, self._temperatures, strict=True)

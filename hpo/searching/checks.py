@@ -83,6 +83,7 @@ def check(spec: SearchSpec, train: Callable[..., Any] | str | None = None) -> It
     metrics = tasks.check if isinstance(spec, StudySpec) and spec.train is None else tasks.check_goal
     for search_check in (
         metrics,
+        *(() if metrics is tasks.check else (tasks.check_metrics,)),
         samplers.check,
         schedulers.check,
         check_resources,
@@ -184,4 +185,5 @@ def last_problems(spec: SearchSpec, data_dir: Path, download: bool) -> Iterable[
     if download or spec.data.name not in datasets.DOWNLOADED:
         dataset = datasets.of(spec, data_dir)
         yield from datasets.check_fit(spec, dataset)
+        yield from tasks.check_fit(spec, dataset.outputs)
         yield from rehearsal.problems(spec, dataset, trained=spec.train is None)

@@ -86,7 +86,7 @@ def code_of(spec: SearchSpec, options: SearchOptions) -> TrainingCode:
     """The identity of the code that the trials of a search run."""
     from hpo.training.own_function import own_function
 
-    return TrainingCode.of(own_function(spec, options.train), *spec.own_code("model"))
+    return TrainingCode.of(own_function(spec, options.train), *spec.own_code("model"), learning=spec.learning_code)
 
 
 def _earlier(name: str, spec: SearchSpec, data_summary: DataSummary | None, storage: Path) -> Study:

@@ -120,7 +120,7 @@ def reproduce(
         whose = "another trial's state" if trial.inherited else "another study"
         raise StudyError(f"trial {number} of study '{study.name}' is from {whose}, which is not kept: reproduce that")
     own = own_function(spec, function)
-    code = TrainingCode.of(own, *spec.own_code("model"))
+    code = TrainingCode.of(own, *spec.own_code("model"), learning=spec.learning_code)
     study.check_code(code, accept_code, f"hpo.reproduce({number}, '{study.name}', train=...)")
     stored = study.artifacts.read(number)
     dataset = study_data.load(study, data_dir) if isinstance(spec, StudySpec) else None

@@ -326,6 +326,7 @@ def _modules(spec: SearchSpec, own: "Callable[..., Any] | None", options: Search
     names = spec.own_code("model")
     for name in names:
         models.MODELS.load(name)  # or it has no module yet
+    names += spec.learning_code
     names += [spec.train] if own is not None and spec.train is not None else []
     return list(dict.fromkeys(source for name in names if (source := plugins.source(name)) is not None))
 

@@ -19,16 +19,19 @@ from hpo.spec.reading import (
 )
 from hpo.spec.rules import text_for
 from hpo.spec.section import (
+    BASES,
     COLUMN_KINDS,
     IGNORED,
     MOST_COPIES,
     OF_SEQUENCES,
     TABLES,
+    TASKS,
     Augmentation,
     Budget,
     Constraint,
     DataSettings,
     Failures,
+    Metric,
     Named,
     Objective,
     OptimizerSettings,
@@ -39,17 +42,20 @@ from hpo.spec.section import (
 from hpo.spec.study_spec import Config, SearchSpec, StudyName, StudySpec, is_study_name
 
 __all__ = [
+    "BASES",
     "COLUMN_KINDS",
     "IGNORED",
     "MOST_COPIES",
     "OF_SEQUENCES",
     "TABLES",
+    "TASKS",
     "Augmentation",
     "Budget",
     "Config",
     "Constraint",
     "DataSettings",
     "Failures",
+    "Metric",
     "Named",
     "Objective",
     "OptimizerSettings",

@@ -10,11 +10,12 @@ import pydantic
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hpo.errors import Problem, SpecError, first_line
+from hpo.errors import InputError, Problem, SpecError, first_line
 from hpo.plugins import did_you_mean, import_paths, note_stored, trust
 from hpo.spec import families
 from hpo.spec.document import Source, Unreadable, parse_plain, plain
 from hpo.spec.extending import read_file, read_mapping, read_stored_file
+from hpo.spec.own_task import with_own_task
 from hpo.spec.parameter import Parameter
 from hpo.spec.rules import command_problems, copy_problems, in_our_words, parameter_problems, warmup_problems
 from hpo.spec.section import DataSettings
@@ -158,7 +159,14 @@ def _written(
     trust(import_paths([overrides, {} if isinstance(space, SearchSpec) else document]))
     by_hand = sorted(overrides.items(), key=lambda one: one[0] == "data.name")  # which the path's ending may say, too
     problems = [problem for name, value in by_hand for problem in _override(document, name, value)]
-    written = _validated(kind, document, replace(source, overridden=frozenset(overrides)), problems)
+    source = replace(source, overridden=frozenset(overrides))
+    task, known = document.get("task"), isinstance(space, SearchSpec) and "task" not in overrides
+    if isinstance(task, str) and ":" in task and not known:
+        try:
+            document = with_own_task(document)
+        except InputError as error:
+            return Written(None, source, (*problems, Problem(("task",), str(error))))
+    written = _validated(kind, document, source, problems)
     command = None if written.spec is None else written.spec.command
     if command is not None and ("command" in overrides or not isinstance(space, SearchSpec)):
         trust([command.key])
@@ -173,7 +181,7 @@ def _validated(
         spec = kind.model_validate(document)
         problems += [*parameter_problems(spec), *command_problems(spec), *copy_problems(spec), *warmup_problems(spec)]
     except pydantic.ValidationError as error:
-        details = error.errors()
+        details = [detail for detail in error.errors() if detail["type"] != "default_factory_not_called"]
         problems += [in_our_words(detail) for detail in details[:_MOST_WORDED]]
         problems += [Problem(tuple(map(str, detail["loc"])), detail["msg"]) for detail in details[_MOST_WORDED:]]
     return Written(spec, source, tuple(problems))

@@ -14,7 +14,7 @@ from hpo.spec.command import PLACES, Command, variable
 from hpo.spec.extending import EXTENDS
 from hpo.spec.parameter import Parameter, thawed
 from hpo.spec.relations import relation_problems
-from hpo.spec.section import Constraint, Named, Objective
+from hpo.spec.section import Constraint, Metric, Named, Objective
 from hpo.spec.study_spec import SearchSpec, StudySpec, section_class
 
 SEARCHABLE = ("data", "model", "training", "optimizer")
@@ -26,6 +26,7 @@ NOT_SEARCHABLE = {
     "data.path": "all trials of a study see the same data",
     "data.validation": "all trials of a study share one split",
     "data.size": "all trials of a study see the same data",
+    "data.positive": "all trials of a study are measured alike",
     "data.classes": "all trials of a study see the same data",
     "data.target": "all trials of a study predict the same",
     "data.columns": "all trials of a study see the same data",
@@ -51,6 +52,7 @@ NOT_SEARCHABLE = {
     "training.kernels": "it changes how fast a config trains, not what it learns",
     "training.folds": "all trials of a study are measured on the same rows",
     "training.seeds": "it says how surely a config is measured, not what it learns",
+    "training.loss_settings": "they are of a loss of your own; name another function for other settings",
     "training.deterministic": "it changes how a config trains, not what it learns",
 }
 
@@ -99,6 +101,8 @@ def _known_keys(path: tuple[str, ...]) -> Iterable[str]:
         return Constraint.model_fields
     if path[0] == "callbacks":
         return Named.model_fields
+    if path[0] == "metrics":
+        return Metric.model_fields
     if path[0] == "command":
         return Command.model_fields
     if path[0] == "objective":

@@ -13,7 +13,7 @@ from hpo.spec.extending import EXTENDS
 from hpo.spec.families import NAME
 from hpo.spec.parameter import ALLOWED, Parameter
 from hpo.spec.rules import NOT_SEARCHABLE, SEARCHABLE
-from hpo.spec.section import TABLES
+from hpo.spec.section import LOSSES, TABLES, TASKS
 from hpo.spec.study_spec import StudySpec, section_class
 
 Schema = dict[str, Any]
@@ -54,6 +54,9 @@ def schema(names: Mapping[str, Collection[str]]) -> Schema:
         **_WORDS,
     }
     properties["command"] = _command(properties["command"])
+    properties["metrics"] = _one_or_more(properties["metrics"], {"anyOf": [{"type": "string"}, _ref("Metric")]})
+    properties["task"] = _or_own(properties["task"], TASKS)
+    parts["TrainingSettings"]["properties"]["loss"] = _or_own(parts["TrainingSettings"]["properties"]["loss"], LOSSES)
     callback = {"anyOf": [{"type": "string"}, _ref("Named")]}
     properties["callbacks"] = _one_or_more(properties["callbacks"], callback)
     for key in ("forbidden", "configs"):
@@ -136,6 +139,12 @@ def _command(section: Schema) -> Schema:
         "description": section.get("description"),
         "anyOf": [*_WORDS["anyOf"], _ref("Command"), {"type": "null"}],
     }
+
+
+def _or_own(section: Schema, names: Collection[str]) -> Schema:
+    """One of these names, or an import path of the user's own."""
+    about: Schema = {key: section[key] for key in ("description", "default") if key in section}
+    return {**about, "anyOf": [{"enum": list(names)}, {"type": "string", "pattern": r":|\$\{"}]}
 
 
 def _one_or_more(section: Schema, one: Schema) -> Schema:

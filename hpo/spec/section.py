@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from hpo.plugins import did_you_mean
+
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 MOST_COPIES = 100
 """The most folds of a study, and the most seeds of a config."""
@@ -38,6 +40,29 @@ OF_SEQUENCES = ("token_dropout", "time_mask", "band_mask")
 _TRIALS = 32
 _LIMITS = ("trials", "epochs", "time_limit", "gpu_hours")
 """The keys of a budget by one of which a search surely ends."""
+
+
+BASES = ("classification", "multilabel", "regression")
+"""What predictions can be: probabilities of classes, independent probabilities of labels, values."""
+Base = Literal["classification", "multilabel", "regression"]
+TASKS: Mapping[str, Base] = {
+    "classification": "classification",
+    "multilabel": "multilabel",
+    "regression": "regression",
+    "forecasting": "regression",
+}
+"""Task of ours -> its base."""
+
+
+def _import_path(value: str) -> str:
+    module, colon, name = value.partition(":")
+    if not (module and colon and name):
+        raise ValueError(f"must be module:function, such as net:train for function train of net.py, got {value!r:.80}")
+    return value
+
+
+ImportPath = Annotated[str, AfterValidator(_import_path)]
+"""A function of the user's own, as `module:function`."""
 
 
 class Section(BaseModel):
@@ -116,6 +141,8 @@ class DataSettings(Section):
     what all training windows have."""
     size: Annotated[int, Field(ge=4, le=1024)] = 64
     """Pixels of a side, to which images in files are scaled and centre-cropped."""
+    positive: str | None = None
+    """The class that ranking metrics and metrics at a threshold are of; of two classes the second where not given."""
     classes: Annotated[int, Field(ge=2)] | None = None
     """The number of classes of `npz`; counted where it is left out."""
     augment: tuple[Augmentation, ...] = ()
@@ -143,6 +170,11 @@ class DataSettings(Section):
         name = "npz" if suffix == ".npz" else "table" if suffix in TABLES else None
         return value if name is None else {**value, "name": name}
 
+    @field_validator("positive", mode="before")
+    @classmethod
+    def _a_text(cls, value: Any) -> Any:
+        return value if value is None or isinstance(value, Mapping | list) else str(value)
+
     @field_validator("missing", "known", mode="before")
     @classmethod
     def _one_text_is_a_list(cls, value: Any) -> Any:
@@ -169,6 +201,25 @@ class DataSettings(Section):
         return self.model_copy(update=changed)
 
 
+LOSSES = ("auto", "cross_entropy", "focal", "squared", "mae", "huber", "quantile")
+"""What a loss of ours is called; `hpo.tasks.LOSSES` says which base has which."""
+
+
+def _loss(value: str) -> str:
+    if value not in LOSSES and ":" not in value:
+        hint = did_you_mean(value, LOSSES)
+        raise ValueError(
+            f"must be {', '.join(map(repr, LOSSES))}, or module:function of your own, got {value!r:.80}."
+            f"{hint if 'Did' in hint else ''}"
+        )
+    return value
+
+
+def _texts_as_keys(value: Any) -> Any:
+    """Names of classes, of which YAML reads some as numbers or switches."""
+    return {str(key): one for key, one in value.items()} if isinstance(value, Mapping) else value
+
+
 class TrainingSettings(Section):
     """How long and how a trial is trained; `epochs` is the full resource."""
 
@@ -184,6 +235,20 @@ class TrainingSettings(Section):
     """So many epochs without a better objective end a trial: it is complete then."""
     min_delta: Annotated[float, Field(ge=0)] = 0.0
     """How much better the objective must be to count, for `patience`."""
+    loss: Annotated[str, AfterValidator(_loss)] = "auto"
+    """What is minimized: `auto` is cross-entropy, of regression the squared error; or `module:function` of your own."""
+    loss_settings: Mapping[str, bool | int | float | str] = {}
+    """Keyword arguments of a loss of your own."""
+    focal_gamma: Annotated[float, Field(ge=0)] = 2.0
+    """How much less the loss `focal` counts rows that are right already; 0 is cross-entropy."""
+    huber_delta: Annotated[float, Field(gt=0)] = 1.0
+    """The error up to which the loss `huber` is a square, in standard deviations of the target."""
+    quantile: Fraction = 0.5
+    """What the loss `quantile` learns: the value below which this share of the truth lies."""
+    class_weights: Annotated[
+        Literal["none", "auto"] | Mapping[str, Annotated[float, Field(gt=0)]], BeforeValidator(_texts_as_keys)
+    ] = "none"
+    """How much rows of a class count: `auto` is one over its frequency, with mean 1; or class -> weight, others 1."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The share of each target that is spread over all classes; labels move towards one half."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
@@ -204,6 +269,9 @@ class TrainingSettings(Section):
         """How many times a config is trained: the copies of a trial."""
         return (self.folds or 1) * self.seeds
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # a mapping has none
+
 
 class OptimizerSettings(Section):
     """The optimizer and its learning-rate schedule; settings that an optimizer does not have are left unused."""
@@ -218,6 +286,8 @@ class OptimizerSettings(Section):
     """Whether sgd's momentum is Nesterov's."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """How much weights are drawn towards 0."""
+    l1: Annotated[float, Field(ge=0)] = 0.0
+    """The weight of the sum of all weights' sizes in the loss, which makes many of them small."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """The decay of the mean of gradients, of adam and adamw."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
@@ -264,6 +334,34 @@ class Objectives(Objective):
             raise ValueError("name at least one metric")
         first = {"metric": value[0]} if isinstance(value[0], str) else value[0]
         return {**first, "others": value[1:]} if isinstance(first, dict) else first
+
+
+class Metric(Section):
+    """A metric beside those of the task: one at a threshold, or a function of the user's own with its settings."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+    """Such as `f1_at_0.3`, or `module:function` of your own, reported by the function's name."""
+    goal: Literal["maximize", "minimize"] | None = None
+    """What is better; required of your own."""
+
+    @model_validator(mode="after")
+    def _own_with_a_goal(self) -> Self:
+        if ":" in self.name:
+            _import_path(self.name)
+            if self.goal is None:
+                raise ValueError(f"'{self.name}' needs its goal: write `goal: maximize` or `goal: minimize`")
+        return self
+
+    @property
+    def reported(self) -> str:
+        """The name by which it is reported."""
+        return self.name.rpartition(":")[2]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The keyword arguments of a function of the user's own."""
+        return dict(self.model_extra or {})
 
 
 class Constraint(Section):

@@ -7,16 +7,22 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
 
-from hpo.plugins import import_paths
+from hpo.plugins import did_you_mean, import_paths
 from hpo.spec import families
 from hpo.spec.command import Command
 from hpo.spec.forbidden import Clause
+from hpo.spec.own_task import with_goals
 from hpo.spec.parameter import Parameter, Value
 from hpo.spec.section import (
+    BASES,
+    TASKS,
+    Base,
     Budget,
     Constraint,
     DataSettings,
     Failures,
+    ImportPath,
+    Metric,
     Named,
     Objective,
     Objectives,
@@ -40,21 +46,25 @@ NEVER_PAUSING = "asha_stop"
 _METRICS = {"multilabel": "macro_f1", "regression": "rmse", "forecasting": "mase"}
 """Task -> its objective by default; of classification it is the accuracy."""
 
-Base = Literal["classification", "multilabel", "regression"]
-
 _NAME, _LONGEST_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*", 80
 StudyName = Annotated[str, Field(pattern=f"^{_NAME}$", max_length=_LONGEST_NAME)]
 
 
-def _import_path(value: str) -> str:
-    module, colon, name = value.partition(":")
-    if not (module and colon and name):
-        raise ValueError(f"must be module:function, such as net:train for function train of net.py, got {value!r:.80}")
+def _task(value: str) -> str:
+    if value not in TASKS and ":" not in value:
+        hint = did_you_mean(value, TASKS)
+        raise ValueError(
+            f"must be {', '.join(map(repr, TASKS))}, or module:Class of your own, got {value!r:.80}."
+            f"{hint if 'Did' in hint else ''}"
+        )
     return value
 
 
-ImportPath = Annotated[str, AfterValidator(_import_path)]
-"""A function of the user's own, as `module:function`."""
+def _base(read: dict[str, Any]) -> Base:
+    task = read.get("task", BASES[0])
+    base: Base = TASKS.get(task, task)  # one of the user's own has it written
+    return base
+
 
 _MLFLOWS = re.compile(r"mlflow\.db(-journal|-wal|-shm)?|mlflow-artifacts|mlartifacts|mlruns", re.IGNORECASE)
 
@@ -79,8 +89,11 @@ class SearchSpec(Section):
     """A program of your own, in place of the built-in loop: its words, such as `python train.py --lr {lr}`."""
     predict: ImportPath | None = None
     """Your function that predicts with what `train` has kept, `module:function`; `predict` beside `train` is found."""
-    task: Literal["classification", "multilabel", "regression", "forecasting"] = "classification"
-    """What the targets are."""
+    task: Annotated[str, AfterValidator(_task)] = "classification"
+    """What the targets are, and so what is learned and measured: a name, or `module:Class` of a task of your own."""
+    base: Base = Field(default_factory=_base)
+    """What predictions are: forecasts are values, and those of a task of your own are as its class says, which writes
+    it here."""
     training: TrainingSettings = TrainingSettings()
     """How long and how a trial is trained."""
     parameters: dict[str, Parameter] = Field(default_factory=dict)
@@ -91,6 +104,8 @@ class SearchSpec(Section):
     """Configs that are tried first, in order; what each leaves out is as in the default config."""
     objective: Objectives = Objectives()
     """What ranks trials: a metric, or a list of several."""
+    metrics: Annotated[tuple[Metric, ...], Field(max_length=100)] = ()
+    """What is measured beside the metrics of the task: those at a threshold, and functions of your own."""
     constraints: tuple[Constraint, ...] = ()
     """What trials must keep to, such as `latency_ms <= 5`."""
     target: Literal["single", "ensemble"] = "single"
@@ -176,6 +191,12 @@ class SearchSpec(Section):
             return value
         return {**value, "resources": {**resources, "gpu": 0}} if resources.get("gpu", "auto") == "auto" else value
 
+    @model_validator(mode="after")
+    def _a_base_of_its_own(self) -> Self:
+        if self.task in TASKS and self.base != TASKS[self.task]:
+            raise ValueError(f"base is of tasks of your own, and task {self.task} is one of ours; leave it out")
+        return self
+
     @field_validator("study")
     @classmethod
     def _folder_of_its_own(cls, value: str) -> str:
@@ -191,6 +212,21 @@ class SearchSpec(Section):
     def _one_is_a_list(cls, value: Any) -> Any:
         return value if isinstance(value, list | tuple) else (value,)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _goals_of_own_metrics(cls, value: Any) -> Any:
+        """Metrics by their names alone; what is better for those of the user's own is known to the objective too."""
+        if not isinstance(value, dict) or value.get("metrics") is None:
+            return value
+        given = value["metrics"]
+        several = given if isinstance(given, list | tuple) else (given,)
+        metrics = [{"name": one} if isinstance(one, str) else one for one in several]
+        named = [one for one in metrics if isinstance(one, dict) and isinstance(one.get("name"), str)]
+        goals = {one["name"].rpartition(":")[2]: one["goal"] for one in named if one.get("goal") and ":" in one["name"]}
+        objective = value.get("objective")
+        known = {} if objective is None else {"objective": with_goals(objective, goals)}
+        return {**value, "metrics": metrics, **known}
+
     @field_validator("callbacks", mode="before")
     @classmethod
     def _some_callbacks(cls, value: Any) -> Any:
@@ -202,11 +238,6 @@ class SearchSpec(Section):
     def objectives(self) -> tuple[Objective, ...]:
         """All of them, the first first."""
         return (self.objective, *self.objective.others)
-
-    @property
-    def base(self) -> Base:
-        """What targets and predictions are, by which ensembles combine: forecasts are the numbers of regression."""
-        return "regression" if self.task == "forecasting" else self.task
 
     @property
     def repeats(self) -> bool:
@@ -225,12 +256,21 @@ class SearchSpec(Section):
         program = frozenset[str]() if self.command is None else frozenset({self.command.key})
         return import_paths(self.model_dump(exclude={"command"})) | program
 
+    @property
+    def learning_code(self) -> list[str]:
+        """The import paths of the user's own task, losses and metrics."""
+        searched = self.parameters.get("training.loss")
+        losses = (self.training.loss, *(() if searched is None else searched.values or ()))
+        named = (self.task, *losses, *(metric.name for metric in self.metrics))
+        return list(dict.fromkeys(name for name in named if ":" in str(name)))
+
     def own_code(self, *sections: str) -> list[str]:
         """The import paths by which these sections name code of the user's own."""
         holders = (getattr(self, section, None) for section in sections)
         named = (one for holder in holders for one in (holder if isinstance(holder, tuple) else (holder,)))
         names = [one if isinstance(one, str) else getattr(one, "name", "") for one in named]
-        return list(dict.fromkeys(name for name in names if ":" in name))
+        learned = self.learning_code if "training" in sections else []
+        return list(dict.fromkeys([*(name for name in names if ":" in name), *learned]))
 
     def setting(self, name: str) -> Any:
         """The fixed setting with this dotted name; None where it is not set."""

@@ -24,7 +24,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from hpo import models
 from hpo.errors import StudyError
-from hpo.plugins import import_name, module_name, named_part
+from hpo.plugins import Registry, import_name, module_name, named_part
 
 _LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _STORES = ("STORE_NAME", "STORE_GLOBAL")
@@ -37,8 +37,12 @@ _SCRIPTS = {".py", ".sh", ".awk", ".r", ".R", ".jl", ".pl", ".rb", ".js", ".mjs"
 _LARGEST_SCRIPT = 2**24
 _NOWHERE = "(no file)"
 """Stands for the file of what was typed into a notebook or a shell."""
-_KEYS = {"training function": "objective", "model": "model"}
+_PARTS = {"training function": "function", "model": "model"}
+"""Part of a study's code in words -> its name here."""
+_KEYS = {"function": "objective", "model": "model"}
 """Part of a study's code -> its key in what a study keeps, as release 0.2 had it."""
+_LEARNED = "learning"
+_LEARNING = Registry("task, loss or metric", {})
 _BOUND, _INNER = "(arguments)", "(inner function)"
 """Stand beside the files: for what `functools.partial` or a closure has fixed, and for a function within another."""
 
@@ -148,37 +152,50 @@ class TrainingCode:
 
     function: Code | None
     model: Code | None
+    learning: tuple[Code, ...] = ()
+    """The task, losses and metrics."""
 
     @classmethod
-    def of(cls, function: Callable[..., Any] | None, *families: str) -> Self:
-        """The code of a training function, the built-in one where None, and of models by their names in a spec.
+    def of(cls, function: Callable[..., Any] | None, *families: str, learning: Sequence[str] = ()) -> Self:
+        """The code of a training function, the built-in one where None, and of what is named in a spec.
+
+        Args:
+            function: trains.
+            families: the names of the models in a spec.
+            learning: import paths of the task, losses and metrics.
 
         Raises:
-            InputError: a model cannot be imported.
+            InputError: a model or one of the others cannot be imported.
         """
         own = None if function is None or _is_built_in(function) else _code_of(function)
         named = [family for family in families if ":" in family]
         for family in named:
             models.MODELS.load(family)
-        return cls(own, Code.of_all(map(Code.named, named)))
+        for path in learning:
+            _LEARNING.load(path)
+        return cls(own, Code.of_all(map(Code.named, named)), tuple(Code.named(path) for path in learning))
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Self:
         """Reads what a study keeps."""
-        return cls(*(None if kept[name] is None else Code.from_json(kept[name]) for name in _KEYS.values()))
+        function, model = (None if kept[key] is None else Code.from_json(kept[key]) for key in _KEYS.values())
+        return cls(function, model, tuple(Code.from_json(one) for one in kept.get(_LEARNED, ())))
 
     def to_json(self) -> dict[str, Any]:
         """Writes what `from_json` reads."""
-        return {_KEYS[name]: None if code is None else code.to_json() for name, code in self._parts()}
+        written: dict[str, Any] = {
+            key: None if code is None else code.to_json()
+            for key, code in zip(_KEYS.values(), (self.function, self.model), strict=True)
+        }
+        return {**written, _LEARNED: [code.to_json() for code in self.learning]} if self.learning else written
 
     def changes(self, now: "TrainingCode") -> list[str]:
         """How this code differs from another one of the same function, built in or not, in words."""
-        pairs = zip(self._parts(), now._parts(), strict=True)
-        told = ((name, old.changes(new)) for (name, old), (_, new) in pairs if old is not None and new is not None)
+        parts = [(name, getattr(self, part), getattr(now, part)) for name, part in _PARTS.items()]
+        known = {code.name: code for code in self.learning}
+        parts += [("task, loss or metric", known.get(code.name), code) for code in now.learning]
+        told = ((name, old.changes(new)) for name, old, new in parts if old is not None and new is not None)
         return [f"{name} {change}" for name, change in told if change]
-
-    def _parts(self) -> tuple[tuple[str, Code | None], ...]:
-        return ("training function", self.function), ("model", self.model)
 
 
 def check(study: str, known: Sequence[TrainingCode], now: TrainingCode, accept: bool, call: str) -> None:

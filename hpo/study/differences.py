@@ -38,7 +38,7 @@ def fixed_settings(spec: SearchSpec) -> dict[str, Any]:
 
     Those that are as they are by themselves are left out, so that a later release with more of them finds the same.
     """
-    kept = spec.model_dump(exclude={"study", "objective", *_FREE}, exclude_defaults=True)
+    kept = spec.model_dump(exclude={"study", "base", "objective", *_FREE}, exclude_defaults=True)
     for section, *key in _KNOWN_OTHERWISE:
         holder = kept if not key else kept.get(section) or {}
         holder.pop(key[0] if key else section, None)

@@ -42,8 +42,8 @@ from hpo.study.writer import Writer
 _STORAGE = Path("studies")
 """The folder of all studies, unless the user names another."""
 _IMPORTED = {
-    "resume": ("train", "data", "model", "sampler", "scheduler", "callbacks"),
-    "ensemble": ("train", "predict", "data", "model"),
+    "resume": ("train", "data", "model", "training", "sampler", "scheduler", "callbacks"),
+    "ensemble": ("train", "predict", "data", "model", "training"),
 }
 """Command -> the sections of a stored spec in which it imports what is the user's own."""
 _MOST_SECONDS = 1e15

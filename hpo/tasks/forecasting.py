@@ -1,44 +1,25 @@
 """Forecasting: the next steps of a series, as regression of each, with the errors by which forecasts are compared."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from hpo.tasks import regression
-from hpo.tasks.features import Feature, history
+from hpo.tasks import GOALS
+from hpo.tasks.features import history
+from hpo.tasks.regression import Regression
 
 
-@dataclass(frozen=True)
-class Forecasting:
-    """The task over series whose seasonal naive forecast has such an error on training steps."""
+class Forecasting(Regression):
+    """The next steps of a series, a number each."""
 
-    naive_error: float
-    """In the units of the target; NaN where nobody has measured it."""
+    metrics = GOALS["forecasting"]
 
-    @classmethod
-    def of(cls, layout: Sequence[Feature]) -> "Forecasting":
-        """The task over inputs that are known to be the past of series."""
-        known = history(layout)
-        return cls(math.nan if known is None else known.naive_error)
-
-    def loss(
-        self,
-        outputs: Tensor,
-        targets: Tensor,
-        *,
-        label_smoothing: float = 0.0,
-        weights: Tensor | None = None,
-        scale: Tensor | None = None,
-    ) -> Tensor:
-        """Mean squared error of the steps `(n, horizon)`, in standard deviations of the targets if there is `scale`."""
-        return regression.loss(outputs, targets, label_smoothing=label_smoothing, weights=weights, scale=scale)
-
-    def activate(self, outputs: Tensor) -> Tensor:
-        """The outputs are the forecasts."""
-        return outputs
+    @property
+    def naive_error(self) -> float:
+        """The mean error of the seasonal naive forecast, in the units of the target; NaN where it is not known."""
+        known = history(self.layout)
+        return math.nan if known is None else known.naive_error
 
     def measure(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
         """Every metric of `hpo.tasks.GOALS["forecasting"]`, over all steps of all windows.

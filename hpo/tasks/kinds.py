@@ -1,57 +1,75 @@
-"""The kinds of task: what training, prediction and measuring need of each, one module a kind."""
+"""Tasks by their names, and predictions of a model."""
 
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hpo.errors import InputError, on_one_line
+from hpo.spec import SearchSpec, StudySpec
+from hpo.spec.own_task import own_task
 from hpo.tasks import GOALS
 from hpo.tasks.features import Feature
 from hpo.tasks.rows import Rows
+from hpo.tasks.task import Task
 
 
-class Kind(Protocol):
-    """A task's module. Outputs are what a model gives, predictions what they mean."""
-
-    def loss(
-        self, outputs: Tensor, targets: Tensor, *, label_smoothing: float, weights: Tensor | None, scale: Tensor | None
-    ) -> Tensor:
-        """What training minimizes, a scalar.
-
-        Args:
-            outputs: of the model, `(n, outputs)`.
-            targets: of the same rows.
-            label_smoothing: of classification the share spread over all classes; labels move towards one half.
-            weights: of the rows `(n,)`; all alike where None.
-            scale: the targets' standard deviations `(outputs,)`, for regression.
-        """
-
-    def activate(self, outputs: Tensor) -> Tensor:
-        """Outputs `(n, outputs)` -> predictions of the same shape."""
-
-    def measure(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
-        """Every metric of the task in `hpo.tasks.GOALS`."""
-
-
-def kind(task: str, layout: Sequence[Feature] = ()) -> Kind:
-    """A task in `hpo.tasks.GOALS`: its module, or what it is over inputs that are known.
-
-    Args:
-        task: by its name.
-        layout: what its inputs are.
+def kind(task: str) -> Task:
+    """A task by its name, or by `module:Class` of the user's own, as it is before it is told anything.
 
     Raises:
-        ValueError: it is no task.
+        InputError: the class cannot be imported, is not trusted, or is no task.
+        ValueError: it is no name of ours.
     """
+    if ":" in task:
+        return _own(task)
     if task not in GOALS:
         raise ValueError(f"'{task}' is no task")
-    module = import_module(f"hpo.tasks.{task}")
-    found: Kind = module.Forecasting.of(layout) if task == "forecasting" else module
-    return found
+    made: Task = getattr(import_module(f"hpo.tasks.{task}"), task.title())()
+    return made
+
+
+def task_for(spec: SearchSpec, outputs: Sequence[str], layout: Sequence[Feature] = ()) -> Task:
+    """The task of a search, told its settings.
+
+    Args:
+        spec: with the config of a trial laid over it, where it is to train.
+        outputs: the name of each class, of each label, or of each target.
+        layout: what its inputs are, as far as it is known.
+
+    Raises:
+        InputError: its class is of the user's own and cannot be imported, is not trusted, or is no task.
+    """
+    task = kind(spec.task)
+    task.training, task.outputs, task.layout = spec.training, tuple(outputs), tuple(layout)
+    positive = spec.data.positive if isinstance(spec, StudySpec) else None
+    task.positive = task.outputs.index(positive) if positive in task.outputs else None
+    return task
+
+
+def activates(task: str) -> bool:
+    """Whether a task of the user's own makes predictions of outputs by a function of its own.
+
+    Raises:
+        InputError: its class cannot be imported, is not trusted, or is no task.
+    """
+    own = kind(task)
+    return type(own).activate is not type(kind(own.base)).activate
+
+
+def _own(path: str) -> Task:
+    found = own_task(path)
+    ways = "Classification, Multilabel or Regression of hpo.tasks.classification, .multilabel and .regression"
+    if not issubclass(found, Task):
+        raise InputError(f"task '{path}' must be a class below {ways}")
+    try:
+        made: Task = found()
+    except Exception as error:  # a user's class may raise anything
+        raise InputError(f"task '{path}' cannot be made without arguments: {on_one_line(error):.300}") from error
+    return made
 
 
 def floats(inputs: Tensor) -> Tensor:
@@ -105,8 +123,3 @@ def _batches(inputs: Tensor | Rows, size: int) -> Iterable[tuple[NDArray[np.intp
     if not isinstance(inputs, Tensor):
         return inputs.batches(size)
     return ((None, part) for part in inputs.split(size))
-
-
-def mean(losses: Tensor, weights: Tensor | None) -> Tensor:
-    """The mean of rows' losses `(n,)`, weighted where there are weights `(n,)`; their mean over the data is 1."""
-    return losses.mean() if weights is None else (losses * weights).mean()

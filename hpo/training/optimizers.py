@@ -44,6 +44,14 @@ def build_optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Paramet
             return _Adagrad(parameters, **common)
 
 
+@torch.no_grad()
+def add_l1(parameters: Iterable[nn.Parameter], weight: float) -> None:
+    """Adds to gradients those of `weight` times the sum of the parameters' sizes; 0 has the gradient 0."""
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad.add_(parameter.sign(), alpha=weight)
+
+
 def load_learned(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], settings: bool = False) -> None:
     """Takes up what an optimizer has learned, with the settings that this one has.
 

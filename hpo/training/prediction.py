@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from hpo.datasets import Examples
 from hpo.models.weights import Weights, weights_of, with_weights
-from hpo.tasks.kinds import Kind, predict
+from hpo.tasks.kinds import predict
 from hpo.tasks.rows import Rows
+from hpo.tasks.task import Task
 from hpo.training.batches import as_seen
 from hpo.training.precision import prediction_batch
 
@@ -23,7 +24,7 @@ class Predictor:
         precision: that the model was trained in.
     """
 
-    def __init__(self, model: nn.Module, task: Kind, device: torch.device, precision: torch.autocast | None) -> None:
+    def __init__(self, model: nn.Module, task: Task, device: torch.device, precision: torch.autocast | None) -> None:
         self.model, self._task, self._device, self._precision = model, task, device, precision
 
     def __call__(self, examples: Examples, weights: Weights | None = None) -> Tensor:

@@ -26,7 +26,7 @@ from hpo.training.supervised import train
 
 _LARGE = 50_000_000
 """Parameters; a larger model is only built, and passed through without memory for its weights, if it can be."""
-_TRIED = ("model.", "training.batch_size", "training.precision", "optimizer.name")
+_TRIED = ("model.", "training.batch_size", "training.precision", "training.loss", "optimizer.name")
 """Parameters on whose values it depends whether a step can be made."""
 
 

@@ -24,14 +24,14 @@ from hpo.models.devices import exact
 from hpo.models.standardize import Standardized
 from hpo.spec import Config, StudySpec
 from hpo.study.artifacts import Split
-from hpo.tasks import GOALS
-from hpo.tasks.kinds import kind
+from hpo.tasks.loss import Loss
+from hpo.tasks.measuring import Meter
 from hpo.training.augmentation import masking
 from hpo.training.batches import Batches, validation_rows
 from hpo.training.compilation import forward_pass
 from hpo.training.first_layers import fit_first, fit_pieces
 from hpo.training.function import Context, Report, Snapshot, TrainingState
-from hpo.training.optimizers import build_optimizer, build_schedule, load_learned
+from hpo.training.optimizers import add_l1, build_optimizer, build_schedule, load_learned
 from hpo.training.precision import autocast, choose_device, deterministic, random_state, set_random_state
 from hpo.training.prediction import Predictor
 
@@ -53,7 +53,8 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     """
     assert isinstance(context.spec, StudySpec), "a search over models"
     spec = context.spec.apply(config)
-    training, dataset, task = spec.training, context.dataset, kind(spec.task, context.dataset.encoding.layout)
+    training, dataset = spec.training, context.dataset
+    meter = Meter(spec, dataset.outputs, dataset.encoding.layout)
     torch.manual_seed(context.seed)
     device = choose_device(training.device, float64=dataset.train.inputs.dtype == np.float64)
     precision = autocast(device, training.precision)
@@ -61,6 +62,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     model = _built(spec, dataset, device)
     batches = Batches(dataset, spec.data, training.batch_size, device, context.seed)
     scale = None if model.rescale is None else model.rescale.std
+    loss_of = Loss(meter.task, dataset.train.targets, scale, device)
     steps = len(batches) * training.epochs
     forward = forward_pass(model, training.compile, device, steps)
     computed = torch.float32 if precision is None else torch.bfloat16
@@ -68,7 +70,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     optimizer = build_optimizer(spec.optimizer, model.parameters())
     schedule = build_schedule(spec.optimizer, optimizer, len(batches), training.epochs)
 
-    predictor = Predictor(model, task, device, precision)
+    predictor = Predictor(model, meter.task, device, precision)
     rows, truth = validation_rows(dataset, device)
     parameters = float(sum(parameter.numel() for parameter in model.parameters()))
     costs = {"parameters": parameters, "latency_ms": _latency(predictor, dataset.validation)}
@@ -86,11 +88,11 @@ def train(config: Config, context: Context) -> Iterator[Report]:
                 with precision or nullcontext():
                     with kernels:
                         outputs = forward(inputs)
-                    loss = task.loss(
-                        outputs, targets, label_smoothing=training.label_smoothing, weights=weights, scale=scale
-                    )
+                    loss = loss_of(outputs, targets, weights)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
+                if spec.optimizer.l1:
+                    add_l1(model.parameters(), spec.optimizer.l1)
                 if training.clip_norm is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
                 optimizer.step()
@@ -102,8 +104,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
                 validation = predictor.rows(rows)
 
         finite = math.isfinite(train_loss) and bool(validation.isfinite().all())
-        unknown = dict.fromkeys(GOALS[spec.task], math.nan)
-        measured = task.measure(exact(validation), exact(truth)) if finite else unknown
+        measured = meter(exact(validation), exact(truth)) if finite else dict.fromkeys(meter.names, math.nan)
         timings = {"train_seconds": trained - started, "epoch_seconds": time.perf_counter() - started}
         metrics = {**measured, "train_loss": train_loss, **timings, **costs}
         snapshot = partial(_snapshot, predictor, dataset, validation, spec.base)
@@ -179,8 +180,8 @@ def _latency(predictor: Predictor, examples: Examples, tries: int = 5) -> float:
     return least * 1000
 
 
-def _snapshot(predictor: Predictor, dataset: Dataset, validation: Tensor, task: str) -> Snapshot:
-    kept = np.float32 if task == "regression" else np.float16  # half of the disk, and enough for probabilities
+def _snapshot(predictor: Predictor, dataset: Dataset, validation: Tensor, base: str) -> Snapshot:
+    kept = np.float32 if base == "regression" else np.float16  # half of the disk, and enough for probabilities
     weights = predictor.weights()
 
     def others() -> dict[Split, NDArray[np.floating[Any]]]:

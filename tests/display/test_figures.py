@@ -18,7 +18,7 @@ from hpo.display import figures
 from hpo.display.page import DPI, READING, write_report
 from hpo.display.tables import scores_table
 from hpo.study.artifacts import Folder
-from hpo.tasks import classification, multilabel
+from hpo.tasks.kinds import kind
 
 MODELS = ("best single (trial 3)", "ensemble (greedy)")
 
@@ -177,7 +177,7 @@ def test_bins_are_those_of_a_plain_loop(confidence: NDArray[np.float64], bins: i
 def test_the_calibration_error_is_that_of_the_metric() -> None:
     likely, targets = probabilities(500, 4).astype(np.float32), np.arange(500) % 4
     bins = figures.calibration_bins(likely.max(axis=1), likely.argmax(axis=1) == targets)
-    measured = classification.measure(torch.from_numpy(likely), torch.from_numpy(targets))
+    measured = kind("classification").measure(torch.from_numpy(likely), torch.from_numpy(targets))
     assert bins.ece == pytest.approx(measured["ece"], abs=1e-5)
 
 
@@ -195,7 +195,7 @@ def test_f1_is_that_of_the_metric_and_0_where_a_label_never_is() -> None:
     random = np.random.default_rng(0)
     likely, targets = random.random((80, 6)).astype(np.float32), random.integers(0, 2, (80, 6))
     scores = figures.f1_scores(likely >= 0.5, targets == 1)
-    measured = multilabel.measure(torch.from_numpy(likely), torch.from_numpy(targets))
+    measured = kind("multilabel").measure(torch.from_numpy(likely), torch.from_numpy(targets))
     assert scores.mean() == pytest.approx(measured["macro_f1"], abs=1e-6)
     assert figures.f1_scores(np.zeros((3, 1), bool), np.zeros((3, 1), bool)) == [0.0]
 

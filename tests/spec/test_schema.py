@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,10 @@ def test_there_is_yaml_in_the_documentation() -> None:
 @pytest.mark.parametrize(
     ("page", "text"), SNIPPETS, ids=[f"{page}-{place}" for place, (page, _) in enumerate(SNIPPETS)]
 )
-def test_yaml_of_the_documentation_is_taken_by_both(page: str, text: str) -> None:
+def test_yaml_of_the_documentation_is_taken_by_both(page: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("my_code.py").write_text(OWN)
+    monkeypatch.setitem(sys.modules, "my_code", None)
+    monkeypatch.delitem(sys.modules, "my_code")  # and what is imported here is forgotten
     document = spec.parse_plain(text)
     fragment = "study" not in document and "extends" not in document
     filled = {"study": "s", "data": "digits", "model": "mlp", **document} if fragment else document
@@ -59,6 +63,14 @@ def test_yaml_of_the_documentation_is_taken_by_both(page: str, text: str) -> Non
     if "extends" not in filled:
         spec.load_search(filled)
 
+
+OWN = """
+from hpo.tasks.classification import Classification
+
+class Ordinal(Classification):
+    metrics = {**Classification.metrics, "distance": "minimize"}
+"""
+"""The task of the user's own that the documentation names."""
 
 TRAINED = {"study": "s", "data": "digits", "model": "mlp"}
 RIGHT: list[dict[str, Any]] = [
@@ -70,6 +82,8 @@ RIGHT: list[dict[str, Any]] = [
     {**TRAINED, "model": "my_module:net", "sampler": {"startup": 3}, "scheduler": {"eta": 3}},
     {**TRAINED, "objective": ["accuracy", {"metric": "latency_ms"}]},
     {**TRAINED, "constraints": "latency_ms <= 5"},
+    {**TRAINED, "metrics": ["f1_at_0.3", {"name": "my:profit", "goal": "maximize", "price": 2}]},
+    {**TRAINED, "training": {"loss": "my:loss", "loss_settings": {"a": 1}, "class_weights": {"a": 2}}},
     {**TRAINED, "constraints": ["parameters >= 1e6", {"metric": "a", "relation": "<=", "bound": 1}]},
     {**TRAINED, "budget": {"time_limit": "1.5h"}, "failures": {"trial_timeout": 30}},
     {**TRAINED, "data": {"name": "npz", "path": "${DATA:-x}"}, "training": {"epochs": "${EPOCHS:-3}"}},
@@ -104,6 +118,8 @@ MISTAKES: dict[str, Any] = {
     "objective": [],
     "objective.goal": "max",
     "constraints": ["latency_ms < 5"],
+    "training.loss": "focl",
+    "training.class_weights": "automatic",
     "target": "ensembles",
     "budget.time_limit": "soon",
     "budget.trials": 1.5,

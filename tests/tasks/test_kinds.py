@@ -2,13 +2,19 @@
 
 import numpy as np
 import pytest
+import scipy.special
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
+from hpo.spec import TrainingSettings
 from hpo.tasks import GOALS
+from hpo.tasks.classification import focal
 from hpo.tasks.kinds import kind
+from hpo.tasks.loss import Loss
+
+CPU = torch.device("cpu")
 
 
 def examples(task: str, rows: int = 12, outputs: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -33,20 +39,51 @@ def test_a_kind_measures_all_that_its_task_promises(task: str) -> None:
 @pytest.mark.parametrize("task", GOALS)
 def test_weights_of_one_change_nothing_and_weights_of_zero_leave_rows_out(task: str) -> None:
     outputs, targets = examples(task)
-    options = {"label_smoothing": 0.0, "scale": None}
-    plain = kind(task).loss(outputs, targets, weights=None, **options)  # type: ignore[arg-type]
-    torch.testing.assert_close(kind(task).loss(outputs, targets, weights=torch.ones(12), **options), plain)  # type: ignore[arg-type]
+    loss = Loss(kind(task), targets.numpy(), None, CPU)
+    plain = loss(outputs, targets, None)
+    torch.testing.assert_close(loss(outputs, targets, torch.ones(12)), plain)
     half = torch.tensor([2.0, 0.0] * 6)
-    kept = kind(task).loss(outputs[::2], targets[::2], weights=None, **options)  # type: ignore[arg-type]
-    torch.testing.assert_close(kind(task).loss(outputs, targets, weights=half, **options), kept)  # type: ignore[arg-type]
+    torch.testing.assert_close(loss(outputs, targets, half), loss(outputs[::2], targets[::2], None))
 
 
-def test_target_probabilities_take_the_place_of_labels() -> None:
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
+def test_target_probabilities_take_the_place_of_labels(loss: str) -> None:
     outputs, labels = examples("classification")
     soft = torch.nn.functional.one_hot(labels, 3).float()
     task = kind("classification")
-    options = {"label_smoothing": 0.1, "scale": None, "weights": None}
-    torch.testing.assert_close(task.loss(outputs, soft, **options), task.loss(outputs, labels, **options))  # type: ignore[arg-type]
+    task.training = TrainingSettings(label_smoothing=0.1, loss=loss)
+    torch.testing.assert_close(task.loss(outputs, soft), task.loss(outputs, labels))
+
+
+@given(st.integers(0, 1000), st.floats(0.05, 0.95), st.floats(0.1, 3.0))
+def test_losses_of_regression_are_scikit_learns(seed: int, quantile: float, delta: float) -> None:
+    generator = np.random.default_rng(seed)
+    true, predicted = (torch.from_numpy(values) for values in generator.normal(0, 2, (2, 20, 2)))
+    errors = (predicted - true).numpy()
+    expected = {
+        "squared": reference.mean_squared_error(true, predicted),
+        "mae": reference.mean_absolute_error(true, predicted),
+        "quantile": reference.mean_pinball_loss(true, predicted, alpha=quantile),
+        "huber": 2 * scipy.special.huber(delta, errors).mean(),
+    }
+    for name, value in expected.items():
+        task = kind("regression")
+        task.training = TrainingSettings(loss=name, quantile=quantile, huber_delta=delta)
+        assert float(task.loss(predicted, true).mean()) == pytest.approx(value)
+        task.scale = torch.tensor([2.0, 2.0])
+        scaled = task.loss(predicted * 2, true * 2)
+        assert float(scaled.mean()) == pytest.approx(value)
+
+
+def test_the_focal_loss_of_labels_is_that_of_two_classes() -> None:
+    outputs, targets = examples("multilabel")
+    task = kind("multilabel")
+    task.training = TrainingSettings(loss="focal", focal_gamma=1.5)
+    pairs = torch.stack([torch.zeros_like(outputs), outputs], dim=2).flatten(0, 1)
+    expected = focal(pairs, targets.long().flatten(), 1.5).view(outputs.shape).mean(dim=1)
+    torch.testing.assert_close(task.loss(outputs, targets), expected)
+    task.training = TrainingSettings(loss="focal", focal_gamma=0)
+    torch.testing.assert_close(task.loss(outputs, targets), kind("multilabel").loss(outputs, targets))
 
 
 @given(st.integers(0, 1000), st.integers(2, 30), st.integers(1, 4))

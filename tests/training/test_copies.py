@@ -172,7 +172,7 @@ def own_copy(context: Context) -> Context:
 
 def test_an_own_function_is_told_its_fold_and_its_predictions_are_joined() -> None:
     context = own(folds=3)
-    context = replace(context, spec=context.spec.model_copy(update={"task": "regression"}))
+    context = replace(context, spec=context.spec.model_copy(update={"task": "regression", "base": "regression"}))
     *_, last = reports_of(cross_validated, {}, context)
     snapshot = taken(last)
     rows = [0, 3, 6, 9, 1, 4, 7, 2, 5, 8]

@@ -294,7 +294,7 @@ def _fingerprint(job: Job, function: TrainingFunction, spec: StudySpec, dataset:
     """A hash of everything that the trained member depends on."""
     applied = spec.apply(job.config)
     asked = applied.model_dump_json(include=_DEPENDS, exclude=_LEFT_OUT)
-    code = TrainingCode.of(function, applied.model.name).to_json()
+    code = TrainingCode.of(function, applied.model.name, learning=applied.learning_code).to_json()
     known = [asked, code, job.seed, job.last_epoch, dataset.fingerprint, *(["all rows"] if job.all_rows else [])]
     digest = hashlib.blake2b(json.dumps(known).encode(), digest_size=16)
     for array in (job.rows, job.weights, job.targets, job.held_out):

@@ -7,8 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-import torch
-
 from hpo.display.page import PAGE
 from hpo.ensemble import model
 from hpo.ensemble.build import mlflow_run, report
@@ -25,14 +23,14 @@ from hpo.ensemble.cost import cost, fits
 from hpo.ensemble.diversity import diversity
 from hpo.ensemble.method_choice import choose
 from hpo.ensemble.pool import Pool
-from hpo.ensemble.score import Predictions, Targets
+from hpo.ensemble.score import Predictions
 from hpo.errors import InputError, StudyError
 from hpo.spec import StudySpec
 from hpo.study.artifacts import Folder
 from hpo.study.code import TrainingCode
 from hpo.study.study import Study
 from hpo.tasks.features import history
-from hpo.tasks.kinds import kind
+from hpo.tasks.measuring import measured
 from hpo.training.own_function import own_function
 
 
@@ -113,7 +111,9 @@ def _check_code(study: Study, options: EnsembleOptions) -> None:
     if options.train is not None and not options.trains and options.distill is None:
         raise InputError(f"a training function trains members, and --method {options.method} trains none; leave it out")
     if options.trains or options.distill is not None:
-        code = TrainingCode.of(own_function(study.spec, options.train), *study.spec.own_code("model"))
+        code = TrainingCode.of(
+            own_function(study.spec, options.train), *study.spec.own_code("model"), learning=study.spec.learning_code
+        )
         folds = "" if options.folds is None else f", folds={options.folds}"
         wish = f"method='{options.method}'{folds}" if options.distill is None else f"distill='{options.distill}'"
         study.check_code(code, options.accept_code, f"hpo.build_ensemble('{study.name}', {wish}, train=...)")
@@ -230,20 +230,21 @@ def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[s
     """Scores the draft beside the best single trial: here, and nowhere before, test rows are read."""
     study, task = pool.study, pool.task
     targets, test = pool.truth.targets, {}
+    measure = partial(measured, study.spec, pool.truth.outputs, layout=pool.layout)
     single, ensemble = dict[str, float](), dict[str, float]()
     if "test" in targets:
         test = {
             report.single_name(pool): pool.test_predictions([pool.best])[0],
             report.ensemble_name(draft.method): draft.combiner.combine(draft.test()),
         }
-        single, ensemble = (_measure(pool, predictions, targets["test"]) for predictions in test.values())
+        single, ensemble = (measure(predictions, targets["test"]) for predictions in test.values())
     result = EnsembleResult(
         name=name,
         study=study,
         folder=folder_of(study, name).path,
         method=draft.method,
         members=draft.members,
-        validation=_measure(pool, draft.combiner.combine(draft.validation), targets["validation"]),
+        validation=measure(draft.combiner.combine(draft.validation), targets["validation"]),
         test=ensemble,
         best_single=pool.trials[pool.best].number,
         best_single_study=None if pool.owner(pool.best) is study else pool.owner(pool.best).name,
@@ -260,8 +261,3 @@ def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[s
         servable=all(part.model is not None for part in draft.parts) or predict_path(study.spec) is not None,
     )
     return result, test
-
-
-def _measure(pool: Pool, predictions: Predictions, targets: Targets) -> dict[str, float]:
-    task = kind(pool.study.spec.task, pool.layout)
-    return task.measure(torch.from_numpy(predictions), torch.from_numpy(targets))

@@ -7,6 +7,8 @@ from hpo.ensemble.model import Part
 from hpo.ensemble.own_members import path_of
 from hpo.spec import SearchSpec, StudySpec
 from hpo.study.study import Study
+from hpo.tasks.kinds import activates
+from hpo.tasks.measuring import Meter
 from hpo.training.own_function import is_importable, own_function
 
 
@@ -20,6 +22,7 @@ def import_own_code(study: Study) -> None:
         StudyError: the study was simulated, told its results, or has trained programs.
     """
     spec = study.spec
+    Meter(spec, ())  # the task and metrics of the user's own
     if isinstance(spec, StudySpec):
         for family in spec.families:
             models.MODELS.load(family)
@@ -42,4 +45,5 @@ def paths_of(spec: SearchSpec, parts: Sequence[Part]) -> list[str]:
     """The import paths of the user's own code that members need to predict."""
     models_ = {part.model.name for part in parts if part.model is not None and ":" in part.model.name}
     path = predict_path(spec) if any(part.model is None for part in parts) else None
-    return sorted(models_ | ({path} if path is not None else set()))
+    task = spec.task if len(parts) > sum(part.model is None for part in parts) and activates(spec.task) else None
+    return sorted(models_ | {one for one in (path, task) if one is not None and ":" in one})

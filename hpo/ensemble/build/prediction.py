@@ -117,5 +117,5 @@ def _predictions(study: Study, network: Standardized | Mean, examples: Examples)
     from hpo.training import Predictor
 
     device = predicting()
-    predictor = Predictor(placement.place(network, device), kind(study.spec.base), device, None)
+    predictor = Predictor(placement.place(network, device), kind(study.spec.task), device, None)
     return predictor(examples).float().cpu().numpy()

@@ -137,7 +137,7 @@ def _soup(trainer: Trainer, pool: Pool) -> Retrained:
     shape, outputs, layout = dataset.input_shape, len(dataset.outputs), dataset.encoding.layout
     network = models.build_copies(applied, shape, outputs, spec.base, spec.training.copies, layout)
     device = torch.device("cpu")
-    predictor = Predictor(placement.place(network, device), kind(spec.base), device, None)
+    predictor = Predictor(placement.place(network, device), kind(spec.task), device, None)
 
     def predict(weights: Weights) -> Predictions:
         set_weights(network, weights)

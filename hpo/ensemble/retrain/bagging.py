@@ -39,10 +39,11 @@ def bagging(trainer: Trainer, bags: int = 8, top: int = 5) -> Retrained:
     held_out = [one.job.held_out for one in trained if one.stored is not None and one.job.held_out is not None]
     known, rows = mean_of_others([member.predictions("held_out") for member in members], held_out, trainer.rows)
     targets = trainer.dataset.train.targets[rows]
-    apart = history(trainer.dataset.encoding.layout) is None  # windows that are left out overlap with others
-    estimate = measure("out-of-bag", spec.base, known, targets, trainer.rows) if len(rows) and apart else None
+    dataset = trainer.dataset
+    apart = history(dataset.encoding.layout) is None  # windows that are left out overlap with others
+    estimate = measure("out-of-bag", spec, dataset, known, targets, trainer.rows) if len(rows) and apart else None
     combiner = uniform(len(members), spec.base)
-    return join(METHOD, members, combiner, trainer.dataset, estimate, failed)
+    return join(METHOD, members, combiner, dataset, estimate, failed)
 
 
 def bag_jobs(trainer: Trainer, bags: int, top: int) -> list[Job]:

@@ -13,7 +13,7 @@ from hpo.datasets.folds import Fold, folds_of
 from hpo.engine.ray.member_training import Job
 from hpo.ensemble.methods.stacking import STACKS, fit_stack
 from hpo.ensemble.pool import stored_predictions
-from hpo.ensemble.retrain.retrained import Estimate, Retrained, calibrated, calibrated_member, failures, join, measure
+from hpo.ensemble.retrain.retrained import Retrained, calibrated, calibrated_member, failures, join, measure
 from hpo.ensemble.retrain.trainer import Trainer
 from hpo.ensemble.score import Predictions, Targets
 from hpo.errors import HpoError, InputError, StudyError
@@ -57,7 +57,8 @@ def out_of_fold(trainer: Trainer, folds: int = 5, top: int = 5, method: str = "s
         calibrated_member(f"trial {one.number}", one.number, one.config, left, spec, dataset) for one, left in kept
     ]
     predictions = np.stack([predicted[trial.number] for trial, _ in kept])
-    estimate = _cross_fitted(predictions, targets, split, spec.base, method)
+    combined = _cross_fitted(predictions, targets, split, spec.base, method)
+    estimate = measure("out-of-fold", spec, dataset, combined, targets, len(targets))
     combiner = fit_stack(predictions, targets, spec.base, method)
     return join(method, members, combiner, dataset, estimate, failed)
 
@@ -117,9 +118,10 @@ def held_out_predictions(
 
 def _cross_fitted(
     predictions: Predictions, targets: Targets, split: Sequence[Fold], task: str, method: str
-) -> Estimate:
+) -> Predictions:
+    """What a combiner says of each row that was fitted without the row's fold."""
     combined = np.empty(predictions.shape[1:], np.float32)
     for rows, held_out in split:
         combiner = fit_stack(predictions[:, rows], targets[rows], task, method)
         combined[held_out] = combiner.combine(predictions[:, held_out])
-    return measure("out-of-fold", task, combined, targets, len(targets))
+    return combined

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hpo.datasets import Dataset
@@ -16,7 +15,7 @@ from hpo.ensemble.score import SCORES, Predictions, Targets, costs
 from hpo.errors import HpoError, InputError
 from hpo.spec import Config, Named, StudySpec
 from hpo.study.artifacts import Split, Stored
-from hpo.tasks.kinds import kind
+from hpo.tasks.measuring import measured
 
 FOLDER = "retrained"
 """The folder in a study's own that has members which were trained, a folder for each method."""
@@ -187,10 +186,12 @@ def uniform(members: int, task: str) -> Average:
     return Average(tuple(range(members)), (1 / members,) * members, task)
 
 
-def measure(kind_: str, task: str, predictions: Predictions, targets: Targets, of: int) -> Estimate:
+def measure(
+    kind_: str, spec: StudySpec, dataset: Dataset, predictions: Predictions, targets: Targets, of: int
+) -> Estimate:
     """The estimate from predictions `(rows, outputs)` of `of` training rows, and their targets."""
-    metrics = kind(task).measure(torch.from_numpy(predictions), torch.from_numpy(targets))
-    metrics[SCORES[task].name] = float(costs(predictions, targets, task))
+    metrics = measured(spec, dataset.outputs, predictions, targets, dataset.encoding.layout)
+    metrics[SCORES[spec.base].name] = float(costs(predictions, targets, spec.base))
     return Estimate(kind_, len(targets), of, metrics)
 
 

@@ -110,7 +110,8 @@ def _naive(dataset: Dataset) -> float:
     assert series is not None, "the data are series"
     past = dataset.test.inputs.dense()[:, -series.season :, 0]
     forecasts = past[:, np.arange(series.horizon) % series.season]
-    task = kind("forecasting", dataset.encoding.layout)
+    task = kind("forecasting")
+    task.layout = dataset.encoding.layout
     return task.measure(torch.from_numpy(forecasts), torch.from_numpy(dataset.test.targets))["mase"]
 
 

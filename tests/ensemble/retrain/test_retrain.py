@@ -315,7 +315,7 @@ def test_boosting_weights_rows_that_were_missed(trainer: Trainer) -> None:
 
 
 def test_boosting_is_for_classes(trainer: Trainer) -> None:
-    read = trainer.study.study_spec.model_copy(update={"task": "regression"})
+    read = trainer.study.study_spec.model_copy(update={"task": "regression", "base": "regression"})
     with pytest.raises(
         InputError, match="--method boosting is for task classification, and this study's is regression"
     ):
