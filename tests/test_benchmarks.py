@@ -4,13 +4,15 @@ import json
 import runpy
 import subprocess
 import sys
+import wave
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hpo import spec
+from hpo import api, spec
 from tests.conftest import PATIENCE, ROOT
 
 BENCHMARKS = ROOT / "scripts" / "benchmarks"
@@ -110,3 +112,28 @@ def test_the_baseline_of_ratings_draws_biases_of_few_ratings_to_the_mean() -> No
     shrunk = function("ratings", "__main__.py", "_shrunk")
     biases = shrunk(np.array([1, 1, 1, 1, 1, 2, 0]), np.array([2.0, 2, 2, 2, 2, 6, 9]))
     assert biases[:4].tolist() == [0, 1, 1, 0], "five of 2 as ten of 1; one of 6 as six of 1; nobody's; none"
+
+
+def test_text_compares_with_words_and_pairs_of_them(tmp_path: Path) -> None:
+    for name in ("train", "validation", "test"):
+        rows = [f"{row % 2}\ta {'fine' if row % 2 else 'dull'} film {row}" for row in range(40)]
+        (tmp_path / f"{name}.tsv").write_text("\n".join(["label\ttext", *rows]) + "\n")
+    options = Namespace(
+        **{name: tmp_path / f"{name}.tsv" for name in ("validation", "test")},
+        data=tmp_path / "train.tsv",
+        **{"text": "text", "target": "label", "trials": 2, "epochs": 2},
+    )
+    assert function("text", "__main__.py", "_tfidf")(options) == 1
+    for family in ("bag", "lstm", "gru", "conv1d", "transformer"):
+        read = api.validate(function("text", "__main__.py", "_space")(options, family, 3), tell=lambda line: None)
+        assert read.study == family and read.seed == 3
+
+
+def test_speech_is_written_as_files_and_a_table(tmp_path: Path) -> None:
+    arrays: dict[str, Any] = {"digit": [7, 3], "speaker": [0, 1], "take": [4, 5], "speaker_names": ["ann", "bob"]}
+    audio = np.arange(-500, 1500, dtype=np.int16)
+    np.savez(tmp_path / "a.npz", audio=audio, offsets=[0, 800, 2000], sample_rate=8000, **arrays)
+    table = function("speech", "__main__.py", "write_clips")(tmp_path / "a.npz", tmp_path)
+    assert table.read_text().split() == ["path,label,speaker,part", "7_ann_4.wav,7,ann,test", "3_bob_5.wav,3,bob,train"]
+    with wave.open(str(tmp_path / "3_bob_5.wav"), "rb") as clip:
+        assert clip.getframerate() == 8000 and clip.readframes(2000) == audio[800:].tobytes()

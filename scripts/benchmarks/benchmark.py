@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from hpo.study import environment
@@ -25,6 +26,12 @@ def some_of(known: Collection[str], kind: str = "peer") -> Callable[[str], list[
         return names
 
     return read
+
+
+def spread(values: Iterable[float]) -> str:
+    """The mean of values and their standard deviation, as text."""
+    known = list(values)
+    return f"{fmean(known):.4f} ± {stdev(known) if len(known) > 1 else 0:.4f}"
 
 
 def write(file: Path, benchmark: str, packages: Iterable[str], runs: Iterable[Any]) -> None:
