@@ -25,7 +25,7 @@ from hpo.searching import search as searching
 from hpo.searching.ending import Ending
 from hpo.searching.options import LIMITS, ResumeOptions, SearchOptions
 from hpo.searching.results import SearchResult, SimulationResult
-from hpo.spec import SearchSpec, SpecLike, StudySpec
+from hpo.spec import TABLES, SearchSpec, SpecLike, StudySpec
 from hpo.study import MEMBERS, POOL
 from hpo.study.callbacks import Callbacks, checked, named
 from hpo.study.data import check_there
@@ -37,6 +37,7 @@ from hpo.terminal import saying
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from hpo.datasets.conversion import Wanted
     from hpo.datasets.dataset import Inputs
     from hpo.engine.simulated import Curve
     from hpo.ensemble.build.given import GivenResult
@@ -827,8 +828,9 @@ def predict(
         input: of images an image file, a folder of image files, an .npy file or the `x_test` (else `x`) of an .npz file
             with uint8 images `(n, h, w)` or `(n, h, w, c)`; of a table a .csv, .npy or .npz file; or such an array.
             Columns that have names are put into the order of the training; of a table whose columns have a meaning, a
-            .csv, .tsv, .parquet or .jsonl file, a DataFrame, or a mapping of names to lists. A function of your own
-            that predicts is given arrays, a DataFrame of a .csv or .parquet file, and the path of anything else.
+            .csv, .tsv, .parquet or .jsonl file, a DataFrame, or a mapping of names to lists; where forecasts are made,
+            their rows are the latest steps of each series. A function of your own that predicts is given arrays, a
+            DataFrame of a .csv or .parquet file, and the path of anything else.
         storage: the folder of all studies.
         trust: models of your own that the ensemble names (`module:function`) may be imported.
         tell: is told of what was left out or changed in reading, a line each; a warning by default.
@@ -843,10 +845,14 @@ def predict(
     model, notes = _opened(ensemble, storage, trust), Notes()
     if model.wanted is None:
         return _own_predictions(model, input)
-    names, inputs = read_inputs(input, replace(model.wanted, notes=notes))
+    wanted = replace(model.wanted, notes=notes)
+    if _is_history(model, input):
+        predictions = _forecast(model, input, wanted)
+    else:
+        predictions = _predictions(model, *read_inputs(input, wanted))
     for line in notes.lines():
         tell(line)
-    return _predictions(model, names, inputs)
+    return predictions
 
 
 def predict_batches(
@@ -872,8 +878,12 @@ def predict_batches(
     if model.wanted is None:
         yield _own_predictions(model, input)
         return
-    for names, inputs in input_batches(input, replace(model.wanted, notes=notes)):
-        yield _predictions(model, names, inputs)
+    wanted = replace(model.wanted, notes=notes)
+    if _is_history(model, input):
+        yield _forecast(model, input, wanted)
+    else:
+        for names, inputs in input_batches(input, wanted):
+            yield _predictions(model, names, inputs)
     for line in notes.lines():
         tell(line)
 
@@ -1000,8 +1010,22 @@ def _own_predictions(model: "Ensemble", source: Any) -> "Predictions":
     return Predictions([str(row) for row in range(len(values))], model.outputs, values, model.task, widths)
 
 
+def _is_history(model: "Ensemble", source: Any) -> bool:
+    """Whether an input is a table whose rows are the latest steps of series; arrays have windows already."""
+    if model.wanted is None or model.wanted.encoding.series is None:
+        return False
+    return str(source).lower().endswith(TABLES) if isinstance(source, str | Path) else not hasattr(source, "dtype")
+
+
+def _forecast(model: "Ensemble", source: Any, wanted: "Wanted") -> "Predictions":
+    from hpo.datasets.inputs import latest_of
+    from hpo.ensemble.forecasts import forecast
+
+    return forecast(model, latest_of(source, wanted))
+
+
 def _predictions(model: "Ensemble", names: Sequence[str], inputs: "Inputs") -> "Predictions":
     from hpo.ensemble.predictions import Predictions
 
-    widths = () if model.interval is None else model.interval.half_widths
-    return Predictions(names, model.outputs, model.combined_predictions(inputs), model.task, widths)
+    values = model.combined_predictions(inputs)
+    return Predictions(names, model.outputs, values, model.task, model.half_widths(inputs))

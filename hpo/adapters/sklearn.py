@@ -101,7 +101,7 @@ def _task(estimator: BaseEstimator | Mapping[str, BaseEstimator], y: Any, contex
     one = next(iter(estimator.values())) if isinstance(estimator, Mapping) else estimator
     labels = type_of_target(y) == "multilabel-indicator"
     task: Task = "regression" if not is_classifier(one) else "multilabel" if labels else "classification"
-    if context is not None and context.spec.base != task:
+    if context is not None and (context.spec.base != task or context.spec.task == "forecasting"):
         raise TrainingError(
             f"{type(_last(one)).__name__} learns {task}, and the search file says {context.spec.task}: write"
             f" `task: {task}`"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hpo.ensemble.build.result import EnsembleResult
+    from hpo.ensemble.calibration import Interval
 
 
 @click.command(short_help="Combine the best trials.")
@@ -110,6 +111,14 @@ def warn_of(result: "EnsembleResult", console: "Console") -> None:
         warn(console, "Warning", result.tracking_problem)
 
 
+def _told_widths(interval: "Interval") -> str:
+    """How far an interval reaches; of forecasts in units of the error that the naive forecast has in the window."""
+    widths = interval.half_widths
+    if interval.relative:
+        return f"{min(widths):.4g} to {max(widths):.4g} naive errors of the window"
+    return ", ".join(f"{width:.4g}" for width in widths)
+
+
 def say_ensemble(result: "EnsembleResult", storage: str) -> None:
     """What was built, for people."""
     from hpo.display.tables import compared_table, costs_table, diversity_table, members_table, scores_table
@@ -139,8 +148,8 @@ def say_ensemble(result: "EnsembleResult", storage: str) -> None:
         validation = {f"ensemble ({result.method})": result.validation}
         say(scores_table(validation, "Validation split, by which it was chosen: the trials have given no test rows"))
     if result.interval is not None:
-        widths = ", ".join(f"{width:.4g}" for width in result.interval.half_widths)
-        say(f"An interval of {widths} to either side holds {result.interval.level:.0%} of new values.")
+        widths, level = _told_widths(result.interval), result.interval.level
+        say(f"An interval of {widths} to either side holds {level:.0%} of new values.")
     if result.cost is not None and result.member_cost is not None:
         say(costs_table({"first member": result.member_cost, "ensemble": result.cost}))
     say(f"Ensemble '{result.name}' is in {result.folder}; {result.report} shows it.")

@@ -16,7 +16,7 @@ from hpo.datasets.split import check_folds, split_validation
 from hpo.errors import DataError, InputError, Problem
 from hpo.files.pretrained import read_pretrained
 from hpo.plugins import Registry
-from hpo.spec import OF_SEQUENCES, Augmentation, DataSettings, StudySpec
+from hpo.spec import OF_SEQUENCES, TASKS, Augmentation, DataSettings, StudySpec
 from hpo.tasks.features import Tokens, sequence
 
 __all__ = ["DATASETS", "Dataset", "Encoding", "Examples", "Ragged", "Source", "check", "load", "of", "rows_of"]
@@ -48,6 +48,8 @@ _OF_TABLES = (
     *("length", "vocabulary", "tokens", "mels"),
 )
 """Settings of the data set `table`."""
+_OF_SERIES = ("horizon", "window", "series", "known", "stride", "season", "normalize")
+"""Settings of a table whose rows are steps of series."""
 
 
 def check(spec: StudySpec) -> Iterable[Problem]:
@@ -65,6 +67,7 @@ def check(spec: StudySpec) -> Iterable[Problem]:
         elif not Path(spec.data.path).is_file() and not Path(spec.data.path).is_dir():
             yield Problem(("data", "path"), f"is a pipe or a device, and no file or folder: {spec.data.path:.200}")
     yield from _check_table(spec) if spec.data.name == "table" else _check_no_table(spec)
+    yield from _check_series(spec)
 
 
 def _check_table(spec: StudySpec) -> Iterable[Problem]:
@@ -76,19 +79,53 @@ def _check_table(spec: StudySpec) -> Iterable[Problem]:
         value = getattr(data, key)
         if isinstance(value, str) and not Path(value).is_file():
             yield Problem(("data", key), f"must be a share such as 0.2, or a file, and there is no file {value:.200}")
-    said = [key for key in ("split", "time", "groups") if getattr(data, key) is not None]
+    ordered = ("split",) if spec.task == "forecasting" else ("split", "time")  # a forecast has times in any case
+    said = [key for key in (*ordered, "groups") if getattr(data, key) is not None]
     if "split" in said and (len(said) > 1 or isinstance(data.test, str) or isinstance(data.validation, str)):
         yield Problem(("data", "split"), "says which rows validate and test: leave time, groups and files out")
     elif len(said) > 1:
         yield Problem(("data", "groups"), "parts the rows otherwise than data.time does: write one of them")
-    if spec.training.folds is not None and (data.time is not None or data.split is not None):
+    if (
+        spec.task != "forecasting"
+        and spec.training.folds is not None
+        and (data.time is not None or data.split is not None)
+    ):
         key = "time" if data.time is not None else "split"
         yield Problem(("training", "folds"), f"validates each row once, which data.{key} does not allow: leave one out")
 
 
+def _check_series(spec: StudySpec) -> Iterable[Problem]:
+    """Problems with the settings of series, before they are read."""
+    data = spec.data
+    if spec.task != "forecasting":
+        for key in _OF_SERIES:
+            if spec.written(f"data.{key}") and spec.data.name == "table":
+                yield Problem(("data", key), f"is of forecasts, and the task is {spec.task}; write `task: forecasting`")
+        return
+    if data.name != "table":
+        if data.name in DATASETS.names:
+            yield Problem(("task",), f"forecasting is of series in a table's file, and data set '{data.name}' is none")
+        return
+    for key, what in (("time", "the column that says when each row was"), ("horizon", "how many steps are forecast")):
+        if getattr(data, key) is None:
+            yield Problem(("data", key), f"is required where task is forecasting: {what}")
+    if isinstance(data.target, tuple) and len(data.target) > 1:
+        yield Problem(
+            ("data", "target"),
+            f"names {len(data.target)} columns, and a forecast is of one; write several series below one another, with"
+            " data.series",
+        )
+    if data.groups is not None:
+        yield Problem(("data", "groups"), "parts rows at random, and forecasts are parted by time; leave it out")
+    if spec.training.folds is not None:
+        yield Problem(
+            ("training", "folds"), "would validate the past by its future; forecasts are validated by what follows"
+        )
+
+
 def _check_no_table(spec: StudySpec) -> Iterable[Problem]:
     """Problems with settings that only a table has."""
-    for key in _OF_TABLES:
+    for key in (*_OF_TABLES, *_OF_SERIES):
         if spec.written(f"data.{key}") and spec.data.name in DATASETS.names:
             yield Problem(
                 ("data", key), f"is of tables in files, and data set '{spec.data.name}' is none; leave it out"
@@ -99,11 +136,17 @@ def _check_no_table(spec: StudySpec) -> Iterable[Problem]:
 
 def check_fit(spec: StudySpec, dataset: Dataset) -> Iterable[Problem]:
     """Problems between the spec and the data that it names, once they are read."""
-    if dataset.task != spec.base:
-        found = {"classification": "classes", "multilabel": "0 and 1 of several labels", "regression": "numbers"}
+    task = _read_as(spec)
+    if dataset.task != task:
+        found = {
+            "classification": "classes",
+            "multilabel": "0 and 1 of several labels",
+            "regression": "numbers",
+            "forecasting": "steps of series",
+        }
         yield Problem(
             ("task",),
-            f"is {spec.base}, but the targets of data set '{spec.data.name}' are {found[dataset.task]};"
+            f"is {task}, but the targets of data set '{spec.data.name}' are {found[dataset.task]};"
             f" write `task: {dataset.task}`, or store other targets",
         )
     searched = spec.parameters.get("data.augment")
@@ -117,6 +160,11 @@ def check_fit(spec: StudySpec, dataset: Dataset) -> Iterable[Problem]:
         if wanted:
             known = f"they take {' and '.join(taken)}" if taken else "they take none"
             yield Problem(key, f"'{wanted[0]}' is not for {what}: {known}; leave it out")
+
+
+def _read_as(spec: StudySpec) -> str:
+    """The task of ours that data are read for; a task of the user's own has data as its base has."""
+    return spec.task if spec.task in TASKS else spec.base
 
 
 def _augmented(dataset: Dataset) -> tuple[str, tuple[str, ...]]:
@@ -150,7 +198,7 @@ def of(spec: StudySpec, data_dir: Path) -> Dataset:
 
 def rows_of(spec: StudySpec, data_dir: Path) -> Dataset:
     """The data of a search without the weights that its training begins from; `load` says what it raises."""
-    return load(spec.data, data_dir, spec.seed, spec.training.folds, spec.base)
+    return load(spec.data, data_dir, spec.seed, spec.training.folds, _read_as(spec))
 
 
 @lru_cache(maxsize=2)  # a warm worker keeps the data set of its study

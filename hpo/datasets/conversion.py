@@ -11,6 +11,7 @@ from hpo.datasets.columns import takes_lists
 from hpo.datasets.dataset import Encoding, Inputs
 from hpo.datasets.notes import Notes
 from hpo.datasets.ragged import Ragged
+from hpo.datasets.series import Latest
 from hpo.datasets.table import encode
 from hpo.datasets.table_files import Rows, TableFormat
 from hpo.errors import DataError
@@ -102,12 +103,28 @@ class Wanted:
         Raises:
             DataError: a column is missing, or a cell is not what its column is.
         """
+        if self.encoding.series is not None:
+            return np.stack([latest.numbers for latest in self.latest(rows)])
         known = {column.name for column in self.encoding.columns}
         for name in rows.columns:
             if name not in known:
                 self.notes.add(_UNKNOWN, name)
         encoded = encode(self.encoding.columns, rows)
         return encoded if isinstance(encoded, Ragged) else self.convert(encoded, 0, "the table")
+
+    def latest(self, rows: Rows) -> list[Latest]:
+        """The window of each series of a table from which its next steps are forecast; other columns are left out.
+
+        Raises:
+            DataError: a column is missing, a cell is not what its column is, or a series is too short.
+        """
+        series = self.encoding.series
+        assert series is not None, "the rows are steps of series"
+        for name in rows.columns:
+            if name not in (series.time, series.series, *series.columns):
+                self.notes.add(_UNKNOWN, name)
+        found = series.latest(rows, rows.file)
+        return [latest._replace(numbers=self.convert(latest.numbers[None], 0, rows.file)[0]) for latest in found]
 
     def order(self, names: Sequence[str], where: str) -> list[int] | None:
         """The place of each feature among a file's columns; None where they are in order, or nobody knows.

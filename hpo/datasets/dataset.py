@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self, TypeAlias
@@ -16,17 +16,21 @@ from hpo.datasets.columns import Column
 from hpo.datasets.filed import blocks
 from hpo.datasets.moments import Moments, moments
 from hpo.datasets.ragged import Ragged, joined
+from hpo.datasets.series import Series
+from hpo.datasets.windows import Windows
 from hpo.errors import DataError
 from hpo.files.pretrained import Pretrained
 from hpo.tasks.features import Feature
 
 Inputs: TypeAlias = Any
-"""An array, `Ragged` or `Filed`: who uses one kind knows which, and a union would have them say so at each place.
+"""An array, `Ragged`, `Windows` or `Filed`: who uses one kind knows which; a union would have them say it everywhere.
 
-Images `(n, h, w, c)` uint8, rows of a table `(n, features)`, series `(n, steps, channels)`, texts or clips (ragged).
+Images `(n, h, w, c)` uint8, rows of a table `(n, features)`, series `(n, steps, channels)`, windows over series, texts
+or clips (ragged).
 
 In rows and series NaN is a missing value. Rows are float32, or float64 where float32 would blur what tells them apart
-(`hpo.datasets.precision`); series are float32, texts codes of tokens in int32, clips samples in int16.
+(`hpo.datasets.precision`), and so are windows; other series are float32, texts codes of tokens in int32, clips samples
+in int16.
 """
 FloatType = type[np.float32] | type[np.float64]
 """The type of a table's rows."""
@@ -34,6 +38,8 @@ Targets = NDArray[Any]
 """Targets: classes int64 `(n,)`, independent labels uint8 `(n, labels)`, 0 or 1, or values float32 `(n, targets)`."""
 
 
+_AT_ONCE = 4096
+"""Windows that are looked at together."""
 Ranges = Mapping[str, tuple[float, float]]
 """The kind of deep pictures (`16-bit`, `integer`, `float`) -> the values that become 0 and 255."""
 
@@ -48,17 +54,26 @@ class Encoding:
     """The ranges by which image files of more than 8 bits are scaled."""
     columns: tuple[Column, ...] = ()
     """What the columns of a table file mean, where its cells are no numbers yet."""
+    series: Series | None = None
+    """What the columns of a table file mean, where its rows are the steps of series that are forecast."""
     missing: tuple[str, ...] = ()
-    """Texts that mean a missing value in the cells of `columns`."""
+    """Texts that mean a missing value in the cells of these columns."""
     header: bool = True
-    """Whether files with the `columns` name them in their first line."""
+    """Whether files with these columns name them in their first line."""
 
     laid_out: tuple[Feature, ...] = ()
     """What the numbers of a row are, where the columns stay behind: see `Dataset.sent`."""
 
     @property
+    def named(self) -> bool:
+        """Whether inputs are rows of a table whose columns are known by their names."""
+        return bool(self.columns) or self.series is not None
+
+    @property
     def layout(self) -> tuple[Feature, ...]:
-        """What the numbers of a row are, where `columns` say so; empty where all are quantities."""
+        """What the numbers of an example are, where columns say so; empty where all are quantities."""
+        if self.series is not None:
+            return self.series.features
         return self.laid_out or tuple(feature for column in self.columns for feature in column.features)
 
     def to_json(self) -> dict[str, Any]:
@@ -71,6 +86,9 @@ class Encoding:
             document["columns"] = [
                 {"name": column.name, "kind": column.kind, **column.to_json()} for column in self.columns
             ]
+        if self.series is not None:
+            document["series"] = self.series.to_json()
+        if self.named:
             document |= {"missing": list(self.missing), "header": self.header}
         return document
 
@@ -94,7 +112,25 @@ class Encoding:
             raise ValueError("names of columns must be different, and missing values texts")
         if not isinstance(header, bool):
             raise TypeError("header must be true or false")
-        return cls(features, ranges, columns, missing, header)
+        series = Series.from_json(document["series"]) if "series" in document else None
+        if columns and series is not None:
+            raise ValueError("columns are of rows or of series")
+        return cls(features, ranges, columns, series, missing, header)
+
+    def check_series(self, shape: tuple[int, ...], outputs: Sequence[str]) -> None:
+        """Holds inputs and outputs to the series, where there are any.
+
+        Args:
+            shape: of one input.
+            outputs: names of a model's outputs.
+
+        Raises:
+            ValueError: they are of other windows, or of other steps.
+        """
+        if self.series is not None:
+            window = self.series.window, len(self.series.channels)
+            if shape != window or len(outputs) != self.series.horizon:
+                raise ValueError(f"encoding.series has windows {window} and {self.series.horizon} steps, not {shape}")
 
     def decode(self, row: Sequence[float]) -> dict[str, Any]:
         """The cells by column that give the numbers of a row, where there are `columns`."""
@@ -162,7 +198,7 @@ class Source:
     @property
     def task(self) -> str:
         """The task that the targets are of."""
-        return task_of(self.train.targets)
+        return "forecasting" if self.encoding.series is not None else task_of(self.train.targets)
 
     def check(self) -> None:
         """Holds the examples to the rules that training relies on.
@@ -238,7 +274,7 @@ class Dataset:
     @property
     def task(self) -> str:
         """The task that the targets are of."""
-        return task_of(self.validation.targets)
+        return "forecasting" if self.encoding.series is not None else task_of(self.validation.targets)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -247,10 +283,10 @@ class Dataset:
         for examples in (self.train, self.validation, self.test):
             digest.update(repr(examples.inputs.shape).encode())
             inputs = examples.inputs
-            for array in (inputs.values, inputs.offsets) if isinstance(inputs, Ragged) else blocks(inputs):
+            for array in _arrays(inputs):
                 digest.update(np.ascontiguousarray(array).data)
             digest.update(np.ascontiguousarray(examples.targets).data)
-        if self.encoding.columns:  # codes say nothing of the categories that they are of
+        if self.encoding.named:  # codes say nothing of the categories that they are of
             digest.update(json.dumps([self.encoding.to_json(), self.outputs]).encode())
         return digest.hexdigest()
 
@@ -263,14 +299,37 @@ class Dataset:
 
     @cached_property
     def input_moments(self) -> Moments:
-        """Means and standard deviations of the training inputs, which are images, rows or series."""
-        assert not isinstance(self.train.inputs, Ragged), "their first layer measures texts and clips"
-        return moments(self.train.inputs)
+        """Means and standard deviations of the training inputs, which are images, rows, series or windows."""
+        inputs = self.train.inputs
+        assert not isinstance(inputs, Ragged), "their first layer measures texts and clips"
+        return moments(inputs.covered if isinstance(inputs, Windows) else inputs)
+
+    def spreads(self, examples: Examples) -> NDArray[np.float32] | None:
+        """How far off forecasts of each example may be, `(n,)`, as `Series.spread` says; None where none are made."""
+        series = self.encoding.series
+        if series is None:
+            return None
+        parts = (examples.inputs[first : first + _AT_ONCE] for first in range(0, len(examples), _AT_ONCE))
+        return np.concatenate([series.spread(dense(part)) for part in parts]).astype(np.float32)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one example as a model sees it, which `input_shape` of this module says."""
         return input_shape(self.train.inputs)
+
+
+def dense(inputs: Inputs) -> NDArray[Any]:
+    """Inputs as one array: windows step by step, texts and clips with padding up to the most that is kept of one."""
+    if isinstance(inputs, Windows):
+        return inputs.dense()
+    return inputs.padded(inputs.limit) if isinstance(inputs, Ragged) else np.asarray(inputs)
+
+
+def _arrays(inputs: Inputs) -> Iterable[NDArray[Any]]:
+    """The arrays that inputs are made of."""
+    if isinstance(inputs, Windows):
+        return inputs.values, inputs.begins
+    return (inputs.values, inputs.offsets) if isinstance(inputs, Ragged) else blocks(inputs)
 
 
 def task_of(targets: Targets) -> str:

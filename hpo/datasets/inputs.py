@@ -18,7 +18,8 @@ from hpo.datasets.dataset import Inputs
 from hpo.datasets.images import SUFFIXES, image_files, read_image
 from hpo.datasets.npz import name_of
 from hpo.datasets.ragged import joined
-from hpo.datasets.table_files import Rows, batches, of_frame
+from hpo.datasets.series import Latest
+from hpo.datasets.table_files import Rows, batches, of_frame, read
 from hpo.errors import DataError
 
 Batch = tuple[list[str], Inputs]
@@ -40,6 +41,7 @@ def input_batches(source: Any, wanted: Wanted) -> Iterator[Batch]:
     a .csv or as `feature_names` of an .npz file, are put into the order of the training.
 
     A table whose columns have a meaning, such as categories, is read by their names, in any order; others are left out.
+    Where its rows are steps of series, an input is the last window of each series, and its name is that of the series.
 
     Args:
         source: of images an image file, a folder of image files, an .npy or .npz file, or an array `(n, h, w)` or
@@ -57,6 +59,9 @@ def input_batches(source: Any, wanted: Wanted) -> Iterator[Batch]:
         DataError: the source cannot be read, or does not hold what the model wants.
     """
     if not isinstance(source, str | Path):
+        if wanted.encoding.series is not None and not isinstance(source, np.ndarray):
+            yield _of_series(latest_of(source, wanted))
+            return
         if wanted.encoding.columns and not isinstance(source, np.ndarray):
             yield from _of_columns([of_frame(source, wanted.table_format, "the table")], wanted)
             return
@@ -72,6 +77,8 @@ def input_batches(source: Any, wanted: Wanted) -> Iterator[Batch]:
         yield from _of_npy(path, wanted)
     elif suffix == ".npz":
         yield from _of_archive(path, wanted)
+    elif wanted.encoding.series is not None:
+        yield _of_series(latest_of(path, wanted))
     elif wanted.encoding.columns:
         yield from _of_columns(batches(path, wanted.table_format, wanted.notes), wanted)
     elif table and suffix == ".csv":
@@ -106,6 +113,31 @@ def _of_columns(parts: Iterable[Rows], wanted: Wanted) -> Iterator[Batch]:
             inputs,
         )
         first += len(part)
+
+
+def latest_of(source: Any, wanted: Wanted) -> list[Latest]:
+    """What the next steps of each series are forecast from.
+
+    Args:
+        source: a .csv, .tsv, .parquet or .jsonl file, a DataFrame, or a mapping of names to lists.
+        wanted: windows of series, whose columns are known.
+
+    Raises:
+        DataError: it cannot be read, lacks a column, or a series is too short.
+    """
+    if not isinstance(source, str | Path):
+        return wanted.latest(of_frame(source, wanted.table_format, "the table"))
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    rows = read(path, wanted.table_format, wanted.notes)
+    if not len(rows):
+        raise DataError(f"{path}: has no rows")
+    return wanted.latest(rows)
+
+
+def _of_series(latest: list[Latest]) -> Batch:
+    return [each.name for each in latest], np.stack([each.numbers for each in latest])
 
 
 def _of_images(path: Path, wanted: Wanted) -> Iterator[Batch]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.datasets.filed import Filed
+from hpo.datasets.windows import Windows
 
 Index = slice | NDArray[np.integer[Any]]
 
@@ -100,9 +101,9 @@ class Ragged:
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """Arrays of rows, ragged rows, or rows in one file, one behind the other."""
+    """Arrays of rows, ragged rows, windows, or rows in one file, one behind the other."""
     first = parts[0]
-    if isinstance(first, Ragged):
+    if isinstance(first, Ragged | Windows):
         return first.joined(parts[1:])
     if isinstance(first, Filed) and all(isinstance(part, Filed) and part.path == first.path for part in parts):
         return Filed(first.path, np.concatenate([part.rows for part in parts]))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hpo.datasets import columns
 from hpo.datasets.columns import CellError, Column, moment, text
 from hpo.datasets.dataset import Encoding, Examples, FloatType, Inputs, Source
+from hpo.datasets.forecasting import forecasting
 from hpo.datasets.notes import Notes
 from hpo.datasets.precision import table_type
 from hpo.datasets.split import Parts, grouped, latest, stratified
@@ -32,12 +33,13 @@ def table(settings: DataSettings, data_dir: Path, task: str) -> Source:
     """Reads a CSV, TSV, Parquet or JSON-lines file with named columns, and what the settings say of them.
 
     What each column is, a number, a category or a date, is inferred from the training rows, or stated in
-    `data.columns`. Test rows are those of a file, of a share that never changes, or of a column that says so.
+    `data.columns`. Test rows are those of a file, of a share that never changes, or of a column that says so. For
+    forecasting the rows are steps of series, which become windows.
 
     Raises:
         DataError: a file cannot be read, a column is not there, or a cell is not what its column is.
     """
-    return _Table(settings, data_dir, task).source()
+    return forecasting(settings) if task == "forecasting" else _Table(settings, data_dir, task).source()
 
 
 class _Table:
@@ -82,7 +84,7 @@ class _Table:
         encoded = [_encoded(fitted, rows) for rows in parts]
         if any(columns.is_whole(column) for column in fitted):
             return encoded
-        kinds = [table_type(part, _file(rows)) for part, rows in zip(encoded, parts, strict=True)]
+        kinds = [table_type(part, rows.file) for part, rows in zip(encoded, parts, strict=True)]
         numbers: FloatType = np.float64 if np.float64 in kinds else np.float32
         return [_rounded(inputs, numbers) for inputs in encoded]
 
@@ -256,7 +258,7 @@ def encode(fitted: Sequence[Column], rows: Rows) -> Any:
     missing = [column.name for column in fitted if column.name not in rows.columns]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise DataError(f"{_file(rows)}: lacks column {missing[0]!r:.60}{more}, which the model was trained with")
+        raise DataError(f"{rows.file}: lacks column {missing[0]!r:.60}{more}, which the model was trained with")
     return _encoded(fitted, rows)
 
 
@@ -266,7 +268,7 @@ def _encoded(fitted: Sequence[Column], rows: Rows) -> Any:
         try:
             parts.append(column.encode(rows.columns[column.name]))
         except KeyError:
-            raise DataError(f"{_file(rows)}: lacks column {column.name!r:.60}, which training rows have") from None
+            raise DataError(f"{rows.file}: lacks column {column.name!r:.60}, which training rows have") from None
         except CellError as error:
             raise rows.told(error) from None
     whole = [part for part, column in zip(parts, fitted, strict=True) if columns.is_whole(column)]
@@ -275,11 +277,6 @@ def _encoded(fitted: Sequence[Column], rows: Rows) -> Any:
 
 def _rounded(inputs: NDArray[np.float64], numbers: FloatType) -> Inputs:
     return inputs if numbers is np.float64 else inputs.astype(np.float32)
-
-
-def _file(rows: Rows) -> str:
-    """The file that rows are of, for messages."""
-    return rows.place(0).rpartition(":")[0] if len(rows) else "the table"
 
 
 def _whole(name: str, rows: Rows, key: str, known: Callable[[object], object]) -> list[object]:

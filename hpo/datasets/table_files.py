@@ -50,6 +50,11 @@ class Rows:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
 
+    @property
+    def file(self) -> str:
+        """The file that the rows are of, for messages."""
+        return self.place(0).rpartition(":")[0] if len(self) else "the table"
+
     def take(self, rows: Sequence[int]) -> Self:
         """These rows, in this order."""
         columns = {name: [cells[row] for row in rows] for name, cells in self.columns.items()}
@@ -71,7 +76,11 @@ def read(path: Path, written: TableFormat, notes: Notes) -> Rows:
     Raises:
         DataError: it cannot be read, or a row has other columns than the header.
     """
-    parts = list(batches(path, written, notes))
+    return joined(list(batches(path, written, notes)))
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Rows one behind the other; a column that a part lacks has no values there."""
     names = dict.fromkeys(name for part in parts for name in part.columns)
     columns: dict[str, list[Any]] = {name: [] for name in names}
     for part in parts:

@@ -48,10 +48,13 @@ class Interval:
 
     level: float
     half_widths: tuple[float, ...]
+    relative: bool = False
+    """Whether the widths are times the spread of an input, as `hpo.datasets.series.Series.spread` says."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers."""
-        return {"level": self.level, "half_widths": list(self.half_widths)}
+        relative = {"relative": True} if self.relative else {}
+        return {"level": self.level, "half_widths": list(self.half_widths), **relative}
 
 
 def fit_temperature(predictions: Predictions, targets: Targets, task: str = "classification") -> float:
@@ -129,11 +132,18 @@ def reliability(predictions: Predictions, targets: Targets, task: str = "classif
     }
 
 
-def conformal(errors: NDArray[np.floating], level: float = 0.9) -> Interval:
+LEVEL = 0.9
+"""The share of new values that an interval is to hold, where nobody says."""
+
+
+def conformal(
+    errors: NDArray[np.floating], level: float = LEVEL, spreads: NDArray[np.floating] | None = None
+) -> Interval:
     """Intervals from the errors `(rows, targets)` of predictions for rows that were not fitted.
 
     Split conformal prediction (Lei et al. 2018, "Distribution-Free Predictive Inference for Regression", algorithm 2):
-    the ceil((rows + 1) * level)-th smallest absolute error.
+    the ceil((rows + 1) * level)-th smallest absolute error, or where rows have spreads `(rows,)` the smallest in units
+    of these (section 5.2, locally weighted).
 
     Raises:
         InputError: there are too few rows for this level.
@@ -147,8 +157,9 @@ def conformal(errors: NDArray[np.floating], level: float = 0.9) -> Interval:
             if 0 < level < 1
             else f"the level of intervals must be between 0 and 1, got {level}"
         )
-    widths = np.sort(np.abs(errors), axis=0)[rank - 1]
-    return Interval(level, tuple(float(width) for width in widths))
+    sizes = np.abs(errors) if spreads is None else np.abs(errors) / spreads[:, None]
+    widths = np.sort(sizes, axis=0)[rank - 1]
+    return Interval(level, tuple(float(width) for width in widths), relative=spreads is not None)
 
 
 def _fewest_rows(level: float) -> int:

@@ -44,6 +44,7 @@ class IntervalPart(_Part):
 
     level: Annotated[float, Field(gt=0, lt=1)]
     half_widths: tuple[Number, ...]
+    relative: bool = False
 
 
 class Document(_Part):

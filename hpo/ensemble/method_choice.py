@@ -14,16 +14,27 @@ Between methods the plainest is chosen that is within one standard error of the 
 a stack may look best by chance, and the plain mean is seldom far behind.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from hpo.datasets.folds import fold_numbers
-from hpo.ensemble.calibration import Calibration, Interval, calibration, conformal, fit_temperature, reliability, temper
+from hpo.ensemble.calibration import (
+    LEVEL,
+    Calibration,
+    Interval,
+    calibration,
+    conformal,
+    fit_temperature,
+    reliability,
+    temper,
+)
 from hpo.ensemble.combiner import Average, Calibrated, Combiner
 from hpo.ensemble.member_choice import SELECTIONS, best_members
 from hpo.ensemble.methods import METHODS, Method
@@ -45,6 +56,8 @@ _NOT_FOR = {
 }
 """Method -> tasks of which it is not a candidate; ridge regression is what `stacking` is for regression."""
 CHOOSE_THEMSELVES = ("greedy", "bagged_greedy")
+_NEAR = 20
+"""Of so many rows one at most is left out on either side of a fold, since it overlaps with it."""
 _FEWEST = 10
 """Validation rows that a choice needs."""
 _MANY = 3000
@@ -135,7 +148,9 @@ def choose(
     task: str = "classification",
     best: int = 0,
     select: str = "score",
-    level: float = 0.9,
+    level: float = LEVEL,
+    overlap: int = 0,
+    spreads: NDArray[np.floating[Any]] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Choice:
     """Fits one method, or with `auto` the one whose cross-validated score is best, if that is better than one trial.
@@ -151,6 +166,10 @@ def choose(
         best: the place of the best single trial.
         select: by what the members are chosen of methods that do not choose theirs: `score`, `gain` or `diversity`.
         level: of the intervals, for regression.
+        overlap: how many rows before and after a row say something of it, where rows are in the order of time: windows
+            over series share steps. Then folds are spans of time, what lies so near to a fold is not fitted on (a
+            twentieth of all rows at most), and standard errors are those of means over spans.
+        spreads: by how much predictions of each row may be off `(rows,)`, for intervals in units of these.
         say: is told what `auto` leaves out because it would take too long, and how far a long comparison is.
 
     Raises:
@@ -164,11 +183,11 @@ def choose(
             " raise data.validation"
         )
     with threadpool_limits(1, user_api="blas"):  # many small products: a second thread makes them several times slower
-        trials = _CrossValidation(predictions, targets, top, task, best, select, say)
-        return _choice(method, trials, level)
+        trials = _CrossValidation(predictions, targets, top, task, best, select, overlap, say)
+        return _choice(method, trials, level, spreads)
 
 
-def _choice(method: str, trials: "_CrossValidation", level: float) -> Choice:
+def _choice(method: str, trials: "_CrossValidation", level: float, spreads: NDArray[np.floating[Any]] | None) -> Choice:
     left_out = ""
     if method == "auto":
         names, left_out = trials.worth(candidates(trials.task))
@@ -185,7 +204,7 @@ def _choice(method: str, trials: "_CrossValidation", level: float) -> Choice:
         trials.costs,
         trials.last_calibration(chosen),
         gain,
-        trials.interval(chosen, level),
+        trials.interval(chosen, level, spreads),
         f"{note}; {left_out}" if left_out else note,
     )
 
@@ -213,6 +232,7 @@ class _CrossValidation:
         task: str,
         best: int,
         select: str,
+        overlap: int,
         say: Callable[[str], None],
     ) -> None:
         self._predictions, self._targets, self._top = predictions, targets, top
@@ -220,7 +240,8 @@ class _CrossValidation:
         self._folds = _fold_count(len(targets))
         count, rows, outputs = predictions.shape
         self._sizes = min(top, count), rows, outputs, task
-        self._numbers = fold_numbers(targets, self._folds)
+        self._overlap = overlap
+        self._numbers = spans(len(targets), self._folds) if overlap else fold_numbers(targets, self._folds)
         self._inner: dict[str, list[Predictions]] = {}
         self.held_out: dict[str, Predictions] = {SINGLE: self._single_anew()}
         self.costs: dict[str, float] = {}
@@ -252,7 +273,7 @@ class _CrossValidation:
         """
         combined: Predictions = np.empty_like(self._predictions[0])
         for fold in range(self._folds):
-            inside, outside = np.flatnonzero(self._numbers != fold), np.flatnonzero(self._numbers == fold)
+            inside, outside = self._apart({fold}), np.flatnonzero(self._numbers == fold)
             (place,) = best_members(self._predictions[:, inside], self._targets[inside], 1, self._task)
             combined[outside] = self._predictions[place][outside]
         return combined
@@ -290,7 +311,7 @@ class _CrossValidation:
 
     def favourite(self) -> str:
         """The plainest method whose cross-validated score is as good as the best."""
-        return plainest({name: self._losses(self._tempered(name)) for name in self.names})
+        return plainest({name: self._losses(self._tempered(name)) for name in self.names}, self._overlap + 1)
 
     def fitted(self, name: str) -> Combiner:
         """The method's combiner, fitted to all rows, with its last temperature."""
@@ -300,10 +321,12 @@ class _CrossValidation:
         temperature = self.calibrations[name].temperature
         return combiner if temperature == 1.0 else Calibrated(combiner, temperature, self._task)
 
-    def interval(self, name: str, level: float) -> Interval | None:
+    def interval(self, name: str, level: float, spreads: NDArray[np.floating[Any]] | None) -> Interval | None:
         """The interval of a regression method, from rows that it was not fitted to; None for other tasks."""
         held_out = self._predictions[self._best] if name == SINGLE else self.held_out[name]
-        return _interval(held_out, self._targets, self._task, level)
+        if self._task != "regression" or (len(self._targets) + 1) * level > len(self._targets):
+            return None
+        return conformal(held_out - self._targets, level, spreads)
 
     def gain_of(self, name: str) -> Gain:
         """What one method gains over the single trial, both cross-validated and calibrated."""
@@ -313,7 +336,7 @@ class _CrossValidation:
         """What the choice between the methods gains, on folds that it was made without."""
         combined = np.empty_like(self._predictions[0])
         for fold in range(self._folds):
-            inside, outside = np.flatnonzero(self._numbers != fold), np.flatnonzero(self._numbers == fold)
+            inside, outside = self._apart({fold}), np.flatnonzero(self._numbers == fold)
             name, temperature = self._choice_without(fold, inside)
             combined[outside] = temper(self.held_out[name][outside], temperature, self._task)
         return self._gain(combined)
@@ -325,12 +348,20 @@ class _CrossValidation:
             inner = self._inner[name][fold][rows]
             temperatures[name] = fit_temperature(inner, targets, self._task)
             losses[name] = _row_losses(temper(inner, temperatures[name], self._task), targets, self._task)
-        name = plainest(losses)
+        name = plainest(losses, self._overlap + 1)
         return name, temperatures[name]
+
+    def _apart(self, folds: Collection[int]) -> NDArray[np.intp]:
+        """The rows that are in none of these folds, and not so near to one that they say something of it."""
+        inside = np.isin(self._numbers, list(folds))
+        near = min(self._overlap, len(inside) // _NEAR)
+        if near:
+            inside = np.convolve(inside, np.ones(2 * near + 1), mode="same") > 0.5
+        return np.flatnonzero(~inside)
 
     def _predict(self, goals: Mapping[int, Mapping[str, Predictions]]) -> None:
         """Fits all methods without these folds, and puts each one's predictions of a fold where its goal is."""
-        fitted = np.flatnonzero(~np.isin(self._numbers, list(goals)))
+        fitted = self._apart(goals.keys())
         known, targets = self._predictions[:, fitted], self._targets[fitted]
         places = SELECTIONS[self._select](known, targets, self._top, self._task)
         for name in self.names:
@@ -351,11 +382,11 @@ class _CrossValidation:
     def _gain(self, combined: Predictions) -> Gain:
         single = self._tempered(SINGLE)
         before, after = self._losses(single), self._losses(combined)
-        gain, error = _mean(before - after)
+        gain, error = _mean(before - after, self._overlap + 1)
         more, more_error = None, 0.0
         if self._task != "regression":
             right = [hits(predictions, self._targets, self._task) for predictions in (single, combined)]
-            more, more_error = _mean(right[1] - right[0])
+            more, more_error = _mean(right[1] - right[0], self._overlap + 1)
         name = SCORES[self._task].name
         return Gain(name, float(before.mean()), float(after.mean()), gain, error, more, more_error)
 
@@ -367,16 +398,30 @@ def _row_losses(predictions: Predictions, targets: Targets, task: str) -> NDArra
     return losses
 
 
-def plainest(losses: Mapping[str, NDArray[np.float64]]) -> str:
-    """The first method whose losses, row by row, exceed the best method's by no more than a standard error."""
+def spans(rows: int, folds: int) -> NDArray[np.intp]:
+    """The number of the fold of each row, `(rows,)`: spans of rows one after another, alike in size."""
+    return np.arange(rows) * folds // rows
+
+
+def plainest(losses: Mapping[str, NDArray[np.float64]], span: int = 1) -> str:
+    """The first method whose losses, row by row, exceed the best method's by no more than a standard error.
+
+    Args:
+        losses: method -> loss of each row.
+        span: how many rows that follow one another are one observation, as `choose` says.
+    """
     best = min(losses, key=lambda name: float(losses[name].mean()))
-    excesses = {name: _mean(rows - losses[best]) for name, rows in losses.items()}
+    excesses = {name: _mean(rows - losses[best], span) for name, rows in losses.items()}
     return next((name for name, (excess, error) in excesses.items() if excess <= error), best)
 
 
-def _mean(rows: NDArray[np.float64]) -> tuple[float, float]:
-    """The mean and its standard error."""
-    return float(rows.mean()), float(rows.std(ddof=1) / np.sqrt(len(rows)))
+def _mean(rows: NDArray[np.float64], span: int = 1) -> tuple[float, float]:
+    """The mean and its standard error: by means over spans of so many rows, which are observations; infinite of one."""
+    parts = len(rows) // span
+    if parts < 2:
+        return float(rows.mean()), math.inf
+    means = rows if span == 1 else np.array([part.mean() for part in np.array_split(rows, parts)])
+    return float(rows.mean()), float(means.std(ddof=1) / np.sqrt(parts))
 
 
 def _fit_selected(
@@ -405,12 +450,6 @@ def comparison_operations(
 
 def _fold_count(rows: int) -> int:
     return 5 if rows < _MANY else 3
-
-
-def _interval(held_out: Predictions, targets: Targets, task: str, level: float) -> Interval | None:
-    if task != "regression" or (len(targets) + 1) * level > len(targets):
-        return None
-    return conformal(held_out - targets, level)
 
 
 def _note(method: str, chosen: str, gain: Gain) -> str:

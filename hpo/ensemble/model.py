@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
@@ -141,6 +142,8 @@ class Ensemble:
             parts = [(part, _model(part)) for part in document.members]
             self.combiner: Combiner = _combiner(document.combiner, len(parts), len(self.outputs))
             self.interval: Interval | None = _interval(document.interval, len(self.outputs))
+            if self.interval is not None and self.interval.relative and not self._forecasts:
+                raise ValueError("the interval is in units of spreads, which series alone have")
         self.device = device or predicting()
         self.members: tuple[Member, ...] = tuple(self._member(folder, part, model) for part, model in parts)
         self._own: OwnMembers | None = None
@@ -154,6 +157,10 @@ class Ensemble:
         members = f"{len(self.members)} member{'' if len(self.members) == 1 else 's'}"
         shape = "x".join(map(str, self.input_shape)) or "anything"
         return f"<Ensemble '{self.name}', {self.task}: {members}, {shape} -> {len(self.outputs)}, on {self.device}>"
+
+    @property
+    def _forecasts(self) -> bool:
+        return self.wanted is not None and self.wanted.encoding.series is not None
 
     @property
     def networks(self) -> tuple[torch.nn.Module, ...]:
@@ -202,8 +209,24 @@ class Ensemble:
         """
         if self.interval is None:
             raise InputError(f"this ensemble ({self.task}) has no interval; those for regression have one")
-        values, half_widths = self.combined_predictions(inputs), np.asarray(self.interval.half_widths, np.float32)
+        if not isinstance(inputs, np.ndarray | Ragged) and self.wanted is not None and self.wanted.encoding.named:
+            inputs = self.wanted.encode(of_frame(inputs, self.wanted.table_format, "inputs"))
+        values, half_widths = self.combined_predictions(inputs), self.half_widths(inputs)
         return values - half_widths, values + half_widths
+
+    def half_widths(self, inputs: Inputs) -> NDArray[np.float32]:
+        """How far the interval reaches to either side `(targets,)`, of forecasts `(n, targets)`; `(0,)` without one.
+
+        Args:
+            inputs: arrays, as `predict` takes them.
+        """
+        if self.interval is None:
+            return np.zeros(0, np.float32)
+        widths = np.asarray(self.interval.half_widths, np.float32)
+        if not self.interval.relative:
+            return widths
+        assert self.wanted is not None and self.wanted.encoding.series is not None, "checked as it was read"
+        return widths * self.wanted.encoding.series.spread(inputs).astype(np.float32)[:, None]
 
     def combined_predictions(self, inputs: Inputs) -> Predictions:
         """The members' predictions as one `(n, outputs)`: probabilities of classes or labels, or regression values.
@@ -264,7 +287,7 @@ class Ensemble:
     def _tensors(self, inputs: Inputs) -> Iterator[torch.Tensor]:
         """Batches of inputs as a network takes them, apart from their type; one without rows where there are none."""
         assert self.wanted is not None, "models know what they take"
-        if self.wanted.encoding.columns and not isinstance(inputs, np.ndarray | Ragged):
+        if self.wanted.encoding.named and not isinstance(inputs, np.ndarray | Ragged):
             inputs = self.wanted.encode(of_frame(inputs, self.wanted.table_format, "inputs"))
         self.wanted.check(inputs.shape, inputs.dtype, "inputs")
         for first in range(0, max(len(inputs), 1), _BATCH):
@@ -422,6 +445,7 @@ def _wanted(document: Document) -> Wanted:
         raise ValueError(f"encoding.columns have {len(encoding.layout)} features, not {shape}")
     if encoding.features and shape != (len(encoding.features),):
         raise ValueError(f"encoding.features has {len(encoding.features)} names for {shape}")
+    encoding.check_series(shape, document.outputs)
     return Wanted(shape, encoding, np.dtype(document.input_type or "float32").type)
 
 
@@ -435,7 +459,7 @@ def _combiner(entry: Mapping[str, Any], members: int, outputs: int) -> Combiner:
 def _interval(part: IntervalPart | None, outputs: int) -> Interval | None:
     if part is not None and len(part.half_widths) != outputs:
         raise ValueError(f"the interval must have a width for each of {outputs} outputs, got {len(part.half_widths)}")
-    return None if part is None else Interval(part.level, part.half_widths)
+    return None if part is None else Interval(part.level, part.half_widths, part.relative)
 
 
 def _load_pyfunc(path: str) -> Served:

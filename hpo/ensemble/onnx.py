@@ -190,8 +190,8 @@ def _program(ensemble: Ensemble) -> torch.onnx.ONNXProgram:
         if program is None:
             raise RuntimeError("PyTorch made no program")
         program.model.metadata_props.update(task=ensemble.task, outputs=json.dumps(ensemble.outputs))
-        if ensemble.wanted is not None and ensemble.wanted.encoding.columns:
-            encoding = ensemble.wanted.encoding  # by which a row becomes the numbers that the file takes
+        if ensemble.wanted is not None and ensemble.wanted.encoding.named:
+            encoding = ensemble.wanted.encoding  # by which rows become the numbers that the file takes
             program.model.metadata_props.update(encoding=json.dumps(encoding.to_json()))
         return program
 

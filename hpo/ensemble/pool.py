@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,11 @@ from hpo.ensemble.truth import other_targets, truth_of
 from hpo.errors import StudyError
 from hpo.spec import StudySpec
 from hpo.study.artifacts import Split
+from hpo.study.data_summary import DataSummary
 from hpo.study.study import Study
 from hpo.study.trial import LIVE, TrialRecord
 from hpo.study.truth import Truth
+from hpo.tasks.features import Feature, history
 
 _UNLIKE = 0.1
 """So far may the accuracy of stored predictions be below the reported one, or the RMSE above it as a share of it."""
@@ -108,6 +111,22 @@ class Pool:
     def task(self) -> str:
         """What the trials predict."""
         return self.study.spec.base
+
+    @property
+    def layout(self) -> Sequence[Feature]:
+        """What the inputs are, where a summary of the data says so."""
+        return self.truth.encoding.layout if isinstance(self.truth, DataSummary) else ()
+
+    @property
+    def spreads(self) -> NDArray[np.floating[Any]] | None:
+        """How far off forecasts of each validation row may be, where the summary of the data says so."""
+        return self.truth.spreads.get("validation") if isinstance(self.truth, DataSummary) else None
+
+    @property
+    def overlap(self) -> int:
+        """How many validation rows before and after a row say something of it, as `hpo.ensemble.method_choice` says."""
+        past = history(self.layout)
+        return 0 if past is None else past.overlap
 
     @property
     def targets(self) -> Targets:

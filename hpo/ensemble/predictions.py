@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -31,7 +31,8 @@ class Predictions:
     outputs: Sequence[str]
     values: NDArray[np.float32]
     task: str = "classification"
-    half_widths: Sequence[float] = ()
+    half_widths: Sequence[float] | NDArray[np.float32] = ()
+    """Of each output, or of each input and output `(n, outputs)`; none without an interval."""
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
@@ -49,6 +50,23 @@ class Predictions:
         write_csv(path, [self])
 
 
+@dataclass(frozen=True, eq=False)
+class Forecast(Predictions):
+    """The next steps of series, each an input: `values` `(series, steps)` and their `times`.
+
+    In a CSV file each step has a row, with the columns of the table that it was forecast from.
+    """
+
+    times: Sequence[Sequence[str]] = ()
+    """When the steps are, `(series, steps)`."""
+    time: str = "time"
+    """The column of the times."""
+    target: str = "value"
+    """The column that is forecast."""
+    series: str | None = None
+    """The column that names series; None of a single one."""
+
+
 class Writable(Protocol):
     """Takes text."""
 
@@ -61,15 +79,16 @@ def write_csv(path: str | Path | Writable, batches: Iterable[Predictions]) -> in
 
     Columns are `input`, and then of classes `prediction` and the probability of each (`p_<class>`); of labels
     `prediction`, those with a probability of one half or more with ";" between them, and the probability of each; of
-    regression each target, and where there is an interval `<target>_low` and `<target>_high`. A name that a spreadsheet
-    would run as a formula has a `'` before it.
+    regression each target, and where there is an interval `<target>_low` and `<target>_high`. Of a forecast each step
+    is a row, with its series, its time, the target and the ends. A name that a spreadsheet would run as a formula has a
+    `'` before it.
 
     Args:
         path: of the file; a link is replaced, not followed. A pipe or a device is written to, and so is a stream.
         batches: of one ensemble, at least one.
 
     Returns:
-        How many inputs there were.
+        How many rows there are.
 
     Raises:
         InputError: the file cannot be written.
@@ -120,11 +139,39 @@ def _write_rows(file: Writable, batches: Iterable[Predictions]) -> int:
     for number, batch in enumerate(batches):
         outputs = [_unrunnable(name) for name in batch.outputs]
         if number == 0:
-            writer.writerow(["input", *_columns(batch, outputs)])
-        for name, values in zip(batch.inputs, batch.values, strict=True):
-            writer.writerow([_unrunnable(name), *_cells(batch, outputs, values)])
-        rows += len(batch.inputs)
+            writer.writerow(_head(batch, outputs))
+        for row in _forecast_rows(batch) if isinstance(batch, Forecast) else _rows(batch, outputs):
+            writer.writerow(row)
+            rows += 1
     return rows
+
+
+def _rows(batch: Predictions, outputs: Sequence[str]) -> Iterator[list[str]]:
+    for name, values, widths in zip(batch.inputs, batch.values, _widths(batch), strict=True):
+        yield [_unrunnable(name), *_cells(batch, outputs, values, widths)]
+
+
+def _widths(batch: Predictions) -> NDArray[np.float64]:
+    """How far the interval reaches for each input, `(n, outputs)`, or `(n, 0)` where there is none."""
+    widths = np.asarray(batch.half_widths, np.float64)
+    return np.broadcast_to(widths, (len(batch.values), widths.shape[-1]))
+
+
+def _forecast_rows(batch: Forecast) -> Iterator[list[str]]:
+    """One row a step of a series: the series, where they have names, the time, the forecast, and its ends."""
+    for name, times, values, widths in zip(batch.inputs, batch.times, batch.values, _widths(batch), strict=True):
+        named = [] if batch.series is None else [_unrunnable(name)]
+        for step, (time, value) in enumerate(zip(times, values.astype(float), strict=True)):
+            ends = (end for width in widths[step : step + 1] for end in (value - width, value + width))
+            yield [*named, time, f"{value:.9g}", *(f"{end:.9g}" for end in ends)]
+
+
+def _head(batch: Predictions, outputs: Sequence[str]) -> list[str]:
+    if not isinstance(batch, Forecast):
+        return ["input", *_columns(batch, outputs)]
+    names = [] if batch.series is None else [batch.series]
+    ends = [f"{batch.target}_{end}" for end in ("low", "high")] if len(batch.half_widths) else []
+    return [_unrunnable(name) for name in (*names, batch.time, batch.target, *ends)]
 
 
 def _unrunnable(name: str) -> str:
@@ -136,14 +183,16 @@ def _columns(batch: Predictions, outputs: Sequence[str]) -> list[str]:
     if batch.task != "regression":
         return ["prediction", *(f"p_{name}" for name in batch.outputs)]
     ends = [f"{name}_{end}" for name in outputs for end in ("low", "high")]
-    return [*outputs, *(ends if batch.half_widths else ())]
+    return [*outputs, *(ends if len(batch.half_widths) else ())]
 
 
-def _cells(batch: Predictions, outputs: Sequence[str], values: NDArray[np.float32]) -> list[str]:
+def _cells(
+    batch: Predictions, outputs: Sequence[str], values: NDArray[np.float32], widths: NDArray[np.float64]
+) -> list[str]:
     numbers = [f"{value:.9g}" for value in values]
     if batch.task == "classification":
         return [outputs[int(values.argmax())], *numbers]
     if batch.task == "multilabel":
         return [";".join(name for name, value in zip(outputs, values, strict=True) if value >= 0.5), *numbers]
-    pairs = zip(values.astype(float), batch.half_widths, strict=False)  # without an interval there are none
+    pairs = zip(values.astype(float), widths, strict=False)  # without an interval there are none
     return [*numbers, *(f"{end:.9g}" for value, width in pairs for end in (value - width, value + width))]

@@ -44,6 +44,7 @@ MODELS = Registry(
         "dcn": "hpo.models.dcn:dcn",
         "vit": "hpo.models.vit:vit",
         "bag": "hpo.models.bag:bag",
+        "linear_forecast": "hpo.models.linear_forecast:linear_forecast",
         "lstm": "hpo.models.recurrent:lstm",
         "gru": "hpo.models.recurrent:gru",
         "conv1d": "hpo.models.conv1d:conv1d",

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from hpo.models.log_mel import LogMel
 from hpo.models.token_codes import TokenCodes
-from hpo.tasks.features import Feature, Tokens, sequence, width, with_missing
+from hpo.tasks.features import Feature, Tokens, history, sequence, width, with_missing
+
+_FLOOR = 1e-2
+"""The least deviation of a window, as a share of that of all training steps: a window may be constant."""
 
 
 class Standardize(nn.Module):
@@ -95,6 +98,52 @@ class Standardize(nn.Module):
             self.register_buffer(name, torch.tensor(found, dtype=torch.int64), persistent=False)
 
 
+class WindowScale(Standardize):
+    """Standardizes windows `(n, steps, channels)`: channels as all training windows, the first as its own window.
+
+    The first channel is what is forecast, so that a forecast begins at the level where its window is, wherever series
+    go (reversible instance normalization: Kim et al. 2022; NLinear: Zeng et al. 2023).
+
+    Args:
+        input_shape: (steps, channels).
+        by_last: whether the level is the last value that a window has, and the scale that of all training steps; else
+            they are the window's mean and its deviation.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], by_last: bool) -> None:
+        super().__init__(input_shape)
+        self._by_last = by_last
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Standardized windows in float32, of the same shape; what is missing becomes the level, or the mean."""
+        level, scale = self.level_and_scale(inputs)
+        own = (inputs[:, :, :1] - level[:, :, None]) / scale[:, :, None]
+        others = (inputs[:, :, 1:] - self.mean[:, :, 1:]) / self.std[:, :, 1:]
+        return torch.cat([own, others], dim=2).float().nan_to_num(nan=0.0)
+
+    def restored(self, outputs: Tensor, inputs: Tensor) -> Tensor:
+        """Forecasts `(n, outputs)` in the units of the target, of outputs in relation to their windows."""
+        level, scale = self.level_and_scale(inputs)
+        return (outputs * scale + level).float()
+
+    def level_and_scale(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The level of each window and its scale, both `(n, 1)`; of one without values those of all training steps."""
+        values, mean, std = inputs[:, :, 0], self.mean[:, :, 0], self.std[:, :, 0]
+        there = ~values.isnan()
+        count = there.sum(dim=1, keepdim=True)
+        filled = torch.where(there, values, mean)
+        if self._by_last:
+            steps = torch.arange(values.shape[1], device=values.device)
+            last = torch.where(there, steps, 0).amax(dim=1, keepdim=True)
+            return filled.gather(1, last), std.expand(len(values), 1)
+        weights = there.to(values.dtype)
+        level = (filled * weights).sum(dim=1, keepdim=True) / count.clamp_min(1)
+        level = torch.where(count > 0, level, mean)
+        variance = ((filled - level).square() * weights).sum(dim=1, keepdim=True) / count.clamp_min(1)
+        scale = (variance + (_FLOOR * std).square()).sqrt()
+        return level, torch.where(count > 0, scale, std)
+
+
 def _take_type(module: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: object) -> None:
     """Takes the type of a checkpoint's means, before they are loaded."""
     mean = state.get(f"{prefix}mean")
@@ -116,6 +165,9 @@ def first_layer(input_shape: tuple[int, ...], layout: Sequence[Feature] = (), co
         coded: whether a network is given the codes of a table's categories as they are.
     """
     feature = sequence(layout)
+    past = history(layout)
+    if past is not None and past.normalize != "none":
+        return WindowScale(input_shape, by_last=past.normalize == "last")
     if feature is None:
         return Standardize(input_shape, layout if len(input_shape) == 1 else (), coded)
     return TokenCodes(input_shape, feature) if isinstance(feature, Tokens) else LogMel(input_shape, feature)
@@ -203,7 +255,10 @@ class Standardized(nn.Module):
             given = [torch.cat([each, each]) for each in given]
         outputs = self._outputs(self.network(*given), 2 if twice else count)
         outputs = outputs[:1] if twice else outputs
-        return outputs if self.rescale is None else self.rescale(outputs)
+        if self.rescale is None:
+            return outputs
+        first = self.standardize
+        return first.restored(outputs, inputs) if isinstance(first, WindowScale) else self.rescale(outputs)
 
     def _mask(self, inputs: Tensor) -> Tensor:
         """True `(n, steps)` where there is something."""

@@ -166,7 +166,9 @@ def data_notes(spec: SearchSpec, data_dir: Path) -> Sequence[str]:
     found = dataset.encoding.columns
     shown = [f"column {column.name!r}: {column.told()}." for column in found[:_COLUMNS]]
     more = [f"and {len(found) - _COLUMNS} more columns."] if len(found) > _COLUMNS else []
-    return (*shown, *more, *dataset.notes, *fine_tuning_notes(spec, dataset))
+    series = dataset.encoding.series
+    of_series = () if series is None else (f"{line}." for line in series.told())
+    return (*shown, *more, *of_series, *dataset.notes, *fine_tuning_notes(spec, dataset))
 
 
 def fine_tuning_notes(spec: SearchSpec, dataset: Dataset | None) -> Sequence[str]:

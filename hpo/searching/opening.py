@@ -3,16 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hpo.datasets import Dataset
-from hpo.datasets.dataset import Inputs
-from hpo.datasets.ragged import Ragged
+from hpo.datasets import Dataset, Examples
+from hpo.datasets.dataset import dense
 from hpo.errors import StudyError
 from hpo.searching.options import SearchOptions
 from hpo.searching.wishing import retry_failed
 from hpo.spec import Budget, SearchSpec, StudySpec
+from hpo.study.artifacts import Split
 from hpo.study.budget import reached
 from hpo.study.code import TrainingCode
 from hpo.study.data import check_weights
@@ -74,19 +71,17 @@ def _open_or_create(spec: SearchSpec, options: SearchOptions, dataset: Dataset |
 
 
 def _summary(dataset: Dataset) -> DataSummary:
+    splits: dict[Split, Examples] = {"validation": dataset.validation, "test": dataset.test}
+    known = {split: dataset.spreads(examples) for split, examples in splits.items()}
     return DataSummary(
         outputs=dataset.outputs,
-        targets={"validation": dataset.validation.targets, "test": dataset.test.targets},
-        example=_example(dataset.validation.inputs),
+        targets={split: examples.targets for split, examples in splits.items()},
+        example=dense(dataset.validation.inputs[:1]),
         fingerprint=dataset.fingerprint,
         encoding=dataset.encoding,
         weights="" if dataset.pretrained is None else dataset.pretrained.digest,
+        spreads={split: spreads for split, spreads in known.items() if spreads is not None},
     )
-
-
-def _example(inputs: Inputs) -> NDArray[Any]:
-    """One input; a text or a clip with padding up to the most that is kept of one."""
-    return inputs[:1].padded(inputs.limit) if isinstance(inputs, Ragged) else np.asarray(inputs[:1])
 
 
 def code_of(spec: SearchSpec, options: SearchOptions) -> TrainingCode:

@@ -41,6 +41,10 @@ NOT_SEARCHABLE = {
     "data.groups": "all trials of a study share one split",
     "data.time": "all trials of a study share one split",
     "data.split": "all trials of a study share one split",
+    **{
+        f"data.{key}": "all trials of a study forecast the same"
+        for key in ("horizon", "window", "series", "known", "stride", "season", "normalize")
+    },
     "training.epochs": "it is the full resource, which the scheduler divides",
     "training.patience": "it says when any trial is at its end, by which trials are compared",
     "training.min_delta": "it says when any trial is at its end, by which trials are compared",

@@ -13,7 +13,7 @@ from hpo.spec.extending import EXTENDS
 from hpo.spec.families import NAME
 from hpo.spec.parameter import ALLOWED, Parameter
 from hpo.spec.rules import NOT_SEARCHABLE, SEARCHABLE
-from hpo.spec.section import BASES, LOSSES, TABLES
+from hpo.spec.section import LOSSES, TABLES, TASKS
 from hpo.spec.study_spec import StudySpec, section_class
 
 Schema = dict[str, Any]
@@ -57,7 +57,7 @@ def schema(names: Mapping[str, Collection[str]]) -> Schema:
     }
     properties["command"] = _command(properties["command"])
     properties["metrics"] = _one_or_more(properties["metrics"], {"anyOf": [{"type": "string"}, _ref("Metric")]})
-    properties["task"] = _or_own(properties["task"], BASES)
+    properties["task"] = _or_own(properties["task"], TASKS)
     parts["TrainingSettings"]["properties"]["loss"] = _or_own(parts["TrainingSettings"]["properties"]["loss"], LOSSES)
     callback = {"anyOf": [{"type": "string"}, _ref("Named")]}
     properties["callbacks"] = _one_or_more(properties["callbacks"], callback)

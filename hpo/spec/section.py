@@ -56,6 +56,13 @@ _LIMITS = ("trials", "epochs", "time_limit", "gpu_hours")
 BASES = ("classification", "multilabel", "regression")
 """What predictions can be: probabilities of classes, independent probabilities of labels, values."""
 Base = Literal["classification", "multilabel", "regression"]
+TASKS: Mapping[str, Base] = {
+    "classification": "classification",
+    "multilabel": "multilabel",
+    "regression": "regression",
+    "forecasting": "regression",
+}
+"""Task of ours -> its base."""
 
 
 def _import_path(value: str) -> str:
@@ -155,6 +162,21 @@ class DataSettings(Section):
     """The column of a table that says when: the past is trained on, and what follows validates and tests."""
     split: str | None = None
     """The column of a table that says of each row whether it is for train, validation or test."""
+    horizon: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """How many steps are forecast, where `task` is forecasting."""
+    window: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """How many steps before are given to forecast from; four times the horizon where not given."""
+    series: str | None = None
+    """The column of a table that says which of several series a step is of."""
+    known: tuple[str, ...] = ()
+    """Columns of which the future is known as far as forecasts go, such as holidays; of other numbers the past is."""
+    stride: Annotated[int, Field(ge=1, le=100_000)] = 1
+    """How many steps lie between two windows: more make fewer windows of long series."""
+    season: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Steps after which a series repeats, by which MASE is measured; 24 of hours, 7 of days, 12 of months, else 1."""
+    normalize: Literal["window", "last", "none"] = "window"
+    """What a window is given, and forecasts are made, in relation to: its own mean and deviation, its last value, or
+    what all training windows have."""
     size: Annotated[int, Field(ge=4, le=1024)] = 64
     """Pixels of a side, to which images in files are scaled and centre-cropped."""
     positive: str | None = None
@@ -195,7 +217,7 @@ class DataSettings(Section):
     def _a_text(cls, value: Any) -> Any:
         return value if value is None or isinstance(value, Mapping | list) else str(value)
 
-    @field_validator("missing", mode="before")
+    @field_validator("missing", "known", mode="before")
     @classmethod
     def _one_text_is_a_list(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value

@@ -15,6 +15,7 @@ from hpo.spec.own_task import with_goals
 from hpo.spec.parameter import Parameter, Value
 from hpo.spec.section import (
     BASES,
+    TASKS,
     Base,
     Budget,
     Constraint,
@@ -43,7 +44,7 @@ DEFAULT_SAMPLER, DEFAULT_SCHEDULER = "curves", "freeze_thaw"
 NEVER_PAUSING = "asha_stop"
 """The scheduler of a program that cannot go on from where it was, unless another one is named."""
 
-_METRICS = {"multilabel": "macro_f1", "regression": "rmse"}
+_METRICS = {"multilabel": "macro_f1", "regression": "rmse", "forecasting": "mase"}
 """Task -> its objective by default; of classification it is the accuracy."""
 
 _NAME, _LONGEST_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*", 80
@@ -51,13 +52,19 @@ StudyName = Annotated[str, Field(pattern=f"^{_NAME}$", max_length=_LONGEST_NAME)
 
 
 def _task(value: str) -> str:
-    if value not in BASES and ":" not in value:
-        hint = did_you_mean(value, BASES)
+    if value not in TASKS and ":" not in value:
+        hint = did_you_mean(value, TASKS)
         raise ValueError(
-            f"must be {', '.join(map(repr, BASES))}, or module:Class of your own, got {value!r:.80}."
+            f"must be {', '.join(map(repr, TASKS))}, or module:Class of your own, got {value!r:.80}."
             f"{hint if 'Did' in hint else ''}"
         )
     return value
+
+
+def _base(read: dict[str, Any]) -> Base:
+    task = read.get("task", BASES[0])
+    base: Base = TASKS.get(task, task)  # one of the user's own has it written
+    return base
 
 
 _MLFLOWS = re.compile(r"mlflow\.db(-journal|-wal|-shm)?|mlflow-artifacts|mlartifacts|mlruns", re.IGNORECASE)
@@ -85,8 +92,9 @@ class SearchSpec(Section):
     """Your function that predicts with what `train` has kept, `module:function`; `predict` beside `train` is found."""
     task: Annotated[str, AfterValidator(_task)] = "classification"
     """What the targets are, and so what is learned and measured: a name, or `module:Class` of a task of your own."""
-    base: Base = Field(default_factory=lambda read: read.get("task", BASES[0]))
-    """What predictions are: those of a task of your own as its class says, which writes it here."""
+    base: Base = Field(default_factory=_base)
+    """What predictions are: forecasts are values, and those of a task of your own are as its class says, which writes
+    it here."""
     training: TrainingSettings = TrainingSettings()
     """How long and how a trial is trained."""
     parameters: dict[str, Parameter] = Field(default_factory=dict)
@@ -186,7 +194,7 @@ class SearchSpec(Section):
 
     @model_validator(mode="after")
     def _a_base_of_its_own(self) -> Self:
-        if self.task in BASES and self.base != self.task:
+        if self.task in TASKS and self.base != TASKS[self.task]:
             raise ValueError(f"base is of tasks of your own, and task {self.task} is one of ours; leave it out")
         return self
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
@@ -35,6 +36,8 @@ class DataSummary(Truth):
     """How further inputs are read."""
     weights: str = ""
     """A hash of the file of weights that training begins from; empty where there is none."""
+    spreads: Mapping[Split, NDArray[np.floating[Any]]] = field(default_factory=dict, repr=False)
+    """How far off forecasts of each row may be `(rows,)`, as `hpo.datasets.series.Series.spread` says."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -65,6 +68,10 @@ class DataSummary(Truth):
         row = self.encoding.columns and not any(is_whole(column) for column in self.encoding.columns)
         if row and shape[1:] != (len(self.encoding.layout),):
             raise ValueError(f"its columns have {len(self.encoding.layout)} features, but its example is {shape}")
+        self.encoding.check_series(shape[1:], self.outputs)
+        for split, values in self.spreads.items():
+            if values.shape != self.targets[split].shape[:1] or not (np.isfinite(values) & (values > 0)).all():
+                raise ValueError(f"its {split} spreads must be above 0, one a row")
         if named and shape[1:] != (named,):
             raise ValueError(f"{named} features are named, but its example is {shape}")
 
@@ -85,22 +92,26 @@ class DataSummary(Truth):
             known = json.loads(str(archive["encoding"])) if "encoding" in archive else None  # older studies have none
             encoding = Encoding() if known is None else Encoding.from_json(known)
             weights = str(archive["weights"]) if "weights" in archive else ""
-            return cls(outputs, targets, archive["example"], fingerprint, encoding, weights)
+            spreads = {split: archive[f"{split}_spreads"] for split in targets if f"{split}_spreads" in archive}
+            if not all(_is_tensors(values) for values in spreads.values()):
+                raise ValueError("the spreads are no numbers")
+            return cls(outputs, targets, archive["example"], fingerprint, encoding, weights, spreads)
 
     def write(self, path: Path) -> None:
         """Into a file."""
         content = io.BytesIO()
-        weights: dict[str, Any] = {"weights": np.array(self.weights)} if self.weights else {}
-        np.savez(
-            content,
-            outputs=np.array(self.outputs),
-            example=self.example,
-            validation_targets=self.targets["validation"],
-            test_targets=self.targets["test"],
-            fingerprint=self.fingerprint,
-            encoding=np.array(json.dumps(self.encoding.to_json())),
-            **weights,
-        )
+        arrays: dict[str, Any] = {
+            "outputs": np.array(self.outputs),
+            "example": self.example,
+            "validation_targets": self.targets["validation"],
+            "test_targets": self.targets["test"],
+            "fingerprint": self.fingerprint,
+            "encoding": np.array(json.dumps(self.encoding.to_json())),
+            **{f"{split}_spreads": values for split, values in self.spreads.items()},
+        }
+        if self.weights:
+            arrays["weights"] = np.array(self.weights)
+        np.savez(content, **arrays)
         files.write(path.parent, path.name, content.getbuffer())
 
 

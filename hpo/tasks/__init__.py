@@ -36,6 +36,7 @@ GOALS: Mapping[str, Mapping[str, Goal]] = {
         "nll": "minimize",
     },
     "regression": {"rmse": "minimize", "mae": "minimize", "r2": "maximize"},
+    "forecasting": {"mase": "minimize", "smape": "minimize", "rmse": "minimize", "mae": "minimize"},
 }
 """Task of ours -> metric -> what is better."""
 
@@ -197,16 +198,16 @@ def _losses(spec: SearchSpec) -> Iterable[Problem]:
             except InputError as error:
                 yield Problem(key, str(error))
         elif name not in LOSSES[spec.base]:
-            yield Problem(key, f"'{name}' is not for task {spec.base}: it has {', '.join(LOSSES[spec.base])}")
+            yield Problem(key, f"'{name}' is not for task {spec.task}: it has {', '.join(LOSSES[spec.base])}")
     if spec.training.loss_settings and not any(":" in name for _, name in places):
         yield Problem(("training", "loss_settings"), "are of a loss of your own, and there is none; leave them out")
     for name, base in (("class_weights", "classification"), ("label_smoothing", "classification or multilabel")):
         fixed = getattr(spec.training, name) not in ("none", 0.0)
         if spec.base not in base and (fixed or f"training.{name}" in spec.parameters):
             has = "labels" if name == "label_smoothing" else "classes"
-            yield Problem(("training", name), f"is of {has}, and task {spec.base} has none; leave it out")
+            yield Problem(("training", name), f"is of {has}, and task {spec.task} has none; leave it out")
     if isinstance(spec, StudySpec) and spec.data.positive is not None and spec.base != "classification":
-        yield Problem(("data", "positive"), f"is a class, and task {spec.base} has none; leave it out")
+        yield Problem(("data", "positive"), f"is a class, and task {spec.task} has none; leave it out")
 
 
 def check_goal(spec: SearchSpec) -> Iterable[Problem]:

@@ -44,6 +44,21 @@ class Sound(Feature):
 
 
 @dataclass(frozen=True)
+class History(Feature):
+    """The past of a series, step by step: the values of what is forecast come first, those of other channels follow."""
+
+    channels: tuple[str, ...] = ()
+    """What the numbers of a step are."""
+    normalize: str = "none"
+    """What a window is given, and forecasts are made, in relation to: its mean and deviation (`window`), its last value
+    (`last`), or what all training windows have (`none`)."""
+    naive_error: float = 1.0
+    """The mean error of the seasonal naive forecast on training steps, which MASE is measured by."""
+    overlap: int = 0
+    """How many validation windows that follow a window forecast some of the steps that it does, at most."""
+
+
+@dataclass(frozen=True)
 class Picture(Feature):
     """A picture as its pixels, whose shape says the rest."""
 
@@ -65,3 +80,9 @@ def sequence(features: Sequence[Feature]) -> Tokens | Sound | None:
     """The feature that is the whole of an example and has a length of its own; None of a row of a table."""
     only = features[0] if len(features) == 1 else None
     return only if isinstance(only, Tokens | Sound) else None
+
+
+def history(features: Sequence[Feature]) -> History | None:
+    """The feature that is the past of a series; None of other inputs."""
+    only = features[0] if len(features) == 1 else None
+    return only if isinstance(only, History) else None

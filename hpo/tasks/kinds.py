@@ -1,16 +1,18 @@
 """Tasks by their names, and predictions of a model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hpo.errors import InputError, on_one_line
 from hpo.spec import SearchSpec, StudySpec
 from hpo.spec.own_task import own_task
 from hpo.tasks import GOALS
+from hpo.tasks.features import Feature
 from hpo.tasks.rows import Rows
 from hpo.tasks.task import Task
 
@@ -30,18 +32,19 @@ def kind(task: str) -> Task:
     return made
 
 
-def task_for(spec: SearchSpec, outputs: Sequence[str]) -> Task:
+def task_for(spec: SearchSpec, outputs: Sequence[str], layout: Sequence[Feature] = ()) -> Task:
     """The task of a search, told its settings.
 
     Args:
         spec: with the config of a trial laid over it, where it is to train.
         outputs: the name of each class, of each label, or of each target.
+        layout: what its inputs are, as far as it is known.
 
     Raises:
         InputError: its class is of the user's own and cannot be imported, is not trusted, or is no task.
     """
     task = kind(spec.task)
-    task.training, task.outputs = spec.training, tuple(outputs)
+    task.training, task.outputs, task.layout = spec.training, tuple(outputs), tuple(layout)
     positive = spec.data.positive if isinstance(spec, StudySpec) else None
     task.positive = task.outputs.index(positive) if positive in task.outputs else None
     return task
@@ -96,13 +99,10 @@ def predict(
         float32 `(n, outputs)` on the model's device.
     """
     device = next(model.parameters()).device
-    if not isinstance(inputs, Tensor):
-        order, parts = zip(*inputs.batches(batch_size), strict=True)
-        back = torch.from_numpy(np.argsort(np.concatenate(order), kind="stable")).to(device)
-    else:
-        parts, back = inputs.split(batch_size), None
+    order: list[NDArray[np.intp]] = []
     batches = []
-    for batch in parts:
+    for rows, batch in _batches(inputs, batch_size):  # one at a time: all together they may not fit
+        order += [] if rows is None else [rows]
         values = floats(batch.to(device, non_blocking=True))
         if values.ndim == 4:
             values = values.contiguous(memory_format=torch.channels_last)
@@ -113,4 +113,13 @@ def predict(
                 outputs = model(values)
         batches.append(activate(outputs.float()))
     predictions = torch.cat(batches)
-    return predictions if back is None else predictions[back]
+    if not order:
+        return predictions
+    return predictions[torch.from_numpy(np.argsort(np.concatenate(order), kind="stable")).to(device)]
+
+
+def _batches(inputs: Tensor | Rows, size: int) -> Iterable[tuple[NDArray[np.intp] | None, Tensor]]:
+    """Batches of inputs, with the numbers of their rows where these come in an order of their own."""
+    if not isinstance(inputs, Tensor):
+        return inputs.batches(size)
+    return ((None, part) for part in inputs.split(size))

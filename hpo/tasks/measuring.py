@@ -11,6 +11,7 @@ from hpo.errors import InputError, TrainingError, on_one_line
 from hpo.plugins import Registry
 from hpo.spec import Metric, SearchSpec
 from hpo.tasks import at_number, with_numbers
+from hpo.tasks.features import Feature
 from hpo.tasks.kinds import task_for
 from hpo.tasks.regression import pinball
 from hpo.tasks.task import Task
@@ -26,13 +27,14 @@ class Meter:
     Args:
         spec: of the search.
         outputs: the name of each class, of each label, or of each target.
+        layout: what the inputs are, as far as it is known; metrics of forecasts need it.
 
     Raises:
         InputError: the task or a metric is of the user's own and cannot be imported, or is not trusted.
     """
 
-    def __init__(self, spec: SearchSpec, outputs: Sequence[str]) -> None:
-        self.task = task_for(spec, outputs)
+    def __init__(self, spec: SearchSpec, outputs: Sequence[str], layout: Sequence[Feature] = ()) -> None:
+        self.task = task_for(spec, outputs, layout)
         """The task, told the settings of the search."""
         self._numbered = with_numbers(spec)
         self._own = {metric: own_metric(metric) for metric in spec.metrics if ":" in metric.name}
@@ -106,6 +108,8 @@ def _at(name: str, task: Task, predictions: Tensor, targets: Tensor) -> float:
             return 2 * hits / max(float(taken.sum() + true.sum()), 1)
 
 
-def measured(spec: SearchSpec, outputs: Sequence[str], predictions: Any, targets: Any) -> dict[str, float]:
+def measured(
+    spec: SearchSpec, outputs: Sequence[str], predictions: Any, targets: Any, layout: Sequence[Feature] = ()
+) -> dict[str, float]:
     """Every metric of a search, of arrays: `Meter` says what it takes and raises."""
-    return Meter(spec, outputs)(torch.from_numpy(predictions), torch.from_numpy(targets))
+    return Meter(spec, outputs, layout)(torch.from_numpy(predictions), torch.from_numpy(targets))

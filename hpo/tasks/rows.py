@@ -1,4 +1,4 @@
-"""Rows that are no single tensor: ragged ones, of which a batch is padded to its longest, and rows in a file."""
+"""Rows that are no single tensor: ragged ones, padded to the longest of a batch, windows, and rows in a file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -119,4 +119,44 @@ class RaggedRows:
         order = self.by_length
         for first in range(0, max(len(order), 1), size):
             rows = order[first : first + size]
+            yield rows, self.take(rows)
+
+
+@dataclass(frozen=True)
+class WindowRows:
+    """Windows over series: window `i` is `values[begins[i]:begins[i] + length]`."""
+
+    values: Tensor
+    """The steps of all series `(steps, channels)`, on a device."""
+    begins: NDArray[np.int64]
+    """Where each window begins, `(windows,)`; it stays with the host, which makes batches."""
+    length: int
+    """Steps of a window."""
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the steps are."""
+        return self.values.device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the steps, each of which is held once."""
+        return self.values.nbytes
+
+    def to(self, device: torch.device) -> "WindowRows":
+        """The same windows with their steps on a device."""
+        return WindowRows(self.values.to(device), self.begins, self.length)
+
+    def take(self, rows: NDArray[np.integer]) -> Tensor:
+        """These windows in this order, `(rows, length, channels)`."""
+        begins = torch.from_numpy(self.begins[rows]).to(self.device)
+        return self.values[begins[:, None] + torch.arange(self.length, device=self.device)]
+
+    def batches(self, size: int) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
+        """All windows in their order, so many at a time: their numbers, and the windows."""
+        for first in range(0, max(len(self), 1), size):
+            rows = np.arange(first, min(first + size, len(self)))
             yield rows, self.take(rows)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hpo.spec import TrainingSettings
 from hpo.tasks import Goal
+from hpo.tasks.features import Feature
 
 
 class Task(ABC):
@@ -28,6 +29,8 @@ class Task(ABC):
     """The settings of training, as the trial has them."""
     outputs: Sequence[str] = ()
     """The name of each class, of each label, or of each target."""
+    layout: Sequence[Feature] = ()
+    """What the inputs are, as far as it is known; of forecasts also how good the seasonal naive one is."""
     positive: int | None = None
     """The place of the class that metrics of one class are of, where the user names it."""
     scale: Tensor | None = None

@@ -15,9 +15,10 @@ from hpo.datasets import Dataset, Examples
 from hpo.datasets.dataset import Inputs
 from hpo.datasets.filed import Filed
 from hpo.datasets.ragged import Ragged
+from hpo.datasets.windows import Windows
 from hpo.spec import DataSettings
 from hpo.tasks.kinds import floats
-from hpo.tasks.rows import FiledRows, RaggedRows, Rows
+from hpo.tasks.rows import FiledRows, RaggedRows, Rows, WindowRows
 from hpo.training.augmentation import Augmentation, mixup, token_dropout
 from hpo.training.precision import checked_generator, free_memory
 
@@ -121,6 +122,8 @@ def as_seen(inputs: Inputs) -> Tensor | Rows:
 
 def _held(inputs: Inputs) -> Tensor | Rows:
     """Inputs over their own memory."""
+    if isinstance(inputs, Windows):
+        return WindowRows(in_memory(inputs.values), inputs.begins, inputs.length)
     if isinstance(inputs, Ragged):
         return RaggedRows(in_memory(inputs.values), inputs.offsets[:-1], inputs.lengths, inputs.padding)
     if isinstance(inputs, Filed):

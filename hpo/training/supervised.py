@@ -54,7 +54,8 @@ def train(config: Config, context: Context) -> Iterator[Report]:
     """
     assert isinstance(context.spec, StudySpec), "a search over models"
     spec = context.spec.apply(config)
-    training, dataset, meter = spec.training, context.dataset, Meter(spec, context.dataset.outputs)
+    training, dataset = spec.training, context.dataset
+    meter = Meter(spec, dataset.outputs, dataset.encoding.layout)
     torch.manual_seed(context.seed)
     device = choose_device(training.device, float64=dataset.train.inputs.dtype == np.float64)
     precision = autocast(device, training.precision)

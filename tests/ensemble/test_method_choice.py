@@ -15,6 +15,7 @@ from hpo.ensemble.method_choice import (
     choose,
     comparison_operations,
     plainest,
+    spans,
 )
 from hpo.ensemble.methods import METHODS, Method
 from hpo.ensemble.score import Predictions, Targets, costs
@@ -191,3 +192,25 @@ def test_long_comparisons_say_how_far_they_are(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("hpo.ensemble.method_choice._LONG", 0.0)
     choose("stacking", predictions, targets, 5, say=said.append)
     assert said == [f"stacking: fit {place} of 5" for place in range(1, 6)]
+
+
+def test_a_stack_of_windows_that_overlap_is_not_taken_for_what_it_learns_by_heart() -> None:
+    """Neighbouring windows nearly have the same truth: on random folds a flexible stack knows what is left out."""
+    generator = np.random.default_rng(0)
+    rows, horizon = 800, 24
+    noise = np.cumsum(generator.normal(size=rows + horizon))
+    truth = np.lib.stride_tricks.sliding_window_view(noise, horizon)[:rows].astype(np.float32)
+    level = generator.normal(size=(4, 1, 1))
+    forecasts = (noise[:rows, None] + 0.1 * level + np.zeros(horizon)).astype(np.float32)
+    blind = choose("stacking_boosting", forecasts, truth, 4, task="regression")
+    aware = choose("stacking_boosting", forecasts, truth, 4, task="regression", overlap=horizon - 1)
+    assert blind.gain.ensemble < 0.8 * aware.gain.ensemble
+    assert aware.gain.error > 2 * blind.gain.error
+    assert choose("auto", forecasts, truth, 4, task="regression", overlap=horizon - 1).method == SINGLE
+
+
+@given(st.integers(5, 300), st.integers(2, 5))
+def test_spans_are_one_after_another_and_alike_in_size(rows: int, folds: int) -> None:
+    numbers = spans(rows, folds)
+    sizes = np.bincount(numbers, minlength=folds)
+    assert (np.diff(numbers) >= 0).all() and sizes.sum() == rows and np.ptp(sizes) <= 1

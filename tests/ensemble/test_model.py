@@ -166,7 +166,7 @@ LOST_TREE = {**LONG_TREE, "left": [7], "depth": 1}
         (("outputs",), [], "outputs: .*at least 1 item"),
         (("input_shape",), [["sh", "-c", "true"]], "input_shape.0: .* integer, got"),
         (("input_shape",), [10**12], "input_shape.0: .*less than or equal to 1048576"),
-        (("input_shape",), [3, 8], r"input_shape: .*must be \(features,\) or \(channels, height, width\)"),
+        (("input_shape",), [3, 8, 8, 2], r"input_shape: .*must be .*or \(channels, height, width\)"),
         (("members",), [], "members: .*at least 1 item"),
         (("members", 1), "trial 1", "members.1: Input should be an object, got 'trial 1'"),
         (("members", 1, "file"), None, "members.1.file: is required"),

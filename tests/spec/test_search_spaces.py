@@ -1,5 +1,6 @@
 """Every search space that is shipped is valid, with one setting for the user's own data."""
 
+import datetime
 from pathlib import Path
 
 import numpy as np
@@ -67,14 +68,26 @@ def test_it_is_valid_and_has_a_default_config(
         overrides = {"data.path": str(as_it_says(SEQUENCES[space.stem](tmp_path)))}
     elif space.stem in RATINGS:
         overrides = {"data.path": str(ratings)}
+    elif space.stem == "forecast_hourly":
+        overrides = {"data.path": str(_hours(tmp_path))}
     read = api.validate(space, overrides, tell=told.append)
-    assert not told or space.stem in (*COLUMNS, *SEQUENCES, *RATINGS)  # what columns were taken for
+    assert not told or space.stem in (*COLUMNS, *SEQUENCES, *RATINGS, "forecast_hourly")  # what columns were taken for
     assert isinstance(read, StudySpec)
     default = Space.of(read).default(read)
     assert all(read.parameters[name].contains(value) for name, value in default.items())
     assert "optimizer.lr" in default and models.MODELS.load(read.model.name)
     active = {name for name, parameter in read.parameters.items() if not parameter.when}
     assert active <= default.keys()  # nothing is left to the sampler in the first trial
+
+
+def _hours(folder: Path) -> Path:
+    """A series of a value that changes by the hour."""
+    rows = [
+        f"{datetime.datetime(2024, 1, 1) + datetime.timedelta(hours=hour)},{hour % 24 + hour / 100}"
+        for hour in range(400)
+    ]
+    (folder / "hours.csv").write_text("\n".join(["time,value", *rows]))
+    return folder / "hours.csv"
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -28,7 +28,10 @@ def stored_trial(study: Study, number: int | None = None) -> model.Ensemble:
     number = study.best_trial.number if number is None else number
     pool = Pool.load(study, 1, least=1, wanted=number)
     pool = pool.only([pool.place(number)])
-    draft = from_pool(pool, choose(SINGLE, pool.validation, pool.targets, 1, task=pool.task))
+    draft = from_pool(
+        pool,
+        choose(SINGLE, pool.validation, pool.targets, 1, task=pool.task, overlap=pool.overlap, spreads=pool.spreads),
+    )
     with TemporaryDirectory() as folder:
         own = Folder(Path(folder)) / f"{study.name}-trial-{number}"
         model.write(own, study.spec, pool.truth, draft.parts, draft.combiner, draft.interval)

@@ -18,6 +18,7 @@ from hpo.ensemble.build.options import EnsembleOptions
 from hpo.ensemble.build.own_code import import_own_code, paths_of, predict_path
 from hpo.ensemble.build.prediction import predict_test_rows
 from hpo.ensemble.build.result import EnsembleResult
+from hpo.ensemble.calibration import LEVEL
 from hpo.ensemble.cost import cost, fits
 from hpo.ensemble.diversity import diversity
 from hpo.ensemble.method_choice import choose
@@ -28,6 +29,7 @@ from hpo.spec import StudySpec
 from hpo.study.artifacts import Folder
 from hpo.study.code import TrainingCode
 from hpo.study.study import Study
+from hpo.tasks.features import history
 from hpo.tasks.measuring import measured
 from hpo.training.own_function import own_function
 
@@ -59,6 +61,7 @@ def build(study: Study, options: EnsembleOptions, say: Say, others: Sequence[Stu
         pool = Pool.load(study, options.pool, least=options.least, wanted=None if options.trains else options.trial)
     if options.max_latency is not None:
         pool = _fast_enough(pool, options.max_latency)
+    _check_series(pool, options)
     pool, draft = _fitting(pool, options, say)
     finished = partial(_finished, pool=pool, say=say)
     if draft is not None and student_name is None:
@@ -116,6 +119,17 @@ def _check_code(study: Study, options: EnsembleOptions) -> None:
         study.check_code(code, options.accept_code, f"hpo.build_ensemble('{study.name}', {wish}, train=...)")
 
 
+def _check_series(pool: Pool, options: EnsembleOptions) -> None:
+    """Refuses what is no sense for the task: intervals of classes, and folds of rows that overlap."""
+    if options.level is not None and pool.task != "regression":
+        raise InputError(f"--level is of the interval around numbers, and the task is {pool.study.spec.task}")
+    if options.folds is not None and history(pool.layout) is not None:
+        raise InputError(
+            "--folds would train on what follows the windows that it predicts; forecasts are stacked on validation"
+            " windows: leave it out"
+        )
+
+
 def _fitting(pool: Pool, options: EnsembleOptions, say: Say) -> tuple[Pool, Draft | None]:
     """The candidates without those whose weights are of no use, and what is chosen of them, if nothing is trained."""
     while True:
@@ -144,6 +158,9 @@ def _chosen(pool: Pool, options: EnsembleOptions, say: Say) -> Draft:
         task=pool.task,
         best=pool.best if options.trial is None else pool.place(options.trial),
         select=options.select,
+        level=LEVEL if options.level is None else options.level,
+        overlap=pool.overlap,
+        spreads=pool.spreads,
         say=say,
     )
     if options.trial is not None:
@@ -213,7 +230,7 @@ def _scored(name: str, draft: Draft, pool: Pool) -> tuple[EnsembleResult, dict[s
     """Scores the draft beside the best single trial: here, and nowhere before, test rows are read."""
     study, task = pool.study, pool.task
     targets, test = pool.truth.targets, {}
-    measure = partial(measured, study.spec, pool.truth.outputs)
+    measure = partial(measured, study.spec, pool.truth.outputs, layout=pool.layout)
     single, ensemble = dict[str, float](), dict[str, float]()
     if "test" in targets:
         test = {

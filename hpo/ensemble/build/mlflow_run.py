@@ -59,13 +59,15 @@ def logged(result: EnsembleResult, truth: Truth, options: EnsembleOptions) -> En
 
 
 def _example(truth: Truth) -> Any:
-    """One input as the model takes it: an array, or a DataFrame of a row where columns have a meaning."""
+    """One input as the model takes it: an array, or a DataFrame of a row or of steps where columns have a meaning."""
     if not isinstance(truth, DataSummary):
         return None
-    if not truth.encoding.columns:
+    if not truth.encoding.named:
         return truth.example
     from pandas import DataFrame
 
+    if truth.encoding.series is not None:
+        return DataFrame(truth.encoding.series.decode(truth.example[0]))
     return DataFrame([truth.encoding.decode(truth.example[0].tolist())])
 
 

@@ -75,6 +75,14 @@ class EnsembleOptions(TrainingOptions, StoredStudyOptions):
             metavar="K",
         ),
     )
+    level: float | None = field(
+        default=None,
+        metadata=option(
+            "The share of new values that the interval around numbers is to hold; 0.9 by default.",
+            "number",
+            metavar="SHARE",
+        ),
+    )
     max_latency: float | None = field(
         default=None, metadata=option("Of one example on the machine that trained.", "milliseconds")
     )
@@ -144,6 +152,8 @@ class EnsembleOptions(TrainingOptions, StoredStudyOptions):
             raise InputError(f"--select is of voting and stacking; {self.method} has members of its own: leave it out")
         if self.folds is not None and not self.method.startswith("stacking"):
             raise InputError(f"--folds is of stacking; write --method stacking, or leave --folds out of {self.method}")
+        if self.level is not None and not 0 < self.level < 1:
+            raise InputError(f"--level must be between 0 and 1, got {self.level:g}")
         if self.max_latency is not None and self.max_latency <= 0:
             raise InputError(f"--max-latency must be above 0, got {self.max_latency:g} ms")
         if self.max_latency is not None and self.needs_data:

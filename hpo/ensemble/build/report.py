@@ -149,7 +149,8 @@ def _of_outputs(of: Reported, test: Mapping[str, Predictions]) -> dict[str, Figu
         return {}
     targets = of.targets["test"]
     if of.task == "regression":
-        half_widths = {} if of.interval is None else {ensemble_name(of.method): of.interval.half_widths}
+        band = of.interval is not None and not of.interval.relative  # else it is as wide as each window says
+        half_widths = {} if of.interval is None or not band else {ensemble_name(of.method): of.interval.half_widths}
         level = 0.9 if of.interval is None else of.interval.level
         return {"regression": figures.regression(test, targets, of.outputs, half_widths, level)}
     drawings = {"reliability": figures.reliability(_stages(of, test), targets)}

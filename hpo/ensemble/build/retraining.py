@@ -12,6 +12,7 @@ from hpo.display.tables import duration
 from hpo.engine.ray.member_training import Trained
 from hpo.ensemble.build.draft import Draft, Say
 from hpo.ensemble.build.options import EnsembleOptions
+from hpo.ensemble.calibration import conformal
 from hpo.ensemble.method_choice import SINGLE
 from hpo.ensemble.methods.soup import greedy_soup, kin
 from hpo.ensemble.model import Ensemble, Part
@@ -60,10 +61,25 @@ def draft(trainer: Trainer, options: EnsembleOptions, pool: Pool) -> Draft:
     elif options.method == SINGLE:
         made = single(trainer, options.trial, options.epochs, options.all_data)
         note = _LEARNED if options.all_data else None
+        made = made if options.all_data else _at_level(made, trainer, options)
         return dataclasses.replace(from_retrained(made, pool.skipped), note=note)
     else:
         made = _soup(trainer, pool)
-    return from_retrained(made, pool.skipped)
+    return from_retrained(_at_level(made, trainer, options), pool.skipped)
+
+
+def _at_level(made: Retrained, trainer: Trainer, options: EnsembleOptions) -> Retrained:
+    """The members with the interval that is asked for.
+
+    Raises:
+        InputError: there are too few validation rows for it.
+    """
+    if options.level is None:
+        return made
+    combined = made.combiner.combine(made.validation[list(made.combiner.members)])
+    validation = trainer.dataset.validation
+    spreads = trainer.dataset.spreads(validation)
+    return dataclasses.replace(made, interval=conformal(combined - validation.targets, options.level, spreads))
 
 
 def taught(trainer: Trainer, student: Student, teacher: Ensemble) -> Draft:

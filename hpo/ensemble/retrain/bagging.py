@@ -10,6 +10,7 @@ from hpo.ensemble.retrain.retrained import Retrained, join, measure, survivors, 
 from hpo.ensemble.retrain.trainer import Trainer
 from hpo.ensemble.score import Predictions
 from hpo.errors import InputError
+from hpo.tasks.features import history
 
 METHOD = "bagging"
 
@@ -38,10 +39,11 @@ def bagging(trainer: Trainer, bags: int = 8, top: int = 5) -> Retrained:
     held_out = [one.job.held_out for one in trained if one.stored is not None and one.job.held_out is not None]
     known, rows = mean_of_others([member.predictions("held_out") for member in members], held_out, trainer.rows)
     targets = trainer.dataset.train.targets[rows]
-    outputs = trainer.dataset.outputs
-    estimate = measure("out-of-bag", spec, outputs, known, targets, trainer.rows) if len(rows) else None
+    dataset = trainer.dataset
+    apart = history(dataset.encoding.layout) is None  # windows that are left out overlap with others
+    estimate = measure("out-of-bag", spec, dataset, known, targets, trainer.rows) if len(rows) and apart else None
     combiner = uniform(len(members), spec.base)
-    return join(METHOD, members, combiner, trainer.dataset, estimate, failed)
+    return join(METHOD, members, combiner, dataset, estimate, failed)
 
 
 def bag_jobs(trainer: Trainer, bags: int, top: int) -> list[Job]:

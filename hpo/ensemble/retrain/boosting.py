@@ -36,7 +36,7 @@ def boosting(trainer: Trainer, rounds: int = 8, top: int = 5) -> Retrained:
     """
     spec = trainer.spec
     if spec.base != "classification":
-        raise InputError(f"--method boosting is for task classification, and this study's is {spec.base}; use bagging")
+        raise InputError(f"--method boosting is for task classification, and this study's is {spec.task}; use bagging")
     if rounds < 1:
         raise InputError(f"boosting needs at least 1 round, got {rounds}")
     trained, alphas = _rounds(trainer, rounds, top)

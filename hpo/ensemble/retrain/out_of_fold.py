@@ -58,7 +58,7 @@ def out_of_fold(trainer: Trainer, folds: int = 5, top: int = 5, method: str = "s
     ]
     predictions = np.stack([predicted[trial.number] for trial, _ in kept])
     combined = _cross_fitted(predictions, targets, split, spec.base, method)
-    estimate = measure("out-of-fold", spec, dataset.outputs, combined, targets, len(targets))
+    estimate = measure("out-of-fold", spec, dataset, combined, targets, len(targets))
     combiner = fit_stack(predictions, targets, spec.base, method)
     return join(method, members, combiner, dataset, estimate, failed)
 

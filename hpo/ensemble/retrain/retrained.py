@@ -176,7 +176,8 @@ def join(
     last = calibration(combined, targets, task)
     if last.temperature != 1.0:
         combiner = Calibrated(combiner, last.temperature, task)
-    interval = _interval(combined, targets) if task == "regression" else None
+    spreads = dataset.spreads(dataset.validation)
+    interval = _interval(combined, targets, spreads) if task == "regression" else None
     return Retrained(method, tuple(members), validation, combiner, last, interval, estimate, failed)
 
 
@@ -186,18 +187,18 @@ def uniform(members: int, task: str) -> Average:
 
 
 def measure(
-    kind_: str, spec: StudySpec, outputs: Sequence[str], predictions: Predictions, targets: Targets, of: int
+    kind_: str, spec: StudySpec, dataset: Dataset, predictions: Predictions, targets: Targets, of: int
 ) -> Estimate:
     """The estimate from predictions `(rows, outputs)` of `of` training rows, and their targets."""
-    metrics = measured(spec, outputs, predictions, targets)
+    metrics = measured(spec, dataset.outputs, predictions, targets, dataset.encoding.layout)
     metrics[SCORES[spec.base].name] = float(costs(predictions, targets, spec.base))
     return Estimate(kind_, len(targets), of, metrics)
 
 
-def _interval(combined: Predictions, targets: Targets) -> Interval | None:
+def _interval(combined: Predictions, targets: Targets, spreads: NDArray[np.floating[Any]] | None) -> Interval | None:
     """None where there are too few rows for one."""
     try:
-        return conformal(combined - targets)
+        return conformal(combined - targets, spreads=spreads)
     except InputError:
         return None
 
