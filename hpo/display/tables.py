@@ -23,6 +23,8 @@ class Cost(Protocol):
         """Number of examples -> milliseconds of a call with so many."""
 
 
+_BESIDE = 6
+"""Metrics that fit beside each other in a terminal."""
 _COLOURS = {
     State.COMPLETE: "green",
     State.PRUNED: "yellow",
@@ -148,10 +150,17 @@ def reproduction_table(reports: Mapping[int, Mapping[str, tuple[float, float]]],
 
 
 def scores_table(rows: Mapping[str, Mapping[str, float]], title: str) -> Table:
-    """One row a model, one column a metric."""
+    """One row a model, one column a metric; of more metrics than fit beside each other one row a metric."""
     table = Table(title=text(title), title_justify="left")
     table.add_column("")
     metrics = list(dict.fromkeys(metric for scores in rows.values() for metric in scores))
+    if len(metrics) > _BESIDE:
+        for name in rows:
+            table.add_column(text(name), justify="right")
+        for metric in metrics:
+            found = (scores.get(metric) for scores in rows.values())
+            table.add_row(text(metric), *("-" if value is None else number(value) for value in found))
+        return table
     for metric in metrics:
         table.add_column(text(metric), justify="right")
     for name, scores in rows.items():
