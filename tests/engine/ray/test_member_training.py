@@ -16,7 +16,7 @@ from hpo import datasets, plugins, spec
 from hpo.datasets import Dataset
 from hpo.engine.ray.member_training import Job, Trained, train_members
 from hpo.errors import ResourceError, StudyError
-from hpo.spec import Config, Named, StudySpec
+from hpo.spec import Config, ModelSettings, StudySpec
 from hpo.study.artifacts import Artifacts, Split
 from hpo.training import Context, Report, train
 from hpo.training.function import Snapshot
@@ -182,7 +182,7 @@ def test_a_model_of_the_users_own_that_has_changed_is_trained_again(
     monkeypatch.syspath_prepend(str(Path.cwd()))
     Path("own_model.py").write_text("def net(input_shape, outputs): ...\n")
     plugins.trust(["own_model:net"])
-    own = read.model_copy(update={"model": Named(name="own_model:net")})
+    own = read.model_copy(update={"model": ModelSettings(name="own_model:net")})
     assert not run([job(0)], witness, own, dataset)[0].found
     assert run([job(0)], witness, own, dataset)[0].found
     Path("own_model.py").write_text("def net(input_shape, outputs): return None\n")
