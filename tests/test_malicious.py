@@ -1131,7 +1131,7 @@ def test_members_are_not_trained_elsewhere(
     study: Study, treasure: Path, document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after(monkeypatch, Hold, "claim", lambda: swap(study.folder / "retrained", treasure.parent))
-    monkeypatch.setattr(study_data, "load", lambda *_: datasets.load(study.study_spec.data, tmp_path, 0))
+    monkeypatch.setattr(study_data, "load", lambda *_, **__: datasets.load(study.study_spec.data, tmp_path, 0))
     with pytest.raises(StudyError, match="members cannot be trained into '.*retrained/deep': .* through a link"):
         api.build_ensemble("squares", method="deep", storage=study.folder.parent)
     assert list(treasure.parent.iterdir()) == [treasure]
@@ -1146,7 +1146,7 @@ def test_test_rows_are_predicted_into_a_place_of_the_study_alone(study: Study, h
     (study.folder / "places.json").write_text(json.dumps(places))
     before = contents(tmp_path / "home")
     with pytest.MonkeyPatch.context() as patched, pytest.raises(StudyError, match="is not proven to be this stud"):
-        patched.setattr(study_data, "load", lambda *_: datasets.load(study.study_spec.data, tmp_path, 0))
+        patched.setattr(study_data, "load", lambda *_, **__: datasets.load(study.study_spec.data, tmp_path, 0))
         api.build_ensemble("squares", method="single", storage=study.folder.parent)
     assert contents(tmp_path / "home") == before
 

@@ -74,8 +74,7 @@ def train(config: Config, context: Context) -> Iterator[Report]:
 
     predictor = Predictor(model, meter.task, device, precision)
     rows, truth = validation_rows(dataset, device)
-    parameters = float(sum(parameter.numel() for parameter in model.parameters()))
-    costs = {"parameters": parameters, "latency_ms": _latency(predictor, dataset.validation)}
+    costs = {"parameters": _size(model), "latency_ms": _latency(predictor, dataset.validation)}
     parts = {"model": model, "optimizer": optimizer, "batches": batches}
     first = 1
     if context.resume is not None:
@@ -167,6 +166,11 @@ def _epoch_of(state: TrainingState, epochs: int) -> int:
 
 def _no_state(reason: str) -> TrainingError:
     return TrainingError(f"the stored state does not fit what is trained: {reason}")
+
+
+def _size(model: nn.Module) -> float:
+    """How many parameters a model has."""
+    return float(sum(parameter.numel() for parameter in model.parameters()))
 
 
 def _latency(predictor: Predictor, examples: Examples, tries: int = 5) -> float:
