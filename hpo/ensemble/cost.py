@@ -20,7 +20,7 @@ _WARM_UP = 2
 
 @dataclass(frozen=True)
 class Cost:
-    """Of an ensemble or of one member.
+    """Cost of using an ensemble or one member.
 
     `milliseconds` maps a number of inputs to the median time of a call with so many, on this machine and device: from
     an array of inputs to an array of predictions. On a CPU it is that of one thread.

@@ -57,7 +57,7 @@ _NOT_FOR = {
 """Method -> tasks of which it is not a candidate; ridge regression is what `stacking` is for regression."""
 CHOOSE_THEMSELVES = ("greedy", "bagged_greedy")
 _NEAR = 20
-"""Of so many rows one at most is left out on either side of a fold, since it overlaps with it."""
+"""Rows a gap row: on either side of a fold, at most one row in so many is left out, since it overlaps with the fold."""
 _FEWEST = 10
 """Validation rows that a choice needs."""
 _MANY = 3000

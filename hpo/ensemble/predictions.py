@@ -32,7 +32,7 @@ class Predictions:
     values: NDArray[np.float32]
     task: str = "classification"
     half_widths: Sequence[float] | NDArray[np.float32] = ()
-    """Of each output, or of each input and output `(n, outputs)`; none without an interval."""
+    """Half the width of the interval of each output, or of each input and output `(n, outputs)`; none without one."""
 
     @property
     def probabilities(self) -> NDArray[np.float32]:

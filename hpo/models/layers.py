@@ -71,7 +71,7 @@ def stages(network: nn.Module) -> list[frozenset[str]]:
 
 
 def _names(network: nn.Module) -> Iterator[str]:
-    """Of parameters, and of layers whose behaviour differs in training beside them: normalizations."""
+    """Names of parameters, and of normalizations, which behave differently in training."""
     yield from (name for name, _ in network.named_parameters())
     yield from (name for name, layer in network.named_modules() if isinstance(layer, _NormBase))
 

@@ -11,7 +11,7 @@ from hpo.models.row import Codes, Row
 from hpo.tasks.features import Feature
 
 PARTS = {"gmf": ("gmf",), "mlp": ("mlp",), "neumf": ("gmf", "mlp")}
-"""Which parts a network has."""
+"""Value of `parts` -> the parts of the network."""
 
 
 class Products(nn.Module):

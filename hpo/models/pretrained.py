@@ -26,11 +26,11 @@ class Match:
 
     loaded: tuple[str, ...]
     missing: tuple[str, ...]
-    """Of the network, and not in the file."""
+    """Tensors of the network that the file lacks."""
     reshaped: tuple[str, ...]
-    """In both, with different shapes."""
+    """Tensors that are in both, with different shapes."""
     unused: tuple[str, ...]
-    """Of the file, and not in the network."""
+    """Tensors of the file that the network lacks."""
 
     def told(self, file: str) -> str:
         """The match as a sentence, for a file of this name."""

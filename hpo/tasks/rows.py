@@ -65,9 +65,8 @@ class FiledRows:
 
     def batches(self, size: int) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
         """All rows in their order, so many at a time, as a network sees images: `(n, c, h, w)`."""
-        for first in range(0, max(len(self), 1), size):
-            rows = np.arange(first, min(first + size, len(self)))
-            yield rows, self.take(rows).permute(0, 3, 1, 2)
+        for rows, images in _batches(self, np.arange(len(self)), size):
+            yield rows, images.permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -109,17 +108,9 @@ class RaggedRows:
         values = self.values[torch.where(inside, begins[:, None] + steps, 0)]
         return torch.where(inside, values, torch.tensor(self.padding, dtype=values.dtype, device=self.device))
 
-    @property
-    def by_length(self) -> NDArray[np.intp]:
-        """The numbers of the rows, from the shortest to the longest: neighbours need little padding."""
-        return np.argsort(self.lengths, kind="stable")
-
     def batches(self, size: int) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
         """All rows, from the shortest to the longest, so many at a time: their numbers, and the padded rows."""
-        order = self.by_length
-        for first in range(0, max(len(order), 1), size):
-            rows = order[first : first + size]
-            yield rows, self.take(rows)
+        return _batches(self, np.argsort(self.lengths, kind="stable"), size)
 
 
 @dataclass(frozen=True)
@@ -157,6 +148,11 @@ class WindowRows:
 
     def batches(self, size: int) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
         """All windows in their order, so many at a time: their numbers, and the windows."""
-        for first in range(0, max(len(self), 1), size):
-            rows = np.arange(first, min(first + size, len(self)))
-            yield rows, self.take(rows)
+        return _batches(self, np.arange(len(self)), size)
+
+
+def _batches(rows: Rows, order: NDArray[np.intp], size: int) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
+    """Rows in an order, so many at a time: their numbers, and the rows; one empty batch where there are none."""
+    for first in range(0, max(len(order), 1), size):
+        chosen = order[first : first + size]
+        yield chosen, rows.take(chosen)

@@ -70,7 +70,7 @@ def groups(network: nn.Module, settings: OptimizerSettings) -> list[Any]:
 
 
 class Unfreezing:
-    """Which layers of a network are trained in an epoch.
+    """Decides which layers of a network are trained in an epoch.
 
     Frozen layers get no gradients, and their normalizations neither take up statistics nor use those of a batch. With
     gradual unfreezing (Howard and Ruder 2018, "Universal Language Model Fine-tuning", section 3.3) the head is trained

@@ -57,7 +57,7 @@ class Column(Protocol):
     """A column whose meaning has been learned."""
 
     kind: ClassVar[str]
-    """Its name in `data.columns`."""
+    """Name of the kind in `data.columns`."""
 
     @property
     def name(self) -> str:
